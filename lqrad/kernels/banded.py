@@ -1,0 +1,260 @@
+"""Block-banded systems: a simulation, its adjoint, and symmetric normal equations.
+
+A horizon of linear dynamics is one triangular system L x = f with unit diagonal blocks and -A[t]
+below them, and the costates solve its transpose:
+
+    L x = f :     x[0] = f[0],    x[t+1] = A[t] x[t] + f[t+1]
+    L'p = f :     p[T] = f[T],    p[t]   = A[t]' p[t+1] + f[t]
+
+Seen entry by entry, L is lower triangular with 2n - 1 diagonals below the main one, so LAPACK's
+banded triangular solver `dtbtrs` does a whole simulation in one call, and the adjoint in another
+with its transpose flag set. Long horizons are marched in pieces whose band stays in cache.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy.linalg.blas import dgemv
+from scipy.linalg.lapack import dpbtrf, dpbtrs, dtbtrs
+
+from lqrad.errors import Array, NonFiniteError, NotConvexError, ShapeError
+
+# A band of this size stays in a second-level cache together with the states that it works on.
+_BAND_BYTES = 256 * 1024
+_LEAST_BAND_STEPS = 64
+# Where a step of all series costs more multiplications than this, a loop of matrix products is
+# faster than the half-empty band; packing the band of a varying A weighs as much as two series.
+_BANDED_WORK = 1500
+
+
+class Bidiagonal:
+    """The unit block-bidiagonal matrix L with -A[t] below the diagonal.
+
+    Parameters
+    ----------
+    A : (n, n) or (T, n, n)
+        State matrix, constant or one for each step. A constant one serves every horizon.
+
+    Examples
+    --------
+    >>> L = Bidiagonal(np.array([[0.5]]))
+    >>> f = np.array([[8.0], [0.0], [0.0]])
+    >>> L.solve(f).ravel()                       # x[t+1] = 0.5 x[t] from 8
+    array([8., 4., 2.])
+    >>> L.solve(f[::-1], transpose=True).ravel() # p[t] = 0.5 p[t+1] from 8
+    array([2., 4., 8.])
+    """
+
+    def __init__(self, A: Array) -> None:
+        self.A = A
+        self.n = A.shape[-1]
+        self.T = len(A) if A.ndim == 3 else None
+        self._band: Array | None = None
+
+    def solve(self, f: Array, *, transpose: bool = False, overwrite: bool = False) -> Array:
+        """Return x of L x = f, or of L'x = f.
+
+        Parameters
+        ----------
+        f : (..., T+1, n)
+            Right-hand sides; leading axes are a batch.
+        transpose : bool
+            Solve with L', the adjoint: backward in time.
+        overwrite : bool
+            Work in f itself, where it is C-contiguous. Use the returned array.
+
+        Returns
+        -------
+        (..., T+1, n)
+
+        Raises
+        ------
+        NonFiniteError
+            If the recursion overflows; names the first step, in the order of the recursion.
+        ShapeError
+            If f does not fit A.
+        """
+        if f.ndim < 2 or f.shape[-1] != self.n or self.T not in (None, f.shape[-2] - 1):
+            rows = "T + 1" if self.T is None else self.T + 1
+            raise ShapeError(
+                f"f has shape {f.shape}, expected (..., {rows}, {self.n}): one row for each state"
+            )
+        x = f if overwrite and f.flags.c_contiguous else np.array(f, dtype=np.float64, order="C")
+        flat = x.reshape(-1, x.shape[-2] * self.n)  # a row for each series
+        work = len(flat) if self.T is None else len(flat) + 2
+        if work * self.n**2 <= _BANDED_WORK:
+            self._march(flat, transpose)
+        else:
+            self._step(flat.reshape(len(flat), -1, self.n), transpose)
+        # A sum of squares is finite only if all entries are, and costs less than asking each.
+        if not math.isfinite(np.vdot(x, x)):
+            self._check_finite(x, transpose)
+        return x
+
+    def _march(self, flat: Array, transpose: bool) -> None:
+        """Solve in place by banded solves over pieces of the horizon.
+
+        Neighbouring pieces share a block: it is the last unknown of one and the first of the next,
+        which the unit diagonal leaves as it is.
+        """
+        n = self.n
+        T = flat.shape[1] // n - 1
+        most = max(_LEAST_BAND_STEPS, _BAND_BYTES // (16 * n * n))
+        starts = range(0, T, most)
+        band = self._band_of(min(most, T))
+        trans = "T" if transpose else "N"
+        for start in reversed(starts) if transpose else starts:
+            stop = min(start + most, T)
+            if self.T is not None:
+                _fill_below(band, self.A[start:stop])
+            piece = flat[:, start * n : (stop + 1) * n].T  # one column for each series
+            columns = np.asfortranarray(piece)  # the piece itself where memory allows
+            dtbtrs(band[:, : len(piece)], columns, uplo="L", trans=trans, diag="U", overwrite_b=1)
+            if columns.base is None:
+                piece[...] = columns
+
+    def _band_of(self, steps: int) -> Array:
+        """A LAPACK band over at least `steps` steps: of a constant A, kept; else to be filled."""
+        if self.T is not None:
+            return np.zeros((2 * self.n, (steps + 1) * self.n), order="F")
+        if self._band is None or self._band.shape[1] < (steps + 1) * self.n:
+            self._band = np.zeros((2 * self.n, (steps + 1) * self.n), order="F")
+            _fill_below(self._band, np.broadcast_to(self.A, (steps, self.n, self.n)))
+        return self._band
+
+    def _step(self, series: Array, transpose: bool) -> None:
+        """Solve in place by a matrix product at each step, over the batch at once."""
+        T = series.shape[1] - 1
+        past, future = series[:, :-1], series[:, 1:]
+        source, target = (future, past) if transpose else (past, future)
+        order = range(T - 1, -1, -1) if transpose else range(T)
+        A = self.A.swapaxes(-1, -2)  # in Fortran order, as BLAS reads it: A'
+        matrices = A if A.ndim == 3 else [A] * T
+        if len(series) == 1:
+            source, target, trans = source[0], target[0], 0 if transpose else 1
+            for t in order:
+                dgemv(1.0, matrices[t], source[t], 1.0, target[t], trans=trans, overwrite_y=1)
+            return
+        product = np.empty((len(series), self.n))
+        with np.errstate(over="ignore", invalid="ignore"):  # looked for by the caller
+            for t in order:
+                M = matrices[t].T if transpose else matrices[t]  # states are rows here
+                np.matmul(source[:, t], M, out=product)
+                target[:, t] += product
+
+    def _check_finite(self, x: Array, transpose: bool) -> None:
+        """Raise NonFiniteError if x is not finite, with the first step of the recursion."""
+        step = first_nonfinite_step(x, reverse=transpose)
+        if step is None:
+            return
+        what = (
+            "costate of p[t] = A'p[t+1] + f[t]"
+            if transpose
+            else "state of x[t+1] = A x[t] + f[t+1]"
+        )
+        message = f"the {what} is not finite at step {step} of {x.shape[-2] - 1}"
+        if self.T is None:
+            radius = np.abs(np.linalg.eigvals(self.A)).max()
+            message += f"; the spectral radius of A is {radius:.4g}"
+        raise NonFiniteError(
+            f"{message}; try a shorter horizon, or close the loop with u = v - K x first"
+        )
+
+
+def _fill_below(band: Array, A: Array) -> None:
+    """Write the blocks -A[t] below the unit diagonal of a band, column by column of A."""
+    steps, n = A.shape[:2]
+    entries = band.T.reshape(-1, n, 2 * n)  # [t, i, d]: d rows below column i of block t
+    for i in range(n):
+        np.negative(A[:, :, i], out=entries[:steps, i, n - i : 2 * n - i])
+
+
+def first_nonfinite_step(x: Array, *, reverse: bool = False) -> int | None:
+    """Return the first step t at which x (..., T+1, n) is not finite, or None.
+
+    With `reverse` the steps are taken backward, as an adjoint takes them.
+
+    Examples
+    --------
+    >>> first_nonfinite_step(np.array([[1.0], [2.0], [np.inf], [np.nan]]))
+    2
+    """
+    bad = ~np.isfinite(x).all(axis=-1)
+    steps = np.flatnonzero(bad.reshape(-1, bad.shape[-1]).any(axis=0))
+    return int(steps[-1 if reverse else 0]) if len(steps) else None
+
+
+class BlockTridiagonal:
+    """A symmetric positive definite block-tridiagonal matrix, factored by Cholesky in its band.
+
+    The matrix has `diagonal[t]` as its blocks (t, t), `below[t]` as its blocks (t+1, t), and
+    below[t]' as its blocks (t, t+1). Factor and solution cost O(N n^3) and O(N n^2).
+
+    Parameters
+    ----------
+    diagonal : (N, n, n)
+        Symmetric blocks; only their lower triangles are read.
+    below : (N-1, n, n)
+
+    Raises
+    ------
+    NotConvexError
+        If the matrix is not positive definite; names the block where the factorisation broke.
+
+    References
+    ----------
+    Golub and Van Loan, Matrix Computations, 4th edition, section 4.3.6 (band Cholesky).
+
+    Examples
+    --------
+    >>> H = BlockTridiagonal(np.array([[[2.0]], [[2.0]]]), np.array([[[-1.0]]]))
+    >>> H.solve(np.array([[3.0], [0.0]])).ravel()
+    array([2., 1.])
+    """
+
+    def __init__(self, diagonal: Array, below: Array) -> None:
+        if diagonal.ndim != 3 or diagonal.shape[-2] != diagonal.shape[-1] or not diagonal.size:
+            raise ShapeError(f"diagonal has shape {diagonal.shape}, expected (N, n, n)")
+        self.N, self.n = diagonal.shape[:2]
+        if below.shape != (self.N - 1, self.n, self.n):
+            raise ShapeError(
+                f"below has shape {below.shape}, expected (N - 1, n, n) = "
+                f"{(self.N - 1, self.n, self.n)}: a block between each two of diagonal"
+            )
+        band = np.zeros((self.N, self.n, 2 * self.n))
+        for i in range(self.n):
+            band[:, i, : self.n - i] = diagonal[:, i:, i]
+            band[:-1, i, self.n - i : 2 * self.n - i] = below[:, :, i]
+        self._factor, info = dpbtrf(band.reshape(-1, 2 * self.n).T, lower=1, overwrite_ab=1)
+        if info > 0:
+            block = (info - 1) // self.n
+            raise NotConvexError(
+                f"the block-tridiagonal matrix is not positive definite: its Cholesky "
+                f"factorisation broke in block {block} of {self.N}; "
+                "look for a direction there that no weight or observation reaches"
+            )
+
+    def solve(self, f: Array) -> Array:
+        """Return x of H x = f, for f (..., N, n) with batches in front.
+
+        Raises
+        ------
+        ShapeError
+            If f does not fit the matrix.
+        NonFiniteError
+            If the solution overflows; names the block.
+        """
+        if f.shape[-2:] != (self.N, self.n):
+            raise ShapeError(f"f has shape {f.shape}, expected (..., {self.N}, {self.n})")
+        columns = np.array(f, dtype=np.float64, order="C").reshape(-1, self.N * self.n).T
+        solution, _ = dpbtrs(self._factor, columns, lower=1, overwrite_b=1)
+        x: Array = solution.T.reshape(f.shape)
+        step = first_nonfinite_step(x)
+        if step is not None:
+            raise NonFiniteError(
+                f"the solution is not finite in block {step} of {self.N}; "
+                "is the right-hand side finite and well scaled?"
+            )
+        return x

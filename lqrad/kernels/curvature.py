@@ -1,0 +1,55 @@
+"""A lower bound on the curvature of a linear-quadratic problem in its inputs."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lqrad.errors import EPS, Array
+
+
+def input_curvature(Q: Array, R: Array, M: Array) -> Array | None:
+    """Return the Cholesky factor of a D such that the Hessian in u is at least blkdiag(D[t]).
+
+    Minimised over the state as if that were free, the cost 1/2 x'Qx + x'Mu + 1/2 u'Ru of a stage
+    is 1/2 u'(R - M'Q^+M)u, by the Schur complement of Q. Dynamics that tie the states to the
+    inputs can only raise it, so D = R - M'Q^+M.
+
+    Parameters
+    ----------
+    Q : (n, n) or (T, n, n)
+    R : (m, m) or (T, m, m)
+    M : (n, m) or (T, n, m)
+        With [Q M; M' R] positive semidefinite.
+
+    Returns
+    -------
+    (m, m) or (T, m, m), or None
+        Lower triangular L with L L' = D; None where D is not proven to be positive definite.
+
+    References
+    ----------
+    Boyd and Vandenberghe, Convex Optimization, 2004, appendix A.5.5 (Schur complement).
+
+    Examples
+    --------
+    >>> input_curvature(np.array([[2.0]]), np.array([[3.0]]), np.array([[2.0]]))
+    array([[1.]])
+    """
+    D = R
+    if M.any():
+        n, m = M.shape[-2:]
+        values, vectors = np.linalg.eigh(Q)
+        positive = values > n * EPS * np.abs(values).max(axis=-1, keepdims=True)
+        cross = vectors.swapaxes(-1, -2) @ M
+        rounding = 2 * n * EPS * np.linalg.norm(M, axis=(-2, -1))[..., None]
+        if np.any(~positive & (np.linalg.norm(cross, axis=-1) > rounding)):
+            return None  # M reaches a direction that Q hardly weighs: M'Q^+M is not known there
+        root = np.where(positive, np.sqrt(np.where(positive, values, 1.0)), np.inf)
+        scaled = cross / root[..., None]
+        # What rounding may have added to the difference is taken off, so that the bound holds.
+        rounding = 4 * (n + m) * EPS * np.trace(R, axis1=-2, axis2=-1)[..., None, None]
+        D = R - scaled.swapaxes(-1, -2) @ scaled - rounding * np.eye(m)
+    try:
+        return np.asarray(np.linalg.cholesky(D))
+    except np.linalg.LinAlgError:
+        return None

@@ -1,0 +1,57 @@
+"""Products with a matrix at every stage of a horizon, constant or varying in time.
+
+    y[t] = M[t] z[t]      or      y[t] = M[t]' z[t]
+
+The matrix M is (r, c), or (T, r, c) when it varies; z is (..., T, c), with batches in front.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from lqrad.errors import Array
+
+
+def times(M: Array, z: Array, *, transpose: bool = False) -> Array:
+    """Return y with y[t] = M[t] z[t], or M[t]' z[t].
+
+    Parameters
+    ----------
+    M : (r, c) or (T, r, c)
+    z : (..., T, c), or (..., T, r) with `transpose`
+    transpose : bool
+        Multiply by M'.
+
+    Returns
+    -------
+    (..., T, r), or (..., T, c) with `transpose`
+
+    Examples
+    --------
+    >>> times(np.array([[1.0, 1.0], [0.0, 1.0]]), np.array([[1.0, 2.0], [3.0, 4.0]]))
+    array([[3., 2.],
+           [7., 4.]])
+    """
+    if M.ndim == 3:
+        M = M.swapaxes(-1, -2) if transpose else M
+        with np.errstate(
+            over="ignore", invalid="ignore"
+        ):  # non-finite results are looked for later
+            return np.asarray(np.matmul(M, z[..., None])[..., 0])
+    M = M if transpose else M.T
+    if z.ndim == 2:
+        return np.asarray(z.dot(M))  # one matrix product for the whole horizon
+    return np.asarray(z.reshape(-1, len(M)).dot(M).reshape(*z.shape[:-1], M.shape[1]))
+
+
+def inner(y: Array, z: Array) -> float | Array:
+    """Return sum_t y[t]'z[t]: a float, or an array (...) with an entry for each series of a batch.
+
+    Examples
+    --------
+    >>> inner(np.ones((3, 2)), np.full((3, 2), 2.0))
+    12.0
+    """
+    if y.ndim == z.ndim == 2:
+        return float(np.vdot(y, z))
+    return np.asarray(np.einsum("...ti,...ti->...", y, z))

@@ -1,0 +1,1 @@
+"""Problems: each one simulates forward, runs its adjoint backward and gives an objective."""

@@ -1,0 +1,738 @@
+"""The linear-quadratic problem, its forward and backward passes, and its optimality conditions.
+
+    minimise    J = sum_{t<T} ( 1/2 x'Qx + x'Mu + 1/2 u'Ru + q'x + r'u )  +  1/2 x[T]'S x[T] + s'x[T]
+    subject to  x[t+1] = A x[t] + B u[t] + c,    x[0] = x0
+
+Any of A, B, c, Q, R, M, q, r may vary in time. With one multiplier p[t] for each step, the
+Lagrangian J + sum_t p[t]'(A x[t] + B u[t] + c - x[t+1]) has the derivatives
+
+    in p[t]:    A x[t] + B u[t] + c - x[t+1]            zero: the simulation, forward
+    in x[t]:    Q x[t] + M u[t] + q + A'p[t] - p[t-1]   zero: the costates, backward from S x[T] + s
+    in u[t]:    R u[t] + M'x[t] + r + B'p[t]            with both of these: the gradient of J in u
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.linalg.lapack import dtrtrs
+
+from lqrad.errors import (
+    ArgumentError,
+    Array,
+    NonFiniteError,
+    ShapeError,
+    check_count,
+    check_finite,
+    check_semidefinite,
+    check_shape,
+    check_stage_weights,
+    frozen_array,
+    real_array,
+    shape_message,
+    stage_arrays,
+)
+from lqrad.kernels.banded import Bidiagonal
+from lqrad.kernels.curvature import input_curvature
+from lqrad.kernels.stages import inner, times
+from lqrad.problems.objective import Objective
+
+
+@dataclass(frozen=True)
+class KKT:
+    """Residuals of the optimality conditions: the derivatives of the Lagrangian.
+
+    Attributes
+    ----------
+    dynamics : (..., T+1, n)
+        x0 - x[0], then A x[t] + B u[t] + c - x[t+1]: derivatives in the multipliers.
+    state : (..., T, n)
+        Derivatives in x[1], ..., x[T]: zero where p is the adjoint of x and u.
+    input : (..., T, m)
+        Derivatives in u: the gradient of the cost where the other two are zero.
+    relative : float
+        The largest of the three blocks' max|residual| / max|terms that it sums|: a few
+        rounding errors (1e-15) at an optimum, in whatever units the problem has.
+    """
+
+    dynamics: Array
+    state: Array
+    input: Array
+    relative: float
+
+
+@dataclass(frozen=True, init=False, eq=False, repr=False)
+class LQProblem:
+    """The problem (A, B, Q, R, S): linear dynamics and a convex quadratic cost.
+
+    The arrays are checked, copied and made read-only once, here. Everything that depends on the
+    initial state or the inputs is an argument of the methods, with batches as leading axes:
+    x0 (..., n), u (..., T, m), x (..., T+1, n), p (..., T, n).
+
+    Parameters
+    ----------
+    A : (n, n) or (T, n, n)
+        State matrix of x[t+1] = A x[t] + B u[t] + c.
+    B : (n, m) or (T, n, m)
+        Input matrix.
+    Q : (n, n) or (T, n, n)
+        Stage weight of the state, symmetric.
+    R : (m, m) or (T, m, m)
+        Stage weight of the input, symmetric; it may be singular.
+    S : (n, n), optional
+        Terminal weight, symmetric positive semidefinite; Q when not given.
+    M : (n, m) or (T, n, m), optional
+        Cross weight x'Mu. [Q M; M' R] is positive semidefinite.
+    c, q : (n,) or (T, n), optional
+        Constant part of the dynamics, linear weight of the state.
+    r : (m,) or (T, m), optional
+        Linear weight of the input.
+    s : (n,), optional
+        Linear weight of the terminal state.
+
+    Attributes
+    ----------
+    n, m : int
+        Dimensions of state and input.
+    T : int or None
+        The horizon, when something varies in time; None when nothing does.
+
+    Raises
+    ------
+    ShapeError, DtypeError, NonFiniteError
+        If an array does not fit; names it, what was expected and what came.
+    NotConvexError
+        If a weight is not symmetric, or S or [Q M; M' R] has a negative eigenvalue (beyond
+        rounding); names the stage and the eigenvalue.
+
+    Examples
+    --------
+    A cart pushed from rest at distance 1, four steps of one second:
+
+    >>> import numpy as np
+    >>> problem = LQProblem(A=[[1, 1], [0, 1]], B=[[0.5], [1]], Q=np.eye(2), R=[[1]])
+    >>> x0, u = np.array([1.0, 0.0]), np.zeros((4, 1))
+    >>> J, g = problem.value_and_gradient(x0, u)
+    >>> J
+    2.5
+    >>> g.ravel()                       # pushing it further away costs most at once
+    array([8. , 4.5, 2. , 0.5])
+
+    References
+    ----------
+    Bryson and Ho, Applied Optimal Control, 1975, sections 2.2 and 5.2.
+    """
+
+    A: Array
+    B: Array
+    Q: Array
+    R: Array
+    S: Array
+    M: Array
+    c: Array
+    q: Array
+    r: Array
+    s: Array
+    n: int
+    m: int
+    T: int | None
+
+    def __init__(
+        self,
+        A: ArrayLike,
+        B: ArrayLike,
+        Q: ArrayLike,
+        R: ArrayLike,
+        S: ArrayLike | None = None,
+        *,
+        M: ArrayLike | None = None,
+        c: ArrayLike | None = None,
+        q: ArrayLike | None = None,
+        r: ArrayLike | None = None,
+        s: ArrayLike | None = None,
+    ) -> None:
+        arrays, T = stage_arrays(A=A, B=B, Q=Q, R=R, M=M, c=c, q=q, r=r)
+        n, m = arrays["B"].shape[-2:]
+        if S is None and arrays["Q"].ndim == 3:
+            raise ArgumentError("S is not given and Q varies in time; pass the terminal weight")
+        arrays["S"] = arrays["Q"] if S is None else frozen_array("S", S)
+        arrays["s"] = frozen_array("s", np.zeros(n) if s is None else s)
+        why = f"to match A {arrays['A'].shape}"
+        check_shape("S", arrays["S"], (n, n), why, symbols="(n, n)")
+        check_shape("s", arrays["s"], (n,), why, symbols="(n,)")
+        check_stage_weights(arrays["Q"], arrays["R"], arrays["M"])
+        check_semidefinite("S", arrays["S"])
+        for name, value in {**arrays, "n": n, "m": m, "T": T}.items():
+            object.__setattr__(self, name, value)  # the way into a frozen dataclass
+
+    def __repr__(self) -> str:
+        words = [f"n={self.n}", f"m={self.m}"]
+        words.append("time-invariant" if self.T is None else f"T={self.T}")
+        extra = [name for name in ("M", "c", "q", "r", "s") if getattr(self, name).any()]
+        return f"LQProblem({', '.join(words)}{', with ' if extra else ''}{', '.join(extra)})"
+
+    # Other ways to make one
+
+    @classmethod
+    def tracking(
+        cls,
+        A: ArrayLike,
+        B: ArrayLike,
+        Q: ArrayLike,
+        R: ArrayLike,
+        S: ArrayLike | None,
+        x_ref: ArrayLike,
+        u_ref: ArrayLike | None = None,
+    ) -> LQProblem:
+        """The problem of following a reference: weights on x - x_ref and u - u_ref.
+
+        Parameters
+        ----------
+        A, B, Q, R, S
+            As of LQProblem.
+        x_ref : (T+1, n) or (n,)
+            Where the state should be; one row for each state, or a constant set-point.
+        u_ref : (T, m) or (m,), optional
+            Where the input should be; zero when not given.
+
+        Returns
+        -------
+        LQProblem
+            With q = -Q x_ref, r = -R u_ref, s = -S x_ref[T]. Its cost is that of the deviations
+            less the constant sum_t 1/2 (x_ref'Q x_ref + u_ref'R u_ref) + 1/2 x_ref[T]'S x_ref[T].
+
+        Examples
+        --------
+        >>> problem = LQProblem.tracking([[1.0]], [[1.0]], [[1.0]], [[1.0]], None, x_ref=[2.0])
+        >>> problem.q, problem.s
+        (array([-2.]), array([-2.]))
+        """
+        plain = cls(A, B, Q, R, S)
+        x_ref = frozen_array("x_ref", x_ref)
+        u_ref = np.zeros(plain.m) if u_ref is None else frozen_array("u_ref", u_ref)
+        T = plain.T
+        if x_ref.ndim == 2:
+            T = len(x_ref) - 1 if T is None else T
+        elif u_ref.ndim == 2 and T is None:
+            T = len(u_ref)
+        for name, ref, rows, columns, letter in (
+            ("x_ref", x_ref, None if T is None else T + 1, plain.n, "n"),
+            ("u_ref", u_ref, T, plain.m, "m"),
+        ):
+            if ref.shape not in ((columns,), (rows, columns)) or rows == 0:
+                axis = "T + 1" if name == "x_ref" else "T"
+                shapes = f"({letter},) or ({axis}, {letter})"
+                known = f" with {letter} = {columns}" + ("" if rows is None else f", T = {T}")
+                raise ShapeError(shape_message(name, ref.shape, shapes + known, ""))
+        x_stage = x_ref[:-1] if x_ref.ndim == 2 else x_ref
+        return cls(
+            plain.A,
+            plain.B,
+            plain.Q,
+            plain.R,
+            plain.S,
+            q=-_at_stages(plain.Q, x_stage),
+            r=-_at_stages(plain.R, u_ref),
+            s=-plain.S @ (x_ref[-1] if x_ref.ndim == 2 else x_ref),
+        )
+
+    @classmethod
+    def from_statespace(
+        cls, system: Any, Q: ArrayLike, R: ArrayLike, S: ArrayLike | None = None
+    ) -> LQProblem:
+        """The problem of a discrete-time state-space object.
+
+        Parameters
+        ----------
+        system
+            Anything with attributes A, B and dt: `control.StateSpace`, `scipy.signal.dlti` in
+            state-space form.
+        Q, R, S
+            As of LQProblem.
+
+        Raises
+        ------
+        ArgumentError
+            If the system is in continuous time or is not in state-space form.
+
+        Examples
+        --------
+        >>> from scipy.signal import dlti
+        >>> LQProblem.from_statespace(dlti([[0.5]], [[1]], [[1]], [[0]], dt=0.1), [[1]], [[1]])
+        LQProblem(n=1, m=1, time-invariant)
+        """
+        A, B, dt = (getattr(system, name, None) for name in ("A", "B", "dt"))
+        if A is None or B is None:
+            raise ArgumentError(
+                f"system is a {type(system).__name__} without the attributes A and B; "
+                "convert it to state-space form first"
+            )
+        if not dt:  # None and 0 both stand for continuous time
+            raise ArgumentError(
+                f"system is in continuous time (dt = {dt}); discretise it first, "
+                "for instance by scipy.signal.cont2discrete or its method sample"
+            )
+        return cls(A, B, Q, R, S)
+
+    # The two passes
+
+    def simulate(self, x0: ArrayLike, u: ArrayLike) -> Array:
+        """Return x with x[0] = x0, x[t+1] = A x[t] + B u[t] + c.
+
+        Parameters
+        ----------
+        x0 : (..., n)
+        u : (..., T, m)
+
+        Returns
+        -------
+        (..., T+1, n)
+
+        Raises
+        ------
+        NonFiniteError
+            If a state overflows; names the first step, and the spectral radius of A.
+
+        Examples
+        --------
+        >>> problem = LQProblem([[0.5]], [[1]], [[1]], [[1]])
+        >>> problem.simulate([8.0], [[0.0], [1.0]]).ravel()
+        array([8., 4., 3.])
+        """
+        x0, u = self._initial_state(x0), self._sequence("u", u, self.m, 0)
+        return self._simulate(x0, u)
+
+    def _simulate(self, x0: Array, u: Array) -> Array:
+        batch = u.shape[:-2]
+        if x0.ndim > 1:
+            batch = np.broadcast_shapes(x0.shape[:-1], batch)
+        x = np.empty((*batch, u.shape[-2] + 1, self.n))
+        x[..., 0, :] = x0
+        x[..., 1:, :] = times(self.B, u)
+        if self._has_c:
+            x[..., 1:, :] += self.c
+        try:
+            return self._dynamics.solve(x, overwrite=True)
+        except NonFiniteError:
+            check_finite("x0", x0)
+            check_finite("u", u)
+            raise
+
+    def adjoint(self, x: ArrayLike, u: ArrayLike | None = None) -> Array:
+        """Return p with p[t-1] = A'p[t] + Q x[t] + M u[t] + q, p[T-1] = S x[T] + s.
+
+        Parameters
+        ----------
+        x : (..., T+1, n)
+        u : (..., T, m)
+            May be left out where there is no cross weight M.
+
+        Returns
+        -------
+        (..., T, n)
+            p[t] is the derivative of the cost in x[t+1], everything after t+1 following suit.
+
+        Examples
+        --------
+        >>> problem = LQProblem([[0.5]], [[1]], [[1]], [[1]])
+        >>> problem.adjoint([[8.0], [4.0], [2.0]]).ravel()
+        array([5., 2.])
+        """
+        x = self._sequence("x", x, self.n, 1)
+        if u is None:
+            if self._has_M:
+                raise ArgumentError("u is not given and the cost has a cross weight M; pass u too")
+            u = np.zeros((x.shape[-2] - 1, self.m))
+        u = self._sequence("u", u, self.m, 0, x)
+        return self._costates(self._state_slopes(x, u))[..., 1:, :]
+
+    def _costates(self, slopes: Array) -> Array:
+        """Total derivatives of the cost in x[0], ..., x[T], from the partial ones, in place."""
+        return self._dynamics.solve(slopes, transpose=True, overwrite=True)
+
+    def _state_slopes(self, x: Array, u: Array) -> Array:
+        """The partial derivatives Q x + M u + q of the cost in each state, S x[T] + s at the end."""
+        if self.Q.ndim == 2:
+            slopes = times(self.Q, x)
+        else:
+            slopes = np.empty_like(x)
+            slopes[..., :-1, :] = times(self.Q, x[..., :-1, :])
+        if self.S is not self.Q or self.Q.ndim == 3:
+            slopes[..., -1, :] = x[..., -1, :].dot(self.S)
+        if self._has_M:
+            slopes[..., :-1, :] += times(self.M, u)
+        if self._has_linear:
+            slopes[..., :-1, :] += self.q
+            slopes[..., -1, :] += self.s
+        return slopes
+
+    def _input_slopes(self, x: Array, u: Array) -> Array:
+        """The partial derivatives R u + M'x + r of the cost in each input."""
+        slopes = times(self.R, u)
+        if self._has_M:
+            slopes += times(self.M, x[..., :-1, :], transpose=True)
+        if self._has_linear:
+            slopes += self.r
+        return slopes
+
+    def input_gradient(self, x: ArrayLike, u: ArrayLike, p: ArrayLike) -> Array:
+        """Return g with g[t] = R u[t] + M'x[t] + r + B'p[t].
+
+        With x = simulate(x0, u) and p = adjoint(x, u) it is the gradient of the cost in u.
+
+        Parameters
+        ----------
+        x : (..., T+1, n)
+        u : (..., T, m)
+        p : (..., T, n)
+
+        Returns
+        -------
+        (..., T, m)
+
+        Examples
+        --------
+        >>> problem = LQProblem([[0.5]], [[1]], [[1]], [[1]])
+        >>> problem.input_gradient([[8.0], [4.0], [2.0]], [[0.0], [0.0]], [[5.0], [2.0]]).ravel()
+        array([5., 2.])
+        """
+        x = self._sequence("x", x, self.n, 1)
+        u, p = self._sequence("u", u, self.m, 0, x), self._sequence("p", p, self.n, 0, x)
+        return self._input_slopes(x, u) + times(self.B, p, transpose=True)
+
+    # Cost, gradient, Hessian
+
+    def cost(self, x: ArrayLike, u: ArrayLike) -> float | Array:
+        """Return J(x, u): a float, or one for each series of a batch.
+
+        Parameters
+        ----------
+        x : (..., T+1, n)
+        u : (..., T, m)
+
+        Examples
+        --------
+        >>> problem = LQProblem([[0.5]], [[1]], [[1]], [[1]])
+        >>> problem.cost([[8.0], [4.0], [3.0]], [[0.0], [1.0]])
+        45.0
+        """
+        x = self._sequence("x", x, self.n, 1)
+        u = self._sequence("u", u, self.m, 0, x)
+        return self._value(x, u, self._state_slopes(x, u), self._input_slopes(x, u))
+
+    def _value(self, x: Array, u: Array, x_slopes: Array, u_slopes: Array) -> float | Array:
+        """J = 1/2 sum x'(Qx + Mu + 2q) + u'(Ru + M'x + 2r), from the slopes at hand."""
+        double = inner(x, x_slopes) + inner(u, u_slopes)
+        if self._has_linear:
+            double += (x[..., :-1, :] * self.q).sum(axis=(-2, -1)) + x[..., -1, :].dot(self.s)
+            double += (u * self.r).sum(axis=(-2, -1))
+        if not math.isfinite(double if x.ndim == 2 else np.sum(double)):
+            check_finite("u", u)
+            step = int(np.abs(x).max(axis=-1).reshape(-1, x.shape[-2]).max(axis=0).argmax())
+            raise NonFiniteError(
+                f"the cost overflowed: max |x| is {np.abs(x).max():.3g}, at step {step}; try a "
+                "shorter horizon, smaller units, or close the loop with u = v - K x first"
+            )
+        return 0.5 * double if x.ndim > 2 else 0.5 * float(double)
+
+    def value_and_gradient(self, x0: ArrayLike, u: ArrayLike) -> tuple[float | Array, Array]:
+        """Return the cost of the inputs u from x0, and its gradient in u.
+
+        One pass forward for the states, one backward for the costates.
+
+        Parameters
+        ----------
+        x0 : (..., n)
+        u : (..., T, m)
+
+        Returns
+        -------
+        J : float, or (...) for a batch
+        g : (..., T, m)
+
+        Raises
+        ------
+        NonFiniteError
+            If a state, a costate or the cost overflows; names the first step.
+
+        Examples
+        --------
+        >>> problem = LQProblem([[0.5]], [[1]], [[1]], [[1]])
+        >>> J, g = problem.value_and_gradient([8.0], [[0.0], [0.0]])
+        >>> J, g.ravel()
+        (42.0, array([5., 2.]))
+        """
+        x0, u = self._initial_state(x0), self._sequence("u", u, self.m, 0)
+        x = self._simulate(x0, u)
+        if x.ndim != u.ndim or x.shape[:-2] != u.shape[:-2]:
+            u = np.broadcast_to(u, x.shape[:-2] + u.shape[-2:])
+        slopes, gradient = self._state_slopes(x, u), self._input_slopes(x, u)
+        value = self._value(x, u, slopes, gradient)
+        gradient += times(self.B, self._costates(slopes)[..., 1:, :], transpose=True)
+        return value, gradient
+
+    def hessian_product(self, v: ArrayLike) -> Array:
+        """Return H v, with H the Hessian of the cost in u: the two passes, without the offsets.
+
+        Parameters
+        ----------
+        v : (..., T, m)
+
+        Returns
+        -------
+        (..., T, m)
+
+        Examples
+        --------
+        >>> problem = LQProblem([[0.5]], [[1]], [[1]], [[1]])
+        >>> problem.hessian_product([[1.0], [0.0]]).ravel()
+        array([2.25, 0.5 ])
+        """
+        return self._quadratic_part._product(self._sequence("v", v, self.m, 0))
+
+    def _product(self, v: Array) -> Array:
+        x = self._simulate(np.zeros(self.n), v)
+        product = self._input_slopes(x, v)
+        product += times(
+            self.B, self._costates(self._state_slopes(x, v))[..., 1:, :], transpose=True
+        )
+        return product
+
+    # Optimality
+
+    def lagrangian(
+        self, x: ArrayLike, u: ArrayLike, p: ArrayLike, x0: ArrayLike | None = None
+    ) -> float | Array:
+        """Return J(x, u) + sum_t p[t]'(A x[t] + B u[t] + c - x[t+1]).
+
+        Parameters
+        ----------
+        x : (..., T+1, n)
+        u : (..., T, m)
+        p : (..., T, n)
+        x0 : (..., n), optional
+            The initial state is data, not a variable: where given, it stands in for x[0].
+
+        Examples
+        --------
+        On a simulation the constraints hold, and the Lagrangian is the cost for every p:
+
+        >>> problem = LQProblem([[0.5]], [[1]], [[1]], [[1]])
+        >>> problem.lagrangian([[8.0], [4.0], [3.0]], [[0.0], [1.0]], [[7.0], [-5.0]])
+        45.0
+        """
+        x = self._sequence("x", x, self.n, 1)
+        u, p = self._sequence("u", u, self.m, 0, x), self._sequence("p", p, self.n, 0, x)
+        if x0 is not None:
+            x = x.copy()
+            x[..., 0, :] = self._initial_state(x0)
+        value = self.cost(x, u) + inner(p, self._step_from(x, u) - x[..., 1:, :])
+        return value if np.ndim(value) else float(value)
+
+    def _step_from(self, x: Array, u: Array) -> Array:
+        """A x[t] + B u[t] + c for every stage."""
+        return times(self.A, x[..., :-1, :]) + times(self.B, u) + self.c
+
+    def kkt_residual(self, x: ArrayLike, u: ArrayLike, p: ArrayLike, x0: ArrayLike) -> KKT:
+        """Return the derivatives of the Lagrangian at (x, u, p): all zero at the optimum.
+
+        Nothing is simulated, so that the residual proves a solution also where A is unstable and
+        an open-loop simulation from the same inputs would blow their rounding errors up.
+
+        Parameters
+        ----------
+        x : (..., T+1, n)
+        u : (..., T, m)
+        p : (..., T, n)
+        x0 : (..., n)
+
+        Returns
+        -------
+        KKT
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> problem = LQProblem([[0.5]], [[1]], [[1]], [[1]])
+        >>> x0, u = np.array([8.0]), np.zeros((3, 1))
+        >>> x = problem.simulate(x0, u)
+        >>> kkt = problem.kkt_residual(x, u, problem.adjoint(x), x0)
+        >>> float(abs(kkt.dynamics).max()), float(abs(kkt.state).max())
+        (0.0, 0.0)
+        >>> bool((kkt.input == problem.value_and_gradient(x0, u)[1]).all())
+        True
+        """
+        x = self._sequence("x", x, self.n, 1)
+        u, p = self._sequence("u", u, self.m, 0, x), self._sequence("p", p, self.n, 0, x)
+        x0 = self._initial_state(x0)
+        state, future = x[..., :-1, :], x[..., 1:, :]
+        slopes = self._state_slopes(x, u)
+        terms = {
+            "dynamics": [times(self.A, state), times(self.B, u), self.c, -future],
+            "input": [
+                times(self.R, u),
+                times(self.M, state, transpose=True),
+                self.r,
+                times(self.B, p, transpose=True),
+            ],
+        }
+        pulled = np.zeros_like(p)
+        A_future = self.A[1:] if self.A.ndim == 3 else self.A
+        pulled[..., :-1, :] = times(A_future, p[..., 1:, :], transpose=True)
+        terms["state"] = [slopes[..., 1:, :], pulled, -p]
+        blocks = {name: np.asarray(sum(parts)) for name, parts in terms.items()}
+        initial = np.broadcast_to(x0 - x[..., 0, :], blocks["dynamics"][..., 0, :].shape)
+        terms["dynamics"] += [x0, x[..., 0, :]]
+        blocks["dynamics"] = np.concatenate([initial[..., None, :], blocks["dynamics"]], axis=-2)
+        relative = 0.0
+        for name, block in blocks.items():
+            size = max(float(np.abs(part).max()) for part in terms[name])
+            relative = max(relative, float(np.abs(block).max()) / size if size else 0.0)
+        return KKT(blocks["dynamics"], blocks["state"], blocks["input"], relative)
+
+    def objective(self, x0: ArrayLike, T: int | None = None) -> Objective:
+        """Return u -> J(u) from x0, for `lqrad.descend`.
+
+        Parameters
+        ----------
+        x0 : (..., n)
+            A batch adds up: the costs of its series do not depend on each other.
+        T : int, optional
+            The horizon; needed where nothing varies in time.
+
+        Returns
+        -------
+        Objective
+            Of shape (..., T, m), quadratic, with Hessian products. Where R - M'Q^+M is positive
+            definite it offers the bound J(u) - min J <= 1/2 sum_t g[t]'(R - M'Q^+M)^-1 g[t].
+
+        Examples
+        --------
+        >>> objective = LQProblem([[0.5]], [[1]], [[1]], [[4]]).objective([8.0], T=2)
+        >>> objective.shape
+        (2, 1)
+        >>> J, g = objective.value_and_gradient(np.zeros((2, 1)))
+        >>> J, objective.gap_bound(g)
+        (42.0, 3.625)
+        """
+        x0 = np.array(self._initial_state(x0))
+        check_finite("x0", x0)
+
+        def value_and_gradient(u: Array) -> tuple[float, Array]:
+            value, gradient = self.value_and_gradient(x0, u)
+            return float(np.sum(value)), gradient
+
+        return Objective(
+            shape=(*x0.shape[:-1], self.horizon(T), self.m),
+            value_and_gradient=value_and_gradient,
+            hessian_product=lambda u, v: self.hessian_product(v),
+            gap_bound=None if self._input_curvature is None else self._gap_bound,
+            quadratic=True,
+        )
+
+    def _gap_bound(self, gradient: Array) -> float:
+        factor = self._input_curvature
+        assert factor is not None
+        if factor.ndim == 3:
+            return 0.5 * float(np.sum(np.linalg.solve(factor, gradient[..., None]) ** 2))
+        whitened, _ = dtrtrs(factor.T, gradient.reshape(-1, self.m).T, lower=0, trans=1)
+        return 0.5 * float(np.vdot(whitened, whitened))
+
+    @cached_property
+    def _input_curvature(self) -> Array | None:
+        """Cholesky factor of a D with Hessian >= blkdiag(D), or None where none is proven."""
+        return input_curvature(self.Q, self.R, self.M)
+
+    # Checks
+
+    def horizon(self, T: int | None = None) -> int:
+        """Return the horizon to use: this problem's own, or T where nothing varies in time.
+
+        Raises
+        ------
+        ArgumentError
+            If neither is known, or both are and differ.
+
+        Examples
+        --------
+        >>> LQProblem([[0.5]], [[1]], [[1]], [[1]]).horizon(10)
+        10
+        """
+        if T is None:
+            if self.T is None:
+                raise ArgumentError("T is not given and nothing varies in time; pass the horizon T")
+            return self.T
+        T = check_count("T", T)
+        if self.T not in (None, T):
+            raise ArgumentError(
+                f"T is {T}, but the problem varies over {self.T} stages; leave T out"
+            )
+        return T
+
+    @cached_property
+    def _dynamics(self) -> Bidiagonal:
+        return Bidiagonal(self.A)
+
+    @cached_property
+    def _has_c(self) -> bool:
+        return bool(self.c.any())
+
+    @cached_property
+    def _has_M(self) -> bool:
+        return bool(self.M.any())
+
+    @cached_property
+    def _has_linear(self) -> bool:
+        return bool(self.q.any() or self.r.any() or self.s.any())
+
+    @cached_property
+    def _quadratic_part(self) -> LQProblem:
+        """The same problem without its affine and linear terms."""
+        if not (self._has_c or self._has_linear):
+            return self
+        return LQProblem(self.A, self.B, self.Q, self.R, self.S, M=self.M)
+
+    def _initial_state(self, x0: ArrayLike) -> Array:
+        x0 = real_array("x0", x0)
+        if x0.ndim == 0 or x0.shape[-1] != self.n:
+            raise ShapeError(
+                shape_message("x0", x0.shape, f"(..., n) with n = {self.n}", "", (self.n,))
+            )
+        return x0
+
+    def _sequence(
+        self, name: str, z: ArrayLike, width: int, extra: int, x: Array | None = None
+    ) -> Array:
+        """Return z (..., T + extra, width) as an array; T is this problem's, or that of x."""
+        z = real_array(name, z)
+        T = self.T if x is None else x.shape[-2] - 1
+        if (
+            z.ndim < 2
+            or z.shape[-1] != width
+            or z.shape[-2] <= extra
+            or (T is not None and z.shape[-2] != T + extra)
+        ):
+            letter = "m" if name in ("u", "v") else "n"
+            known = f"{letter} = {width}" + (", T >= 1" if T is None else f", T = {T}")
+            expected = f"(..., T{' + 1' if extra else ''}, {letter}) with {known}"
+            target = () if T is None else (T + extra, width)
+            raise ShapeError(shape_message(name, z.shape, expected, "", target))
+        if x is not None and z.shape[:-2] != x.shape[:-2]:
+            try:
+                return np.broadcast_to(z, x.shape[:-2] + z.shape[-2:])
+            except ValueError:
+                raise ShapeError(
+                    f"{name} has shape {z.shape} and x has shape {x.shape}: "
+                    "the leading axes, the batch, do not fit each other"
+                ) from None
+        return z
+
+
+def _at_stages(weight: Array, reference: Array) -> Array:
+    """The products weight[t] reference[t], where either may be constant."""
+    return np.asarray(np.matmul(weight, reference[..., None])[..., 0])

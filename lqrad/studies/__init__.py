@@ -1,0 +1,1 @@
+"""Studies: what compares, measures and explains."""
