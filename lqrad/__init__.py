@@ -1,6 +1,7 @@
 """lqrad: linear-quadratic optimal control by adjoint gradients, proven against Riccati."""
 
-from lqrad.problems.lq import KKT, LQProblem
+from lqrad.problems.lq import LQProblem
 from lqrad.problems.objective import Objective
+from lqrad.problems.optimality import KKT
 
 __all__ = ["KKT", "LQProblem", "Objective"]

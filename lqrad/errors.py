@@ -6,6 +6,7 @@ to try.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from enum import Enum
 from typing import Any
@@ -118,6 +119,9 @@ def frozen_array(name: str, value: ArrayLike) -> Array:
 
 def check_finite(name: str, array: Array) -> None:
     """Raise NonFiniteError with the index of the first entry that is not finite."""
+    # A sum of squares is finite only if all entries are, and costs less than asking each of them.
+    if math.isfinite(np.vdot(array, array)):
+        return
     finite = np.isfinite(array)
     if not finite.all():
         index = tuple(int(i) for i in np.argwhere(~finite)[0])
@@ -154,6 +158,11 @@ def shape_message(
     if not got and target in {(1,), (1, 1)}:
         return f"{message}; write it as {'[' * len(target)}value{']' * len(target)}"
     return message
+
+
+def batch_message(name: str, got: tuple[int, ...], other: str, shape: tuple[int, ...]) -> str:
+    """Word an error of leading axes that do not fit each other."""
+    return f"{name} has shape {got} and {other} has shape {shape}: their leading axes, the batch, do not fit"
 
 
 def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:

@@ -76,7 +76,8 @@ class Bidiagonal:
         ShapeError
             If f does not fit A.
         """
-        if f.ndim < 2 or f.shape[-1] != self.n or self.T not in (None, f.shape[-2] - 1):
+        fits = f.ndim >= 2 and f.shape[-1] == self.n and f.shape[-2] >= 1
+        if not fits or self.T not in (None, f.shape[-2] - 1):
             rows = "T + 1" if self.T is None else self.T + 1
             raise ShapeError(
                 f"f has shape {f.shape}, expected (..., {rows}, {self.n}): one row for each state"

@@ -27,6 +27,7 @@ from lqrad.errors import (
     Array,
     NonFiniteError,
     ShapeError,
+    batch_message,
     check_count,
     check_finite,
     check_semidefinite,
@@ -41,29 +42,10 @@ from lqrad.kernels.banded import Bidiagonal
 from lqrad.kernels.curvature import input_curvature
 from lqrad.kernels.stages import inner, times
 from lqrad.problems.objective import Objective
+from lqrad.problems.optimality import KKT, kkt_from_terms
 
-
-@dataclass(frozen=True)
-class KKT:
-    """Residuals of the optimality conditions: the derivatives of the Lagrangian.
-
-    Attributes
-    ----------
-    dynamics : (..., T+1, n)
-        x0 - x[0], then A x[t] + B u[t] + c - x[t+1]: derivatives in the multipliers.
-    state : (..., T, n)
-        Derivatives in x[1], ..., x[T]: zero where p is the adjoint of x and u.
-    input : (..., T, m)
-        Derivatives in u: the gradient of the cost where the other two are zero.
-    relative : float
-        The largest of the three blocks' max|residual| / max|terms that it sums|: a few
-        rounding errors (1e-15) at an optimum, in whatever units the problem has.
-    """
-
-    dynamics: Array
-    state: Array
-    input: Array
-    relative: float
+# Overflow is looked for in the results and told in words; NumPy's warnings would only repeat it.
+_quiet = np.errstate(over="ignore", invalid="ignore")
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
@@ -216,19 +198,10 @@ class LQProblem:
         x_ref = frozen_array("x_ref", x_ref)
         u_ref = np.zeros(plain.m) if u_ref is None else frozen_array("u_ref", u_ref)
         T = plain.T
-        if x_ref.ndim == 2:
-            T = len(x_ref) - 1 if T is None else T
-        elif u_ref.ndim == 2 and T is None:
-            T = len(u_ref)
-        for name, ref, rows, columns, letter in (
-            ("x_ref", x_ref, None if T is None else T + 1, plain.n, "n"),
-            ("u_ref", u_ref, T, plain.m, "m"),
-        ):
-            if ref.shape not in ((columns,), (rows, columns)) or rows == 0:
-                axis = "T + 1" if name == "x_ref" else "T"
-                shapes = f"({letter},) or ({axis}, {letter})"
-                known = f" with {letter} = {columns}" + ("" if rows is None else f", T = {T}")
-                raise ShapeError(shape_message(name, ref.shape, shapes + known, ""))
+        if T is None and x_ref.ndim == 2:
+            T = len(x_ref) - 1
+        _check_reference("x_ref", x_ref, plain.n, "n", T, extra=1)
+        _check_reference("u_ref", u_ref, plain.m, "m", T, extra=0)
         x_stage = x_ref[:-1] if x_ref.ndim == 2 else x_ref
         return cls(
             plain.A,
@@ -281,6 +254,7 @@ class LQProblem:
 
     # The two passes
 
+    @_quiet
     def simulate(self, x0: ArrayLike, u: ArrayLike) -> Array:
         """Return x with x[0] = x0, x[t+1] = A x[t] + B u[t] + c.
 
@@ -304,25 +278,23 @@ class LQProblem:
         >>> problem.simulate([8.0], [[0.0], [1.0]]).ravel()
         array([8., 4., 3.])
         """
-        x0, u = self._initial_state(x0), self._sequence("u", u, self.m, 0)
-        return self._simulate(x0, u)
+        return self._simulate(self._initial_state(x0), self._sequence("u", u))
 
     def _simulate(self, x0: Array, u: Array) -> Array:
         batch = u.shape[:-2]
         if x0.ndim > 1:
-            batch = np.broadcast_shapes(x0.shape[:-1], batch)
+            try:
+                batch = np.broadcast_shapes(x0.shape[:-1], batch)
+            except ValueError:
+                raise ShapeError(batch_message("x0", x0.shape, "u", u.shape)) from None
         x = np.empty((*batch, u.shape[-2] + 1, self.n))
         x[..., 0, :] = x0
         x[..., 1:, :] = times(self.B, u)
         if self._has_c:
             x[..., 1:, :] += self.c
-        try:
-            return self._dynamics.solve(x, overwrite=True)
-        except NonFiniteError:
-            check_finite("x0", x0)
-            check_finite("u", u)
-            raise
+        return self._dynamics.solve(x, overwrite=True)
 
+    @_quiet
     def adjoint(self, x: ArrayLike, u: ArrayLike | None = None) -> Array:
         """Return p with p[t-1] = A'p[t] + Q x[t] + M u[t] + q, p[T-1] = S x[T] + s.
 
@@ -343,13 +315,12 @@ class LQProblem:
         >>> problem.adjoint([[8.0], [4.0], [2.0]]).ravel()
         array([5., 2.])
         """
-        x = self._sequence("x", x, self.n, 1)
+        x = self._sequence("x", x)
         if u is None:
             if self._has_M:
                 raise ArgumentError("u is not given and the cost has a cross weight M; pass u too")
             u = np.zeros((x.shape[-2] - 1, self.m))
-        u = self._sequence("u", u, self.m, 0, x)
-        return self._costates(self._state_slopes(x, u))[..., 1:, :]
+        return self._costates(self._state_slopes(x, self._sequence("u", u, x)))[..., 1:, :]
 
     def _costates(self, slopes: Array) -> Array:
         """Total derivatives of the cost in x[0], ..., x[T], from the partial ones, in place."""
@@ -380,6 +351,7 @@ class LQProblem:
             slopes += self.r
         return slopes
 
+    @_quiet
     def input_gradient(self, x: ArrayLike, u: ArrayLike, p: ArrayLike) -> Array:
         """Return g with g[t] = R u[t] + M'x[t] + r + B'p[t].
 
@@ -401,12 +373,13 @@ class LQProblem:
         >>> problem.input_gradient([[8.0], [4.0], [2.0]], [[0.0], [0.0]], [[5.0], [2.0]]).ravel()
         array([5., 2.])
         """
-        x = self._sequence("x", x, self.n, 1)
-        u, p = self._sequence("u", u, self.m, 0, x), self._sequence("p", p, self.n, 0, x)
+        x = self._sequence("x", x)
+        u, p = self._sequence("u", u, x), self._sequence("p", p, x)
         return self._input_slopes(x, u) + times(self.B, p, transpose=True)
 
     # Cost, gradient, Hessian
 
+    @_quiet
     def cost(self, x: ArrayLike, u: ArrayLike) -> float | Array:
         """Return J(x, u): a float, or one for each series of a batch.
 
@@ -421,8 +394,8 @@ class LQProblem:
         >>> problem.cost([[8.0], [4.0], [3.0]], [[0.0], [1.0]])
         45.0
         """
-        x = self._sequence("x", x, self.n, 1)
-        u = self._sequence("u", u, self.m, 0, x)
+        x = self._sequence("x", x)
+        u = self._sequence("u", u, x)
         return self._value(x, u, self._state_slopes(x, u), self._input_slopes(x, u))
 
     def _value(self, x: Array, u: Array, x_slopes: Array, u_slopes: Array) -> float | Array:
@@ -432,7 +405,6 @@ class LQProblem:
             double += (x[..., :-1, :] * self.q).sum(axis=(-2, -1)) + x[..., -1, :].dot(self.s)
             double += (u * self.r).sum(axis=(-2, -1))
         if not math.isfinite(double if x.ndim == 2 else np.sum(double)):
-            check_finite("u", u)
             step = int(np.abs(x).max(axis=-1).reshape(-1, x.shape[-2]).max(axis=0).argmax())
             raise NonFiniteError(
                 f"the cost overflowed: max |x| is {np.abs(x).max():.3g}, at step {step}; try a "
@@ -440,6 +412,7 @@ class LQProblem:
             )
         return 0.5 * double if x.ndim > 2 else 0.5 * float(double)
 
+    @_quiet
     def value_and_gradient(self, x0: ArrayLike, u: ArrayLike) -> tuple[float | Array, Array]:
         """Return the cost of the inputs u from x0, and its gradient in u.
 
@@ -467,15 +440,17 @@ class LQProblem:
         >>> J, g.ravel()
         (42.0, array([5., 2.]))
         """
-        x0, u = self._initial_state(x0), self._sequence("u", u, self.m, 0)
+        x0, u = self._initial_state(x0), self._sequence("u", u)
         x = self._simulate(x0, u)
         if x.ndim != u.ndim or x.shape[:-2] != u.shape[:-2]:
             u = np.broadcast_to(u, x.shape[:-2] + u.shape[-2:])
         slopes, gradient = self._state_slopes(x, u), self._input_slopes(x, u)
         value = self._value(x, u, slopes, gradient)
         gradient += times(self.B, self._costates(slopes)[..., 1:, :], transpose=True)
+        check_finite("the gradient", gradient)
         return value, gradient
 
+    @_quiet
     def hessian_product(self, v: ArrayLike) -> Array:
         """Return H v, with H the Hessian of the cost in u: the two passes, without the offsets.
 
@@ -493,18 +468,19 @@ class LQProblem:
         >>> problem.hessian_product([[1.0], [0.0]]).ravel()
         array([2.25, 0.5 ])
         """
-        return self._quadratic_part._product(self._sequence("v", v, self.m, 0))
+        return self._quadratic_part._product(self._sequence("v", v))
 
     def _product(self, v: Array) -> Array:
         x = self._simulate(np.zeros(self.n), v)
         product = self._input_slopes(x, v)
-        product += times(
-            self.B, self._costates(self._state_slopes(x, v))[..., 1:, :], transpose=True
-        )
+        p = self._costates(self._state_slopes(x, v))[..., 1:, :]
+        product += times(self.B, p, transpose=True)
+        check_finite("the Hessian product", product)
         return product
 
     # Optimality
 
+    @_quiet
     def lagrangian(
         self, x: ArrayLike, u: ArrayLike, p: ArrayLike, x0: ArrayLike | None = None
     ) -> float | Array:
@@ -526,18 +502,16 @@ class LQProblem:
         >>> problem.lagrangian([[8.0], [4.0], [3.0]], [[0.0], [1.0]], [[7.0], [-5.0]])
         45.0
         """
-        x = self._sequence("x", x, self.n, 1)
-        u, p = self._sequence("u", u, self.m, 0, x), self._sequence("p", p, self.n, 0, x)
+        x = self._sequence("x", x)
+        u, p = self._sequence("u", u, x), self._sequence("p", p, x)
         if x0 is not None:
             x = x.copy()
-            x[..., 0, :] = self._initial_state(x0)
-        value = self.cost(x, u) + inner(p, self._step_from(x, u) - x[..., 1:, :])
+            x[..., 0, :] = self._initial_state(x0, x)
+        step = times(self.A, x[..., :-1, :]) + times(self.B, u) + self.c
+        value = self.cost(x, u) + inner(p, step - x[..., 1:, :])
         return value if np.ndim(value) else float(value)
 
-    def _step_from(self, x: Array, u: Array) -> Array:
-        """A x[t] + B u[t] + c for every stage."""
-        return times(self.A, x[..., :-1, :]) + times(self.B, u) + self.c
-
+    @_quiet
     def kkt_residual(self, x: ArrayLike, u: ArrayLike, p: ArrayLike, x0: ArrayLike) -> KKT:
         """Return the derivatives of the Lagrangian at (x, u, p): all zero at the optimum.
 
@@ -567,33 +541,44 @@ class LQProblem:
         >>> bool((kkt.input == problem.value_and_gradient(x0, u)[1]).all())
         True
         """
-        x = self._sequence("x", x, self.n, 1)
-        u, p = self._sequence("u", u, self.m, 0, x), self._sequence("p", p, self.n, 0, x)
-        x0 = self._initial_state(x0)
-        state, future = x[..., :-1, :], x[..., 1:, :]
-        slopes = self._state_slopes(x, u)
-        terms = {
-            "dynamics": [times(self.A, state), times(self.B, u), self.c, -future],
-            "input": [
+        x = self._sequence("x", x)
+        u, p = self._sequence("u", u, x), self._sequence("p", p, x)
+        x0 = self._initial_state(x0, x)
+        now, batch = x[..., :-1, :], x.shape[:-2]
+        zero = np.zeros((*batch, 1, self.n))
+        A_next, M_next, q_next, Q_next = (
+            a[1:] if a.ndim == dims + 1 else a
+            for a, dims in ((self.A, 2), (self.M, 2), (self.q, 1), (self.Q, 2))
+        )
+        T = u.shape[-2]
+
+        def rows(*parts: Array) -> Array:
+            return np.concatenate(parts, axis=-2)
+
+        def repeated(vector: Array, count: int) -> Array:
+            return np.broadcast_to(vector, (*batch, count, self.n))
+
+        return kkt_from_terms(
+            dynamics=[
+                rows(x0[..., None, :] + zero, times(self.A, now)),
+                rows(zero, times(self.B, u)),
+                rows(zero, repeated(self.c, T)),
+                -x,
+            ],
+            state=[
+                rows(times(Q_next, x[..., 1:-1, :]), times(self.S, x[..., -1:, :])),
+                rows(times(M_next, u[..., 1:, :]), zero),
+                rows(repeated(q_next, T - 1), repeated(self.s, 1)),
+                rows(times(A_next, p[..., 1:, :], transpose=True), zero),
+                -p,
+            ],
+            input=[
                 times(self.R, u),
-                times(self.M, state, transpose=True),
-                self.r,
+                times(self.M, now, transpose=True),
+                np.broadcast_to(self.r, u.shape),
                 times(self.B, p, transpose=True),
             ],
-        }
-        pulled = np.zeros_like(p)
-        A_future = self.A[1:] if self.A.ndim == 3 else self.A
-        pulled[..., :-1, :] = times(A_future, p[..., 1:, :], transpose=True)
-        terms["state"] = [slopes[..., 1:, :], pulled, -p]
-        blocks = {name: np.asarray(sum(parts)) for name, parts in terms.items()}
-        initial = np.broadcast_to(x0 - x[..., 0, :], blocks["dynamics"][..., 0, :].shape)
-        terms["dynamics"] += [x0, x[..., 0, :]]
-        blocks["dynamics"] = np.concatenate([initial[..., None, :], blocks["dynamics"]], axis=-2)
-        relative = 0.0
-        for name, block in blocks.items():
-            size = max(float(np.abs(part).max()) for part in terms[name])
-            relative = max(relative, float(np.abs(block).max()) / size if size else 0.0)
-        return KKT(blocks["dynamics"], blocks["state"], blocks["input"], relative)
+        )
 
     def objective(self, x0: ArrayLike, T: int | None = None) -> Objective:
         """Return u -> J(u) from x0, for `lqrad.descend`.
@@ -621,14 +606,16 @@ class LQProblem:
         (42.0, 3.625)
         """
         x0 = np.array(self._initial_state(x0))
-        check_finite("x0", x0)
+        shape = (*x0.shape[:-1], self.horizon(T), self.m)
 
         def value_and_gradient(u: Array) -> tuple[float, Array]:
+            u = real_array("u", u)
+            check_shape("u", u, shape, "as the objective says")
             value, gradient = self.value_and_gradient(x0, u)
             return float(np.sum(value)), gradient
 
         return Objective(
-            shape=(*x0.shape[:-1], self.horizon(T), self.m),
+            shape=shape,
             value_and_gradient=value_and_gradient,
             hessian_product=lambda u, v: self.hessian_product(v),
             gap_bound=None if self._input_curvature is None else self._gap_bound,
@@ -697,40 +684,57 @@ class LQProblem:
             return self
         return LQProblem(self.A, self.B, self.Q, self.R, self.S, M=self.M)
 
-    def _initial_state(self, x0: ArrayLike) -> Array:
+    def _initial_state(self, x0: ArrayLike, x: Array | None = None) -> Array:
+        """Return x0 (..., n) as a finite array, its batch fitting that of x where that is given."""
         x0 = real_array("x0", x0)
         if x0.ndim == 0 or x0.shape[-1] != self.n:
-            raise ShapeError(
-                shape_message("x0", x0.shape, f"(..., n) with n = {self.n}", "", (self.n,))
-            )
+            expected = f"(..., n) with n = {self.n}"
+            raise ShapeError(shape_message("x0", x0.shape, expected, "", (self.n,)))
+        check_finite("x0", x0)
+        if x is not None and not _broadcasts(x0.shape[:-1], x.shape[:-2]):
+            raise ShapeError(batch_message("x0", x0.shape, "x", x.shape))
         return x0
 
-    def _sequence(
-        self, name: str, z: ArrayLike, width: int, extra: int, x: Array | None = None
-    ) -> Array:
-        """Return z (..., T + extra, width) as an array; T is this problem's, or that of x."""
+    def _sequence(self, name: str, z: ArrayLike, x: Array | None = None) -> Array:
+        """Return a sequence of this name as a finite array, broadcast to the batch of x if given.
+
+        There are T + 1 states x, and T of the others; T is that of x, or this problem's own.
+        """
         z = real_array(name, z)
+        width, letter = (self.m, "m") if name in "uv" else (self.n, "n")
+        extra = 1 if name == "x" else 0
         T = self.T if x is None else x.shape[-2] - 1
-        if (
-            z.ndim < 2
-            or z.shape[-1] != width
-            or z.shape[-2] <= extra
-            or (T is not None and z.shape[-2] != T + extra)
-        ):
-            letter = "m" if name in ("u", "v") else "n"
-            known = f"{letter} = {width}" + (", T >= 1" if T is None else f", T = {T}")
+        fits = z.ndim >= 2 and z.shape[-1] == width and z.shape[-2] > extra
+        if not fits or T not in (None, z.shape[-2] - extra):
+            known = f"{letter} = {width}, " + ("T >= 1" if T is None else f"T = {T}")
             expected = f"(..., T{' + 1' if extra else ''}, {letter}) with {known}"
-            target = () if T is None else (T + extra, width)
+            target = (len(z) if T is None and z.ndim else (T or 0) + extra, width)
             raise ShapeError(shape_message(name, z.shape, expected, "", target))
-        if x is not None and z.shape[:-2] != x.shape[:-2]:
-            try:
-                return np.broadcast_to(z, x.shape[:-2] + z.shape[-2:])
-            except ValueError:
-                raise ShapeError(
-                    f"{name} has shape {z.shape} and x has shape {x.shape}: "
-                    "the leading axes, the batch, do not fit each other"
-                ) from None
-        return z
+        check_finite(name, z)
+        if x is None or z.shape[:-2] == x.shape[:-2]:
+            return z
+        if not _broadcasts(z.shape[:-2], x.shape[:-2]):
+            raise ShapeError(batch_message(name, z.shape, "x", x.shape))
+        return np.broadcast_to(z, x.shape[:-2] + z.shape[-2:])
+
+
+def _broadcasts(batch: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    """Whether an array with this batch in front can be repeated to the target's."""
+    try:
+        return np.broadcast_shapes(batch, target) == target
+    except ValueError:
+        return False
+
+
+def _check_reference(
+    name: str, ref: Array, width: int, letter: str, T: int | None, *, extra: int
+) -> None:
+    """Raise ShapeError unless a reference is constant, or has T + extra rows of its width."""
+    rows = len(ref) if T is None and ref.ndim == 2 else (T or 0) + extra
+    if ref.shape not in ((width,), (rows, width)) or rows <= extra and ref.ndim == 2:
+        expected = f"({letter},) or (T{' + 1' if extra else ''}, {letter}) with {letter} = {width}"
+        expected += ", T >= 1" if T is None or T < 1 else f", T = {T}"
+        raise ShapeError(shape_message(name, ref.shape, expected, ""))
 
 
 def _at_stages(weight: Array, reference: Array) -> Array:

@@ -1,0 +1,58 @@
+"""The optimality conditions of a trajectory, as numbers that one can look at."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from lqrad.errors import Array
+
+
+@dataclass(frozen=True, eq=False)
+class KKT:
+    """Residuals of the optimality conditions: the derivatives of the Lagrangian.
+
+    Attributes
+    ----------
+    dynamics : (..., T+1, n)
+        x0 - x[0], then A x[t] + B u[t] + c - x[t+1]: derivatives in the multipliers.
+    state : (..., T, n)
+        Derivatives in x[1], ..., x[T]: zero where p is the adjoint of x and u.
+    input : (..., T, m)
+        Derivatives in u: the gradient of the cost where the other two are zero.
+    relative : float
+        The largest, over the three blocks, of max|residual| over the largest single term that was
+        added up in its block: a few rounding errors (1e-15) at an optimum, in any units.
+    """
+
+    dynamics: Array
+    state: Array
+    input: Array
+    relative: float
+
+
+def kkt_from_terms(
+    dynamics: Sequence[Array], state: Sequence[Array], input: Sequence[Array]
+) -> KKT:
+    """Add up the terms of each block, and measure the sums by the largest of their terms.
+
+    Parameters
+    ----------
+    dynamics, state, input : sequences of arrays
+        The terms of each block, of one shape within a block.
+
+    Examples
+    --------
+    >>> one = np.ones((1, 1))
+    >>> kkt_from_terms([4 * one, -3 * one], [one, -one], [one, -one]).relative
+    0.25
+    """
+    blocks = [np.sum(terms, axis=0) for terms in (dynamics, state, input)]
+    relative = 0.0
+    for block, terms in zip(blocks, (dynamics, state, input), strict=True):
+        largest = max(float(np.abs(term).max()) for term in terms)
+        if largest > 0:
+            relative = max(relative, float(np.abs(block).max()) / largest)
+    return KKT(blocks[0], blocks[1], blocks[2], relative)
