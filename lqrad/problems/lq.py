@@ -731,7 +731,7 @@ def _check_reference(
 ) -> None:
     """Raise ShapeError unless a reference is constant, or has T + extra rows of its width."""
     rows = len(ref) if T is None and ref.ndim == 2 else (T or 0) + extra
-    if ref.shape not in ((width,), (rows, width)) or rows <= extra and ref.ndim == 2:
+    if ref.shape not in ((width,), (rows, width)) or (rows <= extra and ref.ndim == 2):
         expected = f"({letter},) or (T{' + 1' if extra else ''}, {letter}) with {letter} = {width}"
         expected += ", T >= 1" if T is None or T < 1 else f", T = {T}"
         raise ShapeError(shape_message(name, ref.shape, expected, ""))

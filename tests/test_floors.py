@@ -1,0 +1,208 @@
+"""The floors of the house: who may import whom.
+
+    errors < kernels < problems < solvers < studies < design, files, plotting, systems < cli
+
+A module imports from lower floors, and from siblings in its own package as long as that makes no
+circle. Imports for a type checker alone do not run and do not count.
+"""
+
+from __future__ import annotations
+
+import ast
+import graphlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+import lqrad
+
+FLOORS = [
+    {"errors"},
+    {"kernels"},
+    {"problems"},
+    {"solvers"},
+    {"studies"},
+    {"design", "files", "plotting", "systems"},
+    {"cli"},
+    {"__main__"},
+]
+STUDIES = FLOORS.index({"studies"})
+ADJOINT = {"simulate", "adjoint", "input_gradient", "value_and_gradient", "hessian_product"}
+
+HOUSE = Path(lqrad.__file__).parent
+SOURCES = {
+    ".".join(path.relative_to(HOUSE.parent).with_suffix("").parts).removesuffix(
+        ".__init__"
+    ): path.read_text(encoding="utf-8")
+    for path in sorted(HOUSE.rglob("*.py"))
+}
+PACKAGES = {
+    ".".join(path.parent.relative_to(HOUSE.parent).parts) for path in HOUSE.rglob("__init__.py")
+}
+
+
+@dataclass(frozen=True)
+class Import:
+    """One module that another imports, late if only when a function is called."""
+
+    target: str
+    late: bool
+
+
+def imports_of(module: str, source: str) -> list[Import]:
+    """Every import in `source` that runs, with names of the house resolved to their modules."""
+    found = []
+
+    def visit(node: ast.AST, late: bool) -> None:
+        if isinstance(node, ast.Import):
+            found.extend(Import(alias.name, late) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                parts = module.split(".")
+                above = parts[: len(parts) - node.level + (module in PACKAGES)]
+                base = ".".join([*above, *filter(None, [base])])
+            for alias in node.names:
+                inner = f"{base}.{alias.name}"
+                found.append(Import(inner if inner in SOURCES else base, late))
+        elif isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
+            for child in node.orelse:
+                visit(child, late)
+        else:
+            late = late or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+            for child in ast.iter_child_nodes(node):
+                visit(child, late)
+
+    visit(ast.parse(source), False)
+    return found
+
+
+def floor_of(module: str) -> int:
+    room = module.split(".")[1]
+    for height, rooms in enumerate(FLOORS):
+        if room in rooms:
+            return height
+    raise AssertionError(f"{module} is on no floor; give it one in {Path(__file__).name}")
+
+
+def faults(module: str, source: str) -> list[str]:
+    """What is wrong with the imports of `source`, in words."""
+    found = []
+    for item in imports_of(module, source):
+        target = item.target
+        if target.split(".")[0] == "matplotlib" and module != "lqrad.plotting":
+            found.append("imports matplotlib; only lqrad.plotting may")
+        if target.split(".")[0] != "lqrad":
+            continue
+        if target == "lqrad":
+            if floor_of(module) < FLOORS.index({"cli"}):
+                found.append("imports lqrad itself, which imports all of it")
+        elif target == "lqrad.plotting":
+            if not (item.late and floor_of(module) >= STUDIES):
+                found.append("imports lqrad.plotting; studies and above may, in a function")
+        elif floor_of(target) > floor_of(module):
+            found.append(f"imports {target} from a higher floor")
+        elif floor_of(target) == floor_of(module) and (
+            target.split(".")[:2] != module.split(".")[:2]
+        ):
+            found.append(f"imports its neighbour {target}")
+        elif module == "lqrad.solvers.descent" and target not in {
+            "lqrad.errors",
+            "lqrad.problems.objective",
+        }:
+            found.append(f"imports {target}, but the descent loop knows only objectives")
+        elif module == "lqrad.solvers.riccati" and target == "lqrad.kernels.banded":
+            found.append("imports the kernel of the adjoint, which it must be able to prove wrong")
+    if module == "lqrad.solvers.riccati":
+        used = {
+            node.attr for node in ast.walk(ast.parse(source)) if isinstance(node, ast.Attribute)
+        }
+        found += [f"uses {name}, which it must be able to prove wrong" for name in used & ADJOINT]
+    return found
+
+
+@pytest.mark.parametrize("module", [name for name in SOURCES if name != "lqrad"])
+def test_a_module_imports_only_from_lower_floors(module):
+    assert faults(module, SOURCES[module]) == []
+
+
+def test_the_solvers_that_prove_each_other_are_looked_at():
+    assert {"lqrad.solvers.descent", "lqrad.solvers.riccati"} <= SOURCES.keys()
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    graph = {
+        module: {item.target for item in imports_of(module, source) if not item.late}
+        for module, source in SOURCES.items()
+    }
+    graphlib.TopologicalSorter(graph).prepare()
+
+
+def test_the_package_holds_its_public_names_and_nothing_else():
+    allowed = (ast.Import, ast.ImportFrom, ast.Assign)
+    docstring, *rest = ast.parse(SOURCES["lqrad"]).body
+    assert isinstance(docstring, ast.Expr)
+    assert all(isinstance(statement, allowed) for statement in rest)
+    assigned = {
+        ast.unparse(statement.targets[0]) for statement in rest if isinstance(statement, ast.Assign)
+    }
+    assert assigned <= {"__all__", "__version__"}
+
+
+@pytest.mark.parametrize("package", sorted(PACKAGES - {"lqrad"}))
+def test_an_inner_package_is_only_a_docstring(package):
+    (docstring,) = ast.parse(SOURCES[package]).body
+    assert isinstance(docstring, ast.Expr)
+
+
+@pytest.mark.parametrize(
+    ("module", "source", "fault"),
+    [
+        (
+            "lqrad.kernels.banded",
+            "from lqrad.problems.lq import LQProblem",
+            "imports lqrad.problems.lq from a higher floor",
+        ),
+        (
+            "lqrad.kernels.banded",
+            "def f():\n    from ..problems import objective",
+            "imports lqrad.problems.objective from a higher floor",
+        ),
+        ("lqrad.problems.lq", "import lqrad", "imports lqrad itself"),
+        ("lqrad.problems.lq", "from lqrad import riccati", "imports lqrad itself"),
+        ("lqrad.studies.compare", "import matplotlib.pyplot as plt", "imports matplotlib"),
+        ("lqrad.studies.compare", "from lqrad import plotting", "imports lqrad.plotting"),
+        (
+            "lqrad.problems.lq",
+            "def f():\n    from lqrad.plotting import plot_trajectory",
+            "imports lqrad.plotting",
+        ),
+        ("lqrad.systems", "from lqrad.files import load_model", "imports its neighbour"),
+        ("lqrad.solvers.descent", "from lqrad.problems.lq import LQProblem", "only objectives"),
+        ("lqrad.solvers.descent", "from lqrad.solvers import riccati", "only objectives"),
+        ("lqrad.solvers.riccati", "import lqrad.kernels.banded", "the kernel of the adjoint"),
+        ("lqrad.solvers.riccati", "x = problem.simulate(x0, u)", "uses simulate"),
+    ],
+)
+def test_a_planted_fault_is_found(module, source, fault):
+    (found,) = faults(module, source)
+    assert fault in found
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        (
+            "lqrad.studies.compare",
+            "def plot(self):\n    from lqrad.plotting import plot_comparison",
+        ),
+        ("lqrad.studies.compare", "if TYPE_CHECKING:\n    from matplotlib.axes import Axes"),
+        ("lqrad.problems.lq", "from .objective import Objective"),
+        ("lqrad.solvers.riccati", "from lqrad.problems.lq import LQProblem"),
+        ("lqrad.plotting", "import matplotlib"),
+        ("lqrad.cli", "import lqrad"),
+    ],
+)
+def test_what_is_allowed_is_not_called_a_fault(module, source):
+    assert faults(module, source) == []

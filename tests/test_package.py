@@ -1,0 +1,56 @@
+"""The package as a whole: what importing it loads, what it exports, what it ships."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.resources
+import inspect
+import subprocess
+import sys
+
+import pytest
+
+import lqrad
+
+
+def test_importing_lqrad_loads_nothing_slow():
+    """Pictures, SciPy's larger parts and optional packages wait until they are asked for."""
+    program = "import sys, lqrad; print(*sys.modules)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    slow = {"matplotlib", "scipy.io", "scipy.optimize", "scipy.signal", "tqdm", "control", "jax"}
+    assert slow & set(done.stdout.split()) == set()
+
+
+@pytest.mark.parametrize("name", lqrad.__all__)
+def test_every_public_name_exists_and_explains_itself(name):
+    thing = getattr(lqrad, name)
+    doc = inspect.getdoc(thing)
+    assert doc
+    assert not doc.startswith(f"{name}(")  # what a dataclass without a docstring says
+    if inspect.isfunction(thing):
+        assert ">>>" in doc
+    if inspect.isclass(thing):
+        methods = {
+            key: value
+            for key, value in vars(thing).items()
+            if not key.startswith("_") and (callable(value) or isinstance(value, property))
+        }
+        assert [key for key, value in methods.items() if not inspect.getdoc(value)] == []
+
+
+def test_public_names_are_listed_once():
+    assert len(set(lqrad.__all__)) == len(lqrad.__all__)
+
+
+def test_the_types_are_shipped():
+    assert (importlib.resources.files("lqrad") / "py.typed").is_file()
+
+
+def test_the_version_is_that_of_the_installation():
+    try:
+        installed = importlib.metadata.version("lqrad")
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip("lqrad is on the path here, not installed")
+    assert lqrad.__version__ == installed
