@@ -1,7 +1,49 @@
 """lqrad: linear-quadratic optimal control by adjoint gradients, proven against Riccati."""
 
+from lqrad.errors import (
+    ArgumentError,
+    DtypeError,
+    LqradError,
+    MissingExtraError,
+    NonFiniteError,
+    NotConvexError,
+    NotStabilizableError,
+    ShapeError,
+    Status,
+)
 from lqrad.problems.lq import LQProblem
 from lqrad.problems.objective import Objective
 from lqrad.problems.optimality import KKT
+from lqrad.solvers.descent import Descent, descend
+from lqrad.solvers.riccati import Riccati, Trajectory, dare, dlqr, riccati
+from lqrad.studies.checks import TaylorTest, dot_test, taylor_test
+from lqrad.studies.compare import Comparison, compare
 
-__all__ = ["KKT", "LQProblem", "Objective"]
+__version__ = "0.1.0"
+
+__all__ = [
+    "KKT",
+    "ArgumentError",
+    "Comparison",
+    "Descent",
+    "DtypeError",
+    "LQProblem",
+    "LqradError",
+    "MissingExtraError",
+    "NonFiniteError",
+    "NotConvexError",
+    "NotStabilizableError",
+    "Objective",
+    "Riccati",
+    "ShapeError",
+    "Status",
+    "TaylorTest",
+    "Trajectory",
+    "compare",
+    "dare",
+    "descend",
+    "dlqr",
+    "dot_test",
+    "riccati",
+    "taylor_test",
+]

@@ -19,6 +19,9 @@ Array = NDArray[np.float64]
 EPS = float(np.finfo(np.float64).eps)
 
 
+OVERFLOW_REMEDY = "try a shorter horizon, smaller units, or close the loop with u = v - K x first"
+
+
 class LqradError(Exception):
     """Root of every error that lqrad raises on purpose."""
 
@@ -117,8 +120,11 @@ def frozen_array(name: str, value: ArrayLike) -> Array:
     return array
 
 
-def check_finite(name: str, array: Array) -> None:
-    """Raise NonFiniteError with the index of the first entry that is not finite."""
+def check_finite(name: str, array: Array, *, computed: bool = False) -> None:
+    """Raise NonFiniteError with the index of the first entry that is not finite.
+
+    `computed` says that the array is a result, whose remedy is another than that of bad input.
+    """
     # A sum of squares is finite only if all entries are, and costs less than asking each of them.
     if math.isfinite(np.vdot(array, array)):
         return
@@ -126,6 +132,8 @@ def check_finite(name: str, array: Array) -> None:
     if not finite.all():
         index = tuple(int(i) for i in np.argwhere(~finite)[0])
         where = f"{name}[{', '.join(map(str, index))}]" if index else name
+        if computed:
+            raise NonFiniteError(f"{where} is {array[index]}: it overflowed; {OVERFLOW_REMEDY}")
         raise NonFiniteError(
             f"{where} is {array[index]}, expected finite numbers; "
             "remove the entry or replace it before building the problem"

@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike
 from scipy.linalg.lapack import dtrtrs
 
 from lqrad.errors import (
+    OVERFLOW_REMEDY,
     ArgumentError,
     Array,
     NonFiniteError,
@@ -375,7 +376,9 @@ class LQProblem:
         """
         x = self._sequence("x", x)
         u, p = self._sequence("u", u, x), self._sequence("p", p, x)
-        return self._input_slopes(x, u) + times(self.B, p, transpose=True)
+        gradient = self._input_slopes(x, u) + times(self.B, p, transpose=True)
+        check_finite("the gradient", gradient, computed=True)
+        return gradient
 
     # Cost, gradient, Hessian
 
@@ -407,8 +410,8 @@ class LQProblem:
         if not math.isfinite(double if x.ndim == 2 else np.sum(double)):
             step = int(np.abs(x).max(axis=-1).reshape(-1, x.shape[-2]).max(axis=0).argmax())
             raise NonFiniteError(
-                f"the cost overflowed: max |x| is {np.abs(x).max():.3g}, at step {step}; try a "
-                "shorter horizon, smaller units, or close the loop with u = v - K x first"
+                f"the cost overflowed: max |x| is {np.abs(x).max():.3g}, at step {step}; "
+                f"{OVERFLOW_REMEDY}"
             )
         return 0.5 * double if x.ndim > 2 else 0.5 * float(double)
 
@@ -442,13 +445,17 @@ class LQProblem:
         """
         x0, u = self._initial_state(x0), self._sequence("u", u)
         x = self._simulate(x0, u)
-        if x.ndim != u.ndim or x.shape[:-2] != u.shape[:-2]:
+        if x.shape[:-2] != u.shape[:-2]:
             u = np.broadcast_to(u, x.shape[:-2] + u.shape[-2:])
-        slopes, gradient = self._state_slopes(x, u), self._input_slopes(x, u)
-        value = self._value(x, u, slopes, gradient)
-        gradient += times(self.B, self._costates(slopes)[..., 1:, :], transpose=True)
-        check_finite("the gradient", gradient)
-        return value, gradient
+        x_slopes, u_slopes = self._state_slopes(x, u), self._input_slopes(x, u)
+        value = self._value(x, u, x_slopes, u_slopes)
+        return value, self._total(x_slopes, u_slopes)
+
+    def _total(self, x_slopes: Array, u_slopes: Array, what: str = "the gradient") -> Array:
+        """The gradient in the inputs, from the partial derivatives; works in both of them."""
+        u_slopes += times(self.B, self._costates(x_slopes)[..., 1:, :], transpose=True)
+        check_finite(what, u_slopes, computed=True)
+        return u_slopes
 
     @_quiet
     def hessian_product(self, v: ArrayLike) -> Array:
@@ -468,15 +475,11 @@ class LQProblem:
         >>> problem.hessian_product([[1.0], [0.0]]).ravel()
         array([2.25, 0.5 ])
         """
-        return self._quadratic_part._product(self._sequence("v", v))
-
-    def _product(self, v: Array) -> Array:
-        x = self._simulate(np.zeros(self.n), v)
-        product = self._input_slopes(x, v)
-        p = self._costates(self._state_slopes(x, v))[..., 1:, :]
-        product += times(self.B, p, transpose=True)
-        check_finite("the Hessian product", product)
-        return product
+        v, quadratic = self._sequence("v", v), self._quadratic_part
+        x = quadratic._simulate(np.zeros(self.n), v)
+        return quadratic._total(
+            quadratic._state_slopes(x, v), quadratic._input_slopes(x, v), "the Hessian product"
+        )
 
     # Optimality
 
@@ -509,6 +512,7 @@ class LQProblem:
             x[..., 0, :] = self._initial_state(x0, x)
         step = times(self.A, x[..., :-1, :]) + times(self.B, u) + self.c
         value = self.cost(x, u) + inner(p, step - x[..., 1:, :])
+        check_finite("the Lagrangian", np.asarray(value), computed=True)
         return value if np.ndim(value) else float(value)
 
     @_quiet

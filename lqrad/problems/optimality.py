@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lqrad.errors import Array
+from lqrad.errors import Array, check_finite
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,6 +43,11 @@ def kkt_from_terms(
     dynamics, state, input : sequences of arrays
         The terms of each block, of one shape within a block.
 
+    Raises
+    ------
+    NonFiniteError
+        If a sum overflows.
+
     Examples
     --------
     >>> one = np.ones((1, 1))
@@ -52,6 +57,7 @@ def kkt_from_terms(
     blocks = [np.sum(terms, axis=0) for terms in (dynamics, state, input)]
     relative = 0.0
     for block, terms in zip(blocks, (dynamics, state, input), strict=True):
+        check_finite("the KKT residual", block, computed=True)
         largest = max(float(np.abs(term).max()) for term in terms)
         if largest > 0:
             relative = max(relative, float(np.abs(block).max()) / largest)

@@ -692,8 +692,8 @@ def test_no_method_modifies_its_arguments(n, varying):
     problem.cost(x, u)
     problem.value_and_gradient(x0, u)
     problem.hessian_product(u)
-    problem.lagrangian(x, u, p, x0)
-    problem.kkt_residual(x, u, p, x0)
+    problem.lagrangian(x, u, p, x0 + 1.0)
+    problem.kkt_residual(x, u, p, x0 + 1.0)
     objective = problem.objective(x0, 7)
     _, g = objective.value_and_gradient(u)
     g_kept = g.copy()
@@ -822,7 +822,7 @@ def test_overflow_of_the_cost_alone_is_an_error_too():
     [
         ("gradient", lambda lq, x0, x, u, p: lq.value_and_gradient(x0, u)),
         ("gradient", lambda lq, x0, x, u, p: lq.input_gradient(x, u, p)),
-        ("Hessian", lambda lq, x0, x, u, p: lq.hessian_product(u + 1e150)),
+        ("Hessian", lambda lq, x0, x, u, p: lq.hessian_product(u + 1.0)),
         ("residual", lambda lq, x0, x, u, p: lq.kkt_residual(x, u, p, x0)),
         ("Lagrangian", lambda lq, x0, x, u, p: lq.lagrangian(x, u + 1.0, p)),
     ],
@@ -983,8 +983,9 @@ def test_one_objective_serves_any_number_of_evaluations():
 @pytest.mark.parametrize("time_varying", [True, False])
 def test_tracking_costs_the_deviations(time_varying, reference, with_u_ref):
     """Up to 1/2 x_ref'Q x_ref + 1/2 u_ref'R u_ref summed, which no input changes."""
-    case = random_case(50, n=3, m=2, T=6, radius=0.95, all_terms=False, time_varying=time_varying)
-    rng, T = np.random.default_rng(0), 6
+    T, kind = 6, {"all_terms": False, "zero_S": False, "time_varying": time_varying}
+    case = random_case(50, n=3, m=2, T=T, radius=0.95, **kind)
+    rng = np.random.default_rng(0)
     A, B, Q, R, S = (case.data[name] for name in "ABQRS")
     x_ref = rng.normal(size=(T + 1, 3) if reference == "varying" else 3)
     u_ref = rng.normal(size=(T, 2) if reference == "varying" else 2) if with_u_ref else None

@@ -1,0 +1,212 @@
+"""The command line: `lqrad`, or `python -m lqrad`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+import numpy as np
+
+import lqrad
+from lqrad.errors import ArgumentError, LqradError, ShapeError
+from lqrad.files import load_model
+from lqrad.solvers.descent import METHODS
+from lqrad.systems import SYSTEMS
+
+_PICTURES = (".png", ".svg", ".pdf")
+
+_COMPARE = """\
+Minimise a linear-quadratic cost by descent along adjoint gradients, by several methods, and hold
+each answer against the Riccati solution.
+
+examples:
+  lqrad compare                                     an aircraft, by every method
+  lqrad compare --system inverted-pendulum --horizon 50 --plot pendulum.png
+  lqrad compare --method conjugate-gradient --method nesterov --tol 1e-8
+  lqrad compare --file model.json --x0 1,0 --json
+
+columns of the table:
+  iterations   steps of the method; for riccati, stages swept until its gain had converged
+  gap          (J - J*) / |J*|, where J* is Riccati's cost
+  proven gap   the bound on it that the method proves from its own gradient, without Riccati
+  distance     |u - u*| / |u*|
+
+A model file (.json, .npz, .mat) holds A, B, Q, R and may hold S, M, c, q, r, s, x0 and T, for
+  x[t+1] = A x[t] + B u[t] + c,
+  J = sum_t (1/2 x'Qx + x'Mu + 1/2 u'Ru + q'x + r'u) + 1/2 x[T]'S x[T] + s'x[T];
+a matrix that varies in time has a leading axis of T stages.
+
+exit status:
+  0 a method met its tolerance     1 none did     2 the input is not usable
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status.
+
+    Parameters
+    ----------
+    arguments : sequence of str, optional
+        What stands behind the program's name; sys.argv when not given.
+
+    Returns
+    -------
+    int
+        0 if a method met its tolerance, 1 if none did, 2 if the input is not usable.
+
+    Examples
+    --------
+    >>> main(["compare", "--system", "spaceship"])  # the reason stands in the error output
+    2
+    """
+    try:
+        options = _parser().parse_args(arguments)
+        return _compare(options)
+    except _UsageError as error:
+        print(error, file=sys.stderr)
+    except LqradError as error:
+        print(f"lqrad: {error}", file=sys.stderr)
+    except BrokenPipeError:  # the reader of a pipe had enough
+        sys.stderr.close()
+    except SystemExit as leaving:  # --help and --version
+        return int(leaving.code or 0)
+    return 2
+
+
+def _compare(options: argparse.Namespace) -> int:
+    """Run `lqrad compare`."""
+    if options.plot is not None:
+        _check_picture(options.plot)
+    system = None
+    if options.file is not None:
+        model = load_model(options.file)
+        problem, x0, T = model.problem, model.x0, model.T
+        title = f"{options.file}: n={problem.n}, m={problem.m}"
+    else:
+        system = SYSTEMS[options.system]()
+        problem, x0, T = system.problem(), system.x0, system.horizon
+        title = f"{system.name}: n={problem.n}, m={problem.m}, sampled every {system.dt:g} s"
+    if options.x0 is not None:
+        x0 = options.x0
+    if x0 is None:
+        raise ArgumentError(f"{options.file} has no x0; pass --x0 with {problem.n} numbers")
+    if len(x0) != problem.n:
+        raise ShapeError(f"x0 has {len(x0)} entries, expected n = {problem.n}, one for each state")
+    T = options.horizon or problem.T or T
+    if T is None:
+        raise ArgumentError(f"{options.file} has no T; pass --horizon with the number of inputs")
+    comparison = lqrad.compare(
+        problem,
+        x0,
+        T,
+        options.method or METHODS,
+        max_iter=options.max_iter,
+        tol=options.tol,
+        progress=sys.stderr.isatty(),
+    )
+    if options.json:
+        print(json.dumps(comparison.to_dict(), indent=1))
+    else:
+        radius = np.abs(np.linalg.eigvals(problem.A)).max()
+        print(f"{title}, horizon {T}")
+        print(
+            f"spectral radius of A {radius:.6g}, condition of the Hessian {comparison.condition:.3g}"
+        )
+        print()
+        print(comparison.table())
+        print()
+        print("\n".join(comparison.notes()))
+    if options.plot is not None:
+        figure = comparison.plot(system)
+        try:
+            options.plot.parent.mkdir(parents=True, exist_ok=True)
+            figure.savefig(options.plot)
+        except OSError as error:
+            raise ArgumentError(f"--plot {options.plot}: {error.strerror or error}") from error
+        print(
+            f"\npicture: {options.plot.resolve()}", file=sys.stderr if options.json else sys.stdout
+        )
+    return 0 if comparison.converged else 1
+
+
+def _check_picture(path: Path) -> None:
+    if path.suffix.lower() not in _PICTURES:
+        raise ArgumentError(f"--plot {path}: expected a name that ends in {', '.join(_PICTURES)}")
+
+
+class _UsageError(Exception):
+    """Words on the command line that it does not know."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are exceptions."""
+
+    def error(self, message: str) -> NoReturn:
+        raise _UsageError(f"{self.prog}: {message}\ntry: {self.prog} --help")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _Parser(prog="lqrad", description=lqrad.__doc__)
+    parser.add_argument("--version", action="version", version=f"lqrad {lqrad.__version__}")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    compare = commands.add_parser(
+        "compare",
+        help="descend by several methods and verify against Riccati",
+        description=_COMPARE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    source = compare.add_mutually_exclusive_group()
+    source.add_argument(
+        "--system",
+        choices=SYSTEMS,
+        default="aircraft",
+        metavar="NAME",
+        help=f"an example system (default aircraft): {', '.join(SYSTEMS)}",
+    )
+    source.add_argument("--file", type=Path, metavar="MODEL", help="a .json, .npz or .mat file")
+    compare.add_argument(
+        "--horizon", type=_count, metavar="T", help="number of inputs (default: the model's)"
+    )
+    compare.add_argument(
+        "--x0", type=_numbers, metavar="X,X,...", help="initial state (default: the model's)"
+    )
+    compare.add_argument(
+        "--method",
+        action="append",
+        choices=METHODS,
+        metavar="METHOD",
+        help=f"a method; may be given several times (default: all): {', '.join(METHODS)}",
+    )
+    compare.add_argument(
+        "--max-iter", type=_count, default=1000, metavar="K", help="limit on iterations (1000)"
+    )
+    compare.add_argument(
+        "--tol", type=float, default=1e-12, help="relative gap to prove before stopping (1e-12)"
+    )
+    compare.add_argument(
+        "--plot", type=Path, metavar="PICTURE", help="save a picture: .png, .svg or .pdf"
+    )
+    compare.add_argument("--json", action="store_true", help="print everything as JSON")
+    return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def _numbers(text: str) -> list[float]:
+    try:
+        numbers = [float(word) for word in text.split(",")]
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a list of numbers such as 1,0,-0.5"
+        ) from None
+    if not np.isfinite(numbers).all():
+        raise argparse.ArgumentTypeError(f"{text!r} holds a number that is not finite")
+    return numbers

@@ -1,0 +1,118 @@
+"""Models in files: the arrays of a linear-quadratic problem as JSON, .npz or .mat.
+
+A file holds A, B, Q and R, and if there are any S, M, c, q, r, s, an initial state x0 and a horizon
+T, each under its own name. What varies in time has a leading axis of T stages.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lqrad.errors import ArgumentError, Array, check_count, frozen_array
+from lqrad.problems.lq import LQProblem
+
+_REQUIRED = ("A", "B", "Q", "R")
+_OPTIONAL = ("S", "M", "c", "q", "r", "s", "x0", "T")
+_VECTORS = ("c", "q", "r", "s", "x0")
+
+
+@dataclass(frozen=True)
+class Model:
+    """What a file holds: a problem, and an initial state and a horizon where it gives them."""
+
+    problem: LQProblem
+    x0: Array | None
+    T: int | None
+
+
+def load_model(path: str | Path) -> Model:
+    """Read a model file.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file whose name ends in .json, .npz or .mat (MATLAB's format up to version 7).
+
+    Returns
+    -------
+    Model
+
+    Raises
+    ------
+    ArgumentError
+        If the file cannot be read, lacks a matrix or holds a name that is not known.
+    ShapeError, DtypeError, NonFiniteError, NotConvexError
+        If its arrays are no problem; see LQProblem.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "model.json"
+    ...     _ = path.write_text('{"A": [[0.5]], "B": [[1]], "Q": [[1]], "R": [[1]], "x0": [8]}')
+    ...     load_model(path).x0
+    array([8.])
+    """
+    path = Path(path)
+    readers = {".json": _read_json, ".npz": _read_npz, ".mat": _read_mat}
+    if path.suffix.lower() not in readers:
+        raise ArgumentError(
+            f"{path} ends in {path.suffix!r}, expected one of: {', '.join(readers)}"
+        )
+    try:
+        data = readers[path.suffix.lower()](path)
+    except OSError as error:
+        raise ArgumentError(f"{path} cannot be read: {error.strerror or error}") from error
+    except (ValueError, TypeError, KeyError, EOFError, NotImplementedError) as error:
+        raise ArgumentError(f"{path} is not a valid {path.suffix} file: {error}") from error
+    missing = [name for name in _REQUIRED if name not in data]
+    unknown = [name for name in data if name not in _REQUIRED + _OPTIONAL]
+    if missing or unknown:
+        problem = f"lacks {', '.join(missing)}" if missing else f"holds {', '.join(unknown)}"
+        raise ArgumentError(
+            f"{path} {problem}; a model has {', '.join(_REQUIRED)} and may have "
+            f"{', '.join(_OPTIONAL)}"
+        )
+    x0, T = data.pop("x0", None), data.pop("T", None)
+    problem = LQProblem(**data)
+    return Model(
+        problem,
+        None if x0 is None else frozen_array("x0", x0),
+        None if T is None else check_count("T", _whole(T)),
+    )
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    data = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(data, dict):
+        raise TypeError(f"it holds a {type(data).__name__}, expected an object of arrays")
+    return data
+
+
+def _read_npz(path: Path) -> dict[str, Any]:
+    with np.load(path, allow_pickle=False) as archive:
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise TypeError("it holds a single array")
+        return dict(archive)
+
+
+def _read_mat(path: Path) -> dict[str, Any]:
+    from scipy.io import loadmat
+
+    data = {name: value for name, value in loadmat(path).items() if not name.startswith("__")}
+    for name, value in data.items():
+        if name in _VECTORS and np.ndim(value) == 2 and 1 in np.shape(value):
+            data[name] = np.ravel(value)  # MATLAB has no vectors, only rows and columns
+    return data
+
+
+def _whole(T: Any) -> Any:
+    """A horizon as a plain int where it is one in a box: np.array(50), [[50.0]]."""
+    if isinstance(T, np.ndarray) and T.size == 1 and T.dtype.kind in "iuf":
+        T = T.item()
+    return int(T) if isinstance(T, float) and T.is_integer() else T

@@ -1,0 +1,288 @@
+"""The discrete-time Riccati recursion and its limit.
+
+The value function of  min sum_t 1/2 x'Qx + x'Mu + 1/2 u'Ru + 1/2 x_T'S x_T,  x[t+1] = A x[t] + B u[t]
+is 1/2 x'P[t]x, and its minimiser is u[t] = -K[t] x[t], with P[T] = S and
+
+    G = R + B'P[t+1]B       N = B'P[t+1]A + M'       K[t] = G^-1 N
+    P[t] = Q + A'P[t+1]A - N'K[t]
+
+`sweep` runs it backward, a stage at a time; `double` goes to its limit, the solution of the discrete
+algebraic Riccati equation, by doubling the horizon; `lyapunov` sums what a stable closed loop makes
+of a given stage cost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import repeat
+from typing import NamedTuple
+
+import numpy as np
+from scipy.linalg.blas import dgemm, dsymm
+from scipy.linalg.lapack import dgesv, dposv
+
+from lqrad.errors import EPS, Array, NonFiniteError, NotConvexError
+
+# The tail may be called settled from this stage on, and is looked at again each quarter further on.
+_FIRST_LOOK = 16
+# Relative changes below this are small enough for their propagation to be linear.
+_LINEAR = 1e-6
+# Powers of a closed loop are squared at most this often: one that has not halved by then has a
+# spectral radius within 1e-14 of one, which rounding errors cannot tell from one.
+_MOST_DOUBLINGS = 46
+
+
+class Sweep(NamedTuple):
+    """What `sweep` returns: P (T+1, n, n), K (T, m, n), L (T, m, m), and how many stages it ran."""
+
+    P: Array
+    K: Array
+    L: Array
+    swept: int
+
+
+def sweep(A: Array, B: Array, Q: Array, R: Array, M: Array, S: Array, T: int) -> Sweep:
+    """Run the Riccati recursion backward from P[T] = S.
+
+    P is symmetric to the last bit: each stage reads one triangle of P[t+1] only. Without that the
+    antisymmetric part of the rounding errors grows like the open loop and ruins K where A is
+    unstable. Where nothing varies in time, the sweep stops as soon as the rest of the horizon
+    would change no entry of P by more than 2 eps sqrt(P[i, i] P[j, j]), and the earlier stages
+    are filled with the last P, K and L; see `_settled` for how that is known.
+
+    Parameters
+    ----------
+    A, B, Q, R, M : (n, n), (n, m), (n, n), (m, m), (n, m), each also with a leading T axis
+        Dynamics and stage cost.
+    S : (n, n)
+        Terminal cost.
+    T : int
+        Number of stages.
+
+    Returns
+    -------
+    Sweep
+        P (T+1, n, n); K (T, m, n); L (T, m, m), the lower Cholesky factor of R + B'P[t+1]B; and
+        the number of stages that were run before the tail had settled, T if it never did.
+
+    Raises
+    ------
+    NotConvexError
+        If R + B'P[t+1]B is not positive definite; names the last such stage.
+    NonFiniteError
+        If P overflows; names the stage.
+
+    References
+    ----------
+    Anderson and Moore, Optimal Control: Linear Quadratic Methods (1990), section 2.4.
+
+    Examples
+    --------
+    >>> one = np.eye(1)
+    >>> P, K, L, swept = sweep(one, one, one, one, 0 * one, one, 200)
+    >>> float(P[0, 0, 0])  # p = 1 + p - p^2 / (1 + p) has the golden ratio as its solution
+    1.618033988749895
+    >>> swept < 50
+    True
+    """
+    n, m = B.shape[-2:]
+    varying = any(z.ndim == 3 for z in (A, B, Q, R, M))
+    axis = (T,) if varying else ()
+    # Transposed, so that a stage is in column order, as BLAS wants it.
+    AB = np.empty((*axis, n + m, n))
+    AB[..., :n, :], AB[..., n:, :] = A.swapaxes(-1, -2), B.swapaxes(-1, -2)
+    weights = np.empty((*axis, n + m, n + m))
+    weights[..., :n, :n], weights[..., n:, n:] = Q, R
+    weights[..., :n, n:], weights[..., n:, :n] = M, M.swapaxes(-1, -2)
+    stages: Iterable[tuple[Array, Array]] = (
+        zip(AB[::-1].swapaxes(1, 2), weights[::-1].swapaxes(1, 2), strict=True)
+        if varying
+        else repeat((AB.T, weights.T))
+    )
+
+    P, K, L = np.empty((T + 1, n, n)), np.empty((T, m, n)), np.empty((T, m, m))
+    P[T] = S
+    now = np.asfortranarray(S)
+    look = T - _FIRST_LOOK
+    swept = T
+    for t, (ab, weight) in zip(range(T - 1, -1, -1), stages, strict=False):
+        # H = [A B]' P [A B] + [Q M; M' R]: all products of the stage at once.
+        H = dgemm(1.0, ab, dsymm(1.0, now, ab, lower=1), beta=1.0, c=weight, trans_a=1)
+        N = H[n:, :n]
+        factor, gain, info = dposv(H[n:, n:], N, lower=1)
+        if info:
+            raise _not_convex(H[n:, n:], t)
+        now = dgemm(-1.0, N, gain, beta=1.0, c=H[:n, :n], trans_a=1)
+        P[t], K[t], L[t] = now, gain, factor
+        if t == look:
+            if not np.isfinite(now).all():
+                break
+            if not varying and _settled(P, t, ab[:, :n] - ab[:, n:] @ gain):
+                P[:t], K[:t], L[:t] = P[t], K[t], L[t]
+                swept = T - t
+                break
+            look = T - (T - t) * 5 // 4
+    _require_finite(P, K)
+    for i in range(n):
+        P[:, i, i + 1 :] = P[:, i + 1 :, i]
+    for i in range(m):
+        L[:, i, i + 1 :] = 0.0
+    _require_full_rank(L, n)
+    return Sweep(P, K, L, swept)
+
+
+def _settled(P: Array, t: int, F: Array) -> bool:
+    """Whether the t stages still to come leave P[t] as it is, to 2 eps; F is the closed loop.
+
+    Let E = P - P* be the distance to the limit. Two Riccati iterates differ by what the closed
+    loop carries backward, E[t] = F[t]' E[t+1] F[t] near the limit, so that the change over the
+    last h stages, D = P[t] - P[t+h], tells all changes to come:
+
+        P[t-ih] - P[t]  =  sum_{k=1..i} (F^kh)' D F^kh
+
+    This sum is evaluated, not extrapolated from the sizes of successive changes: so it holds for
+    oscillating and for transiently growing changes, and for any spectral radius. The rounding
+    errors in D are damped by F^h before they could pass for a change, hence an h of some length:
+    a power of two between 1/8 and 1/4 of the stages swept. That the limit is near is read off the
+    whole window, since one difference alone could span a period of an oscillation.
+    """
+    h = 1 << (((P.shape[0] - 1 - t) // 4).bit_length() - 1)
+    diagonal = np.sqrt(np.abs(np.diagonal(P[t])))
+    scale = np.outer(diagonal, diagonal)  # makes the test independent of the states' units
+    changes = P[t] - P[t + 1 : t + h + 1]
+    if not changes[0].any():
+        return True  # a fixed point to the last bit: all further stages repeat it
+    if not (np.abs(changes) <= _LINEAR * scale).all():
+        return False
+    with np.errstate(over="ignore", invalid="ignore"):  # an unstable F overflows: not settled
+        power = np.linalg.matrix_power(F, h)
+        total = power.T @ changes[-1] @ power
+        reach = h
+        while (np.abs(total) <= 2 * EPS * scale).all():
+            if reach >= t:
+                return True
+            total += power.T @ total @ power
+            power = power @ power
+            reach *= 2
+    return False
+
+
+def _not_convex(G: Array, t: int) -> NotConvexError | NonFiniteError:
+    """The error for a G = R + B'P[t+1]B that has no Cholesky factor."""
+    if not np.isfinite(G).all():
+        return _overflow(t)
+    smallest = float(np.linalg.eigvalsh(G)[0])
+    return NotConvexError(
+        f"R + B'P[{t + 1}]B is not positive definite at stage t={t}: its smallest eigenvalue is "
+        f"{smallest:.3g}, so that u[{t}] has no unique minimiser; make R positive definite, or "
+        "weight the states that this input moves in Q and S"
+    )
+
+
+def _require_full_rank(L: Array, n: int) -> None:
+    """Raise NotConvexError where the pivots of a Cholesky factor are but rounding errors."""
+    squares = np.einsum("tij,tij->ti", L, L)
+    pivots = np.einsum("tii->ti", L) ** 2
+    singular = (pivots <= (n + L.shape[1]) * EPS * squares).any(axis=1)
+    if singular.any():
+        t = int(np.flatnonzero(singular)[-1])
+        raise _not_convex(L[t] @ L[t].T, t)
+
+
+def _require_finite(P: Array, K: Array) -> None:
+    """Raise NonFiniteError with the first stage, in the order of the sweep, that overflowed."""
+    finite = np.isfinite(P[:-1]).all(axis=(1, 2)) & np.isfinite(K).all(axis=(1, 2))
+    if not finite.all():
+        raise _overflow(int(np.flatnonzero(~finite)[-1]))
+
+
+def _overflow(t: int) -> NonFiniteError:
+    return NonFiniteError(
+        f"the Riccati recursion overflowed at stage t={t}: the cost to go grows without bound as "
+        "the horizon gets longer; is there an unstable mode that B cannot move? "
+        "Try a shorter horizon, or dare, which names the mode"
+    )
+
+
+def double(A: Array, G: Array, H: Array) -> Array:
+    """Return the limit P of the Riccati recursion P <- H + A'P(I + G P)^-1 A from P = 0.
+
+    Stages are composed, not run one by one: if (A, G, H) describes a number of stages, then with
+    W = I + G H the triple
+
+        A W^-1 A,    G + A W^-1 G A',    H + A'H W^-1 A
+
+    describes twice as many, and its H is P after as many. The errors are squared at each doubling.
+
+    Parameters
+    ----------
+    A : (n, n)
+    G, H : (n, n)
+        Symmetric: B R^-1 B' and Q, where there is no cross weight.
+
+    Returns
+    -------
+    (n, n)
+        Symmetric; not finite, or not a solution, where the recursion has no limit: check it.
+
+    References
+    ----------
+    Chu, Fan, Lin and Wang, Structure-preserving algorithms for periodic discrete-time algebraic
+    Riccati equations, International Journal of Control 77 (2004), 767-788.
+    Chiang, Chu, Guo, Huang, Lin and Xu, Convergence analysis of the doubling algorithm for several
+    nonlinear matrix equations in the critical case, SIAM J. Matrix Anal. Appl. 31 (2009), 227-247.
+
+    Examples
+    --------
+    >>> one = np.eye(1)
+    >>> float(double(one, one, one)[0, 0])  # the golden ratio
+    1.618033988749895
+    """
+    n = len(A)
+    identity = np.eye(n)
+    with np.errstate(over="ignore", invalid="ignore"):  # the caller looks at what came out
+        for _ in range(_MOST_DOUBLINGS):
+            _, _, solution, info = dgesv(identity + G.dot(H), np.concatenate([A, G], axis=1))
+            if info:
+                return np.full((n, n), np.nan)
+            half = solution[:, :n]
+            change = A.T.dot(H.dot(half))
+            both = A.dot(np.concatenate([half, solution[:, n:].dot(A.T)], axis=1))
+            A, growth = both[:, :n], both[:, n:]
+            G = G + (growth + growth.T) / 2
+            H = H + (change + change.T) / 2
+            # Not "if <=": what is not finite ends it too.
+            if not np.vdot(change, change) > EPS**2 * np.vdot(H, H):
+                break
+    return H
+
+
+def lyapunov(F: Array, D: Array) -> Array | None:
+    """Return X = sum_i (F^i)' D F^i, the solution of X = D + F'XF, if F is stable, else None.
+
+    Stability is proven, not taken from eigenvalues: a power of F has a norm below one.
+
+    Parameters
+    ----------
+    F, D : (n, n)
+
+    References
+    ----------
+    Smith, Matrix equation XA + BX = C, SIAM J. Appl. Math. 16 (1968), 198-201 (squaring).
+
+    Examples
+    --------
+    >>> lyapunov(np.array([[0.5]]), np.array([[3.0]]))
+    array([[4.]])
+    >>> lyapunov(np.array([[1.0]]), np.array([[3.0]])) is None
+    True
+    """
+    total = D
+    with np.errstate(over="ignore", invalid="ignore"):
+        for _ in range(_MOST_DOUBLINGS):
+            total = total + F.T.dot(total).dot(F)
+            F = F.dot(F)
+            # The terms that are left are smaller than `total` by the square of this norm.
+            if np.vdot(F, F) <= EPS:
+                return total
+    return total if np.vdot(F, F) <= 0.25 else None

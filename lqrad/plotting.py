@@ -1,0 +1,326 @@
+"""Pictures. The only importer of matplotlib; every function takes axes and returns them.
+
+Curves are told apart by a colour map that survives greyscale, and named in the order of its
+lightness. No window is opened and no state of pyplot is touched.
+"""
+
+from __future__ import annotations
+
+import io
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, MaxNLocator
+from numpy.typing import ArrayLike, NDArray
+
+from lqrad.errors import Array, ShapeError, check_shape, real_array
+
+if TYPE_CHECKING:
+    from lqrad.studies.compare import Comparison
+    from lqrad.systems import System
+
+_MOST_NAMES = 6  # the colours of more curves than these could not be told apart
+_MOST_CIRCLES = 25
+_FLOOR = 1e-15  # a relative gap below this, the difference of two costs, is rounding
+_LEGEND: dict[str, Any] = {
+    "fontsize": "small",
+    "labelspacing": 0.25,
+    "handlelength": 1.6,
+    "framealpha": 0.7,
+    "edgecolor": "none",
+}
+_QUANTITIES = {"x": "state", "u": "input", "p": "costate"}
+
+
+class Picture(Figure):
+    """A figure that belongs to no window: a notebook shows it, a script saves it."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        self.savefig(buffer, format="png")
+        return buffer.getvalue()
+
+
+def plot_trajectory(
+    x: ArrayLike,
+    *,
+    ax: Axes | None = None,
+    dt: float | None = None,
+    names: Sequence[str] | None = None,
+    symbol: str = "x",
+) -> Axes:
+    """Draw a sequence against time, each column a curve with its name.
+
+    Of more columns than can be told apart, the largest are named and the others are grey.
+
+    Parameters
+    ----------
+    x : (T, k)
+        States, inputs or costates, one row for each step.
+    ax : Axes, optional
+        Where to draw; a new figure when not given.
+    dt : float, optional
+        Seconds from row to row; the axis counts steps when not given.
+    names : sequence of k str, optional
+        Names of the columns, with units; x[0], x[1], ... when not given.
+    symbol : str
+        The letter of the sequence. Inputs "u" are drawn as held from step to step.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ShapeError
+        If `x` is not one series, or has not as many columns as there are names.
+
+    Examples
+    --------
+    >>> ax = plot_trajectory([[1.0], [0.5], [0.25]], dt=0.1)
+    >>> ax.get_xlabel()
+    'time (s)'
+    """
+    x = _one_series(symbol, x)
+    columns = x.shape[1]
+    names = [f"{symbol}[{i}]" for i in range(columns)] if names is None else list(names)
+    check_shape("names", np.empty(len(names)), (columns,), f"to match {symbol} {x.shape}")
+    ax = _new_axes() if ax is None else ax
+    style = "default"
+    if symbol == "u":
+        x, style = np.concatenate([x, x[-1:]]), "steps-post"  # the last one is held for a step too
+    t = _times(len(x), dt)
+    named = _largest(x)
+    grey = np.delete(x, named, axis=1)
+    # Of two curves that coincide, the wider one below shows on both sides of the other.
+    widths = np.linspace(2.2, 1.4, len(named))
+    marker = "_" if len(x) == 1 else ""  # a line through one point is not seen
+    for i, color, width in zip(named, _colors(len(named)), widths, strict=True):
+        (line,) = ax.plot(t, x[:, i], color=color, drawstyle=style, marker=marker)
+        line.set(linewidth=width, label=names[i])
+    if grey.size:
+        lines = ax.plot(t, grey, color="0.8", linewidth=0.8, drawstyle=style, zorder=1)
+        lines[0].set_label(f"{len(lines)} smaller ones")
+    ax.axhline(0, color="0.6", linewidth=0.6, zorder=0)
+    ax.set_xlabel("step t" if dt is None else "time (s)")
+    if dt is None:
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if columns == 1:
+        ax.set_ylabel(names[0])
+    else:
+        ax.set_ylabel(_QUANTITIES.get(symbol, symbol))
+        ax.legend(loc="best", **_LEGEND)
+    return ax
+
+
+def plot_costates(
+    p: ArrayLike,
+    Px: ArrayLike,
+    *,
+    ax: Axes | None = None,
+    dt: float | None = None,
+    names: Sequence[str] | None = None,
+) -> Axes:
+    """Draw Riccati's P x[t+1] + v as curves, and the costates of a backward pass as circles.
+
+    On the optimum they agree: the multiplier is the gradient of the value function.
+
+    Parameters
+    ----------
+    p : (T, n)
+        Costates.
+    Px : (T, n)
+        P[t+1] x[t+1] + v[t+1].
+    ax, dt, names
+        As in `plot_trajectory`.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ShapeError
+        If `p` is not one series, or `Px` or the names do not match it.
+
+    Examples
+    --------
+    >>> ax = plot_costates([[2.0], [1.0]], [[2.0], [1.0]])
+    >>> ax.get_ylabel()
+    'costate (cost per unit of state)'
+    """
+    p, Px = _one_series("p", p), real_array("Px", Px)
+    check_shape("Px", Px, p.shape, "to match p")
+    ax = plot_trajectory(Px, ax=ax, dt=dt, names=names, symbol="p")
+    _add_circles(ax, p, _largest(Px), dt)
+    ax.set_ylabel("costate (cost per unit of state)")
+    _add_title(ax, "costates: Riccati's P x (lines), backward pass (circles)")
+    return ax
+
+
+def plot_convergence(comparison: Comparison, *, ax: Axes | None = None) -> Axes:
+    """Draw the relative gap of each descent against its iterations, with the theoretical rates.
+
+    The curve of a descent that met its tolerance ends in a dot, that of another one in a cross.
+    Grey, from the same start: the rates that the condition number of the Hessian predicts.
+
+    Parameters
+    ----------
+    comparison : Comparison
+    ax : Axes, optional
+        Where to draw; a new figure when not given.
+
+    Returns
+    -------
+    Axes
+
+    References
+    ----------
+    Polyak, Introduction to Optimization, 1987, sections 1.4 and 3.2 (the rates).
+
+    Examples
+    --------
+    >>> import lqrad
+    >>> problem = lqrad.LQProblem([[1.1]], [[1]], [[1]], [[1]])
+    >>> ax = plot_convergence(lqrad.compare(problem, [1.0], T=20, methods=["gradient"]))
+    >>> ax.get_yscale()
+    'log'
+    """
+    ax = _new_axes() if ax is None else ax
+    ax.set_yscale("log")
+    descents, rates = comparison.descents, comparison.rates
+    gaps = [(d.history.value - float(comparison.optimum.cost)) / comparison.scale for d in descents]
+    # Each gap up to the last one that is more than rounding.
+    gaps = [gap[: np.flatnonzero(gap > _FLOOR).max(initial=0) + 1] for gap in gaps]
+    longest = max(2, *map(len, gaps))
+    for descent, gap, color in zip(descents, gaps, _colors(len(descents)), strict=True):
+        if descent.method in rates:
+            predicted = gap[0] * rates[descent.method] ** (2.0 * np.arange(longest))
+            predicted = predicted[predicted > _FLOOR]
+            # Two methods have the same rate: their dashes take turns.
+            dashes = (4 * list(rates).index(descent.method), (4, 4))
+            ax.plot(predicted, linestyle=dashes, color=color, linewidth=1, zorder=1)
+        end = "o" if descent.status.converged else "X"
+        gap = np.maximum(gap, _FLOOR)
+        ax.plot(gap, marker=end, markevery=[-1], color=color, label=descent.method)
+    # Linear before the first iteration, so that the start is seen too.
+    ax.set_xscale("symlog", linthresh=1, linscale=0.3)
+    ax.set_xlim(0, 1.2 * longest)
+    ax.xaxis.set_major_formatter(FuncFormatter(lambda k, _: f"{k:g}"))
+    ax.set_xlabel("iteration (dot: converged, cross: not)")
+    ax.set_ylabel("relative gap  (J \N{MINUS SIGN} J*) / |J*|")
+    rows = math.ceil(len(descents) / 3)
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2, **_LEGEND)
+    _add_title(ax, "convergence: observed (solid), predicted (dashed)", above=rows)
+    return ax
+
+
+def plot_comparison(comparison: Comparison, system: System | None = None) -> Figure:
+    """Draw a comparison: states, inputs, convergence, and costates beside Riccati's P x.
+
+    Lines are Riccati's, circles those of the descent with the smallest gap.
+
+    Parameters
+    ----------
+    comparison : Comparison
+    system : System, optional
+        Gives the time axis its seconds, and the curves their names and units.
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    ShapeError
+        If the system has not as many states or inputs as the problem.
+
+    Examples
+    --------
+    >>> import lqrad
+    >>> problem = lqrad.LQProblem([[1.1]], [[1]], [[1]], [[1]])
+    >>> figure = plot_comparison(lqrad.compare(problem, [1.0], T=20))
+    >>> len(figure.axes)
+    4
+    """
+    problem, recursion, optimum = comparison.problem, comparison.recursion, comparison.optimum
+    best = comparison.descents[int(np.argmin(comparison.gaps))]
+    dt = states = inputs = costates = None
+    title = f"n = {problem.n}, m = {problem.m}, T = {recursion.T}"
+    if system is not None:
+        dt, costates, title = system.dt, system.state_names, f"{system.name}: {title}"
+        states = _with_units(system.state_names, system.state_units)
+        inputs = _with_units(system.input_names, system.input_units)
+    figure = _new_figure(11, 8)
+    figure.suptitle(title)
+    (top_left, top_right), (low_left, low_right) = figure.subplots(2, 2)
+    plot_trajectory(optimum.x, ax=top_left, dt=dt, names=states)
+    _add_title(top_left, "states: Riccati's feedback")
+    plot_trajectory(optimum.u, ax=top_right, dt=dt, names=inputs, symbol="u")
+    _add_circles(top_right, best.solution, _largest(optimum.u), dt)
+    _add_title(top_right, f"inputs: Riccati (lines), {best.method} (circles)")
+    plot_convergence(comparison, ax=low_left)
+    p = problem.adjoint(problem.simulate(comparison.x0, best.solution), best.solution)
+    Px = (recursion.P[1:] @ optimum.x[1:, :, None])[..., 0] + recursion.v[1:]
+    plot_costates(p, Px, ax=low_right, dt=dt, names=costates)
+    _add_title(low_right, f"costates: Riccati's P x (lines), {best.method} (circles)")
+    for ax in figure.axes:
+        ax.spines[["top", "right"]].set_visible(False)
+    for ax in (top_right, low_right):
+        ax.set_xlim(top_left.get_xlim())
+    return figure
+
+
+def _new_figure(width: float, height: float) -> Figure:
+    return Picture(figsize=(width, height), dpi=120, layout="constrained")
+
+
+def _new_axes() -> Axes:
+    return _new_figure(6, 4).subplots()
+
+
+def _one_series(name: str, z: ArrayLike) -> Array:
+    z = real_array(name, z)
+    if z.ndim != 2 or 0 in z.shape:
+        remedy = f"; did you mean {name}[:, None]?" if z.ndim == 1 and z.size else ""
+        expected = "(T, k): one series, a column for each curve"
+        raise ShapeError(f"{name} has shape {z.shape}, expected {expected}{remedy}")
+    return z
+
+
+def _times(steps: int, dt: float | None) -> Array:
+    return np.arange(steps) * (1.0 if dt is None else dt)
+
+
+def _largest(z: Array) -> NDArray[np.intp]:
+    """The columns that get a name and a colour, in their order."""
+    return np.sort(np.argsort(-np.abs(z).max(axis=0), kind="stable")[:_MOST_NAMES])
+
+
+def _colors(count: int) -> Array:
+    """Colours of rising lightness, dark enough to be read on white."""
+    return np.asarray(mpl.colormaps["viridis"](np.linspace(0.0, 0.82, count)))
+
+
+def _add_circles(ax: Axes, z: Array, columns: NDArray[np.intp], dt: float | None) -> None:
+    every = math.ceil(len(z) / _MOST_CIRCLES)
+    t = _times(len(z), dt)[::every]
+    for i, color in zip(columns, _colors(len(columns)), strict=True):
+        ax.plot(t, z[::every, i], "o", color=color, markersize=4, markerfacecolor="none")
+
+
+def _add_title(ax: Axes, title: str, *, above: int = 0) -> None:
+    """Write a title, above so many rows of a legend."""
+    ax.set_title(title, loc="left", fontsize="medium", pad=6 + 13 * above)
+
+
+def _with_units(names: Sequence[str], units: Sequence[str]) -> list[str]:
+    return [
+        name if unit in ("", "1") else f"{name} ({unit})"
+        for name, unit in zip(names, units, strict=True)
+    ]

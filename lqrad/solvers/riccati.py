@@ -1,0 +1,470 @@
+"""Linear-quadratic problems solved by the Riccati recursion, and its limit for an endless horizon.
+
+The optimal cost from state x at time t is  V_t(x) = 1/2 x'P[t]x + v[t]'x + w[t].  It is reached by
+u[t] = -K[t] x[t] - k[t]; with e[t] = v[t+1] + P[t+1]c the gradient of V_{t+1} at c,
+
+    K = (R + B'P[t+1]B)^-1 (B'P[t+1]A + M')       k = (R + B'P[t+1]B)^-1 (B'e + r)
+    P[t] = Q + A'P[t+1]A - K'(B'P[t+1]A + M')     v[t] = q - K'r + (A - BK)'e
+
+No adjoint pass of the problem is used here, so that either can prove the other wrong.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import LinAlgError, solve_discrete_are
+from scipy.linalg.lapack import dposv, dpotrf, dtrtrs
+
+from lqrad.errors import (
+    EPS,
+    Array,
+    NotConvexError,
+    NotStabilizableError,
+    ShapeError,
+    check_finite,
+    check_stage_weights,
+    check_symmetric,
+    real_array,
+    shape_message,
+    stage_arrays,
+)
+from lqrad.kernels.banded import Bidiagonal
+from lqrad.kernels.riccati import double, lyapunov, sweep
+from lqrad.kernels.stages import times
+from lqrad.problems.lq import LQProblem
+
+# Newton's method squares the error at each step; the start is rarely worse than 1e-5.
+_NEWTON_STEPS = 12
+# A solution is taken at once where its relative residual is below this.
+_GOOD_RESIDUAL = 1e-12
+# None is offered as a solution where it is above this.
+_ANY_RESIDUAL = 1e-8
+# Singular values below this, relative to the matrices, count as zero when a failure is explained.
+_BLIND = 1e-7
+
+
+@dataclass(frozen=True, eq=False)
+class Trajectory:
+    """States, inputs, costates and cost of a rollout.
+
+    Attributes
+    ----------
+    x : (..., T+1, n)
+    u : (..., T, m)
+    p : (..., T, n)
+        p[t] is the multiplier of x[t+1] = A x[t] + B u[t] + c.
+    cost : float, or (...) for a batch
+    """
+
+    x: Array
+    u: Array
+    p: Array
+    cost: float | Array
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Riccati:
+    """The solution of a linear-quadratic problem as a feedback law and a value function.
+
+    Attributes
+    ----------
+    problem : LQProblem
+    P : (T+1, n, n)
+    K : (T, m, n)
+    k : (T, m)
+        The optimal input is u[t] = -K[t] x[t] - k[t].
+    v : (T+1, n)
+    w : (T+1,)
+        The optimal cost from x at time t is 1/2 x'P[t]x + v[t]'x + w[t].
+    swept : int
+        How many stages were run before the rest was known to repeat the last; T if it never was.
+    """
+
+    problem: LQProblem
+    P: Array
+    K: Array
+    k: Array
+    v: Array
+    w: Array
+    swept: int
+
+    def __repr__(self) -> str:
+        return (
+            f"Riccati(n={self.problem.n}, m={self.problem.m}, T={self.T}, "
+            f"{self.swept} stages swept)"
+        )
+
+    @property
+    def T(self) -> int:
+        """The horizon."""
+        return len(self.K)
+
+    def cost(self, x0: ArrayLike) -> float | Array:
+        """Return the optimal cost from x0, which needs no rollout.
+
+        Parameters
+        ----------
+        x0 : (..., n)
+
+        Returns
+        -------
+        float, or (...) for a batch
+
+        Examples
+        --------
+        >>> riccati(LQProblem([[1]], [[1]], [[1]], [[1]]), T=1).cost([2.0])
+        3.0
+        """
+        x0 = self._initial_state(x0)
+        cost = (0.5 * x0.dot(self.P[0]) * x0).sum(axis=-1) + x0.dot(self.v[0]) + self.w[0]
+        return float(cost) if x0.ndim == 1 else np.asarray(cost)
+
+    def rollout(self, x0: ArrayLike) -> Trajectory:
+        """Return the optimal trajectory from x0, simulated in closed loop.
+
+        An open-loop simulation from the same inputs would lose all digits where A is unstable.
+
+        Parameters
+        ----------
+        x0 : (..., n)
+
+        Returns
+        -------
+        Trajectory
+            With the costates p[t] = P[t+1] x[t+1] + v[t+1], and the cost of x and u, stage by
+            stage.
+
+        Raises
+        ------
+        NonFiniteError
+            If x0 is not finite, or a state overflows; names the entry or the step.
+
+        Examples
+        --------
+        >>> solution = riccati(LQProblem([[1]], [[1]], [[1]], [[1]]), T=1)
+        >>> trajectory = solution.rollout([2.0])
+        >>> trajectory.x.ravel(), trajectory.u.ravel(), trajectory.p.ravel(), trajectory.cost
+        (array([2., 1.]), array([-1.]), array([1.]), 3.0)
+        """
+        x0 = self._initial_state(x0)
+        x = np.empty((*x0.shape[:-1], self.T + 1, self.problem.n))
+        x[..., 0, :] = x0
+        x[..., 1:, :] = self.problem.c - times(self.problem.B, self.k)
+        x = self._closed_loop.solve(x, overwrite=True)
+        u = -times(self.K, x[..., :-1, :]) - self.k
+        p = times(self.P[1:], x[..., 1:, :]) + self.v[1:]
+        return Trajectory(x, u, p, self.problem.cost(x, u))
+
+    @cached_property
+    def _closed_loop(self) -> Bidiagonal:
+        return Bidiagonal(_closed_loop(self.problem, self.K))
+
+    def _initial_state(self, x0: ArrayLike) -> Array:
+        n = self.problem.n
+        x0 = real_array("x0", x0)
+        if x0.ndim == 0 or x0.shape[-1] != n:
+            raise ShapeError(shape_message("x0", x0.shape, f"(..., n) with n = {n}", "", (n,)))
+        check_finite("x0", x0)
+        return x0
+
+
+def riccati(problem: LQProblem, T: int | None = None) -> Riccati:
+    """Solve a linear-quadratic problem by the backward Riccati recursion.
+
+    Where nothing varies in time, the recursion stops once the rest of the horizon is known to
+    repeat the last stage to the last digits.
+
+    Parameters
+    ----------
+    problem : LQProblem
+    T : int, optional
+        The horizon; needed where nothing varies in time.
+
+    Returns
+    -------
+    Riccati
+
+    Raises
+    ------
+    NotConvexError
+        If R + B'P[t+1]B is not positive definite at a stage, which it names. R may be singular.
+    NonFiniteError
+        If the cost to go overflows; names the stage.
+    ArgumentError
+        If the horizon is not known, or not the problem's own.
+
+    References
+    ----------
+    Anderson and Moore, Optimal Control: Linear Quadratic Methods, 1990, sections 2.4 and 4.1.
+
+    Examples
+    --------
+    >>> problem = LQProblem(A=[[1, 1], [0, 1]], B=[[0], [1]], Q=np.eye(2), R=[[1]])
+    >>> solution = riccati(problem, T=1000)
+    >>> solution
+    Riccati(n=2, m=1, T=1000, 25 stages swept)
+    >>> solution.K[0].round(4), round(solution.cost([1.0, 0.0]), 4)
+    (array([[0.422 , 1.2439]]), 1.4735)
+    """
+    T = problem.horizon(T)
+    P, K, L, swept = sweep(problem.A, problem.B, problem.Q, problem.R, problem.M, problem.S, T)
+    k, v, w = np.zeros((T, problem.m)), np.zeros((T + 1, problem.n)), np.zeros(T + 1)
+    if any(z.any() for z in (problem.c, problem.q, problem.r, problem.s)):
+        k, v, w = _linear_part(problem, P, K, L)
+    for array in (P, K, k, v, w):
+        array.setflags(write=False)
+    return Riccati(problem, P, K, k, v, w, swept)
+
+
+def _linear_part(problem: LQProblem, P: Array, K: Array, L: Array) -> tuple[Array, Array, Array]:
+    """Return k, v and w. The recursion for v is the adjoint of the closed loop."""
+    T = len(K)
+    c = np.broadcast_to(problem.c, (T, problem.n))
+    Pc = times(P[1:], c)
+    closed = _closed_loop(problem, K)
+    v = np.empty((T + 1, problem.n))
+    v[:-1] = problem.q + times(closed, Pc, transpose=True)
+    v[:-1] -= times(K, np.broadcast_to(problem.r, (T, problem.m)), transpose=True)
+    v[-1] = problem.s
+    v = Bidiagonal(closed).solve(v, transpose=True, overwrite=True)
+    slope = times(problem.B, v[1:] + Pc, transpose=True) + problem.r
+    k = np.linalg.solve(L @ L.swapaxes(-1, -2), slope[..., None])[..., 0]
+    w = np.zeros(T + 1)
+    w[:-1] = (v[1:] * c + 0.5 * Pc * c).sum(axis=-1) - 0.5 * (k * slope).sum(axis=-1)
+    w[:-1] = np.cumsum(w[-2::-1])[::-1]
+    return k, v, w
+
+
+def _closed_loop(problem: LQProblem, K: Array) -> Array:
+    return problem.A - problem.B @ K
+
+
+class _Solution(NamedTuple):
+    """A stabilising solution of the algebraic equation, its gain, and its relative residual."""
+
+    P: Array
+    K: Array
+    residual: float
+
+
+def dare(
+    A: ArrayLike, B: ArrayLike, Q: ArrayLike, R: ArrayLike, M: ArrayLike | None = None
+) -> Array:
+    """Return the stabilising solution of the discrete algebraic Riccati equation.
+
+        P = Q + A'PA - (A'PB + M)(R + B'PB)^-1 (B'PA + M')
+
+    It comes from the doubling algorithm, started from P = Q, and from a multiple of the identity
+    on top of it where that ends at a solution that is not stabilising (a mode that is unstable and
+    that the weights do not see) or R is too singular; Newton's method takes off the last
+    rounding errors and proves that A - BK is stable. SciPy's solver is asked where the relative
+    residual is not below 1e-12, and the better answer is taken.
+
+    Parameters
+    ----------
+    A : (n, n)
+    B : (n, m)
+    Q : (n, n)
+    R : (m, m)
+        May be singular as long as R + B'PB is not.
+    M : (n, m), optional
+        Weight of the cross term x'Mu; zero when not given.
+
+    Returns
+    -------
+    (n, n)
+        Symmetric. R + B'PB is positive definite and A - BK has its eigenvalues inside the unit
+        circle. [Q M; M' R] need not be positive semidefinite: where such a P exists, the cost has
+        a minimum all the same.
+
+    Raises
+    ------
+    NotStabilizableError
+        If there is no such solution: names the mode that B cannot move, or the mode on the unit
+        circle that the weights do not see.
+    NotConvexError
+        If a weight is not symmetric, or its negative eigenvalue, which is named, leaves the cost
+        without a minimum, or no weight and no dynamics hold some direction of the input.
+    ShapeError, DtypeError, NonFiniteError
+        If an array does not fit; names it.
+
+    References
+    ----------
+    Chu, Fan, Lin and Wang, Int. J. Control 77 (2004), 767-788 (doubling).
+    Hewer, An iterative technique for the computation of the steady state gains for the discrete
+    optimal regulator, IEEE Trans. Automatic Control 16 (1971), 382-384 (Newton).
+
+    Examples
+    --------
+    >>> dare([[1]], [[1]], [[1]], [[1]])
+    array([[1.61803399]])
+    """
+    return _stabilising(*_constant_arrays(A, B, Q, R, M)).P
+
+
+def dlqr(
+    A: ArrayLike, B: ArrayLike, Q: ArrayLike, R: ArrayLike, M: ArrayLike | None = None
+) -> tuple[Array, Array, NDArray[np.complex128]]:
+    """Return the regulator u = -K x that minimises sum_t 1/2 x'Qx + x'Mu + 1/2 u'Ru for ever.
+
+    Parameters
+    ----------
+    A, B, Q, R, M
+        As of `dare`.
+
+    Returns
+    -------
+    K : (m, n)
+    P : (n, n)
+        The stabilising solution of the discrete algebraic Riccati equation; the optimal cost is
+        1/2 x0'P x0.
+    E : (n,), complex
+        The eigenvalues of A - BK, largest first.
+
+    Raises
+    ------
+    NotStabilizableError, NotConvexError, ShapeError, DtypeError, NonFiniteError
+        As `dare`.
+
+    Examples
+    --------
+    A double integrator sampled at 0.1 s:
+
+    >>> K, P, E = dlqr([[1, 0.1], [0, 1]], [[0], [1]], np.eye(2), [[1]])
+    >>> K.round(4), abs(E).round(4)
+    (array([[0.5891, 0.7119]]), array([0.9044, 0.3837]))
+    """
+    arrays = _constant_arrays(A, B, Q, R, M)
+    solution = _stabilising(*arrays)
+    E = np.linalg.eigvals(arrays[0] - arrays[1] @ solution.K).astype(np.complex128)
+    return solution.K, solution.P, E[np.argsort(-np.abs(E), kind="stable")]
+
+
+def _constant_arrays(
+    A: ArrayLike, B: ArrayLike, Q: ArrayLike, R: ArrayLike, M: ArrayLike | None
+) -> tuple[Array, Array, Array, Array, Array]:
+    arrays, T = stage_arrays(A=A, B=B, Q=Q, R=R, M=M)
+    if T is not None:
+        name, array = next(item for item in arrays.items() if item[1].ndim == 3)
+        raise ShapeError(
+            f"{name} has shape {array.shape}, expected two axes: the algebraic equation is for "
+            "matrices that do not vary in time; use riccati for those that do"
+        )
+    Q, R = arrays["Q"], arrays["R"]
+    check_symmetric("Q", Q)
+    check_symmetric("R", R)
+    return arrays["A"], arrays["B"], (Q + Q.T) / 2, (R + R.T) / 2, arrays["M"]
+
+
+def _stabilising(A: Array, B: Array, Q: Array, R: Array, M: Array) -> _Solution:
+    """Return the best stabilising solution that any of the ways to one finds, or raise."""
+    best: _Solution | None = None
+    for way in (_double_from_Q, _double_from_above, _scipy):
+        P = way(A, B, Q, R, M)
+        solution = None if P is None else _polish(A, B, Q, R, M, P)
+        if solution and (best is None or solution.residual < best.residual):
+            best = solution
+        if best and best.residual <= _GOOD_RESIDUAL:
+            return best
+    if best and best.residual <= _ANY_RESIDUAL:
+        return best
+    raise _explain(A, B, Q, R, M)
+
+
+def _double_from_Q(A: Array, B: Array, Q: Array, R: Array, M: Array) -> Array | None:
+    return _double_from(Q, A, B, Q, R, M)
+
+
+def _double_from_above(A: Array, B: Array, Q: Array, R: Array, M: Array) -> Array | None:
+    """From a positive definite matrix, the recursion goes to the stabilising solution.
+
+    Chan, Goodwin and Sin, Convergence properties of the Riccati difference equation in optimal
+    filtering of nonstabilizable systems, IEEE Trans. Automatic Control 29 (1984), 110-118.
+    """
+    size = np.abs(Q).max()
+    if not size:  # any size will do; this one has the units of Q
+        size = np.abs(R).max() / max(np.abs(B).max() ** 2, np.finfo(float).tiny)
+    return _double_from(Q + size * np.eye(len(A)), A, B, Q, R, M)
+
+
+def _double_from(Z: Array, A: Array, B: Array, Q: Array, R: Array, M: Array) -> Array | None:
+    """Return the limit of the recursion from P = Z, or None where it cannot start there.
+
+    P - Z obeys the Riccati equation of the weights [Q M; M' R] + [A B]'Z[A B] - [Z 0; 0 0]: so R
+    itself need not have an inverse.
+    """
+    n = len(A)
+    ZB = Z.dot(B)
+    factor, info = dpotrf(R + B.T.dot(ZB), lower=1, clean=0)
+    if info:
+        return None
+    # What the cross term asks for is taken into A and Q.
+    cross = (M + A.T.dot(ZB)).T
+    whitened, info = dtrtrs(factor, np.concatenate([cross, B.T], axis=1), lower=1)
+    if info:
+        return None
+    cross, inputs = whitened[:, :n], whitened[:, n:]
+    H = Q - Z + A.T.dot(Z).dot(A) - cross.T.dot(cross)
+    return Z + double(A - inputs.T.dot(cross), inputs.T.dot(inputs), (H + H.T) / 2)
+
+
+def _scipy(A: Array, B: Array, Q: Array, R: Array, M: Array) -> Array | None:
+    try:
+        P = solve_discrete_are(A, B, Q, R, s=M)
+    except (LinAlgError, ValueError):
+        return None
+    return np.asarray((P + P.T) / 2)
+
+
+def _polish(A: Array, B: Array, Q: Array, R: Array, M: Array, P: Array) -> _Solution | None:
+    """Return what Newton's method makes of P, or None unless it is a stabilising solution.
+
+    A step solves the Lyapunov equation of the closed loop for the error, which proves on the way
+    that the closed loop is stable.
+    """
+    best: _Solution | None = None
+    for _ in range(_NEWTON_STEPS):
+        PA, PB = P.dot(A), P.dot(B)
+        APA = A.T.dot(PA)
+        G = R + B.T.dot(PB)
+        _, K, info = dposv(G, B.T.dot(PA) + M.T, lower=1)
+        if info or not np.isfinite(K).all():
+            break
+        closed = A - B.dot(K)
+        cross = M.dot(K)
+        error = Q - P + closed.T.dot(P).dot(closed) + K.T.dot(R).dot(K) - cross - cross.T
+        error = (error + error.T) / 2
+        correction = lyapunov(closed, error)
+        if correction is None:
+            break
+        residual = _relative(error, [np.diagonal(z) for z in (APA, P, Q)])
+        if best and residual >= best.residual:
+            break
+        best = _Solution(P, K, residual)
+        if residual <= 2 * EPS:
+            break
+        P = P + correction
+    return best
+
+
+def _relative(error: Array, diagonals: list[Array]) -> float:
+    """max |error[i, j]| / sqrt(d[i] d[j]), d = sum |diagonals|: it knows no units of the states.
+
+    Where d is below rounding errors of its largest entry, these take its place.
+    """
+    size = np.abs(diagonals).sum(axis=0)
+    largest = size.max()
+    if largest == 0:
+        return 0.0
+    size = np.sqrt(np.maximum(size / largest, EPS))
+    return float(np.abs(error / largest / np.outer(size, size)).max())
+
+
+def _explain(A: Array, B: Array, Q: Array, R: Array, M: Array) -> Exception:
+    """The error for an equation without a stabilising solution: what there is to blame."""
+    raise NotStabilizableError("tbd")

@@ -1,0 +1,312 @@
+"""The main job: descend with adjoint gradients by several methods, verify against Riccati.
+
+Two ways to one answer that share no code: the descent sees gradients from the forward and the
+backward pass and knows no control; the Riccati recursion sees the matrices and simulates nothing.
+"""
+
+from __future__ import annotations
+
+import html
+import math
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lqrad.errors import ArgumentError, ShapeError, real_array
+from lqrad.problems.lq import LQProblem
+from lqrad.solvers.descent import METHODS, Descent, descend, extreme_eigenvalues
+from lqrad.solvers.riccati import Riccati, Trajectory, riccati
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_COLUMNS = ("method", "iterations", "cost", "gap", "proven gap", "distance", "seconds", "status")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Several descents beside the Riccati solution of the same problem.
+
+    In a notebook it shows as its table; `plot` draws it.
+
+    Attributes
+    ----------
+    problem : LQProblem
+    x0 : (n,)
+        The initial state.
+    recursion : Riccati
+        Gains and value function.
+    optimum : Trajectory
+        The closed-loop rollout: x, u, p, cost.
+    residual : float
+        Relative KKT residual of `optimum`: its proof.
+    riccati_seconds : float
+        Time of the recursion and the rollout.
+    descents : tuple of Descent
+        One for each method.
+    gaps : tuple of float
+        (J(u) - J*) / |J*| of each, evaluated without cancellation as 1/2 (u - u*)'H(u - u*).
+    distances : tuple of float
+        |u - u*| / |u*| of each.
+    curvature : tuple of float
+        Estimates of the smallest and the largest eigenvalue of the Hessian H.
+    """
+
+    problem: LQProblem
+    x0: np.ndarray[Any, np.dtype[np.float64]]
+    recursion: Riccati
+    optimum: Trajectory
+    residual: float
+    riccati_seconds: float
+    descents: tuple[Descent, ...]
+    gaps: tuple[float, ...]
+    distances: tuple[float, ...]
+    curvature: tuple[float, float]
+
+    @property
+    def scale(self) -> float:
+        """What gaps are relative to: |J*|, or 1 where the optimal cost is zero."""
+        return abs(float(self.optimum.cost)) or 1.0
+
+    @property
+    def converged(self) -> bool:
+        """Whether at least one descent met its tolerance."""
+        return any(descent.status.converged for descent in self.descents)
+
+    @property
+    def condition(self) -> float:
+        """The condition number of the Hessian, infinite where rounding hides its least eigenvalue."""
+        smallest, largest = self.curvature
+        return largest / smallest if smallest > 0 else math.inf
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """By what factor theory says that each method shrinks the error in an iteration.
+
+        With kappa the condition number of the Hessian: (kappa - 1) / (kappa + 1) for the gradient
+        method with its best step, and the same with the root of kappa for Polyak's heavy ball and,
+        as a bound that is seldom attained, for conjugate gradients.
+
+        References
+        ----------
+        Polyak, Introduction to Optimization, 1987, sections 1.4 and 3.2.
+        """
+        fast, plain = ((1 - q) / (1 + q) for q in (self.condition**-0.5, 1 / self.condition))
+        return {"gradient": plain, "heavy-ball": fast, "conjugate-gradient": fast}
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Return the table as dictionaries, Riccati's row first; gaps are relative to |J*|."""
+        first: dict[str, Any] = {
+            "method": "riccati",
+            "iterations": self.recursion.swept,
+            "cost": float(self.optimum.cost),
+            "gap": 0.0,
+            "proven gap": None,
+            "distance": 0.0,
+            "seconds": self.riccati_seconds,
+            "status": f"exact: relative KKT residual {self.residual:.1e}",
+        }
+        rows = [first]
+        for descent, gap, distance in zip(self.descents, self.gaps, self.distances, strict=True):
+            bound = descent.gap_bound
+            rows.append(
+                {
+                    "method": descent.method,
+                    "iterations": descent.iterations,
+                    "cost": descent.value,
+                    "gap": gap,
+                    "proven gap": None if bound is None else bound / self.scale,
+                    "distance": distance,
+                    "seconds": descent.seconds,
+                    "status": descent.message,
+                }
+            )
+        return rows
+
+    def table(self) -> str:
+        """Return the comparison as a table of text.
+
+        Columns: method, iterations (for Riccati: stages swept until the gain had converged), cost,
+        relative gap to Riccati's cost, the gap that the method itself proves, the relative
+        distance of u from Riccati's, seconds, status.
+        """
+        cells = [list(_COLUMNS), *(_cells(row) for row in self.rows())]
+        for line in cells[1:]:
+            line[-1] = line[-1].split(":")[0]
+        widths = [max(len(line[i]) for line in cells) for i in range(len(_COLUMNS))]
+        text = []
+        for line in cells:
+            middle = [
+                cell.rjust(width) for cell, width in zip(line[1:-1], widths[1:-1], strict=True)
+            ]
+            text.append("  ".join([line[0].ljust(widths[0]), *middle, line[-1]]))
+        text.insert(1, "-" * max(map(len, text)))
+        return "\n".join(text)
+
+    def notes(self) -> list[str]:
+        """Return a sentence for the recursion and one for each descent: its status, in full."""
+        return [f"{row['method']}: {row['status']}" for row in self.rows()]
+
+    def __str__(self) -> str:
+        return self.table()
+
+    def _repr_html_(self) -> str:
+        lines = ["<table><thead><tr>"]
+        lines += [f"<th>{column}</th>" for column in _COLUMNS]
+        lines.append("</tr></thead><tbody>")
+        for row in self.rows():
+            cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in _cells(row))
+            lines.append(f"<tr>{cells}</tr>")
+        return "".join([*lines, "</tbody></table>"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything that the comparison found, in types that JSON knows.
+
+        NaN and infinities, which JSON has no word for, are None.
+        """
+        smallest, largest = self.curvature
+        rows = [{name.replace(" ", "_"): value for name, value in r.items()} for r in self.rows()]
+        for row in rows[1:]:
+            row["status"], row["message"] = row["status"].split(":")[0], row["status"]
+        for row, descent in zip(rows[1:], self.descents, strict=True):
+            row["converged"] = descent.status.converged
+            row["u"] = descent.solution.tolist()
+        return _jsonable(
+            {
+                "n": self.problem.n,
+                "m": self.problem.m,
+                "T": self.recursion.T,
+                "x0": self.x0.tolist(),
+                "hessian_eigenvalues": {"smallest": smallest, "largest": largest},
+                "riccati": {
+                    **rows[0],
+                    "kkt_residual": self.residual,
+                    "u": self.optimum.u.tolist(),
+                    "x": self.optimum.x.tolist(),
+                },
+                "descents": rows[1:],
+            }
+        )
+
+    def plot(self, system: Any = None) -> Figure:
+        """Return a figure: trajectories, convergence, and costates beside P x.
+
+        Parameters
+        ----------
+        system : lqrad.systems.System, optional
+            Gives the axes a time in seconds, and the curves names and units.
+        """
+        from lqrad.plotting import plot_comparison
+
+        return plot_comparison(self, system)
+
+
+def compare(
+    problem: LQProblem,
+    x0: ArrayLike,
+    T: int | None = None,
+    methods: Iterable[str] = METHODS,
+    *,
+    max_iter: int = 1000,
+    tol: float = 1e-12,
+    progress: bool = False,
+) -> Comparison:
+    """Minimise the cost from x0 by several descent methods and hold them against Riccati.
+
+    Parameters
+    ----------
+    problem : LQProblem
+    x0 : (n,)
+        Initial state.
+    T : int, optional
+        The horizon; needed where nothing varies in time.
+    methods : iterable of str
+        Which methods of `descend` to run; all of them when not given.
+    max_iter : int
+        Limit on the iterations of each.
+    tol : float
+        Tolerance of each: the relative gap to prove. The inputs are then right to about its root.
+    progress : bool
+        Whether each descent shows its progress.
+
+    Returns
+    -------
+    Comparison
+
+    Raises
+    ------
+    ArgumentError, ShapeError
+        If a method is unknown, T is missing or x0 does not fit.
+    NotConvexError
+        If the problem has no unique minimiser; names the stage.
+
+    Examples
+    --------
+    >>> problem = LQProblem([[1, 0.1], [0, 1]], [[0], [0.1]], [[1, 0], [0, 1]], [[1]])
+    >>> comparison = compare(problem, [1, 0], T=50, methods=["conjugate-gradient"])
+    >>> [row["method"] for row in comparison.rows()]
+    ['riccati', 'conjugate-gradient']
+    >>> comparison.gaps[0] < 1e-12 and comparison.converged
+    True
+    """
+    x0 = np.array(real_array("x0", x0))
+    if x0.ndim != 1:
+        raise ShapeError(f"x0 has shape {x0.shape}, expected ({problem.n},): one initial state")
+    methods = tuple([methods] if isinstance(methods, str) else methods)
+    if not methods:
+        raise ArgumentError(f"methods is empty, expected some of: {', '.join(METHODS)}")
+    objective = problem.objective(x0, T)
+    start = time.perf_counter()
+    recursion = riccati(problem, problem.horizon(T))
+    optimum = recursion.rollout(x0)
+    riccati_seconds = time.perf_counter() - start
+    kkt = problem.kkt_residual(optimum.x, optimum.u, optimum.p, x0)
+    descents = tuple(
+        descend(objective, method=method, max_iter=max_iter, tol=tol, progress=progress)
+        for method in methods
+    )
+    size = float(np.linalg.norm(optimum.u)) or 1.0
+    scale = abs(float(optimum.cost)) or 1.0
+    differences = [descent.solution - optimum.u for descent in descents]
+    return Comparison(
+        problem=problem,
+        x0=x0,
+        recursion=recursion,
+        optimum=optimum,
+        residual=kkt.relative,
+        riccati_seconds=riccati_seconds,
+        descents=descents,
+        gaps=tuple(
+            0.5 * float(np.vdot(d, problem.hessian_product(d))) / scale for d in differences
+        ),
+        distances=tuple(float(np.linalg.norm(d)) / size for d in differences),
+        curvature=extreme_eigenvalues(problem.hessian_product, objective.shape),
+    )
+
+
+def _cells(row: dict[str, Any]) -> list[str]:
+    bound = row["proven gap"]
+    return [
+        row["method"],
+        str(row["iterations"]),
+        f"{row['cost']:.8g}",
+        f"{row['gap']:.1e}",
+        "" if bound is None else f"{bound:.1e}",
+        f"{row['distance']:.1e}",
+        f"{row['seconds']:.4f}",
+        row["status"],
+    ]
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _jsonable(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_jsonable(item) for item in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value
