@@ -19,7 +19,7 @@ import numpy as np
 from scipy.linalg.blas import dgemv
 from scipy.linalg.lapack import dpbtrf, dpbtrs, dtbtrs
 
-from lqrad.errors import Array, NonFiniteError, NotConvexError, ShapeError
+from lqrad.errors import OVERFLOW_REMEDY, Array, NonFiniteError, NotConvexError, ShapeError
 
 # A band of this size stays in a second-level cache together with the states that it works on.
 _BAND_BYTES = 256 * 1024
@@ -150,18 +150,15 @@ class Bidiagonal:
         step = first_nonfinite_step(x, reverse=transpose)
         if step is None:
             return
-        what = (
-            "costate of p[t] = A'p[t+1] + f[t]"
-            if transpose
-            else "state of x[t+1] = A x[t] + f[t+1]"
-        )
-        message = f"the {what} is not finite at step {step} of {x.shape[-2] - 1}"
+        last = x.shape[-2] - 1
+        if transpose:
+            message = f"the derivative in x[{step}] overflowed, backward from step {last}"
+        else:
+            message = f"the state x[{step}] overflowed, of {last} steps"
         if self.T is None:
             radius = np.abs(np.linalg.eigvals(self.A)).max()
             message += f"; the spectral radius of A is {radius:.4g}"
-        raise NonFiniteError(
-            f"{message}; try a shorter horizon, or close the loop with u = v - K x first"
-        )
+        raise NonFiniteError(f"{message}; {OVERFLOW_REMEDY}")
 
 
 def _fill_below(band: Array, A: Array) -> None:

@@ -23,6 +23,7 @@ from scipy.linalg.lapack import dposv, dpotrf, dtrtrs
 from lqrad.errors import (
     EPS,
     Array,
+    LqradError,
     NotConvexError,
     NotStabilizableError,
     ShapeError,
@@ -465,6 +466,67 @@ def _relative(error: Array, diagonals: list[Array]) -> float:
     return float(np.abs(error / largest / np.outer(size, size)).max())
 
 
-def _explain(A: Array, B: Array, Q: Array, R: Array, M: Array) -> Exception:
-    """The error for an equation without a stabilising solution: what there is to blame."""
-    raise NotStabilizableError("tbd")
+def _explain(A: Array, B: Array, Q: Array, R: Array, M: Array) -> LqradError:
+    """The error for an equation without a stabilising solution, with what is to blame for it."""
+    check_stage_weights(Q, R, M)
+    n, m = B.shape
+    left, values, _ = np.linalg.svd(np.concatenate([_unit(B), _unit(R)]).T)
+    if values[-1] <= _BLIND:
+        return NotConvexError(
+            f"R + B'PB is singular for every P: the direction of the input with {_entries(left[:, -1], 'u')} "
+            "costs nothing in R and does nothing in B; leave that input out or give it a weight"
+        )
+    modes = np.linalg.eigvals(A)
+    for mode in modes[np.argsort(-np.abs(modes))]:
+        if abs(mode) < 1 - _BLIND:
+            break
+        reach = np.concatenate([A - mode * np.eye(n), _unit(B) * np.abs(A).max()], axis=1)
+        left, values, _ = np.linalg.svd(reach)
+        if values[-1] <= _BLIND * values[0]:
+            return NotStabilizableError(
+                f"B cannot move the mode with the eigenvalue {_number(mode)} of A, |{_number(mode)}| = "
+                f"{abs(mode):.6g}, which no feedback can make stable: B is orthogonal to its left "
+                f"eigenvector, with {_entries(left[:, -1], 'x')}; add an input that reaches it, or "
+                "leave the mode out of the model"
+            )
+    weights = _unit(np.block([[Q, M], [M.T, R]]))
+    modes = np.linalg.eigvals(A - B @ np.linalg.lstsq(R, M.T, rcond=None)[0])
+    for mode in modes[np.abs(np.abs(modes) - 1) <= _BLIND]:
+        circle = np.concatenate([A - mode * np.eye(n), B], axis=1)
+        _, values, right = np.linalg.svd(np.concatenate([circle, weights]))
+        if values[-1] <= _BLIND * values[0]:
+            return NotStabilizableError(
+                f"the weights do not see the mode with the eigenvalue {_number(mode)} on the unit "
+                f"circle, with {_entries(right[-1, :n], 'x')}, so that the cheapest feedback leaves it "
+                "there; give it a weight in Q"
+            )
+    least = float(np.linalg.eigvalsh(R)[0])
+    if least <= m * EPS * np.abs(R).max():
+        return NotConvexError(
+            f"R has the eigenvalue {least:.3g} and R + B'PB is not positive definite in the limit of "
+            "a long horizon; make R positive definite, or weight in Q the states that B moves"
+        )
+    return NotStabilizableError(
+        "no stabilising solution was found, by doubling, by Newton's method or by SciPy; the "
+        "closed loop is too close to the unit circle or the matrices are too badly scaled: "
+        "rescale the states, or weight the slow modes more in Q"
+    )
+
+
+def _unit(matrix: Array) -> Array:
+    """The matrix with its largest entry scaled to one."""
+    largest = np.abs(matrix).max()
+    return matrix / largest if largest else matrix
+
+
+def _number(value: complex) -> str:
+    return f"{value.real:.6g}" if value.imag == 0 else f"{value:.6g}"
+
+
+def _entries(vector: NDArray[np.complex128] | Array, name: str) -> str:
+    """The largest entries of a direction, in words."""
+    order = np.argsort(-np.abs(vector), kind="stable")
+    scaled = vector / vector[order[0]]
+    chosen = [i for i in order[:4] if abs(scaled[i]) >= 0.01]
+    words = ", ".join(f"{_number(complex(np.round(scaled[i], 3)))} in {name}[{i}]" for i in chosen)
+    return words

@@ -1,0 +1,261 @@
+"""Benchmarks: every figure is a ratio against a named opponent in the same run.
+
+    python scripts/bench.py                 all of them
+    python scripts/bench.py gradient        the sections named: gradient, horizon, riccati, dare, import
+
+BLAS runs on one thread. JAX is an opponent where it is installed, compiled, in double precision:
+once fed and read as its own device arrays, once as the NumPy arrays that a descent loop in NumPy or
+SciPy passes. Each ratio is the median over rounds in which the contestants take turns.
+"""
+
+from __future__ import annotations
+
+import os
+
+for variable in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+    os.environ[variable] = "1"
+os.environ["XLA_FLAGS"] = (
+    "--xla_cpu_multi_thread_eigen=false --xla_force_host_platform_device_count=1"
+)
+
+import importlib.util
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import numpy as np
+import scipy.linalg
+
+import lqrad
+
+HAS_JAX = importlib.util.find_spec("jax") is not None
+
+
+def rounds(
+    contestants: dict[str, Callable[[], object]], *, count: int = 9
+) -> dict[str, list[float]]:
+    """Seconds of one call of each, round by round; calls are repeated to fill 20 ms."""
+    repeats = {}
+    for name, call in contestants.items():
+        call()
+        start = time.perf_counter()
+        call()
+        repeats[name] = max(1, int(0.02 / max(time.perf_counter() - start, 1e-7)))
+    seconds: dict[str, list[float]] = {name: [] for name in contestants}
+    for _ in range(count):
+        for name, call in contestants.items():
+            start = time.perf_counter()
+            for _ in range(repeats[name]):
+                call()
+            seconds[name].append((time.perf_counter() - start) / repeats[name])
+    return seconds
+
+
+def ratio(opponent: list[float], ours: list[float]) -> float:
+    return statistics.median(theirs / mine for theirs, mine in zip(opponent, ours, strict=True))
+
+
+def random_problem(n: int, m: int, radius: float = 0.95) -> lqrad.LQProblem:
+    rng = np.random.default_rng(0)
+    A = rng.normal(size=(n, n))
+    A *= radius / np.abs(np.linalg.eigvals(A)).max()
+    return lqrad.LQProblem(A, rng.normal(size=(n, m)), np.eye(n), np.eye(m), 2 * np.eye(n))
+
+
+def numpy_loop(problem: lqrad.LQProblem, x0: np.ndarray, u: np.ndarray) -> tuple[float, np.ndarray]:
+    """The value and gradient as one would write them from the equations."""
+    A, B, Q, R, S = problem.A, problem.B, problem.Q, problem.R, problem.S
+    T = len(u)
+    x = np.empty((T + 1, len(x0)))
+    x[0] = x0
+    J = 0.0
+    for t in range(T):
+        J += 0.5 * (x[t] @ Q @ x[t] + u[t] @ R @ u[t])
+        x[t + 1] = A @ x[t] + B @ u[t]
+    J += 0.5 * x[T] @ S @ x[T]
+    g = np.empty_like(u)
+    p = S @ x[T]
+    for t in reversed(range(T)):
+        g[t] = R @ u[t] + B.T @ p
+        p = A.T @ p + Q @ x[t]
+    return J, g
+
+
+def jax_gradient(problem: lqrad.LQProblem, x0: np.ndarray) -> Callable[[object], object]:
+    """JAX's compiled value and gradient of the same cost, by a scan."""
+    import jax
+    import jax.numpy as jnp
+
+    jax.config.update("jax_enable_x64", True)
+    A, B, Q, R, S = (
+        jnp.asarray(M) for M in (problem.A, problem.B, problem.Q, problem.R, problem.S)
+    )
+
+    def cost(u):
+        def step(x, v):
+            return A @ x + B @ v, 0.5 * (x @ Q @ x + v @ R @ v)
+
+        last, stages = jax.lax.scan(step, jnp.asarray(x0), u)
+        return stages.sum() + 0.5 * last @ S @ last
+
+    return jax.jit(jax.value_and_grad(cost))
+
+
+def gradient() -> None:
+    print("value and gradient: times of the opponent over ours")
+    print(
+        f"{'n':>4} {'m':>4} {'T':>5} {'us':>9} {'NumPy loop':>11} {'JAX':>7} {'JAX, NumPy in and out':>22}"
+    )
+    for n in (2, 4, 12, 30, 100, 300):
+        for T in (100, 1000):
+            m = max(1, n // 2)
+            problem, rng = random_problem(n, m), np.random.default_rng(1)
+            x0, u = rng.normal(size=n), rng.normal(size=(T, m))
+            contestants: dict[str, Callable[[], object]] = {
+                "ours": lambda p=problem, x0=x0, u=u: p.value_and_gradient(x0, u),
+                "loop": lambda p=problem, x0=x0, u=u: numpy_loop(p, x0, u),
+            }
+            mine = problem.value_and_gradient(x0, u)
+            answers = {"loop": numpy_loop(problem, x0, u)}
+            if HAS_JAX:
+                import jax.numpy as jnp
+
+                compiled, device_u = jax_gradient(problem, x0), jnp.asarray(u)
+                answers["JAX"] = compiled(device_u)
+                contestants["JAX"] = lambda f=compiled, v=device_u: f(v)[1].block_until_ready()
+                contestants["JAX through NumPy"] = lambda f=compiled, v=u: [
+                    np.asarray(a) for a in f(v)
+                ]
+            for J, g in answers.values():
+                assert np.isclose(J, mine[0], rtol=1e-10)
+                assert np.allclose(g, mine[1], rtol=1e-8, atol=1e-8 * np.abs(mine[1]).max())
+            seconds = rounds(contestants)
+            ours = seconds["ours"]
+            cells = [f"{ratio(seconds['loop'], ours):10.1f}x"]
+            for name, width in (("JAX", 6), ("JAX through NumPy", 21)):
+                cells.append(
+                    f"{ratio(seconds[name], ours):{width}.2f}x" if HAS_JAX else "-".rjust(width + 1)
+                )
+            print(
+                f"{n:4d} {m:4d} {T:5d} {1e6 * statistics.median(ours):9.1f} {' '.join(cells)}",
+                flush=True,
+            )
+
+
+_LONG = """
+import resource, sys, time
+import numpy as np, lqrad
+T = int(sys.argv[1])
+rng = np.random.default_rng(0)
+A = rng.normal(size=(4, 4)); A *= 0.95 / abs(np.linalg.eigvals(A)).max()
+problem = lqrad.LQProblem(A, rng.normal(size=(4, 2)), np.eye(4), np.eye(2))
+x0, u = rng.normal(size=4), rng.normal(size=(T, 2))
+best = float("inf")
+for _ in range(max(3, 300_000 // T)):
+    start = time.perf_counter()
+    J, g = problem.value_and_gradient(x0, u)
+    best = min(best, time.perf_counter() - start)
+print(best / T, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / (8 * 4 * (T + 1)))
+"""
+
+
+def horizon() -> None:
+    print("one process, n = 4, m = 2: value and gradient over long horizons")
+    results = {}
+    for T in (10_000, 1_000_000):
+        out = subprocess.run(
+            [sys.executable, "-c", _LONG, str(T)], capture_output=True, text=True, check=True
+        )
+        results[T] = [float(word) for word in out.stdout.split()]
+    per_step, memory = results[1_000_000]
+    print(
+        f"  T = 1,000,000: {1e6 * per_step:.3f} us per step, {per_step / results[10_000][0]:.2f}x that of T = 10,000"
+    )
+    print(f"  peak memory of the whole process: {memory:.2f} times the size of x")
+
+
+def naive_riccati(problem: lqrad.LQProblem, T: int) -> np.ndarray:
+    A, B, Q, R, P = problem.A, problem.B, problem.Q, problem.R, problem.S
+    K = np.empty((T, problem.m, problem.n))
+    for t in reversed(range(T)):
+        K[t] = np.linalg.solve(R + B.T @ P @ B, B.T @ P @ A)
+        P = Q + A.T @ P @ (A - B @ K[t])
+    return K
+
+
+def riccati() -> None:
+    print("Riccati, T = 200, every stage swept (A varies in time): NumPy loop over ours")
+    for n in (4, 12, 30, 100):
+        constant = random_problem(n, max(1, n // 2), 1.1)
+        varying = lqrad.LQProblem(
+            np.broadcast_to(constant.A, (200, n, n)), constant.B, constant.Q, constant.R, constant.S
+        )
+        seconds = rounds(
+            {
+                "ours": lambda p=varying: lqrad.riccati(p),
+                "loop": lambda p=constant: naive_riccati(p, 200),
+                "invariant": lambda p=constant: lqrad.riccati(p, 200),
+            },
+            count=5,
+        )
+        swept = lqrad.riccati(constant, 200).swept
+        print(
+            f"  n = {n:3d}: {1e6 * statistics.median(seconds['ours']) / 200:7.1f} us per step, "
+            f"{ratio(seconds['loop'], seconds['ours']):.2f}x; constant A, {swept} of 200 stages swept: "
+            f"{ratio(seconds['loop'], seconds['invariant']):.2f}x"
+        )
+
+
+def dare() -> None:
+    print("discrete algebraic Riccati equation: SciPy's solver over ours")
+    for n in (4, 12, 30, 100):
+        problem = random_problem(n, max(1, n // 2), 1.1)
+        matrices = problem.A, problem.B, problem.Q, problem.R
+        seconds = rounds(
+            {
+                "ours": lambda a=matrices: lqrad.dare(*a),
+                "SciPy": lambda a=matrices: scipy.linalg.solve_discrete_are(*a),
+            },
+            count=5,
+        )
+        print(
+            f"  n = {n:3d}: {1e3 * statistics.median(seconds['ours']):7.2f} ms, {ratio(seconds['SciPy'], seconds['ours']):.2f}x"
+        )
+
+
+def import_() -> None:
+    print("import lqrad, over import scipy.linalg, scipy.sparse.linalg: whole processes in turn")
+    lines = ("import lqrad", "import scipy.linalg, scipy.sparse.linalg", "pass")
+    seconds: dict[str, list[float]] = {line: [] for line in lines}
+    for turn in range(16):
+        for line in lines:
+            start = time.perf_counter()
+            subprocess.run([sys.executable, "-c", line], check=True)
+            if turn:
+                seconds[line].append(time.perf_counter() - start)
+    ours, theirs, bare = (statistics.median(seconds[line]) for line in lines)
+    print(
+        f"  {ours / theirs:.2f}x with the interpreter's start, {(ours - bare) / (theirs - bare):.2f}x without it"
+    )
+
+
+SECTIONS = {
+    "gradient": gradient,
+    "horizon": horizon,
+    "riccati": riccati,
+    "dare": dare,
+    "import": import_,
+}
+
+if __name__ == "__main__":
+    unknown = set(sys.argv[1:]) - set(SECTIONS)
+    if unknown:
+        sys.exit(f"unknown section {', '.join(sorted(unknown))}; there are {', '.join(SECTIONS)}")
+    print(
+        f"lqrad {lqrad.__version__}, NumPy {np.__version__}, SciPy {scipy.__version__}, Python {sys.version.split()[0]}"
+    )
+    for name in sys.argv[1:] or SECTIONS:
+        print()
+        SECTIONS[name]()
