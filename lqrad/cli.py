@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -64,17 +65,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     2
     """
     try:
-        options = _parser().parse_args(arguments)
-        return _compare(options)
-    except _UsageError as error:
-        print(error, file=sys.stderr)
-    except LqradError as error:
+        try:
+            words = _joined(sys.argv[1:] if arguments is None else arguments)
+            status = _compare(_parser().parse_args(words))
+        except SystemExit as leaving:  # --help and --version
+            status = int(leaving.code or 0)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:  # the reader of a pipe had enough; what is left is for nobody
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + 13  # as if by the signal SIGPIPE
+    except KeyboardInterrupt:
+        print("lqrad: interrupted", file=sys.stderr)
+        return 128 + 2  # as if by the signal SIGINT
+    except MemoryError:
+        print("lqrad: there is not enough memory; try a shorter --horizon", file=sys.stderr)
+    except (_UsageError, LqradError, OSError) as error:
         print(f"lqrad: {error}", file=sys.stderr)
-    except BrokenPipeError:  # the reader of a pipe had enough
-        sys.stderr.close()
-    except SystemExit as leaving:  # --help and --version
-        return int(leaving.code or 0)
     return 2
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """Join --x0 with its value, which argparse would take for an option in `--x0 -1,0`."""
+    words = list(arguments)
+    while "--x0" in words[:-1]:
+        at = words.index("--x0")
+        words[at : at + 2] = [f"--x0={words[at + 1]}"]
+    return words
 
 
 def _compare(options: argparse.Namespace) -> int:
@@ -109,7 +126,7 @@ def _compare(options: argparse.Namespace) -> int:
         progress=sys.stderr.isatty(),
     )
     if options.json:
-        print(json.dumps(comparison.to_dict(), indent=1))
+        print(json.dumps(comparison.to_dict(), indent=1, allow_nan=False))
     else:
         radius = np.abs(np.linalg.eigvals(problem.A)).max()
         print(f"{title}, horizon {T}")
@@ -122,11 +139,8 @@ def _compare(options: argparse.Namespace) -> int:
         print("\n".join(comparison.notes()))
     if options.plot is not None:
         figure = comparison.plot(system)
-        try:
-            options.plot.parent.mkdir(parents=True, exist_ok=True)
-            figure.savefig(options.plot)
-        except OSError as error:
-            raise ArgumentError(f"--plot {options.plot}: {error.strerror or error}") from error
+        options.plot.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(options.plot)
         print(
             f"\npicture: {options.plot.resolve()}", file=sys.stderr if options.json else sys.stdout
         )
@@ -134,8 +148,12 @@ def _compare(options: argparse.Namespace) -> int:
 
 
 def _check_picture(path: Path) -> None:
+    """Raise ArgumentError, before any work, where a picture cannot be saved."""
     if path.suffix.lower() not in _PICTURES:
         raise ArgumentError(f"--plot {path}: expected a name that ends in {', '.join(_PICTURES)}")
+    folder = next(parent for parent in path.absolute().parents if parent.exists())
+    if path.is_dir() or not (folder.is_dir() and os.access(folder, os.W_OK)):
+        raise ArgumentError(f"--plot {path}: is no file that can be written")
 
 
 class _UsageError(Exception):
@@ -146,7 +164,7 @@ class _Parser(argparse.ArgumentParser):
     """An argument parser whose complaints are exceptions."""
 
     def error(self, message: str) -> NoReturn:
-        raise _UsageError(f"{self.prog}: {message}\ntry: {self.prog} --help")
+        raise _UsageError(f"{message}; try {self.prog} --help")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -182,7 +200,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"a method; may be given several times (default: all): {', '.join(METHODS)}",
     )
     compare.add_argument(
-        "--max-iter", type=_count, default=1000, metavar="K", help="limit on iterations (1000)"
+        "--max-iter", type=_count, default=2000, metavar="K", help="limit on iterations (2000)"
     )
     compare.add_argument(
         "--tol", type=float, default=1e-12, help="relative gap to prove before stopping (1e-12)"
@@ -195,8 +213,8 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    if not (text.isdecimal() and len(text) < 10 and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 999999999")
     return int(text)
 
 

@@ -7,13 +7,14 @@ T, each under its own name. What varies in time has a leading axis of T stages.
 from __future__ import annotations
 
 import json
+import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lqrad.errors import ArgumentError, Array, check_count, frozen_array
+from lqrad.errors import ArgumentError, Array, LqradError, check_shape, frozen_array
 from lqrad.problems.lq import LQProblem
 
 _REQUIRED = ("A", "B", "Q", "R")
@@ -46,8 +47,8 @@ def load_model(path: str | Path) -> Model:
     ------
     ArgumentError
         If the file cannot be read, lacks a matrix or holds a name that is not known.
-    ShapeError, DtypeError, NonFiniteError, NotConvexError
-        If its arrays are no problem; see LQProblem.
+    ArgumentError, ShapeError, DtypeError, NonFiniteError, NotConvexError
+        If its arrays are no problem, see LQProblem, or x0 or T do not fit them. Names the file.
 
     Examples
     --------
@@ -68,23 +69,28 @@ def load_model(path: str | Path) -> Model:
         data = readers[path.suffix.lower()](path)
     except OSError as error:
         raise ArgumentError(f"{path} cannot be read: {error.strerror or error}") from error
-    except (ValueError, TypeError, KeyError, EOFError, NotImplementedError) as error:
-        raise ArgumentError(f"{path} is not a valid {path.suffix} file: {error}") from error
+    except Exception as error:  # a reader of a damaged file raises whatever it trips over
+        reason = " ".join(str(error).split())
+        raise ArgumentError(f"{path} is not a valid {path.suffix} file: {reason}") from error
     missing = [name for name in _REQUIRED if name not in data]
     unknown = [name for name in data if name not in _REQUIRED + _OPTIONAL]
     if missing or unknown:
-        problem = f"lacks {', '.join(missing)}" if missing else f"holds {', '.join(unknown)}"
+        fault = f"lacks {', '.join(missing)}" if missing else f"holds {', '.join(unknown)}"
         raise ArgumentError(
-            f"{path} {problem}; a model has {', '.join(_REQUIRED)} and may have "
+            f"{path} {fault}; a model has {', '.join(_REQUIRED)} and may have "
             f"{', '.join(_OPTIONAL)}"
         )
     x0, T = data.pop("x0", None), data.pop("T", None)
-    problem = LQProblem(**data)
-    return Model(
-        problem,
-        None if x0 is None else frozen_array("x0", x0),
-        None if T is None else check_count("T", _whole(T)),
-    )
+    try:
+        problem = LQProblem(**data)
+        if x0 is not None:
+            x0 = frozen_array("x0", x0)
+            check_shape("x0", x0, (problem.n,), f"to match A {problem.A.shape}", symbols="(n,)")
+        if T is not None:
+            T = problem.horizon(_whole(T))
+    except LqradError as error:
+        raise type(error)(f"{path}: {error}") from error
+    return Model(problem, x0, T if problem.T is None else problem.T)
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -95,19 +101,25 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _read_npz(path: Path) -> dict[str, Any]:
+    if not zipfile.is_zipfile(path):  # NumPy would take it for a pickle
+        path.stat()  # the error where there is no such file
+        raise TypeError("it is no archive such as numpy.savez writes")
     with np.load(path, allow_pickle=False) as archive:
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise TypeError("it holds a single array")
         return dict(archive)
 
 
 def _read_mat(path: Path) -> dict[str, Any]:
     from scipy.io import loadmat
+    from scipy.sparse import issparse
 
     data = {name: value for name, value in loadmat(path).items() if not name.startswith("__")}
     for name, value in data.items():
-        if name in _VECTORS and np.ndim(value) == 2 and 1 in np.shape(value):
-            data[name] = np.ravel(value)  # MATLAB has no vectors, only rows and columns
+        if issparse(value):
+            data[name] = value.toarray()
+    for name in _VECTORS:  # MATLAB has none, only rows and columns
+        width = np.shape(data.get("B" if name == "r" else "A", ()))[-1:]
+        if name in data and np.shape(data[name]) in ((1, *width), (*width, 1)):
+            data[name] = np.ravel(data[name])
     return data
 
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _MOST_NAMES = 6  # the colours of more curves than these could not be told apart
 _MOST_CIRCLES = 25
 _FLOOR = 1e-15  # a relative gap below this, the difference of two costs, is rounding
+_CEILING = 1e250  # matplotlib's margins overflow above it
 _LEGEND: dict[str, Any] = {
     "fontsize": "small",
     "labelspacing": 0.25,
@@ -34,7 +35,7 @@ _LEGEND: dict[str, Any] = {
     "framealpha": 0.7,
     "edgecolor": "none",
 }
-_QUANTITIES = {"x": "state", "u": "input", "p": "costate"}
+_QUANTITIES = {"x": "state", "u": "input", "p": "costate (cost per unit of state)"}
 
 
 class Picture(Figure):
@@ -88,8 +89,8 @@ def plot_trajectory(
     """
     x = _one_series(symbol, x)
     columns = x.shape[1]
-    names = [f"{symbol}[{i}]" for i in range(columns)] if names is None else list(names)
-    check_shape("names", np.empty(len(names)), (columns,), f"to match {symbol} {x.shape}")
+    labels = [f"{symbol}[{i}]" for i in range(columns)] if names is None else list(names)
+    check_shape("names", np.empty(len(labels)), (columns,), f"to match {symbol} {x.shape}")
     ax = _new_axes() if ax is None else ax
     style = "default"
     if symbol == "u":
@@ -98,22 +99,20 @@ def plot_trajectory(
     named = _largest(x)
     grey = np.delete(x, named, axis=1)
     # Of two curves that coincide, the wider one below shows on both sides of the other.
-    widths = np.linspace(2.2, 1.4, len(named))
+    widths = np.linspace(1.4, 2.2, len(named))[::-1]
     marker = "_" if len(x) == 1 else ""  # a line through one point is not seen
     for i, color, width in zip(named, _colors(len(named)), widths, strict=True):
         (line,) = ax.plot(t, x[:, i], color=color, drawstyle=style, marker=marker)
-        line.set(linewidth=width, label=names[i])
+        line.set(linewidth=width, label=labels[i])
     if grey.size:
         lines = ax.plot(t, grey, color="0.8", linewidth=0.8, drawstyle=style, zorder=1)
         lines[0].set_label(f"{len(lines)} smaller ones")
-    ax.axhline(0, color="0.6", linewidth=0.6, zorder=0)
+    ax.plot(t[[0, -1]], [0.0, 0.0], color="0.6", linewidth=0.6, zorder=0)
     ax.set_xlabel("step t" if dt is None else "time (s)")
     if dt is None:
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    if columns == 1:
-        ax.set_ylabel(names[0])
-    else:
-        ax.set_ylabel(_QUANTITIES.get(symbol, symbol))
+    ax.set_ylabel(names[0] if names and columns == 1 else _QUANTITIES.get(symbol, symbol))
+    if columns > 1:
         ax.legend(loc="best", **_LEGEND)
     return ax
 
@@ -158,7 +157,6 @@ def plot_costates(
     check_shape("Px", Px, p.shape, "to match p")
     ax = plot_trajectory(Px, ax=ax, dt=dt, names=names, symbol="p")
     _add_circles(ax, p, _largest(Px), dt)
-    ax.set_ylabel("costate (cost per unit of state)")
     _add_title(ax, "costates: Riccati's P x (lines), backward pass (circles)")
     return ax
 
@@ -167,7 +165,7 @@ def plot_convergence(comparison: Comparison, *, ax: Axes | None = None) -> Axes:
     """Draw the relative gap of each descent against its iterations, with the theoretical rates.
 
     The curve of a descent that met its tolerance ends in a dot, that of another one in a cross.
-    Grey, from the same start: the rates that the condition number of the Hessian predicts.
+    Dashed, from the same start: the rates that the condition number of the Hessian predicts.
 
     Parameters
     ----------
@@ -194,7 +192,9 @@ def plot_convergence(comparison: Comparison, *, ax: Axes | None = None) -> Axes:
     ax = _new_axes() if ax is None else ax
     ax.set_yscale("log")
     descents, rates = comparison.descents, comparison.rates
-    gaps = [(d.history.value - float(comparison.optimum.cost)) / comparison.scale for d in descents]
+    with np.errstate(over="ignore"):
+        optimal, scale = float(comparison.optimum.cost), comparison.scale
+        gaps = [np.minimum((d.history.value - optimal) / scale, _CEILING) for d in descents]
     # Each gap up to the last one that is more than rounding.
     gaps = [gap[: np.flatnonzero(gap > _FLOOR).max(initial=0) + 1] for gap in gaps]
     longest = max(2, *map(len, gaps))
@@ -203,14 +203,18 @@ def plot_convergence(comparison: Comparison, *, ax: Axes | None = None) -> Axes:
             predicted = gap[0] * rates[descent.method] ** (2.0 * np.arange(longest))
             predicted = predicted[predicted > _FLOOR]
             # Two methods have the same rate: their dashes take turns.
-            dashes = (4 * list(rates).index(descent.method), (4, 4))
+            dashes = (6 * list(rates).index(descent.method), (4, 8))
             ax.plot(predicted, linestyle=dashes, color=color, linewidth=1, zorder=1)
         end = "o" if descent.status.converged else "X"
         gap = np.maximum(gap, _FLOOR)
         ax.plot(gap, marker=end, markevery=[-1], color=color, label=descent.method)
     # Linear before the first iteration, so that the start is seen too.
-    ax.set_xscale("symlog", linthresh=1, linscale=0.3)
+    ax.set_xscale("symlog", linthresh=1, linscale=0.3, subs=range(2, 10))
     ax.set_xlim(0, 1.2 * longest)
+    digits = (1, 2, 5) if longest < 50 else (1,)
+    decades = range(math.ceil(math.log10(longest)) + 1)
+    ticks = [0, *(digit * 10**decade for decade in decades for digit in digits)]
+    ax.set_xticks([k for k in ticks if k <= 1.2 * longest])
     ax.xaxis.set_major_formatter(FuncFormatter(lambda k, _: f"{k:g}"))
     ax.set_xlabel("iteration (dot: converged, cross: not)")
     ax.set_ylabel("relative gap  (J \N{MINUS SIGN} J*) / |J*|")
@@ -294,7 +298,7 @@ def _one_series(name: str, z: ArrayLike) -> Array:
 
 
 def _times(steps: int, dt: float | None) -> Array:
-    return np.arange(steps) * (1.0 if dt is None else dt)
+    return np.array(np.arange(steps) * (1.0 if dt is None else dt), dtype=np.float64)
 
 
 def _largest(z: Array) -> NDArray[np.intp]:
@@ -304,7 +308,7 @@ def _largest(z: Array) -> NDArray[np.intp]:
 
 def _colors(count: int) -> Array:
     """Colours of rising lightness, dark enough to be read on white."""
-    return np.asarray(mpl.colormaps["viridis"](np.linspace(0.0, 0.82, count)))
+    return np.array(mpl.colormaps["viridis"](np.linspace(0.0, 0.82, count)), dtype=np.float64)
 
 
 def _add_circles(ax: Axes, z: Array, columns: NDArray[np.intp], dt: float | None) -> None:

@@ -145,7 +145,7 @@ def gradient() -> None:
 
 
 _LONG = """
-import resource, sys, time
+import sys, time
 import numpy as np, lqrad
 T = int(sys.argv[1])
 rng = np.random.default_rng(0)
@@ -157,7 +157,8 @@ for _ in range(max(3, 300_000 // T)):
     start = time.perf_counter()
     J, g = problem.value_and_gradient(x0, u)
     best = min(best, time.perf_counter() - start)
-print(best / T, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / (8 * 4 * (T + 1)))
+peak = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(best / T, 1024 * int(peak) / (8 * 4 * (T + 1)))
 """
 
 

@@ -6,9 +6,10 @@ below them, and the costates solve its transpose:
     L x = f :     x[0] = f[0],    x[t+1] = A[t] x[t] + f[t+1]
     L'p = f :     p[T] = f[T],    p[t]   = A[t]' p[t+1] + f[t]
 
-Seen entry by entry, L is lower triangular with 2n - 1 diagonals below the main one, so LAPACK's
-banded triangular solver `dtbtrs` does a whole simulation in one call, and the adjoint in another
-with its transpose flag set. Long horizons are marched in pieces whose band stays in cache.
+Seen entry by entry, L is triangular with 2n - 1 diagonals below the main one, so LAPACK's banded
+triangular solver `dtbtrs` does a whole simulation in one call, and the adjoint on the same band in
+another. The band holds L', whose columns are the rows of A: both calls are up to twice as fast on
+it as on a band of L. Long horizons are marched in pieces whose band stays in cache.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ from lqrad.errors import OVERFLOW_REMEDY, Array, NonFiniteError, NotConvexError,
 _BAND_BYTES = 256 * 1024
 _LEAST_BAND_STEPS = 64
 # Where a step of all series costs more multiplications than this, a loop of matrix products is
-# faster than the half-empty band; packing the band of a varying A weighs as much as two series.
-_BANDED_WORK = 1500
+# faster than the half-empty band; packing the band of a varying A weighs as much as four series.
+_BANDED_WORK = 2000
 
 
 class Bidiagonal:
@@ -84,7 +85,7 @@ class Bidiagonal:
             )
         x = f if overwrite and f.flags.c_contiguous else np.array(f, dtype=np.float64, order="C")
         flat = x.reshape(-1, x.shape[-2] * self.n)  # a row for each series
-        work = len(flat) if self.T is None else len(flat) + 2
+        work = len(flat) if self.T is None else len(flat) + 4
         if work * self.n**2 <= _BANDED_WORK:
             self._march(flat, transpose)
         else:
@@ -105,24 +106,24 @@ class Bidiagonal:
         most = max(_LEAST_BAND_STEPS, _BAND_BYTES // (16 * n * n))
         starts = range(0, T, most)
         band = self._band_of(min(most, T))
-        trans = "T" if transpose else "N"
+        trans = "N" if transpose else "T"  # the band is that of L'
         for start in reversed(starts) if transpose else starts:
             stop = min(start + most, T)
             if self.T is not None:
-                _fill_below(band, self.A[start:stop])
+                _fill(band, self.A[start:stop])
             piece = flat[:, start * n : (stop + 1) * n].T  # one column for each series
             columns = np.asfortranarray(piece)  # the piece itself where memory allows
-            dtbtrs(band[:, : len(piece)], columns, uplo="L", trans=trans, diag="U", overwrite_b=1)
+            dtbtrs(band[:, : len(piece)], columns, uplo="U", trans=trans, diag="U", overwrite_b=1)
             if columns.base is None:
                 piece[...] = columns
 
     def _band_of(self, steps: int) -> Array:
-        """A LAPACK band over at least `steps` steps: of a constant A, kept; else to be filled."""
+        """The band of L' over at least `steps` steps: of a constant A, kept; else to be filled."""
         if self.T is not None:
             return np.zeros((2 * self.n, (steps + 1) * self.n), order="F")
         if self._band is None or self._band.shape[1] < (steps + 1) * self.n:
             self._band = np.zeros((2 * self.n, (steps + 1) * self.n), order="F")
-            _fill_below(self._band, np.broadcast_to(self.A, (steps, self.n, self.n)))
+            _fill(self._band, np.broadcast_to(self.A, (steps, self.n, self.n)))
         return self._band
 
     def _step(self, series: Array, transpose: bool) -> None:
@@ -161,12 +162,12 @@ class Bidiagonal:
         raise NonFiniteError(f"{message}; {OVERFLOW_REMEDY}")
 
 
-def _fill_below(band: Array, A: Array) -> None:
-    """Write the blocks -A[t] below the unit diagonal of a band, column by column of A."""
+def _fill(band: Array, A: Array) -> None:
+    """Write the blocks -A[t]' above the unit diagonal of a band of L', row by row of A."""
     steps, n = A.shape[:2]
-    entries = band.T.reshape(-1, n, 2 * n)  # [t, i, d]: d rows below column i of block t
+    columns = band.T.reshape(-1, n, 2 * n)  # [t, i, 2n - 1 - d]: d rows above, in column i of block t
     for i in range(n):
-        np.negative(A[:, :, i], out=entries[:steps, i, n - i : 2 * n - i])
+        np.negative(A[:, i, :], out=columns[1 : steps + 1, i, n - 1 - i : 2 * n - 1 - i])
 
 
 def first_nonfinite_step(x: Array, *, reverse: bool = False) -> int | None:

@@ -12,7 +12,7 @@ import numpy as np
 from lqrad.errors import Array
 
 
-def times(M: Array, z: Array, *, transpose: bool = False) -> Array:
+def times(M: Array, z: Array, *, transpose: bool = False, out: Array | None = None) -> Array:
     """Return y with y[t] = M[t] z[t], or M[t]' z[t].
 
     Parameters
@@ -21,6 +21,8 @@ def times(M: Array, z: Array, *, transpose: bool = False) -> Array:
     z : (..., T, c), or (..., T, r) with `transpose`
     transpose : bool
         Multiply by M'.
+    out : (..., T, r), or (..., T, c) with `transpose`, optional
+        Where to write the result.
 
     Returns
     -------
@@ -32,16 +34,17 @@ def times(M: Array, z: Array, *, transpose: bool = False) -> Array:
     array([[3., 2.],
            [7., 4.]])
     """
-    if M.ndim == 3:
-        M = M.swapaxes(-1, -2) if transpose else M
-        with np.errstate(
-            over="ignore", invalid="ignore"
-        ):  # non-finite results are looked for later
-            return np.asarray(np.matmul(M, z[..., None])[..., 0])
-    M = M if transpose else M.T
-    if z.ndim == 2:
-        return np.asarray(z.dot(M))  # one matrix product for the whole horizon
-    return np.asarray(z.reshape(-1, len(M)).dot(M).reshape(*z.shape[:-1], M.shape[1]))
+    if M.ndim == 2 and z.ndim == 2:  # one matrix product for the whole horizon
+        return np.asarray(z.dot(M if transpose else M.T, out=out))
+    if M.ndim == 2:
+        M = M if transpose else M.T
+        y = z.reshape(-1, len(M)).dot(M).reshape(*z.shape[:-1], M.shape[1])
+    else:
+        y = np.matmul(M.swapaxes(-1, -2) if transpose else M, z[..., None])[..., 0]
+    if out is None:
+        return np.asarray(y)
+    out[...] = y
+    return out
 
 
 def inner(y: Array, z: Array) -> float | Array:

@@ -290,7 +290,7 @@ class LQProblem:
                 raise ShapeError(batch_message("x0", x0.shape, "u", u.shape)) from None
         x = np.empty((*batch, u.shape[-2] + 1, self.n))
         x[..., 0, :] = x0
-        x[..., 1:, :] = times(self.B, u)
+        times(self.B, u, out=x[..., 1:, :])
         if self._has_c:
             x[..., 1:, :] += self.c
         return self._dynamics.solve(x, overwrite=True)

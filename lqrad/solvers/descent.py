@@ -272,7 +272,7 @@ def extreme_eigenvalues(
             v -= (basis[: k + 1] @ v) @ basis[: k + 1]
         beta[k] = dnrm2(v)
         if beta[k] <= 100 * EPS * scale:  # the subspace is invariant: its Ritz values are exact
-            beta[k], steps = 0.0, k + 1
+            steps = k + 1
             break
         v /= beta[k]
     values, vectors = eigh_tridiagonal(alpha[:steps], beta[: steps - 1])
@@ -354,7 +354,7 @@ class _Oracle:
         assert self.objective.hessian_product is not None
         self.products += 1
         z, v = self.start.reshape(self.shape), v.reshape(self.shape)
-        return np.array(self.objective.hessian_product(z, v), dtype=np.float64).ravel()
+        return np.asarray(self.objective.hessian_product(z, v), dtype=np.float64).ravel()
 
     @cached_property
     def spectrum(self) -> tuple[float, float]:
@@ -370,18 +370,11 @@ class _Oracle:
     def search(self, point: _Point, d: Array, step: float) -> _Moved:
         """As `move`, but shorten the step until J falls by a share of what its slope promises."""
         slope, first = float(point.gradient @ d), step
-        for _ in range(100):
-            z = point.z + step * d
-            if np.array_equal(z, point.z):
-                break
-            shrink = 0.1
-            if (trial := self.trial(z)) is not None:
-                promise, rise = step * slope, _rise(point, trial)
-                if rise <= _ARMIJO * promise:
-                    return trial, step, 2 * step if step == first else step
-                # Where the parabola through J, its slope and J at the trial has its minimum.
-                shrink = min(max(0.1, 0.5 * promise / (promise - rise)), 0.5)
-            step *= shrink
+        for _ in range(60):
+            trial = self.trial(point.z + step * d)
+            if trial is not None and _rise(point, trial) <= _ARMIJO * step * slope:
+                return trial, step, 2 * step if step == first else step
+            step *= 0.3
         return None, step, step
 
 
@@ -452,7 +445,7 @@ def _nesterov(oracle: _Oracle, point: _Point, step_size: float | None) -> _Itera
 
 
 def _conjugate_gradients(oracle: _Oracle, point: _Point) -> _Iterates:
-    """The linear method, for as long as its recursion for the gradient has any digits."""
+    """The method for linear systems, for as long as its recursion for g has any digits."""
     lost, d = 1e-14 * point.norm, -point.gradient
     while point.norm > lost:
         curved = oracle.product(d)
@@ -471,9 +464,10 @@ def _conjugate_gradients(oracle: _Oracle, point: _Point) -> _Iterates:
 def _scipy(oracle: _Oracle, entry: _Point, method: str, accept: _Accept) -> None:
     """Run a minimiser of SciPy's with its own stopping rules turned off.
 
-    It is given J - J(entry), which keeps its digits as the rounds come closer to the minimum. A
-    trial where J is not finite is answered by the parabola, along the line from the last iterate,
-    whose minimum is at a tenth of the way: any line search will come back.
+    It is given (J - J(entry)) / |g(entry)|, which has a scale that suits SciPy's constants and keeps
+    its digits as the rounds come closer to the minimum. A trial where J is not finite is answered
+    by the parabola, along the line from the last iterate, whose minimum is at a tenth of the way:
+    any line search will come back.
     """
     from scipy.optimize import minimize  # here, as its import takes longer than lqrad's own
 
@@ -484,9 +478,9 @@ def _scipy(oracle: _Oracle, entry: _Point, method: str, accept: _Accept) -> None
         point = oracle.trial(z.copy())
         if point is None:
             slope = float(last.gradient @ (z - last.z))
-            return level - 4 * slope, -9 * last.gradient
+            return (level - 4 * slope) / entry.norm, -9 * last.gradient / entry.norm
         trial = point
-        return level + _rise(last, trial), trial.gradient.copy()
+        return (level + _rise(last, trial)) / entry.norm, trial.gradient / entry.norm
 
     def accept_trial() -> bool:
         nonlocal last, level
@@ -505,9 +499,8 @@ def _scipy(oracle: _Oracle, entry: _Point, method: str, accept: _Accept) -> None
     if method == "l-bfgs":
         name, options = "L-BFGS-B", options | {"ftol": 0, "maxfun": sys.maxsize}
     minimize(value_and_gradient, entry.z, jac=True, method=name, callback=callback, options=options)
-    if _improves(
-        trial, last
-    ):  # SciPy's CG may give up at a minimum, for its next direction is zero
+    # SciPy's CG gives up on a trial that leaves it no next direction, be it at the minimum.
+    if _improves(trial, last):
         accept_trial()
 
 

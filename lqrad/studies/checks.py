@@ -9,7 +9,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.errors import EPS, ArgumentError, Array, NonFiniteError, ShapeError, real_array
+from lqrad.errors import (
+    EPS,
+    ArgumentError,
+    Array,
+    NonFiniteError,
+    ShapeError,
+    check_finite,
+    check_shape,
+    real_array,
+)
 
 # Remainders below this many rounding errors of the value say nothing of the order.
 _ROUNDINGS = 1000.0
@@ -25,7 +34,8 @@ def dot_test(
     """Return how far `transpose` is from being the transpose of the linear map `forward`.
 
     For random u and v it compares <L u, v> with <u, L'v>, relative to |L u| |v| + |u| |L'v|. A
-    true adjoint gives a few rounding errors, below 1e-13; a wrong one gives about 1.
+    true transpose gives a few rounding errors, below 1e-13; a wrong one gives its relative error
+    over the square root of the number of entries, as random vectors are nearly orthogonal.
 
     Parameters
     ----------
@@ -129,7 +139,9 @@ def taylor_test(
     ShapeError
         If the gradient, the product or the direction has not the shape of z.
     NonFiniteError
-        If J or its gradient is not finite at z.
+        If J, its gradient or the product is not finite at z, or J as soon as one leaves it.
+    ArgumentError
+        If the direction is zero.
 
     References
     ----------
@@ -147,29 +159,35 @@ def taylor_test(
     True
     """
     z = real_array("z", z)
+    check_finite("z", z)
     if direction is None:
         direction = (np.random.default_rng(0) if rng is None else rng).normal(size=z.shape)
     d = real_array("direction", direction)
-    value, gradient = value_and_gradient(z.copy())
-    gradient = np.array(gradient)
-    curvature = None if hessian_product is None else hessian_product(z.copy(), d.copy())
-    for name, array in (("direction", d), ("the gradient", gradient), ("the product", curvature)):
-        if array is not None and array.shape != z.shape:
-            raise ShapeError(f"{name} has shape {array.shape}, expected {z.shape}, that of z")
-    if not (math.isfinite(value) and np.isfinite(gradient).all()):
-        raise NonFiniteError("J(z) or its gradient is not finite; expand at another z")
+    check_shape("direction", d, z.shape, "that of z")
+    check_finite("direction", d)
     if not d.any():
         raise ArgumentError("direction is zero, expected a direction to expand along")
+    value, gradient = (np.array(part) for part in value_and_gradient(z.copy()))
+    product = None if hessian_product is None else np.array(hessian_product(z.copy(), d.copy()))
+    known = [("J(z)", value, ()), ("the gradient", gradient, z.shape)]
+    if product is not None:
+        known.append(("the Hessian product", product, z.shape))
+    for name, array, expected in known:
+        check_shape(name, array, expected, "to match z" if expected else "for a number")
+        if not np.isfinite(array).all():
+            raise NonFiniteError(f"{name} is not finite; expand at another z")
     slope = float(np.vdot(gradient, d))
-    bend = 0.0 if curvature is None else float(np.vdot(curvature, d))
+    bend = 0.0 if product is None else float(np.vdot(product, d))
     steps = 0.5 ** np.arange(1.0, 13.0)
     remainders = np.empty_like(steps)
     rounding = np.empty_like(steps)
     for i, h in enumerate(steps):
-        there = value_and_gradient(z + h * d)[0]
-        terms = [there, -value, -h * slope, -0.5 * h * h * bend]
+        there = float(value_and_gradient(z + h * d)[0])
+        terms = [there, -float(value), -h * slope, -0.5 * h * h * bend]
         remainders[i] = abs(math.fsum(terms))
         rounding[i] = _ROUNDINGS * EPS * max(map(abs, terms))
+    if not math.isfinite(remainders[-1]):
+        raise NonFiniteError(f"J is not finite {steps[-1]:g} of the direction from z")
     return TaylorTest(
         steps * float(np.linalg.norm(d)), remainders, _order(steps, remainders, rounding)
     )

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.errors import ArgumentError, ShapeError, real_array
+from lqrad.errors import ArgumentError, ShapeError, check_choice, real_array
 from lqrad.problems.lq import LQProblem
 from lqrad.solvers.descent import METHODS, Descent, descend, extreme_eigenvalues
 from lqrad.solvers.riccati import Riccati, Trajectory, riccati
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 _COLUMNS = ("method", "iterations", "cost", "gap", "proven gap", "distance", "seconds", "status")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Comparison:
     """Several descents beside the Riccati solution of the same problem.
 
@@ -49,7 +49,7 @@ class Comparison:
     descents : tuple of Descent
         One for each method.
     gaps : tuple of float
-        (J(u) - J*) / |J*| of each, evaluated without cancellation as 1/2 (u - u*)'H(u - u*).
+        (J(u) - J*) / |J*| of each, as 1/2 (u - u*)'H(u - u*): nothing cancels.
     distances : tuple of float
         |u - u*| / |u*| of each.
     curvature : tuple of float
@@ -108,7 +108,8 @@ class Comparison:
             "proven gap": None,
             "distance": 0.0,
             "seconds": self.riccati_seconds,
-            "status": f"exact: relative KKT residual {self.residual:.1e}",
+            "status": "exact",
+            "message": f"exact, with a relative KKT residual of {self.residual:.1e}",
         }
         rows = [first]
         for descent, gap, distance in zip(self.descents, self.gaps, self.distances, strict=True):
@@ -122,7 +123,8 @@ class Comparison:
                     "proven gap": None if bound is None else bound / self.scale,
                     "distance": distance,
                     "seconds": descent.seconds,
-                    "status": descent.message,
+                    "status": descent.status.value.partition(":")[0],
+                    "message": descent.message,
                 }
             )
         return rows
@@ -135,8 +137,6 @@ class Comparison:
         distance of u from Riccati's, seconds, status.
         """
         cells = [list(_COLUMNS), *(_cells(row) for row in self.rows())]
-        for line in cells[1:]:
-            line[-1] = line[-1].split(":")[0]
         widths = [max(len(line[i]) for line in cells) for i in range(len(_COLUMNS))]
         text = []
         for line in cells:
@@ -149,9 +149,9 @@ class Comparison:
 
     def notes(self) -> list[str]:
         """Return a sentence for the recursion and one for each descent: its status, in full."""
-        return [f"{row['method']}: {row['status']}" for row in self.rows()]
+        return [f"{row['method']}: {row['message']}" for row in self.rows()]
 
-    def __str__(self) -> str:
+    def __repr__(self) -> str:
         return self.table()
 
     def _repr_html_(self) -> str:
@@ -170,12 +170,10 @@ class Comparison:
         """
         smallest, largest = self.curvature
         rows = [{name.replace(" ", "_"): value for name, value in r.items()} for r in self.rows()]
-        for row in rows[1:]:
-            row["status"], row["message"] = row["status"].split(":")[0], row["status"]
         for row, descent in zip(rows[1:], self.descents, strict=True):
             row["converged"] = descent.status.converged
             row["u"] = descent.solution.tolist()
-        return _jsonable(
+        found: dict[str, Any] = _jsonable(
             {
                 "n": self.problem.n,
                 "m": self.problem.m,
@@ -191,6 +189,7 @@ class Comparison:
                 "descents": rows[1:],
             }
         )
+        return found
 
     def plot(self, system: Any = None) -> Figure:
         """Return a figure: trajectories, convergence, and costates beside P x.
@@ -211,7 +210,7 @@ def compare(
     T: int | None = None,
     methods: Iterable[str] = METHODS,
     *,
-    max_iter: int = 1000,
+    max_iter: int = 2000,
     tol: float = 1e-12,
     progress: bool = False,
 ) -> Comparison:
@@ -259,6 +258,10 @@ def compare(
     methods = tuple([methods] if isinstance(methods, str) else methods)
     if not methods:
         raise ArgumentError(f"methods is empty, expected some of: {', '.join(METHODS)}")
+    for method in methods:
+        check_choice("method", method, METHODS)
+    import scipy.optimize  # noqa: F401  # here, so that no method is charged for its loading
+
     objective = problem.objective(x0, T)
     start = time.perf_counter()
     recursion = riccati(problem, problem.horizon(T))
@@ -272,6 +275,10 @@ def compare(
     size = float(np.linalg.norm(optimum.u)) or 1.0
     scale = abs(float(optimum.cost)) or 1.0
     differences = [descent.solution - optimum.u for descent in descents]
+    # 1/2 d'Hd is the cost of the inputs d, from rest and without the affine and linear terms: a
+    # sum of squares, where the product of d with Hd would cancel if A is unstable.
+    bare = LQProblem(problem.A, problem.B, problem.Q, problem.R, problem.S, M=problem.M)
+    rest = np.zeros(problem.n)
     return Comparison(
         problem=problem,
         x0=x0,
@@ -280,9 +287,7 @@ def compare(
         residual=kkt.relative,
         riccati_seconds=riccati_seconds,
         descents=descents,
-        gaps=tuple(
-            0.5 * float(np.vdot(d, problem.hessian_product(d))) / scale for d in differences
-        ),
+        gaps=tuple(float(bare.cost(bare.simulate(rest, d), d)) / scale for d in differences),
         distances=tuple(float(np.linalg.norm(d)) / size for d in differences),
         curvature=extreme_eigenvalues(problem.hessian_product, objective.shape),
     )
