@@ -6,6 +6,7 @@ T, each under its own name. What varies in time has a leading axis of T stages.
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from dataclasses import dataclass
@@ -66,9 +67,11 @@ def load_model(path: str | Path) -> Model:
             f"{path} ends in {path.suffix!r}, expected one of: {', '.join(readers)}"
         )
     try:
-        data = readers[path.suffix.lower()](path)
+        content = io.BytesIO(path.read_bytes())
     except OSError as error:
-        raise ArgumentError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise ArgumentError(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        data = readers[path.suffix.lower()](content)
     except Exception as error:  # a reader of a damaged file raises whatever it trips over
         reason = " ".join(str(error).split())
         raise ArgumentError(f"{path} is not a valid {path.suffix} file: {reason}") from error
@@ -93,26 +96,26 @@ def load_model(path: str | Path) -> Model:
     return Model(problem, x0, T if problem.T is None else problem.T)
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    data = json.loads(path.read_text(encoding="utf-8"))
+def _read_json(content: io.BytesIO) -> dict[str, Any]:
+    data = json.load(content)
     if not isinstance(data, dict):
         raise TypeError(f"it holds a {type(data).__name__}, expected an object of arrays")
     return data
 
 
-def _read_npz(path: Path) -> dict[str, Any]:
-    if not zipfile.is_zipfile(path):  # NumPy would take it for a pickle
-        path.stat()  # the error where there is no such file
+def _read_npz(content: io.BytesIO) -> dict[str, Any]:
+    if not zipfile.is_zipfile(content):  # NumPy would take it for a pickle
         raise TypeError("it is no archive such as numpy.savez writes")
-    with np.load(path, allow_pickle=False) as archive:
+    content.seek(0)
+    with np.load(content, allow_pickle=False) as archive:
         return dict(archive)
 
 
-def _read_mat(path: Path) -> dict[str, Any]:
+def _read_mat(content: io.BytesIO) -> dict[str, Any]:
     from scipy.io import loadmat
     from scipy.sparse import issparse
 
-    data = {name: value for name, value in loadmat(path).items() if not name.startswith("__")}
+    data = {name: value for name, value in loadmat(content).items() if not name.startswith("__")}
     for name, value in data.items():
         if issparse(value):
             data[name] = value.toarray()

@@ -27,8 +27,8 @@ _FIRST_LOOK = 16
 # Relative changes below this are small enough for their propagation to be linear.
 _LINEAR = 1e-6
 # Powers of a closed loop are squared at most this often: one that has not halved by then has a
-# spectral radius within 1e-14 of one, which rounding errors cannot tell from one.
-_MOST_DOUBLINGS = 46
+# spectral radius within 2e-13 of one, too close for rounding errors to tell it from one.
+_MOST_DOUBLINGS = 42
 
 
 class Sweep(NamedTuple):

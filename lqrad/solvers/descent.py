@@ -471,37 +471,35 @@ def _scipy(oracle: _Oracle, entry: _Point, method: str, accept: _Accept) -> None
     """
     from scipy.optimize import minimize  # here, as its import takes longer than lqrad's own
 
-    last, trial, level = entry, entry, 0.0
+    last = trial = best = entry  # the last iterate and trial, the best trial since that iterate
+    level = 0.0  # J(last) - J(entry)
 
     def value_and_gradient(z: Array) -> tuple[float, Array]:
-        nonlocal trial
+        nonlocal trial, best
         point = oracle.trial(z.copy())
         if point is None:
             slope = float(last.gradient @ (z - last.z))
             return (level - 4 * slope) / entry.norm, -9 * last.gradient / entry.norm
-        trial = point
+        trial, best = point, point if _improves(point, best) else best
         return (level + _rise(last, trial)) / entry.norm, trial.gradient / entry.norm
 
-    def accept_trial() -> bool:
-        nonlocal last, level
-        before, last = last, trial
-        level += _rise(before, last)
-        return accept(last, float(dnrm2(last.z - before.z)) / before.norm)
+    def report(point: _Point) -> bool:
+        nonlocal last, best, level
+        step = float(dnrm2(point.z - last.z)) / last.norm
+        level += _rise(last, point)
+        last = best = point
+        return accept(point, step)
 
     def callback(z: Array) -> None:
-        nonlocal trial
-        if not np.array_equal(trial.z, z):
-            trial = oracle.point(z.copy())
-        if accept_trial():
+        if report(trial if np.array_equal(trial.z, z) else oracle.point(z.copy())):
             raise StopIteration
 
     name, options = "CG", {"gtol": 0, "maxiter": sys.maxsize}
     if method == "l-bfgs":
         name, options = "L-BFGS-B", options | {"ftol": 0, "maxfun": sys.maxsize}
     minimize(value_and_gradient, entry.z, jac=True, method=name, callback=callback, options=options)
-    # SciPy's CG gives up on a trial that leaves it no next direction, be it at the minimum.
-    if _improves(trial, last):
-        accept_trial()
+    if best is not last:  # its CG gives up where no next direction is left, be it at the minimum
+        report(best)
 
 
 _STEPPED = {"gradient": _gradient, "heavy-ball": _heavy_ball, "nesterov": _nesterov}

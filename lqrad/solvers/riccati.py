@@ -48,6 +48,9 @@ _ANY_RESIDUAL = 1e-8
 # A closed loop that is known no better than this part of its distance from the unit circle does
 # not count as stable.
 _DOUBT = 0.05
+# It is looked into only where the closed loop is squared this often before it vanishes: where its
+# largest eigenvalue is within 0.001 of the unit circle, or it grows much before it decays.
+_SLOW = 14
 # Singular values below this, relative to the matrices, count as zero when a failure is explained.
 _BLIND = 1e-7
 
@@ -251,9 +254,8 @@ def _closed_loop(problem: LQProblem, K: Array) -> Array:
 class _Solution(NamedTuple):
     """A stabilising solution of the algebraic equation, its gain, and how good it is.
 
-    `doubt` is how far the next Newton step would move the closed loop, relative to its distance
-    from the unit circle. It is one half and stays so where no stabilising solution exists, but
-    only one with eigenvalues on the circle: Newton's method then halves that distance for ever.
+    `doubt` is how far rounding errors move the closed loop, relative to its distance from the unit
+    circle; see `_doubt`.
     """
 
     P: Array
@@ -375,8 +377,10 @@ def _stabilising(A: Array, B: Array, Q: Array, R: Array, M: Array) -> _Solution:
     """Return the best stabilising solution that any of the ways to one finds, or raise."""
     best: _Solution | None = None
     for way in (_double_from_Q, _double_from_above, _scipy):
-        P = way(A, B, Q, R, M)
-        solution = None if P is None else _polish(A, B, Q, R, M, P)
+        # A way that leads nowhere may end in numbers of any size; they are looked at here.
+        with np.errstate(over="ignore", invalid="ignore"):
+            P = way(A, B, Q, R, M)
+            solution = None if P is None else _polish(A, B, Q, R, M, P)
         if solution is None or solution.doubt > _DOUBT:
             continue
         if best is None or solution.residual < best.residual:
@@ -398,9 +402,9 @@ def _double_from_above(A: Array, B: Array, Q: Array, R: Array, M: Array) -> Arra
     Chan, Goodwin and Sin, Convergence properties of the Riccati difference equation in optimal
     filtering of nonstabilizable systems, IEEE Trans. Automatic Control 29 (1984), 110-118.
     """
-    size = np.abs(Q).max()
-    if not size:  # any size will do; this one has the units of Q
-        size = np.abs(R).max() / max(np.abs(B).max() ** 2, np.finfo(float).tiny)
+    size, reach = float(np.abs(Q).max()), float(np.abs(B).max())
+    if size == 0:  # any size will do; this one has the units of Q
+        size = float(np.abs(R).max()) / reach / reach if reach else 1.0
     return _double_from(Q + size * np.eye(len(A)), A, B, Q, R, M)
 
 
@@ -455,11 +459,18 @@ def _polish(A: Array, B: Array, Q: Array, R: Array, M: Array, P: Array) -> _Solu
         if proof is None:
             break
         correction, squarings = proof
-        residual = _relative(error, [np.diagonal(z) for z in (APA, P, Q)])
+        # The terms that add up to each diagonal entry, by |P[i, j]|^2 <= P[i, i] P[j, j].
+        roots = np.sqrt(np.abs(np.diagonal(P)))
+        size = (np.abs(A) + np.abs(B).dot(np.abs(K))).T.dot(roots) ** 2 + roots**2
+        size += np.abs(np.diagonal(Q))
+        residual = _relative(error, size)
         if best and residual >= best.residual:
             break
-        change, _ = dpotrs(factor, B.T.dot(correction).dot(closed), lower=1)
-        doubt = float(np.linalg.norm(B.dot(change))) * 2.0**squarings / 18
+        doubt = 0.0
+        if squarings > _SLOW:
+            noise = EPS * np.diag(size)
+            changes = [_gain_change(factor, B, closed, D) for D in (error, noise)]
+            doubt = _doubt(closed, [B.dot(change) for change in changes])
         best = _Solution(P, K, residual, doubt)
         if residual <= 2 * EPS and doubt <= _DOUBT:
             break
@@ -467,12 +478,30 @@ def _polish(A: Array, B: Array, Q: Array, R: Array, M: Array, P: Array) -> _Solu
     return best
 
 
-def _relative(error: Array, diagonals: list[Array]) -> float:
-    """The largest |error[i, j]| / sqrt(d[i] d[j]), d = sum |diagonals|: it knows no units of the states.
+def _gain_change(factor: Array, B: Array, closed: Array, D: Array) -> Array:
+    """How the gain changes, to first order, with a change D of the stage cost."""
+    proof = lyapunov(closed, D)
+    assert proof is not None
+    return np.asarray(dpotrs(factor, B.T.dot(proof[0]).dot(closed), lower=1)[0])
 
-    Where d is below rounding errors of its largest entry, these take its place.
+
+def _doubt(closed: Array, changes: list[Array]) -> float:
+    """How far changes move the largest eigenvalue, relative to its distance from the unit circle.
+
+    Where the equation has no stabilising solution but one with eigenvalues on the circle, Newton's
+    method halves their distance from it for ever, until it cannot be told from rounding errors:
+    the change of the next step shows the first, a change of the size of eps the second.
     """
-    size = np.abs(diagonals).sum(axis=0)
+    radius = np.abs(np.linalg.eigvals(closed)).max()
+    moved = [np.abs(np.linalg.eigvals(closed - change)).max() for change in changes]
+    return float(np.abs(np.array(moved) - radius).max() / (1 - radius)) if radius < 1 else np.inf
+
+
+def _relative(error: Array, size: Array) -> float:
+    """The largest |error[i, j]| / sqrt(size[i] size[j]): it knows no units of the states.
+
+    Where a size is below rounding errors of the largest, these take its place.
+    """
     largest = size.max()
     if largest == 0:
         return 0.0
@@ -542,4 +571,6 @@ def _entries(vector: NDArray[np.complex128] | Array, name: str) -> str:
     order = np.argsort(-np.abs(vector), kind="stable")
     scaled = vector / vector[order[0]]
     chosen = [i for i in order[:4] if abs(scaled[i]) >= 0.01]
-    return ", ".join(f"{_number(complex(np.round(scaled[i], 3)))} in {name}[{i}]" for i in chosen)
+    return ", ".join(
+        f"{_number(complex(np.round(scaled[i], 3) + 0))} in {name}[{i}]" for i in chosen
+    )

@@ -247,6 +247,15 @@ def test_slower_than_any_geometric_rate_never_stops_early():
     assert result.P[0, 0, 0] == pytest.approx(1 / 20_001, rel=1e-11)
 
 
+def test_changes_too_small_to_see_are_added_up():
+    """P[0, 1] = 1e-16 j after j stages: no stage matters, and all of them together do."""
+    A, B, T = np.array([[1.0, 1e-16], [0.0, 1.0]]), np.zeros((2, 1)), 30_000
+    early = sweep(A, B, np.zeros((2, 2)), np.eye(1), B, np.eye(2), T)
+    assert early.P[0, 0, 1] == pytest.approx(1e-16 * T, rel=1e-11)
+    # over a short horizon they do not add up to anything
+    assert sweep(A, B, np.zeros((2, 2)), np.eye(1), B, np.eye(2), 20).swept == 16
+
+
 @pytest.mark.parametrize("period", [2, 3, 4, 8, 16, 5, 64])
 def test_periodic_solutions_never_stop_early(period):
     """Undamped and unweighted, the terminal weight goes round for ever, equal after each turn."""

@@ -296,6 +296,27 @@ class TestOtherFunctions:
             values = descend(rosenbrock(), start, method=method, max_iter=3000).history.value
             assert (np.diff(values) <= 0).all()
 
+    def test_in_one_dimension_scipy_s_conjugate_gradients_do_not_give_up(self):
+        for curvature in np.arange(0.1, 3, 0.05):
+            objective = quadratic(np.array([[curvature]]), np.ones(1), products=False)
+            for start in (1.0, -3.0, 0.7):
+                result = descend(objective, [start], method="conjugate-gradient", tol=1e-11)
+                assert result.status.converged, result
+                np.testing.assert_allclose(result.solution, 1 / curvature, rtol=1e-9)
+
+    @pytest.mark.parametrize("method", ["conjugate-gradient", "l-bfgs"])
+    def test_scipy_s_own_stopping_rules_are_off(self, method, monkeypatch):
+        calls, minimize = [], scipy.optimize.minimize
+
+        def counted(*args, **options):
+            calls.append(1)
+            return minimize(*args, **options)
+
+        monkeypatch.setattr(scipy.optimize, "minimize", counted)
+        result = descend(rosenbrock(), [-1.2, 1.0], method=method)
+        assert result.status.converged
+        assert len(calls) == 1
+
     @pytest.mark.parametrize("scale", [2.0**400, 2.0**-400])
     @pytest.mark.parametrize("method", METHODS)
     def test_the_scale_of_j_does_not_matter(self, method, scale):
@@ -406,6 +427,7 @@ class TestProof:
         result = descend(objective, [3.0, 4.0], method=method)
         assert result.status is Status.STALLED
         assert "or a wrong gradient" in result.message
+        assert result.iterations == 0
         np.testing.assert_array_equal(result.solution, [3.0, 4.0])
 
     @pytest.mark.parametrize("method", METHODS)

@@ -7,7 +7,11 @@ The oracle stacks all stages: minimise 1/2 z'Hz + g'z over z = (x, u) subject to
 from __future__ import annotations
 
 import dataclasses
+import importlib
+import sys
+import types
 from types import SimpleNamespace
+from unittest import mock
 
 import control
 import numpy as np
@@ -35,7 +39,7 @@ LINEAR = ("c", "q", "r", "s")
 
 
 def stacked(problem, T, x0):
-    """x, u, p and the cost of the optimum, from one dense linear system; and its condition."""
+    """x, u, p and the cost of the optimum, from one dense linear system, with its rounding error."""
     n, m = problem.n, problem.m
 
     def at(name, t):
@@ -65,7 +69,8 @@ def stacked(problem, T, x0):
         u=z[N:].reshape(T, m),
         p=solution[N + U + n :].reshape(T, n),
         cost=0.5 * z @ H @ z + g @ z,
-        condition=np.linalg.cond(kkt),
+        # what a backward stable solver may be off by
+        slack=len(kkt) * EPS * np.linalg.cond(kkt) * np.abs(solution).max(),
         scale=np.abs(solution).max(),
     )
 
@@ -103,11 +108,10 @@ def test_rollout_solves_the_optimality_conditions_of_the_whole_horizon(seed):
     case = random_case(seed)
     found = lqrad.riccati(case.problem, case.T).rollout(case.x0)
     optimum = stacked(case.problem, case.T, case.x0)
-    slack = 10 * EPS * optimum.condition * optimum.scale
-    assert np.abs(found.x - optimum.x).max() <= slack
-    assert np.abs(found.u - optimum.u).max() <= slack
-    assert np.abs(found.p - optimum.p).max() <= slack
-    assert found.cost == pytest.approx(optimum.cost, rel=1e-9, abs=slack * optimum.scale)
+    assert np.abs(found.x - optimum.x).max() <= optimum.slack
+    assert np.abs(found.u - optimum.u).max() <= optimum.slack
+    assert np.abs(found.p - optimum.p).max() <= optimum.slack
+    assert abs(found.cost - optimum.cost) <= optimum.slack * optimum.scale
     assert case.problem.kkt_residual(found.x, found.u, found.p, case.x0).relative < 1e-12
 
 
@@ -143,8 +147,7 @@ def test_the_value_function_is_the_least_cost(seed):
     solution = lqrad.riccati(case.problem, 7)
     for scale in (0.0, 1.0, -3.0):
         optimum = stacked(case.problem, 7, scale * case.x0)
-        slack = 10 * EPS * optimum.condition * optimum.scale**2
-        assert solution.cost(scale * case.x0) == pytest.approx(optimum.cost, rel=1e-10, abs=slack)
+        assert abs(solution.cost(scale * case.x0) - optimum.cost) <= optimum.slack * optimum.scale
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -229,8 +232,7 @@ def test_each_linear_term_alone(name):
     problem = lqrad.LQProblem(**weights, **{name: case.data[name]})
     solution = lqrad.riccati(problem, 20)
     found, optimum = solution.rollout(case.x0), stacked(problem, 20, case.x0)
-    slack = 10 * EPS * optimum.condition * optimum.scale
-    assert np.abs(found.u - optimum.u).max() <= slack
+    assert np.abs(found.u - optimum.u).max() <= optimum.slack
     assert (solution.K == lqrad.riccati(plain, 20).K).all()
     assert solution.k.any()
     assert solution.v.any()
@@ -238,7 +240,7 @@ def test_each_linear_term_alone(name):
 
 def test_without_linear_terms_their_parts_are_zero():
     solution = lqrad.riccati(controllable(2, 3, 2, 0.9), 10)
-    assert not (solution.k.any() or solution.v.any() or solution.w.any())
+    assert not any(part.any() for part in (solution.k, solution.v, solution.w))
     assert solution.rollout(np.zeros(3)).cost == 0.0
 
 
@@ -348,13 +350,9 @@ def test_bad_initial_states(method, x0, error, message):
 
 @pytest.mark.parametrize("seed", range(60))
 def test_dare_is_the_limit_of_riccati(seed):
-    problem = random_case(seed, time_varying=False, all_terms=False).problem
+    problem = random_case(seed, time_varying=False, all_terms=False, singular_Q=False).problem
     A, B, Q, R = problem.A, problem.B, problem.Q, problem.R
-    try:
-        K, P, E = lqrad.dlqr(A, B, Q, R)
-    except NotStabilizableError:
-        assert problem.n > 1 or radius_of(A) >= 1
-        pytest.fail("random problems are stabilisable and their weights see every mode")
+    K, P, E = lqrad.dlqr(A, B, Q, R)
     assert (P.T == P).all()
     residual, closed = equation(A, B, Q, R, P)
     assert np.abs(residual).max() <= 1e-13 * np.abs(A.T @ P @ A).max() + 1e-14 * np.abs(P).max()
@@ -411,10 +409,10 @@ def test_unstable_modes_that_the_weights_do_not_see_are_made_stable():
     """P = 0 solves the equation on that mode, and is not the answer."""
     rng = np.random.default_rng(2)
     U = np.linalg.qr(rng.normal(size=(4, 4)))[0]
-    modes = np.diag([2.0, 1.3, 0.5, 0.2])
+    modes = np.diag([2.0, 1.3, 0.4, 0.1])
     for Q in (np.zeros((4, 4)), np.diag([0.0, 0.0, 1.0, 1.0])):
         A, B, Q = U @ modes @ U.T, U @ np.ones((4, 1)), U @ Q @ U.T
-        K, P, E = lqrad.dlqr(A, B, (Q + Q.T) / 2, np.eye(1))
+        _, P, E = lqrad.dlqr(A, B, (Q + Q.T) / 2, np.eye(1))
         assert np.abs(E).max() < 1
         # unseen modes are mirrored in the unit circle
         assert np.abs(E - 0.5).min() < 1e-9
@@ -445,8 +443,24 @@ def test_a_mode_next_to_the_unit_circle():
 # --- SciPy's own tests, with this solver in the place of theirs --------------------------------
 
 
-def scipy_tests():
-    return pytest.importorskip("scipy.linalg.tests.test_solvers", reason="SciPy without its tests")
+def load_scipy_tests():
+    """SciPy's tests of its solvers, or None where it was installed without them.
+
+    They import decorators from SciPy's conftest, which would also set up pytest and hypothesis in
+    its own way for this whole run; a stand-in hands their functions through unchanged.
+    """
+    conftest = types.ModuleType("scipy.conftest")
+    conftest.__getattr__ = lambda name: lambda function: function
+    with mock.patch.dict(sys.modules, {"scipy.conftest": conftest}):
+        try:
+            return importlib.import_module("scipy.linalg.tests.test_solvers")
+        except ImportError:
+            return None
+
+
+SCIPY_TESTS = load_scipy_tests()
+needs_scipy_tests = pytest.mark.skipif(SCIPY_TESTS is None, reason="SciPy without its tests")
+SCIPY_CASES = SCIPY_TESTS.TestSolveDiscreteAre.cases if SCIPY_TESTS else []
 
 
 def real_form(matrix):
@@ -458,6 +472,8 @@ def dare_as_scipy(a, b, q, r, e=None, s=None, balanced=True):
     """The signature of SciPy's solver: complex matrices, and E x+ = A x + B u."""
     matrices = [np.atleast_2d(z) for z in (a, b, q, r)]
     matrices.append(np.zeros(matrices[1].shape) if s is None else np.asarray(s))
+    for i in (2, 3):  # one of their weights is symmetric to 12 eps only
+        matrices[i] = (matrices[i] + matrices[i].conj().T) / 2
     n = len(matrices[0])
     if any(np.iscomplexobj(z) for z in matrices):
         P = lqrad.dare(*(real_form(z + 0j) for z in matrices))
@@ -474,25 +490,15 @@ def dare_as_scipy(a, b, q, r, e=None, s=None, balanced=True):
     return lqrad.dare(A @ E, B, (Q + Q.T) / 2, R, E.T @ M)
 
 
-def pytest_generate_tests(metafunc):
-    if "scipy_case" in metafunc.fixturenames:
-        try:
-            from scipy.linalg.tests.test_solvers import TestSolveDiscreteAre as Theirs
-        except ImportError:
-            metafunc.parametrize("scipy_case", [])
-            return
-        metafunc.parametrize("scipy_case", list(enumerate(Theirs.cases)), ids=lambda c: str(c[0]))
-
-
-def test_every_equation_of_scipys_collection(scipy_case, monkeypatch):
+@needs_scipy_tests
+@pytest.mark.parametrize("j", range(len(SCIPY_CASES)))
+def test_every_equation_of_scipys_collection(j, monkeypatch):
     """Their test at their tolerance; the closed loop is stable; the residual is no worse."""
-    j, case = scipy_case
-    theirs = scipy_tests()
-    a, b, q, r, known_failure = case
+    a, b, q, r, known_failure = SCIPY_CASES[j]
     assert not known_failure
-    original = theirs.solve_discrete_are
-    monkeypatch.setattr(theirs, "solve_discrete_are", dare_as_scipy)
-    theirs.TestSolveDiscreteAre().test_solve_discrete_are(j, case)
+    original = SCIPY_TESTS.solve_discrete_are
+    monkeypatch.setattr(SCIPY_TESTS, "solve_discrete_are", dare_as_scipy)
+    SCIPY_TESTS.TestSolveDiscreteAre().test_solve_discrete_are(j, SCIPY_CASES[j])
 
     def error(x):
         xa, xb = x @ a, x @ b
@@ -504,10 +510,10 @@ def test_every_equation_of_scipys_collection(scipy_case, monkeypatch):
     assert error(P) <= error(original(a, b, q, r)) + rounding
 
 
+@needs_scipy_tests
 def test_scipys_generalised_equations(monkeypatch):
-    theirs = scipy_tests()
-    monkeypatch.setattr(theirs, "solve_discrete_are", dare_as_scipy)
-    theirs.test_solve_generalized_discrete_are()
+    monkeypatch.setattr(SCIPY_TESTS, "solve_discrete_are", dare_as_scipy)
+    SCIPY_TESTS.test_solve_generalized_discrete_are()
 
 
 def test_scipy_is_asked_only_where_doubling_falls_short(monkeypatch):
@@ -554,7 +560,9 @@ def test_a_mode_that_no_input_moves_is_named():
     with pytest.raises(NotStabilizableError, match=r"the eigenvalue 1\.2 of A") as caught:
         lqrad.dare(A, B, np.eye(3), [[1]])
     w = ROTATE[:, 0] / ROTATE[np.abs(ROTATE[:, 0]).argmax(), 0]
-    for i in range(3):
+    large = [i for i in range(3) if abs(w[i]) > 0.01]
+    assert len(large) > 1
+    for i in large:
         assert f"{w[i].round(3):.6g} in x[{i}]" in str(caught.value)
 
 
@@ -605,7 +613,7 @@ def test_indefinite_weights_without_a_minimum():
 
 def test_indefinite_weights_with_a_minimum():
     """Q = -0.1 costs less than R = 1 and a = 2 bring in: the cost is convex in the inputs."""
-    K, P, E = lqrad.dlqr([[2]], [[1]], [[-0.1]], [[1]])
+    _, P, E = lqrad.dlqr([[2]], [[1]], [[-0.1]], [[1]])
     residual, _ = equation(np.eye(1) * 2, np.eye(1), np.eye(1) * -0.1, np.eye(1), P)
     assert abs(residual[0, 0]) < 10 * EPS
     assert abs(E[0]) < 1
@@ -613,10 +621,11 @@ def test_indefinite_weights_with_a_minimum():
 
 
 def test_inputs_that_nothing_holds():
-    message = r"direction of the input with 1 in u\[0\], -1 in u\[1\] costs nothing in R and does"
-    alternative = message.replace("0]", "#]").replace("1]", "0]").replace("#]", "1]")
-    with pytest.raises(NotConvexError, match=f"{message}|{alternative}"):
-        lqrad.dare([[0.5]], [[1, 1]], [[1]], np.zeros((2, 2)))
+    message = (
+        r"direction of the input with 1 in u\[1\], -0\.5 in u\[0\] costs nothing in R and does"
+    )
+    with pytest.raises(NotConvexError, match=message):
+        lqrad.dare([[0.5]], [[2, 1]], [[1]], np.zeros((2, 2)))
     with pytest.raises(NotConvexError, match=r"R has the eigenvalue 0 .* make R positive definite"):
         lqrad.dare(np.eye(2) / 2, [[0], [1]], np.diag([1, 0]), [[0]])
 

@@ -1,0 +1,70 @@
+"""The benchmark compares like with like; its times are nobody's promise and are not tested."""
+
+from __future__ import annotations
+
+import os
+import runpy
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import lqrad
+
+SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "bench.py"
+
+
+@pytest.fixture(scope="module")
+def bench():
+    """What the script defines; the threads that it sets up are for a process of its own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "environ", dict(os.environ))
+        return runpy.run_path(str(SCRIPT))
+
+
+@pytest.mark.parametrize("n", [2, 12])
+def test_the_loop_computes_what_we_compute(bench, n):
+    problem, rng = bench["random_problem"](n, max(1, n // 2)), np.random.default_rng(0)
+    x0, u = rng.normal(size=n), rng.normal(size=(20, problem.m))
+    value, gradient = bench["numpy_loop"](problem, x0, u)
+    ours = problem.value_and_gradient(x0, u)
+    assert value == pytest.approx(ours[0], rel=1e-12)
+    assert gradient == pytest.approx(ours[1], rel=1e-10, abs=1e-10)
+
+
+def test_jax_computes_what_we_compute(bench):
+    pytest.importorskip("jax")
+    problem, rng = bench["random_problem"](4, 2), np.random.default_rng(0)
+    x0, u = rng.normal(size=4), rng.normal(size=(20, 2))
+    value, gradient = bench["jax_gradient"](problem, x0)(u)
+    ours = problem.value_and_gradient(x0, u)
+    assert float(value) == pytest.approx(ours[0], rel=1e-12)
+    assert np.asarray(gradient) == pytest.approx(ours[1], rel=1e-10, abs=1e-10)
+
+
+def test_the_naive_riccati_recursion_finds_our_gains(bench):
+    problem = bench["random_problem"](4, 2, 1.1)
+    naive = bench["naive_riccati"](problem, 30)
+    assert naive == pytest.approx(lqrad.riccati(problem, 30).K, rel=1e-9, abs=1e-12)
+
+
+def test_a_ratio_is_the_median_of_those_of_the_rounds(bench):
+    assert bench["ratio"]([2.0, 30.0, 4.0], [1.0, 1.0, 1.0]) == 4
+
+
+def test_an_unknown_section_is_refused(bench):
+    done = subprocess.run(
+        [sys.executable, SCRIPT, "gradient", "speed"],
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PYTHONPATH": str(SCRIPT.parents[1])},
+    )
+    assert done.returncode == 1
+    assert done.stderr == f"unknown section speed; there are {', '.join(bench['SECTIONS'])}\n"
+    assert done.stdout == ""
+
+
+def test_the_head_of_the_script_names_every_section(bench):
+    assert all(name in bench["__doc__"] for name in bench["SECTIONS"])
