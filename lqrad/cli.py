@@ -15,7 +15,7 @@ import numpy as np
 import lqrad
 from lqrad.errors import ArgumentError, LqradError, ShapeError
 from lqrad.files import load_model
-from lqrad.solvers.descent import METHODS
+from lqrad.solvers.methods import METHODS
 from lqrad.systems import SYSTEMS
 
 _PICTURES = (".png", ".svg", ".pdf")
@@ -71,18 +71,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except SystemExit as leaving:  # --help and --version
             status = int(leaving.code or 0)
         sys.stdout.flush()
-        return status
-    except BrokenPipeError:  # the reader of a pipe had enough; what is left is for nobody
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 128 + 13  # as if by the signal SIGPIPE
+    except BrokenPipeError:  # the reader of a pipe had enough
+        status = 128 + 13  # as if by the signal SIGPIPE
     except KeyboardInterrupt:
         print("lqrad: interrupted", file=sys.stderr)
-        return 128 + 2  # as if by the signal SIGINT
+        status = 128 + 2  # as if by the signal SIGINT
     except MemoryError:
         print("lqrad: there is not enough memory; try a shorter --horizon", file=sys.stderr)
+        status = 2
     except (_UsageError, LqradError, OSError) as error:
         print(f"lqrad: {error}", file=sys.stderr)
-    return 2
+        status = 2
+    try:
+        sys.stdout.flush()
+    except OSError:  # what cannot be written must not be tried again when Python ends
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return status
 
 
 def _joined(arguments: Sequence[str]) -> list[str]:

@@ -17,8 +17,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lqrad.errors import ArgumentError, ShapeError, check_choice, real_array
+from lqrad.kernels.lanczos import extreme_eigenvalues
 from lqrad.problems.lq import LQProblem
-from lqrad.solvers.descent import METHODS, Descent, descend, extreme_eigenvalues
+from lqrad.solvers.descent import Descent, descend
+from lqrad.solvers.methods import METHODS
 from lqrad.solvers.riccati import Riccati, Trajectory, riccati
 
 if TYPE_CHECKING:

@@ -11,8 +11,10 @@ import pytest
 import scipy.optimize
 
 from lqrad.errors import ArgumentError, DtypeError, NonFiniteError, ShapeError, Status
+from lqrad.kernels.lanczos import extreme_eigenvalues
 from lqrad.problems.objective import Objective
-from lqrad.solvers.descent import METHODS, descend, extreme_eigenvalues
+from lqrad.solvers.descent import descend
+from lqrad.solvers.methods import METHODS
 
 STEPPED = ("gradient", "heavy-ball", "nesterov")
 EPS = np.finfo(float).eps
@@ -427,7 +429,8 @@ class TestProof:
         result = descend(objective, [3.0, 4.0], method=method)
         assert result.status is Status.STALLED
         assert "or a wrong gradient" in result.message
-        assert result.iterations == 0
+        if method not in STEPPED:  # SciPy finds nothing better, and nothing worse is reported
+            assert result.iterations == 0
         np.testing.assert_array_equal(result.solution, [3.0, 4.0])
 
     @pytest.mark.parametrize("method", METHODS)

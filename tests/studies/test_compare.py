@@ -22,7 +22,7 @@ from lqrad.errors import (
     ShapeError,
     Status,
 )
-from lqrad.solvers.descent import METHODS
+from lqrad.solvers.methods import METHODS
 
 COLUMNS = ["method", "iterations", "cost", "gap", "proven gap", "distance", "seconds", "status"]
 
@@ -83,6 +83,15 @@ def test_a_gap_is_the_difference_of_the_costs_over_the_optimal_one(case):
         noise *= 100 * case.T * EPS
         difference = problem.cost(x, u) - optimum.cost
         assert abs(gap * found.scale - difference) <= noise
+
+
+@by_name(STABLE)
+def test_a_distance_is_relative_to_the_inputs_of_riccati(case):
+    found = compare(case.problem, case.x0, case.T, max_iter=5)
+    size = np.linalg.norm(found.optimum.u) or 1
+    for descent, distance in zip(found.descents, found.distances, strict=True):
+        expected = np.linalg.norm(descent.solution - found.optimum.u) / size
+        assert distance == pytest.approx(expected, rel=1e-12)
 
 
 @by_name(STABLE)
@@ -204,7 +213,11 @@ def test_riccati_is_the_row_that_the_others_are_measured_by(comparison):
     assert (first["gap"], first["distance"], first["proven gap"]) == (0, 0, None)
     assert first["status"] == "exact"
     assert first["cost"] == comparison.optimum.cost
-    assert first["iterations"] == comparison.recursion.swept
+
+
+def test_the_iterations_of_riccati_are_the_stages_that_were_swept():
+    found = compare(scalar_problem(), [1.0], 500, ["conjugate-gradient"])
+    assert found.rows()[0]["iterations"] == found.recursion.swept < 100
 
 
 def test_the_table_has_these_columns_and_a_line_for_each_row(comparison):
