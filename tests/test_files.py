@@ -210,6 +210,13 @@ def test_a_garbled_file_is_refused(tmp_path, kind, content):
     refused(path, ArgumentError, f" is not a valid {kind} file: ")
 
 
+def test_a_pickle_is_not_offered_to_be_trusted(tmp_path):
+    """NumPy's own words for what is no archive speak of loading it unsafely."""
+    path = tmp_path / "model.npz"
+    path.write_bytes(pickle.dumps(SMALL))
+    refused(path, ArgumentError, ".*: it is no archive such as numpy.savez writes")
+
+
 @EVERY_FORMAT
 def test_a_file_cut_short_is_refused(save, kind):
     path = save(CONSTANT.data, kind)

@@ -12,7 +12,6 @@ No adjoint pass of the problem is used here, so that either can prove the other 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
@@ -34,7 +33,6 @@ from lqrad.errors import (
     shape_message,
     stage_arrays,
 )
-from lqrad.kernels.banded import Bidiagonal
 from lqrad.kernels.riccati import double, lyapunov, sweep
 from lqrad.kernels.stages import times
 from lqrad.problems.lq import LQProblem
@@ -48,9 +46,9 @@ _ANY_RESIDUAL = 1e-8
 # A closed loop that is known no better than this part of its distance from the unit circle does
 # not count as stable.
 _DOUBT = 0.05
-# It is looked into only where the closed loop is squared this often before it vanishes: where its
-# largest eigenvalue is within 0.001 of the unit circle, or it grows much before it decays.
-_SLOW = 14
+# That is looked into only where the closed loop is squared this often before it vanishes, with its
+# largest eigenvalue within 0.001 of the circle, or where a pivot of R + B'PB is as small as this.
+_SLOW, _NARROW = 14, 1e-6
 # Singular values below this, relative to the matrices, count as zero when a failure is explained.
 _BLIND = 1e-7
 
@@ -162,14 +160,12 @@ class Riccati:
         x = np.empty((*x0.shape[:-1], self.T + 1, self.problem.n))
         x[..., 0, :] = x0
         x[..., 1:, :] = self.problem.c - times(self.problem.B, self.k)
-        x = self._closed_loop.solve(x, overwrite=True)
+        for t, closed in enumerate(_closed_loop(self.problem, self.K)):
+            x[..., t + 1, :] += x[..., t, :] @ closed.T
+        check_finite("x", x, computed=True)
         u = -times(self.K, x[..., :-1, :]) - self.k
         p = times(self.P[1:], x[..., 1:, :]) + self.v[1:]
         return Trajectory(x, u, p, self.problem.cost(x, u))
-
-    @cached_property
-    def _closed_loop(self) -> Bidiagonal:
-        return Bidiagonal(_closed_loop(self.problem, self.K))
 
     def _initial_state(self, x0: ArrayLike) -> Array:
         n = self.problem.n
@@ -229,7 +225,7 @@ def riccati(problem: LQProblem, T: int | None = None) -> Riccati:
 
 
 def _linear_part(problem: LQProblem, P: Array, K: Array, L: Array) -> tuple[Array, Array, Array]:
-    """Return k, v and w. The recursion for v is the adjoint of the closed loop."""
+    """Return k, v and w."""
     T = len(K)
     c = np.broadcast_to(problem.c, (T, problem.n))
     Pc = times(P[1:], c)
@@ -238,7 +234,9 @@ def _linear_part(problem: LQProblem, P: Array, K: Array, L: Array) -> tuple[Arra
     v[:-1] = problem.q + times(closed, Pc, transpose=True)
     v[:-1] -= times(K, np.broadcast_to(problem.r, (T, problem.m)), transpose=True)
     v[-1] = problem.s
-    v = Bidiagonal(closed).solve(v, transpose=True, overwrite=True)
+    for t in reversed(range(T)):
+        v[t] += v[t + 1] @ closed[t]
+    check_finite("v", v, computed=True)
     slope = times(problem.B, v[1:] + Pc, transpose=True) + problem.r
     k = np.asarray(np.linalg.solve(L @ L.swapaxes(-1, -2), slope[..., None])[..., 0], np.float64)
     w = np.zeros(T + 1)
@@ -254,8 +252,7 @@ def _closed_loop(problem: LQProblem, K: Array) -> Array:
 class _Solution(NamedTuple):
     """A stabilising solution of the algebraic equation, its gain, and how good it is.
 
-    `doubt` is how far rounding errors move the closed loop, relative to its distance from the unit
-    circle; see `_doubt`.
+    `doubt` is the uncertainty of the closed loop's distance from the unit circle; see `_doubt`.
     """
 
     P: Array
@@ -444,9 +441,9 @@ def _polish(A: Array, B: Array, Q: Array, R: Array, M: Array, P: Array) -> _Solu
     that the closed loop is stable.
     """
     best: _Solution | None = None
+    least = np.inf
     for _ in range(_NEWTON_STEPS):
         PA, PB = P.dot(A), P.dot(B)
-        APA = A.T.dot(PA)
         G = R + B.T.dot(PB)
         factor, K, info = dposv(G, B.T.dot(PA) + M.T, lower=1)
         if info or not np.isfinite(K).all():
@@ -459,46 +456,25 @@ def _polish(A: Array, B: Array, Q: Array, R: Array, M: Array, P: Array) -> _Solu
         if proof is None:
             break
         correction, squarings = proof
-        # The terms that add up to each diagonal entry, by |P[i, j]|^2 <= P[i, i] P[j, j].
-        roots = np.sqrt(np.abs(np.diagonal(P)))
-        size = (np.abs(A) + np.abs(B).dot(np.abs(K))).T.dot(roots) ** 2 + roots**2
-        size += np.abs(np.diagonal(Q))
-        residual = _relative(error, size)
-        if best and residual >= best.residual:
+        size = np.abs(np.diagonal(A.T.dot(PA))) + np.abs(np.diagonal(P)) + np.abs(np.diagonal(Q))
+        relative = _unitless(error, size)
+        if relative >= least:
             break
-        doubt = 0.0
-        if squarings > _SLOW:
-            noise = EPS * np.diag(size)
-            changes = [_gain_change(factor, B, closed, D) for D in (error, noise)]
-            doubt = _doubt(closed, [B.dot(change) for change in changes])
-        best = _Solution(P, K, residual, doubt)
-        if residual <= 2 * EPS and doubt <= _DOUBT:
+        least = relative
+        doubt, pivots = 0.0, np.diagonal(factor) ** 2
+        if squarings > _SLOW or (pivots < _NARROW * np.diagonal(G)).any():
+            noise = len(A) * EPS * np.diag(size)
+            doubt = max(_doubt(closed, B, factor, D) for D in (error, noise))
+        largest = size.max()
+        best = _Solution(P, K, float(np.abs(error).max() / largest) if largest else 0.0, doubt)
+        if relative <= 2 * EPS and doubt <= _DOUBT:
             break
         P = P + correction
     return best
 
 
-def _gain_change(factor: Array, B: Array, closed: Array, D: Array) -> Array:
-    """How the gain changes, to first order, with a change D of the stage cost."""
-    proof = lyapunov(closed, D)
-    assert proof is not None
-    return np.asarray(dpotrs(factor, B.T.dot(proof[0]).dot(closed), lower=1)[0])
-
-
-def _doubt(closed: Array, changes: list[Array]) -> float:
-    """How far changes move the largest eigenvalue, relative to its distance from the unit circle.
-
-    Where the equation has no stabilising solution but one with eigenvalues on the circle, Newton's
-    method halves their distance from it for ever, until it cannot be told from rounding errors:
-    the change of the next step shows the first, a change of the size of eps the second.
-    """
-    radius = np.abs(np.linalg.eigvals(closed)).max()
-    moved = [np.abs(np.linalg.eigvals(closed - change)).max() for change in changes]
-    return float(np.abs(np.array(moved) - radius).max() / (1 - radius)) if radius < 1 else np.inf
-
-
-def _relative(error: Array, size: Array) -> float:
-    """The largest |error[i, j]| / sqrt(size[i] size[j]): it knows no units of the states.
+def _unitless(error: Array, size: Array) -> float:
+    """The largest |error[i, j]| / sqrt(size[i] size[j]), the same in all units of the states.
 
     Where a size is below rounding errors of the largest, these take its place.
     """
@@ -507,6 +483,24 @@ def _relative(error: Array, size: Array) -> float:
         return 0.0
     size = np.sqrt(np.maximum(size / largest, EPS))
     return float(np.abs(error / largest / np.outer(size, size)).max())
+
+
+def _doubt(closed: Array, B: Array, factor: Array, D: Array) -> float:
+    """How uncertain a solution is where its residual is D, or may be D for all that is known.
+
+    That is how far the solution with another stage cost would move the largest eigenvalue of the
+    closed loop, relative to its distance from the unit circle, or R + B'PB, relative to itself.
+    Where the equation has only a solution with eigenvalues on the circle, or with a singular
+    R + B'PB, Newton's method halves the distance for ever, until it is lost in rounding errors.
+    """
+    proof = lyapunov(closed, D)
+    if proof is None:
+        return np.inf
+    BX = B.T.dot(proof[0])
+    change = B.dot(dpotrs(factor, BX.dot(closed), lower=1)[0])
+    whitened = dtrtrs(factor, dtrtrs(factor, BX.dot(B), lower=1)[0].T, lower=1)[0]
+    radius, moved = (np.abs(np.linalg.eigvals(F)).max() for F in (closed, closed - change))
+    return max(abs(moved - radius) / (1 - radius), np.abs(whitened).max()) if radius < 1 else np.inf
 
 
 def _explain(A: Array, B: Array, Q: Array, R: Array, M: Array) -> LqradError:
