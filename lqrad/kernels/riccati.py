@@ -266,11 +266,14 @@ def lyapunov(F: Array, D: Array) -> tuple[Array, int] | None:
 
     Parameters
     ----------
-    F, D : (n, n)
+    F : (n, n)
+    D : (n, n)
+        Symmetric.
 
     Returns
     -------
     X : (n, n)
+        Symmetric.
     squarings : int
         How often F was squared before it vanished: its spectral radius is about
         1 - 18 / 2^squarings, or less where F grows before it decays.
@@ -294,4 +297,4 @@ def lyapunov(F: Array, D: Array) -> tuple[Array, int] | None:
             F = F.dot(F)
             squarings += 1
             left = float(np.vdot(F, F))
-    return (total, squarings) if left <= 0.25 else None
+    return (0.5 * (total + total.T), squarings) if left <= 0.25 else None

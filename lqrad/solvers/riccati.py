@@ -43,8 +43,8 @@ _NEWTON_STEPS = 12
 _GOOD_RESIDUAL = 1e-12
 # None is offered as a solution where it is above this.
 _ANY_RESIDUAL = 1e-8
-# A closed loop that is known no better than this part of its distance from the unit circle does
-# not count as stable.
+# A closed loop whose distance from the unit circle is uncertain by more than this part of it does
+# not count as stable; likewise R + B'PB as positive definite.
 _DOUBT = 0.05
 # That is looked into only where the closed loop is squared this often before it vanishes, with its
 # largest eigenvalue within 0.001 of the circle, or where a pivot of R + B'PB is as small as this.
@@ -160,8 +160,9 @@ class Riccati:
         x = np.empty((*x0.shape[:-1], self.T + 1, self.problem.n))
         x[..., 0, :] = x0
         x[..., 1:, :] = self.problem.c - times(self.problem.B, self.k)
-        for t, closed in enumerate(_closed_loop(self.problem, self.K)):
-            x[..., t + 1, :] += x[..., t, :] @ closed.T
+        with np.errstate(over="ignore", invalid="ignore"):  # looked for below
+            for t, closed in enumerate(_closed_loop(self.problem, self.K)):
+                x[..., t + 1, :] += x[..., t, :] @ closed.T
         check_finite("x", x, computed=True)
         u = -times(self.K, x[..., :-1, :]) - self.k
         p = times(self.P[1:], x[..., 1:, :]) + self.v[1:]
@@ -234,8 +235,9 @@ def _linear_part(problem: LQProblem, P: Array, K: Array, L: Array) -> tuple[Arra
     v[:-1] = problem.q + times(closed, Pc, transpose=True)
     v[:-1] -= times(K, np.broadcast_to(problem.r, (T, problem.m)), transpose=True)
     v[-1] = problem.s
-    for t in reversed(range(T)):
-        v[t] += v[t + 1] @ closed[t]
+    with np.errstate(over="ignore", invalid="ignore"):  # looked for below
+        for t in reversed(range(T)):
+            v[t] += v[t + 1] @ closed[t]
     check_finite("v", v, computed=True)
     slope = times(problem.B, v[1:] + Pc, transpose=True) + problem.r
     k = np.asarray(np.linalg.solve(L @ L.swapaxes(-1, -2), slope[..., None])[..., 0], np.float64)
@@ -252,7 +254,8 @@ def _closed_loop(problem: LQProblem, K: Array) -> Array:
 class _Solution(NamedTuple):
     """A stabilising solution of the algebraic equation, its gain, and how good it is.
 
-    `doubt` is the uncertainty of the closed loop's distance from the unit circle; see `_doubt`.
+    `doubt` is how uncertain the closed loop's distance from the unit circle is, or R + B'PB; see
+    `_doubt`.
     """
 
     P: Array
@@ -500,7 +503,9 @@ def _doubt(closed: Array, B: Array, factor: Array, D: Array) -> float:
     change = B.dot(dpotrs(factor, BX.dot(closed), lower=1)[0])
     whitened = dtrtrs(factor, dtrtrs(factor, BX.dot(B), lower=1)[0].T, lower=1)[0]
     radius, moved = (np.abs(np.linalg.eigvals(F)).max() for F in (closed, closed - change))
-    return max(abs(moved - radius) / (1 - radius), np.abs(whitened).max()) if radius < 1 else np.inf
+    if radius >= 1:
+        return np.inf
+    return float(max(abs(moved - radius) / (1 - radius), np.abs(whitened).max()))
 
 
 def _explain(A: Array, B: Array, Q: Array, R: Array, M: Array) -> LqradError:
@@ -510,8 +515,9 @@ def _explain(A: Array, B: Array, Q: Array, R: Array, M: Array) -> LqradError:
     left, values, _ = np.linalg.svd(np.concatenate([_unit(B), _unit(R)]).T)
     if values[-1] <= _BLIND:
         return NotConvexError(
-            f"R + B'PB is singular for every P: the direction of the input with {_entries(left[:, -1], 'u')} "
-            "costs nothing in R and does nothing in B; leave that input out or give it a weight"
+            "R + B'PB is singular for every P: the direction of the input with "
+            f"{_entries(left[:, -1], 'u')} costs nothing in R and does nothing in B; "
+            "leave that input out or give it a weight"
         )
     modes = np.linalg.eigvals(A)
     for mode in modes[np.argsort(-np.abs(modes))]:
@@ -521,8 +527,8 @@ def _explain(A: Array, B: Array, Q: Array, R: Array, M: Array) -> LqradError:
         left, values, _ = np.linalg.svd(reach)
         if values[-1] <= _BLIND * values[0]:
             return NotStabilizableError(
-                f"B cannot move the mode with the eigenvalue {_number(mode)} of A, "
-                f"of magnitude {abs(mode):.6g}, which no feedback can make stable: B is orthogonal to its left "
+                f"B cannot move the mode with the eigenvalue {_number(mode)} of A, of magnitude "
+                f"{abs(mode):.6g}, which no feedback can make stable: B is orthogonal to its left "
                 f"eigenvector, with {_entries(left[:, -1], 'x')}; add an input that reaches it, or "
                 "leave the mode out of the model"
             )
@@ -534,14 +540,14 @@ def _explain(A: Array, B: Array, Q: Array, R: Array, M: Array) -> LqradError:
         if values[-1] <= _BLIND * values[0]:
             return NotStabilizableError(
                 f"the weights do not see the mode with the eigenvalue {_number(mode)} on the unit "
-                f"circle, with {_entries(right[-1, :n], 'x')}, so that the cheapest feedback leaves it "
-                "there; give it a weight in Q"
+                f"circle, with {_entries(right[-1, :n], 'x')}, so that the cheapest feedback "
+                "leaves it there; give it a weight in Q"
             )
     least = float(np.linalg.eigvalsh(R)[0])
     if least <= m * EPS * np.abs(R).max():
         return NotConvexError(
-            f"R has the eigenvalue {least:.3g} and R + B'PB is not positive definite in the limit of "
-            "a long horizon; make R positive definite, or weight in Q the states that B moves"
+            f"R has the eigenvalue {least:.3g} and R + B'PB is not positive definite in the limit "
+            "of a long horizon; make R positive definite, or weight in Q the states that B moves"
         )
     return NotStabilizableError(
         "no stabilising solution was found, by doubling, by Newton's method or by SciPy; the "

@@ -328,6 +328,18 @@ def test_overflow_names_the_stage():
         lqrad.riccati(problem, 1000)
 
 
+def test_a_rollout_that_overflows():
+    """Nothing is weighed, so that P = 0 and the unstable loop is left as it is."""
+    zero = [[0.0]]
+    solution = lqrad.riccati(lqrad.LQProblem([[10.0]], zero, zero, [[1.0]]), 400)
+    with pytest.raises(NonFiniteError, match=r"^x\[309, 0\] is inf"):
+        solution.rollout([1.0])
+    solution = lqrad.riccati(lqrad.LQProblem([[10.0]], zero, zero, [[1.0]], s=[1.0]), 300)
+    assert solution.cost([1.0]) == pytest.approx(1e300)
+    with pytest.raises(NonFiniteError, match=r"^v\[\d+, 0\] is inf: it overflowed"):
+        lqrad.riccati(lqrad.LQProblem([[10.0]], zero, zero, [[1.0]], s=[1.0]), 400)
+
+
 @pytest.mark.parametrize("method", ["rollout", "cost"])
 @pytest.mark.parametrize(
     ("x0", "error", "message"),
@@ -431,6 +443,29 @@ def test_weights_of_mixed_units():
     K, _, _ = lqrad.dlqr(A, B, Q, R)
     scaled, _, _ = lqrad.dlqr(D @ A @ inverse, D @ B, inverse @ Q @ inverse, R)
     assert np.abs(scaled @ D - K).max() < 1e-13 * np.abs(K).max()
+
+
+def test_symmetric_also_where_newton_comes_from_far():
+    """R + B'QB is almost singular here, so that doubling from Q starts Newton's method at 1e8."""
+    A = np.array([[-2, 2, 0, -1], [-2, 2, 2, 2], [-2, 0, 0, -2], [2, 0, 2, 2]])
+    B = np.array([[1, -1, -1], [-1, 1, 1], [1, 0, -1], [1, -1, 0]])
+    Q = np.array([[0, 0, 0, 0], [0, 1, 1, 1], [0, 1, 1, 1], [0, 1, 1, 2]])
+    R = np.outer([1, -1, 1], [1, -1, 1])
+    P = lqrad.dare(A, B, Q, R)
+    assert (P.T == P).all()
+    residual, closed = equation(A, B, Q, R, P)
+    assert np.abs(residual).max() < 1e-12
+    assert radius_of(closed) < 1
+
+
+def test_a_solution_whose_input_weight_vanishes_is_refused():
+    """P[0, 0] goes to zero like 2^-k, and R + B'PB with it: at any finite k it looks like one."""
+    A = np.array([[-1, 1, 0], [0, -1, 0], [0, 0, 0]])
+    B = np.array([[-1, -1, 0], [1, -1, 1], [-1, 1, -1]])
+    Q, R = np.zeros((3, 3)), np.zeros((3, 3))
+    Q[1:, 1:] = R[::2, ::2] = [[1, -1], [-1, 1]]
+    with pytest.raises(LqradError):
+        lqrad.dare(A, B, Q, R)
 
 
 def test_a_mode_next_to_the_unit_circle():
@@ -593,12 +628,16 @@ def test_a_mode_on_the_unit_circle_that_no_input_moves():
             np.outer(ROTATE[:, 1], ROTATE[:, 1]),
             "1",
         ),
+        # In these rounding errors end Newton's method at a loop with a radius of 1 - 1e-8.
+        ([[-2, -1], [-1, -2]], [[-1, 1], [-1, -1]], np.zeros((2, 2)), "-1"),
+        ([[-1, 1], [2, 0]], [[1, 1], [1, -1]], np.zeros((2, 2)), "1"),
+        ([[1, 0], [0, 1]], [[1, -1], [-1, -1]], np.ones((2, 2)), "1"),
     ],
 )
 def test_a_mode_on_the_unit_circle_that_the_weights_do_not_see_is_named(A, B, Q, mode):
     message = f"weights do not see the mode with the eigenvalue {mode} on the unit circle.* in Q$"
     with pytest.raises(NotStabilizableError, match=message):
-        lqrad.dare(A, B, Q, [[1]])
+        lqrad.dare(A, B, Q, np.eye(np.shape(B)[1]))
 
 
 def test_indefinite_weights_without_a_minimum():
