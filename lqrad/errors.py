@@ -135,8 +135,7 @@ def check_finite(name: str, array: Array, *, computed: bool = False) -> None:
         if computed:
             raise NonFiniteError(f"{where} is {array[index]}: it overflowed; {OVERFLOW_REMEDY}")
         raise NonFiniteError(
-            f"{where} is {array[index]}, expected finite numbers; "
-            "remove the entry or replace it before building the problem"
+            f"{where} is {array[index]}, expected finite numbers; remove the entry or replace it"
         )
 
 
@@ -156,7 +155,7 @@ def shape_message(
 ) -> str:
     """Word a shape error: name, got, expected, why, and a remedy where one is plain to see."""
     message = f"{name} has shape {got}, expected {expected}"
-    if target and expected != str(target):
+    if target and expected != str(target) and expected.endswith(")"):  # and not by words
         message += f" = {target}"
     message += f" {why}" if why else ""
     if len(got) == 2 and got[::-1] == target:
@@ -287,10 +286,11 @@ def check_stage_weights(Q: Array, R: Array, M: Array) -> None:
 
 def check_symmetric(name: str, weight: Array) -> None:
     """Raise NotConvexError unless the weight is symmetric to rounding errors."""
-    difference = np.abs(weight - weight.swapaxes(-1, -2))
-    allowed = 8 * EPS * np.abs(weight).max(axis=(-2, -1), keepdims=True)
-    if np.any(difference > allowed):
-        *stage, i, j = (int(k) for k in np.argwhere(difference > allowed)[0])
+    root = np.sqrt(np.abs(np.diagonal(weight, axis1=-2, axis2=-1)))
+    size = root[..., :, None] * root[..., None, :] + np.abs(weight)
+    apart = np.abs(weight - weight.swapaxes(-1, -2)) > 64 * EPS * size
+    if np.any(apart):
+        *stage, i, j = (int(k) for k in np.argwhere(apart)[0])
         where = f"{name}[{stage[0]}]" if stage else name
         raise NotConvexError(
             f"{where} is not symmetric: entries ({i}, {j}) and ({j}, {i}) are "
@@ -300,18 +300,34 @@ def check_symmetric(name: str, weight: Array) -> None:
 
 
 def check_semidefinite(name: str, weight: Array) -> None:
-    """Raise NotConvexError unless the weight is symmetric with no eigenvalue below -rounding."""
+    """Raise NotConvexError unless the weight is symmetric with no eigenvalue below -rounding.
+
+    Scaled to a unit diagonal, so that the units of a state do not decide what passes for rounding.
+    """
     check_symmetric(name, weight)
-    size = len(weight[0]) if weight.ndim == 3 else len(weight)
-    slack = 8 * size * EPS * np.abs(weight).max(axis=(-2, -1), keepdims=True)
+    root = np.sqrt(np.abs(np.diagonal(weight, axis1=-2, axis2=-1)))
+    root = np.where(root > 0, root, 1.0)
+    scaled = weight / root[..., :, None] / root[..., None, :]
+    slack = 16 * weight.shape[-1] * EPS
     try:
-        np.linalg.cholesky(weight + (slack + np.finfo(float).tiny) * np.eye(size))
+        np.linalg.cholesky(scaled + slack * np.eye(weight.shape[-1]))
     except np.linalg.LinAlgError:
-        least = np.linalg.eigvalsh(weight)[..., 0]
+        least = np.linalg.eigvalsh(scaled)[..., 0]
+        if np.min(least) >= -slack:
+            return
         stage = int(np.argmin(least)) if weight.ndim == 3 else None
-        if np.any(least < -slack[..., 0, 0]):
-            where = name if stage is None else f"{name} at stage {stage}"
-            raise NotConvexError(
-                f"{where} has the eigenvalue {np.min(least):.6g}, expected a positive semidefinite "
-                "matrix; a cost that rewards distance has no minimum to descend to"
-            ) from None
+        where = name if stage is None else f"{name} at stage {stage}"
+        value = np.linalg.eigvalsh(weight if stage is None else weight[stage])[0]
+        raise NotConvexError(
+            f"{where} has the eigenvalue {value:.6g}, expected a positive semidefinite "
+            "matrix; a cost that rewards distance has no minimum to descend to"
+        ) from None
+
+
+def check_type(name: str, value: object, expected: type, example: str) -> None:
+    """Raise ArgumentError unless `value` is of the expected type, which `example` makes."""
+    if not isinstance(value, expected):
+        raise ArgumentError(
+            f"{name} is of type {type(value).__name__}, expected {expected.__name__}, "
+            f"such as {example} gives"
+        )

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from lqrad.errors import Array, ShapeError, check_shape, real_array
+from lqrad.errors import Array, NonFiniteError, ShapeError, check_shape, real_array
 
 if TYPE_CHECKING:
     from lqrad.studies.compare import Comparison
@@ -194,7 +194,7 @@ def plot_convergence(comparison: Comparison, *, ax: Axes | None = None) -> Axes:
     descents, rates = comparison.descents, comparison.rates
     with np.errstate(over="ignore"):
         optimal, scale = float(comparison.optimum.cost), comparison.scale
-        gaps = [np.minimum((d.history.value - optimal) / scale, _CEILING) for d in descents]
+        gaps = [np.fmin((d.history.value - optimal) / scale, _CEILING) for d in descents]
     # Each gap up to the last one that is more than rounding.
     gaps = [gap[: np.flatnonzero(gap > _FLOOR).max(initial=0) + 1] for gap in gaps]
     longest = max(2, *map(len, gaps))
@@ -269,7 +269,10 @@ def plot_comparison(comparison: Comparison, system: System | None = None) -> Fig
     _add_circles(top_right, best.solution, _largest(optimum.u), dt)
     _add_title(top_right, f"inputs: Riccati (lines), {best.method} (circles)")
     plot_convergence(comparison, ax=low_left)
-    p = problem.adjoint(problem.simulate(comparison.x0, best.solution), best.solution)
+    try:
+        p = problem.adjoint(problem.simulate(comparison.x0, best.solution), best.solution)
+    except NonFiniteError:  # simulated open loop, they overflow
+        p = np.full_like(optimum.p, np.nan)
     Px = (recursion.P[1:] @ optimum.x[1:, :, None])[..., 0] + recursion.v[1:]
     plot_costates(p, Px, ax=low_right, dt=dt, names=costates)
     _add_title(low_right, f"costates: Riccati's P x (lines), {best.method} (circles)")

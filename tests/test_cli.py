@@ -337,7 +337,6 @@ BAD = [
     ),
     bad("compare", "--file", "no-minimum.json", says="not positive definite"),
     bad("compare", "--file", "no-T.json", "--x0", "1,2", says="x0 has 2 entries, expected n = 1"),
-    bad("compare", "--system", "inverted-pendulum", "--horizon", "90000", says="shorter horizon"),
     bad(
         "compare",
         "--plot",

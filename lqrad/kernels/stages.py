@@ -34,7 +34,9 @@ def times(M: Array, z: Array, *, transpose: bool = False, out: Array | None = No
     array([[3., 2.],
            [7., 4.]])
     """
-    if M.ndim == 2 and z.ndim == 2:  # one matrix product for the whole horizon
+    if M.ndim == z.ndim == 2 and (
+        out is None or out.ndim == 2
+    ):  # one matrix product for the whole horizon
         return np.asarray(z.dot(M if transpose else M.T, out=out))
     if M.ndim == 2:
         M = M if transpose else M.T

@@ -246,9 +246,10 @@ class LQProblem:
                 f"system is a {type(system).__name__} without the attributes A and B; "
                 "convert it to state-space form first"
             )
-        if not dt:  # None and 0 both stand for continuous time
+        if not dt:
+            what = "has no sampling time" if dt is None else "is in continuous time"
             raise ArgumentError(
-                f"system is in continuous time (dt = {dt}); discretise it first, "
+                f"system {what} (dt = {dt}); discretise it first, "
                 "for instance by scipy.signal.cont2discrete or its method sample"
             )
         return cls(A, B, Q, R, S)
@@ -629,6 +630,8 @@ class LQProblem:
     def _gap_bound(self, gradient: Array) -> float:
         factor = self._input_curvature
         assert factor is not None
+        if not gradient.size:
+            return 0.0
         if factor.ndim == 3:
             return 0.5 * float(np.sum(np.linalg.solve(factor, gradient[..., None]) ** 2))
         whitened, _ = dtrtrs(factor.T, gradient.reshape(-1, self.m).T, lower=0, trans=1)
@@ -711,7 +714,9 @@ class LQProblem:
         fits = z.ndim >= 2 and z.shape[-1] == width and z.shape[-2] > extra
         if not fits or T not in (None, z.shape[-2] - extra):
             known = f"{letter} = {width}, " + ("T >= 1" if T is None else f"T = {T}")
-            expected = f"(..., T{' + 1' if extra else ''}, {letter}) with {known}"
+            rows = f"T{' + 1' if extra else ''}" if T is None else T + extra
+            columns = letter if T is None else width
+            expected = f"(..., {rows}, {columns}) with {known}"
             target = (len(z) if T is None and z.ndim else (T or 0) + extra, width)
             raise ShapeError(shape_message(name, z.shape, expected, "", target))
         check_finite(name, z)

@@ -24,7 +24,8 @@ class KKT:
         Derivatives in u: the gradient of the cost where the other two are zero.
     relative : float
         The largest, over the three blocks, of max|residual| over the largest single term that was
-        added up in its block: a few rounding errors (1e-15) at an optimum, in any units.
+        added up in its block: a few rounding errors (1e-15) at an optimum, or more where a term
+        is itself what is left of larger ones, as B'p is where R is tiny beside Q.
     """
 
     dynamics: Array

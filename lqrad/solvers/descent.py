@@ -29,10 +29,13 @@ from lqrad.errors import (
     check_count,
     check_finite,
     check_shape,
+    check_type,
     real_array,
 )
 from lqrad.problems.objective import Objective
 from lqrad.solvers.methods import METHODS, STEPPED, Oracle, Point, improves, run
+
+_BOTTOMLESS = 1e100  # a J that falls below minus this is taken to have no minimum
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,8 +146,8 @@ def descend(
     ArgumentError, DtypeError, ShapeError
         If an argument is not as described, or the gradient has another shape than the objective.
     NonFiniteError
-        If `start`, or J or its gradient there, is not finite. Later on, a trial step of a line
-        search that meets it is shortened, and an iterate ends the descent as `Status.DIVERGED`.
+        If `start` is not finite. Where J or its gradient is not, a trial step of a line search is
+        shortened, and an iterate, the start included, ends the descent as `Status.DIVERGED`.
 
     References
     ----------
@@ -173,9 +176,17 @@ def descend(
     # An overflow is found, and reported in words: NumPy's warnings would only repeat it.
     quiet = np.errstate(over="ignore", invalid="ignore")
     with quiet, nullcontext() if bar is None else bar:
-        entry = oracle.point(z)
+        try:
+            entry, failure = oracle.point(z), ""
+        except NonFiniteError as error:
+            entry, failure = (
+                Point(z, math.inf, np.full(z.shape, math.nan), math.nan, True),
+                str(error),
+            )
         monitor = _Monitor(oracle, max_iter, tol, callback, bar, best=entry, last=entry)
         monitor.accept(entry, 0.0)
+        if failure:
+            monitor.status, monitor.reason = Status.DIVERGED, f"at the start: {failure.rstrip('.')}"
         while monitor.status is None:  # each round starts the method afresh
             entry = monitor.last
             try:
@@ -186,7 +197,7 @@ def descend(
         if monitor.error is not None:
             raise monitor.error
         status = monitor.status
-        if status is Status.DIVERGED:
+        if status is Status.DIVERGED and not failure:
             monitor.reason += f"; try {_remedy(oracle, method, step_size)}"
     final = monitor.last if status.converged or status is Status.CALLBACK else monitor.best
     values, norms, steps, bounds = (np.array(column) for column in zip(*monitor.rows, strict=True))
@@ -260,8 +271,8 @@ class _Monitor:
             return Status.CALLBACK
         # Where J has risen by 1/eps times the scale of its start, none of its digits is left.
         scale = abs(start) + self.rows[min(k, 1)][2] * start_norm * start_norm
-        if value - start > scale / EPS:
-            self.reason = f"at iteration {k}: J rose from {start:.3g} to {value:.3g}"
+        if value - start > scale / EPS or value < -_BOTTOMLESS:
+            self.reason = f"at iteration {k}: J went from {start:.3g} to {value:.3g}"
             return Status.DIVERGED
         if k >= self.max_iter:
             return Status.MAX_ITER
@@ -304,6 +315,8 @@ class _Monitor:
             known = f"proven to be within {bound:.2g} of the minimum"
         assert self.status is not None
         word = self.status.value.split(":")[0]
+        if not math.isfinite(final.value):  # not even at the start
+            return f"{word} {self.reason}"
         return f"{word} {how.get(self.status, after)}; J = {final.value:.7g}, {known}"
 
 
@@ -337,11 +350,7 @@ def _checked(
     tol: float,
 ) -> tuple[Array, float | None]:
     """Check the arguments; the start as a flat copy, and the step size as a float."""
-    if not isinstance(objective, Objective):
-        raise ArgumentError(
-            f"objective is of type {type(objective).__name__}, expected an Objective, "
-            "such as problem.objective(x0, T) returns"
-        )
+    check_type("objective", objective, Objective, "problem.objective(x0, T)")
     check_choice("method", method, METHODS)
     check_count("max_iter", max_iter, least=0)
     if not 0 <= _scalar("tol", tol) < math.inf:

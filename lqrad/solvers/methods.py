@@ -89,8 +89,11 @@ class Oracle:
             return None
 
     def gap_bound(self, point: Point) -> float | None:
-        bound = self.objective.gap_bound
-        return None if bound is None else float(bound(point.gradient.reshape(self.shape)))
+        """The proven bound, infinite where it is not a number; None where there is none."""
+        if self.objective.gap_bound is None:
+            return None
+        bound = float(self.objective.gap_bound(point.gradient.reshape(self.shape)))
+        return math.inf if math.isnan(bound) else bound
 
     def product(self, v: Array) -> Array:
         """The Hessian, of a quadratic, times v."""

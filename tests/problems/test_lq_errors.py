@@ -550,3 +550,17 @@ def test_errors_are_lqrads_and_of_the_builtin_kind_that_fits(changes, builtin):
         problem(**changes)
     assert isinstance(raised.value, LqradError)
     assert str(raised.value).count("\n") == 0
+
+
+@pytest.mark.parametrize("small", [1e-8, 1e-300], ids=str)
+def test_a_negative_weight_is_refused_however_small_beside_the_others(small):
+    """-1e-8 beside 1e8 is no rounding error: its direction may have units of its own."""
+    with pytest.raises(NotConvexError, match=rf"Q has the eigenvalue -{small:g}"):
+        lqrad.LQProblem(np.eye(2), np.eye(2), np.diag([1e8, -small]), np.eye(2))
+
+
+def test_a_rounding_error_of_a_product_is_no_negative_weight():
+    C = np.random.default_rng(0).normal(size=(1, 3)) * [1e-4, 1.0, 1e6]
+    for _ in range(20):
+        C = C * 1.1
+        lqrad.LQProblem(np.eye(3), np.eye(3), C.T @ C, np.eye(3))

@@ -480,7 +480,7 @@ class TestDivergence:
         H = np.diag([1.0, 4.0])
         result = descend(quadratic(H, np.ones(2)), step_size=0.8)
         assert result.status is Status.DIVERGED
-        assert re.search(r"diverged at iteration \d+: J rose from 0 to", result.message)
+        assert re.search(r"diverged at iteration \d+: J went from 0 to", result.message)
         assert "try a step_size smaller than 0.8 " in result.message
         assert "(gradient descent needs less than 2/L = 0.5)" in result.message
         assert "or method='conjugate-gradient'" in result.message
@@ -766,20 +766,45 @@ class TestBadInput:
         with pytest.raises(DtypeError, match="start holds complex numbers"):
             descend(rosenbrock(), [0.0, 1j])
 
-    def test_a_start_without_a_finite_value_is_an_error(self):
-        with pytest.raises(NonFiniteError, match="the logarithm of a number"):
-            descend(barrier(np.ones(3)))
-        with pytest.raises(NonFiniteError, match="J is inf, with a gradient of norm 1"):
-            descend(Objective((1,), lambda z: (np.inf, np.ones(1))))
-        with pytest.raises(NonFiniteError, match="J is 0, with a gradient of norm nan"):
-            descend(Objective((1,), lambda z: (0.0, np.full(1, np.nan))))
+    @pytest.mark.parametrize("method", METHODS)
+    @pytest.mark.parametrize(
+        ("objective", "reason"),
+        [
+            (barrier(np.ones(3)), "the logarithm of a number"),
+            (
+                Objective((1,), lambda z: (np.inf, np.ones(1))),
+                "J is inf, with a gradient of norm 1",
+            ),
+            (
+                Objective((1,), lambda z: (0.0, np.full(1, np.nan))),
+                "J is 0, with a gradient of nor",
+            ),
+        ],
+        ids=["error", "value", "gradient"],
+    )
+    def test_a_start_without_a_finite_value_diverges_at_once(self, objective, reason, method):
+        result = descend(objective, method=method)
+        assert result.status is Status.DIVERGED
+        assert result.message.startswith(f"diverged at the start: {reason}")
+        assert result.iterations == 0
+        assert result.value == np.inf
+        assert not result.solution.any()
+
+    def test_what_has_no_minimum_diverges(self):
+        """J = -z^2: each method runs off, and none calls that a success."""
+        objective = Objective((1,), lambda z: (-float(z[0] ** 2), -2 * z))
+        for method in METHODS:
+            result = descend(objective, [1.0], method=method)
+            assert result.status is Status.DIVERGED, method
 
     def test_a_gradient_of_another_shape_is_an_error(self):
         with pytest.raises(ShapeError, match=r"the gradient has shape \(1, 2\), expected \(2,\)"):
             descend(Objective((2,), lambda z: (1.0, np.ones((1, 2)))))
 
     def test_a_problem_is_not_an_objective(self):
-        with pytest.raises(ArgumentError, match="objective is of type ndarray, expected an Obj"):
+        with pytest.raises(
+            ArgumentError, match="objective is of type ndarray, expected Objective, such as"
+        ):
             descend(np.eye(2))
 
 

@@ -211,7 +211,7 @@ def test_the_rows_are_riccati_and_then_the_methods_in_their_order(comparison):
 def test_riccati_is_the_row_that_the_others_are_measured_by(comparison):
     first = comparison.rows()[0]
     assert (first["gap"], first["distance"], first["proven gap"]) == (0, 0, None)
-    assert first["status"] == "exact"
+    assert first["status"] == "solved"
     assert first["cost"] == comparison.optimum.cost
 
 
@@ -412,3 +412,26 @@ def test_what_cannot_be_compared_is_refused(arguments, error, words):
     given = {"problem": scalar_problem(), "x0": [1.0], "T": 4, "methods": METHODS} | arguments
     with pytest.raises(error, match=words):
         compare(**given)
+
+
+def test_where_an_open_loop_overflows_riccati_stands_alone():
+    """1.2^T is no number: the descents say so in their rows, and Riccati's is as good as ever."""
+    problem = lqrad.LQProblem([[1.2]], [[1]], [[1]], [[1]])
+    comparison = lqrad.compare(problem, [1.0], T=5000)
+    P = lqrad.dare([[1.2]], [[1]], [[1]], [[1]])
+    assert comparison.optimum.cost == pytest.approx(0.5 * P[0, 0], rel=1e-12)
+    assert comparison.residual < 1e-12
+    for row in comparison.rows()[1:]:
+        assert row["status"] == "diverged"
+        assert "x[" in row["message"]
+        assert row["gap"] == np.inf
+    assert not comparison.converged
+    assert len(comparison.plot().axes) == 4
+
+
+def test_a_gap_that_is_plain_in_the_costs_is_their_difference():
+    """U - u* simulated open loop is noise times 2^T; J - J* is not."""
+    problem = lqrad.LQProblem([[1.5, 1], [0, 2]], [[0], [1]], np.eye(2), [[1]])
+    comparison = lqrad.compare(problem, [1.0, 1.0], T=400, methods=["nesterov"])
+    expected = (comparison.descents[0].value - comparison.optimum.cost) / comparison.scale
+    assert comparison.gaps[0] == pytest.approx(expected, rel=1e-12)
