@@ -1,10 +1,10 @@
 """lqrad: linear-quadratic optimal control by adjoint gradients, proven against Riccati."""
 
+from lqrad import systems
 from lqrad.errors import (
     ArgumentError,
     DtypeError,
     LqradError,
-    MissingExtraError,
     NonFiniteError,
     NotConvexError,
     NotStabilizableError,
@@ -14,8 +14,9 @@ from lqrad.errors import (
 from lqrad.problems.lq import LQProblem
 from lqrad.problems.objective import Objective
 from lqrad.problems.optimality import KKT
+from lqrad.solvers.dare import dare, dlqr
 from lqrad.solvers.descent import Descent, descend
-from lqrad.solvers.riccati import Riccati, Trajectory, dare, dlqr, riccati
+from lqrad.solvers.riccati import Riccati, Trajectory, riccati
 from lqrad.studies.checks import TaylorTest, dot_test, taylor_test
 from lqrad.studies.compare import Comparison, compare
 
@@ -29,7 +30,6 @@ __all__ = [
     "DtypeError",
     "LQProblem",
     "LqradError",
-    "MissingExtraError",
     "NonFiniteError",
     "NotConvexError",
     "NotStabilizableError",
@@ -45,5 +45,6 @@ __all__ = [
     "dlqr",
     "dot_test",
     "riccati",
+    "systems",
     "taylor_test",
 ]

@@ -50,10 +50,6 @@ class NotStabilizableError(LqradError, ValueError):
     """No feedback stabilises the system, or the weights leave it without a stabilising solution."""
 
 
-class MissingExtraError(LqradError, ImportError):
-    """An optional package is needed and not installed."""
-
-
 class Status(Enum):
     """How an iteration ended. Each value is a sentence; the result's `message` adds the details."""
 

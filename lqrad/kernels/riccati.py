@@ -191,7 +191,7 @@ def _not_convex(G: Array, t: int) -> NotConvexError | NonFiniteError:
     return NotConvexError(
         f"R + B'P[{t + 1}]B is not positive definite at stage t={t}, to working precision: its "
         f"eigenvalues are from {values[0]:.3g} to {values[-1]:.3g}, so that u[{t}] has no unique "
-        "minimiser; make R positive definite, or weight in Q and S the states that this input moves"
+        "minimiser; give R more weight, or weight in Q and S the states that this input moves"
     )
 
 

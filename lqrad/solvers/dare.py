@@ -1,0 +1,368 @@
+"""The Riccati recursion of an endless horizon: its stabilising limit, and the regulator of that.
+
+    P = Q + A'PA - (A'PB + M)(R + B'PB)^-1 (B'PA + M'),     K = (R + B'PB)^-1 (B'PA + M')
+
+with the eigenvalues of A - BK inside the unit circle.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import LinAlgError, solve_discrete_are
+from scipy.linalg.lapack import dposv, dpotrf, dpotrs, dtrtrs
+
+from lqrad.errors import (
+    EPS,
+    Array,
+    LqradError,
+    NotConvexError,
+    NotStabilizableError,
+    ShapeError,
+    check_stage_weights,
+    check_symmetric,
+    stage_arrays,
+)
+from lqrad.kernels.riccati import double, lyapunov
+
+# Newton's method squares the error at each step; the start is rarely worse than 1e-5.
+_NEWTON_STEPS = 12
+# A solution is taken at once where its relative residual is below this.
+_GOOD_RESIDUAL = 1e-12
+# None is offered as a solution where it is above this.
+_ANY_RESIDUAL = 1e-8
+# A closed loop whose distance from the unit circle is uncertain by more than this part of it does
+# not count as stable; likewise R + B'PB as positive definite.
+_DOUBT = 0.05
+# That is looked into only where the closed loop is squared this often before it vanishes, with its
+# largest eigenvalue within 0.001 of the circle, or where a pivot of R + B'PB is as small as this.
+_SLOW, _NARROW = 14, 1e-6
+# Singular values below this, relative to the matrices, count as zero when a failure is explained.
+_BLIND = 1e-7
+
+
+class _Solution(NamedTuple):
+    """A stabilising solution of the algebraic equation, its gain, and how good it is.
+
+    `doubt` is how uncertain the closed loop's distance from the unit circle is, or R + B'PB; see
+    `_doubt`.
+    """
+
+    P: Array
+    K: Array
+    residual: float
+    doubt: float
+
+
+def dare(
+    A: ArrayLike, B: ArrayLike, Q: ArrayLike, R: ArrayLike, M: ArrayLike | None = None
+) -> Array:
+    """Return the stabilising solution of the discrete algebraic Riccati equation.
+
+        P = Q + A'PA - (A'PB + M)(R + B'PB)^-1 (B'PA + M')
+
+    It comes from the doubling algorithm, started from P = Q, and from a multiple of the identity
+    on top of it where that ends at a solution that is not stabilising (a mode that is unstable and
+    that the weights do not see) or R is too singular; Newton's method takes off the last
+    rounding errors and proves that A - BK is stable. SciPy's solver is asked where the relative
+    residual is not below 1e-12, and the better answer is taken.
+
+    Parameters
+    ----------
+    A : (n, n)
+    B : (n, m)
+    Q : (n, n)
+    R : (m, m)
+        May be singular as long as R + B'PB is not.
+    M : (n, m), optional
+        Weight of the cross term x'Mu; zero when not given.
+
+    Returns
+    -------
+    (n, n)
+        Symmetric. R + B'PB is positive definite and A - BK has its eigenvalues inside the unit
+        circle. [Q M; M' R] need not be positive semidefinite: where such a P exists, the cost has
+        a minimum all the same.
+
+    Raises
+    ------
+    NotStabilizableError
+        If there is no such solution: names the mode that B cannot move, or the mode on the unit
+        circle that the weights do not see.
+    NotConvexError
+        If a weight is not symmetric, or its negative eigenvalue, which is named, leaves the cost
+        without a minimum, or no weight and no dynamics hold some direction of the input.
+    ShapeError, DtypeError, NonFiniteError
+        If an array does not fit; names it.
+
+    References
+    ----------
+    Chu, Fan, Lin and Wang, Int. J. Control 77 (2004), 767-788 (doubling).
+    Hewer, An iterative technique for the computation of the steady state gains for the discrete
+    optimal regulator, IEEE Trans. Automatic Control 16 (1971), 382-384 (Newton).
+
+    Examples
+    --------
+    >>> dare([[1]], [[1]], [[1]], [[1]])
+    array([[1.61803399]])
+    """
+    return _stabilising(*_constant_arrays(A, B, Q, R, M)).P
+
+
+def dlqr(
+    A: ArrayLike, B: ArrayLike, Q: ArrayLike, R: ArrayLike, M: ArrayLike | None = None
+) -> tuple[Array, Array, NDArray[np.complex128]]:
+    """Return the regulator u = -K x that minimises sum_t 1/2 x'Qx + x'Mu + 1/2 u'Ru for ever.
+
+    Parameters
+    ----------
+    A, B, Q, R, M
+        As of `dare`.
+
+    Returns
+    -------
+    K : (m, n)
+    P : (n, n)
+        The stabilising solution of the discrete algebraic Riccati equation; the optimal cost is
+        1/2 x0'P x0.
+    E : (n,), complex
+        The eigenvalues of A - BK, largest first.
+
+    Raises
+    ------
+    NotStabilizableError, NotConvexError, ShapeError, DtypeError, NonFiniteError
+        As `dare`.
+
+    Examples
+    --------
+    A double integrator sampled at 0.1 s:
+
+    >>> K, P, E = dlqr([[1, 0.1], [0, 1]], [[0], [1]], np.eye(2), [[1]])
+    >>> K.round(4), abs(E).round(4)
+    (array([[0.5891, 0.7119]]), array([0.9044, 0.3837]))
+    """
+    arrays = _constant_arrays(A, B, Q, R, M)
+    solution = _stabilising(*arrays)
+    E = np.linalg.eigvals(arrays[0] - arrays[1] @ solution.K).astype(np.complex128)
+    return solution.K, solution.P, E[np.argsort(-np.abs(E), kind="stable")]
+
+
+def _constant_arrays(
+    A: ArrayLike, B: ArrayLike, Q: ArrayLike, R: ArrayLike, M: ArrayLike | None
+) -> tuple[Array, Array, Array, Array, Array]:
+    arrays, T = stage_arrays(A=A, B=B, Q=Q, R=R, M=M)
+    if T is not None:
+        name, array = next(item for item in arrays.items() if item[1].ndim == 3)
+        raise ShapeError(
+            f"{name} has shape {array.shape}, expected two axes: the algebraic equation is for "
+            "matrices that do not vary in time; use riccati for those that do"
+        )
+    Q, R = arrays["Q"], arrays["R"]
+    check_symmetric("Q", Q)
+    check_symmetric("R", R)
+    return arrays["A"], arrays["B"], (Q + Q.T) / 2, (R + R.T) / 2, arrays["M"]
+
+
+def _stabilising(A: Array, B: Array, Q: Array, R: Array, M: Array) -> _Solution:
+    """Return the best stabilising solution that any of the ways to one finds, or raise."""
+    best: _Solution | None = None
+    for way in (_double_from_Q, _double_from_above, _scipy):
+        # A way that leads nowhere may end in numbers of any size; they are looked at here.
+        with np.errstate(over="ignore", invalid="ignore"):
+            P = way(A, B, Q, R, M)
+            solution = None if P is None else _polish(A, B, Q, R, M, P)
+        if solution is None or solution.doubt > _DOUBT:
+            continue
+        if best is None or solution.residual < best.residual:
+            best = solution
+        if best.residual <= _GOOD_RESIDUAL:
+            return best
+    if best and best.residual <= _ANY_RESIDUAL:
+        return best
+    raise _explain(A, B, Q, R, M)
+
+
+def _double_from_Q(A: Array, B: Array, Q: Array, R: Array, M: Array) -> Array | None:
+    return _double_from(Q, A, B, Q, R, M)
+
+
+def _double_from_above(A: Array, B: Array, Q: Array, R: Array, M: Array) -> Array | None:
+    """From a positive definite matrix, the recursion goes to the stabilising solution.
+
+    Chan, Goodwin and Sin, Convergence properties of the Riccati difference equation in optimal
+    filtering of nonstabilizable systems, IEEE Trans. Automatic Control 29 (1984), 110-118.
+    """
+    size, reach = float(np.abs(Q).max()), float(np.abs(B).max())
+    if size == 0:  # any size will do; this one has the units of Q
+        size = float(np.abs(R).max()) / reach / reach if reach else 1.0
+    return _double_from(Q + size * np.eye(len(A)), A, B, Q, R, M)
+
+
+def _double_from(Z: Array, A: Array, B: Array, Q: Array, R: Array, M: Array) -> Array | None:
+    """Return the limit of the recursion from P = Z, or None where it cannot start there.
+
+    P - Z obeys the Riccati equation of the weights [Q M; M' R] + [A B]'Z[A B] - [Z 0; 0 0]: so R
+    itself need not have an inverse.
+    """
+    n = len(A)
+    ZB = Z.dot(B)
+    factor, info = dpotrf(R + B.T.dot(ZB), lower=1, clean=0)
+    if info:
+        return None
+    # What the cross term asks for is taken into A and Q.
+    cross = (M + A.T.dot(ZB)).T
+    whitened, info = dtrtrs(factor, np.concatenate([cross, B.T], axis=1), lower=1)
+    if info:
+        return None
+    cross, inputs = whitened[:, :n], whitened[:, n:]
+    H = Q - Z + A.T.dot(Z).dot(A) - cross.T.dot(cross)
+    return Z + double(A - inputs.T.dot(cross), inputs.T.dot(inputs), (H + H.T) / 2)
+
+
+def _scipy(A: Array, B: Array, Q: Array, R: Array, M: Array) -> Array | None:
+    try:
+        P = solve_discrete_are(A, B, Q, R, s=M)
+    except (LinAlgError, ValueError):
+        return None
+    return np.asarray((P + P.T) / 2)
+
+
+def _polish(A: Array, B: Array, Q: Array, R: Array, M: Array, P: Array) -> _Solution | None:
+    """Return what Newton's method makes of P, or None unless it is a stabilising solution.
+
+    A step solves the Lyapunov equation of the closed loop for the error, which proves on the way
+    that the closed loop is stable.
+    """
+    best: _Solution | None = None
+    least = np.inf
+    for _ in range(_NEWTON_STEPS):
+        PA, PB = P.dot(A), P.dot(B)
+        G = R + B.T.dot(PB)
+        factor, K, info = dposv(G, B.T.dot(PA) + M.T, lower=1)
+        if info or not np.isfinite(K).all():
+            break
+        closed = A - B.dot(K)
+        cross = M.dot(K)
+        error = Q - P + closed.T.dot(P).dot(closed) + K.T.dot(R).dot(K) - cross - cross.T
+        error = (error + error.T) / 2
+        proof = lyapunov(closed, error)
+        if proof is None:
+            break
+        correction, squarings = proof
+        size = np.abs(np.diagonal(A.T.dot(PA))) + np.abs(np.diagonal(P)) + np.abs(np.diagonal(Q))
+        relative = _unitless(error, size)
+        if relative >= least:
+            break
+        least = relative
+        doubt, pivots = 0.0, np.diagonal(factor) ** 2
+        if squarings > _SLOW or (pivots < _NARROW * np.diagonal(G)).any():
+            noise = len(A) * EPS * np.diag(size)
+            doubt = max(_doubt(closed, B, factor, D) for D in (error, noise))
+        largest = size.max()
+        best = _Solution(P, K, float(np.abs(error).max() / largest) if largest else 0.0, doubt)
+        if relative <= 2 * EPS and doubt <= _DOUBT:
+            break
+        P = P + correction
+    return best
+
+
+def _unitless(error: Array, size: Array) -> float:
+    """The largest |error[i, j]| / sqrt(size[i] size[j]), the same in all units of the states.
+
+    Where a size is below rounding errors of the largest, these take its place.
+    """
+    largest = size.max()
+    if largest == 0:
+        return 0.0
+    size = np.sqrt(np.maximum(size / largest, EPS))
+    return float(np.abs(error / largest / np.outer(size, size)).max())
+
+
+def _doubt(closed: Array, B: Array, factor: Array, D: Array) -> float:
+    """How uncertain a solution is where its residual is D, or may be D for all that is known.
+
+    That is how far the solution with another stage cost would move the largest eigenvalue of the
+    closed loop, relative to its distance from the unit circle, or R + B'PB, relative to itself.
+    Where the equation has only a solution with eigenvalues on the circle, or with a singular
+    R + B'PB, Newton's method halves the distance for ever, until it is lost in rounding errors.
+    """
+    proof = lyapunov(closed, D)
+    if proof is None:
+        return np.inf
+    BX = B.T.dot(proof[0])
+    change = B.dot(dpotrs(factor, BX.dot(closed), lower=1)[0])
+    whitened = dtrtrs(factor, dtrtrs(factor, BX.dot(B), lower=1)[0].T, lower=1)[0]
+    radius, moved = (np.abs(np.linalg.eigvals(F)).max() for F in (closed, closed - change))
+    if radius >= 1:
+        return np.inf
+    return float(max(abs(moved - radius) / (1 - radius), np.abs(whitened).max()))
+
+
+def _explain(A: Array, B: Array, Q: Array, R: Array, M: Array) -> LqradError:
+    """The error for an equation without a stabilising solution, with what is to blame for it."""
+    check_stage_weights(Q, R, M)
+    n, m = B.shape
+    left, values, _ = np.linalg.svd(np.concatenate([_unit(B), _unit(R)]).T)
+    if values[-1] <= _BLIND:
+        return NotConvexError(
+            "R + B'PB is singular for every P: the direction of the input with "
+            f"{_entries(left[:, -1], 'u')} costs nothing in R and does nothing in B; "
+            "leave that input out or give it a weight"
+        )
+    modes = np.linalg.eigvals(A)
+    for mode in modes[np.argsort(-np.abs(modes))]:
+        if abs(mode) < 1 - _BLIND:
+            break
+        reach = np.concatenate([A - mode * np.eye(n), _unit(B) * np.abs(A).max()], axis=1)
+        left, values, _ = np.linalg.svd(reach)
+        if values[-1] <= _BLIND * values[0]:
+            return NotStabilizableError(
+                f"B cannot move the mode with the eigenvalue {_number(mode)} of A, of magnitude "
+                f"{abs(mode):.6g}, which no feedback can make stable: B is orthogonal to its left "
+                f"eigenvector, with {_entries(left[:, -1], 'x')}; add an input that reaches it, or "
+                "leave the mode out of the model"
+            )
+    weights = _unit(np.block([[Q, M], [M.T, R]]))
+    modes = np.linalg.eigvals(A - B @ np.linalg.lstsq(R, M.T, rcond=None)[0])
+    for mode in modes[np.abs(np.abs(modes) - 1) <= _BLIND]:
+        circle = np.concatenate([A - mode * np.eye(n), B], axis=1)
+        _, values, right = np.linalg.svd(np.concatenate([circle, weights]))
+        if values[-1] <= _BLIND * values[0]:
+            return NotStabilizableError(
+                f"the weights do not see the mode with the eigenvalue {_number(mode)} on the unit "
+                f"circle, with {_entries(right[-1, :n], 'x')}, so that the cheapest feedback "
+                "leaves it there; give it a weight in Q"
+            )
+    least = float(np.linalg.eigvalsh(R)[0])
+    if least <= m * EPS * np.abs(R).max():
+        return NotConvexError(
+            f"R has the eigenvalue {least:.3g} and R + B'PB is not positive definite in the limit "
+            "of a long horizon; make R positive definite, or weight in Q the states that B moves"
+        )
+    return NotStabilizableError(
+        "no stabilising solution was found, by doubling, by Newton's method or by SciPy; the "
+        "closed loop is too close to the unit circle or the matrices are too badly scaled: "
+        "rescale the states, or weight the slow modes more in Q"
+    )
+
+
+def _unit(matrix: Array) -> Array:
+    """The matrix with its largest entry scaled to one."""
+    largest = np.abs(matrix).max()
+    return matrix / largest if largest else matrix
+
+
+def _number(value: complex) -> str:
+    return f"{value.real:.6g}" if value.imag == 0 else f"{value:.6g}"
+
+
+def _entries(vector: NDArray[np.complex128] | Array, name: str) -> str:
+    """The largest entries of a direction, in words."""
+    order = np.argsort(-np.abs(vector), kind="stable")
+    scaled = vector / vector[order[0]]
+    chosen = [i for i in order[:4] if abs(scaled[i]) >= 0.01]
+    return ", ".join(
+        f"{_number(complex(np.round(scaled[i], 3) + 0))} in {name}[{i}]" for i in chosen
+    )
