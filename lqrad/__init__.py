@@ -14,8 +14,17 @@ from lqrad.errors import (
 from lqrad.problems.lq import LQProblem
 from lqrad.problems.objective import Objective
 from lqrad.problems.optimality import KKT
+from lqrad.problems.smoothing import SmoothingProblem
 from lqrad.solvers.dare import dare, dlqr
 from lqrad.solvers.descent import Descent, descend
+from lqrad.solvers.kalman import (
+    Filtered,
+    Smoothed,
+    kalman_filter,
+    kalman_smoother,
+    rts_smoother,
+)
+from lqrad.solvers.learning import Fit, Score, em, fit, loglik_gradient
 from lqrad.solvers.riccati import Riccati, Trajectory, riccati
 from lqrad.studies.checks import TaylorTest, dot_test, taylor_test
 from lqrad.studies.compare import Comparison, compare
@@ -28,6 +37,8 @@ __all__ = [
     "Comparison",
     "Descent",
     "DtypeError",
+    "Filtered",
+    "Fit",
     "LQProblem",
     "LqradError",
     "NonFiniteError",
@@ -35,7 +46,10 @@ __all__ = [
     "NotStabilizableError",
     "Objective",
     "Riccati",
+    "Score",
     "ShapeError",
+    "Smoothed",
+    "SmoothingProblem",
     "Status",
     "TaylorTest",
     "Trajectory",
@@ -44,7 +58,13 @@ __all__ = [
     "descend",
     "dlqr",
     "dot_test",
+    "em",
+    "fit",
+    "kalman_filter",
+    "kalman_smoother",
+    "loglik_gradient",
     "riccati",
+    "rts_smoother",
     "systems",
     "taylor_test",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
 import sys
@@ -13,8 +14,8 @@ from typing import NoReturn
 import numpy as np
 
 import lqrad
-from lqrad.errors import ArgumentError, LqradError, ShapeError
-from lqrad.files import load_model
+from lqrad.errors import ArgumentError, Array, LqradError, ShapeError
+from lqrad.files import load_model, load_series, load_smoothing_model
 from lqrad.solvers.methods import METHODS
 from lqrad.systems import SYSTEMS
 
@@ -46,6 +47,27 @@ exit status:
 """
 
 
+_SMOOTH = """\
+Estimate the states behind a series, from all of it, with their standard deviations.
+
+examples:
+  lqrad smooth flow.csv --model level.json --out smoothed.csv --plot flow.png
+  lqrad smooth flow.csv --model level.json --forecast 10 --plot forecast.pdf
+
+The series is a .csv file with a row for each time and a column for each output; a first line of
+names is skipped, and where there is one column more, the first holds labels, such as dates. An
+entry that is empty, or nan, was not observed.
+
+The model (.json, .npz, .mat) holds A, C, W, V and may hold m0, P0, c, d, for
+  x[t+1] = A x[t] + c + w[t],  w ~ (0, W);   y[t] = C x[t] + d + v[t],  v ~ (0, V);
+x[0] ~ (m0, P0), and without P0 there is no prior. A level that drifts, the river Nile's:
+  {"A": [[1]], "C": [[1]], "W": [[1469.1]], "V": [[15099]]}
+
+exit status:
+  0 done     2 the input is not usable
+"""
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status.
 
@@ -67,7 +89,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         try:
             words = _joined(sys.argv[1:] if arguments is None else arguments)
-            status = _compare(_parser().parse_args(words))
+            options = _parser().parse_args(words)
+            status = int(options.run(options))
         except SystemExit as leaving:  # --help and --version
             status = int(leaving.code or 0)
         sys.stdout.flush()
@@ -101,7 +124,7 @@ def _joined(arguments: Sequence[str]) -> list[str]:
 def _compare(options: argparse.Namespace) -> int:
     """Run `lqrad compare`."""
     if options.plot is not None:
-        _check_picture(options.plot)
+        _check_target("--plot", options.plot, _PICTURES)
     system = None
     if options.file is not None:
         model = load_model(options.file)
@@ -151,13 +174,68 @@ def _compare(options: argparse.Namespace) -> int:
     return 0 if comparison.converged else 1
 
 
-def _check_picture(path: Path) -> None:
-    """Raise ArgumentError, before any work, where a picture cannot be saved."""
-    if path.suffix.lower() not in _PICTURES:
-        raise ArgumentError(f"--plot {path}: expected a name that ends in {', '.join(_PICTURES)}")
+def _smooth(options: argparse.Namespace) -> int:
+    """Run `lqrad smooth`."""
+    if options.plot is not None:
+        _check_target("--plot", options.plot, _PICTURES)
+    if options.out is not None:
+        _check_target("--out", options.out, (".csv",))
+    problem = load_smoothing_model(options.model)
+    series = load_series(options.series, problem.ny)
+    y = np.concatenate([series.y, np.full((options.forecast, problem.ny), np.nan)])
+    names = series.names or ["t"] * (series.labels is not None) + [
+        f"y[{i}]" for i in range(problem.ny)
+    ]
+    label_name = names[0] if series.labels is not None else "t"
+    times = _even_times(series.labels or [str(t) for t in range(len(series.y))], len(y))
+    if times is not None:
+        labels = [f"{time:.15g}" for time in times]
+    else:
+        labels = [*(series.labels or []), *(f"+{h + 1}" for h in range(options.forecast))]
+    smoothed = lqrad.kalman_smoother(problem, y)
+    assert smoothed.cov is not None
+    seen = int(np.isfinite(y).sum())
+    print(f"{options.series}: {len(series.y)} rows, {seen} of {series.y.size} entries observed")
+    print(f"log-likelihood {smoothed.loglik:.6f}, by {smoothed.method}")
+    deviations = np.sqrt(np.diagonal(smoothed.cov, axis1=1, axis2=2))
+    if options.out is not None:
+        columns = [f"{word}[{i}]" for word in ("x", "sd") for i in range(problem.n)]
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        with options.out.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow([label_name, *columns])
+            for label, x, sd in zip(labels, smoothed.x, deviations, strict=True):
+                writer.writerow([label, *(repr(float(value)) for value in (*x, *sd))])
+        print(f"smoothed states and their standard deviations: {options.out.resolve()}")
+    if options.plot is not None:
+        from lqrad.plotting import plot_smoothed_outputs
+
+        options.plot.parent.mkdir(parents=True, exist_ok=True)
+        figure = plot_smoothed_outputs(problem, y, smoothed, t=times, names=names[-problem.ny :])
+        figure.axes[-1].set_xlabel("step" if times is None else label_name)
+        figure.savefig(options.plot)
+        print(f"picture: {options.plot.resolve()}")
+    return 0
+
+
+def _even_times(labels: list[str], count: int) -> Array | None:
+    """The labels as times, gone on with up to `count`; None unless they are evenly spaced numbers."""
+    try:
+        times = np.array([float(label) for label in labels])
+    except ValueError:
+        return None
+    steps = np.diff(times)
+    even = len(times) > 1 and np.allclose(steps, steps[0], rtol=1e-9, atol=0) and steps[0] > 0
+    return np.asarray(times[0] + steps[0] * np.arange(count)) if even else None
+
+
+def _check_target(option: str, path: Path, endings: tuple[str, ...]) -> None:
+    """Raise ArgumentError, before any work, where a file cannot be written."""
+    if path.suffix.lower() not in endings:
+        raise ArgumentError(f"{option} {path}: expected a name that ends in {', '.join(endings)}")
     folder = next(parent for parent in path.absolute().parents if parent.exists())
     if path.is_dir() or not (folder.is_dir() and os.access(folder, os.W_OK)):
-        raise ArgumentError(f"--plot {path}: is no file that can be written")
+        raise ArgumentError(f"{option} {path}: is no file that can be written")
 
 
 class _UsageError(Exception):
@@ -213,6 +291,26 @@ def _parser() -> argparse.ArgumentParser:
         "--plot", type=Path, metavar="PICTURE", help="save a picture: .png, .svg or .pdf"
     )
     compare.add_argument("--json", action="store_true", help="print everything as JSON")
+    compare.set_defaults(run=_compare)
+
+    smooth = commands.add_parser(
+        "smooth",
+        help="smooth a series with gaps by a linear-Gaussian model",
+        description=_SMOOTH,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    smooth.add_argument("series", type=Path, metavar="SERIES", help="a .csv file")
+    smooth.add_argument(
+        "--model", type=Path, required=True, metavar="MODEL", help="a .json, .npz or .mat file"
+    )
+    smooth.add_argument("--out", type=Path, metavar="TABLE", help="save the states: .csv")
+    smooth.add_argument(
+        "--plot", type=Path, metavar="PICTURE", help="save a picture: .png, .svg or .pdf"
+    )
+    smooth.add_argument(
+        "--forecast", type=_count, default=0, metavar="H", help="go on for H steps past the end"
+    )
+    smooth.set_defaults(run=_smooth)
     return parser
 
 

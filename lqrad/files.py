@@ -1,14 +1,18 @@
-"""Models in files: the arrays of a linear-quadratic problem as JSON, .npz or .mat.
+"""Models in files: the arrays of a problem as JSON, .npz or .mat; series as .csv.
 
-A file holds A, B, Q and R, and if there are any S, M, c, q, r, s, an initial state x0 and a horizon
-T, each under its own name. What varies in time has a leading axis of T stages.
+A file of a linear-quadratic problem holds A, B, Q and R, and if there are any S, M, c, q, r, s, an
+initial state x0 and a horizon T; one of a smoothing problem A, C, W and V, and if there are any
+m0, P0, c, d: each under its own name. What varies in time has a leading axis of stages.
 """
 
 from __future__ import annotations
 
+import csv
 import io
 import json
 import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,10 +21,11 @@ import numpy as np
 
 from lqrad.errors import ArgumentError, Array, LqradError, check_shape, frozen_array
 from lqrad.problems.lq import LQProblem
+from lqrad.problems.smoothing import SmoothingProblem
 
 _REQUIRED = ("A", "B", "Q", "R")
 _OPTIONAL = ("S", "M", "c", "q", "r", "s", "x0", "T")
-_VECTORS = ("c", "q", "r", "s", "x0")
+_VECTORS = ("c", "q", "r", "s", "x0", "m0", "d")
 
 
 @dataclass(frozen=True)
@@ -60,6 +65,153 @@ def load_model(path: str | Path) -> Model:
     ...     load_model(path).x0
     array([8.])
     """
+    data = _read_arrays(path, _REQUIRED, _OPTIONAL)
+    x0, T = data.pop("x0", None), data.pop("T", None)
+    with _naming(path):
+        problem = LQProblem(**data)
+        if x0 is not None:
+            x0 = frozen_array("x0", x0)
+            check_shape("x0", x0, (problem.n,), f"to match A {problem.A.shape}", symbols="(n,)")
+        if T is not None:
+            T = problem.horizon(_whole(T))
+    return Model(problem, x0, T if problem.T is None else problem.T)
+
+
+def load_smoothing_model(path: str | Path) -> SmoothingProblem:
+    """Read a model file for smoothing: A, C, W, V, and if there are any m0, P0, c, d.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file whose name ends in .json, .npz or .mat. Without P0 there is no prior.
+
+    Returns
+    -------
+    SmoothingProblem
+
+    Raises
+    ------
+    ArgumentError
+        If the file cannot be read, lacks a matrix or holds a name that is not known.
+    ShapeError, DtypeError, NonFiniteError, NotConvexError
+        If its arrays are no model; see SmoothingProblem.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "model.json"
+    ...     _ = path.write_text('{"A": [[1]], "C": [[1]], "W": [[1469.1]], "V": [[15099]]}')
+    ...     load_smoothing_model(path)
+    SmoothingProblem(n=1, ny=1, time-invariant, no prior)
+    """
+    data = _read_arrays(path, ("A", "C", "W", "V"), ("m0", "P0", "c", "d"))
+    with _naming(path):
+        return SmoothingProblem(**{"m0": None, "P0": None, **data})
+
+
+@dataclass(frozen=True)
+class Series:
+    """What a .csv file holds: numbers, NaN where there are none, and what it calls things.
+
+    Attributes
+    ----------
+    y : (T+1, ny)
+    labels : list of T+1 str, or None
+        The labels of the rows.
+    names : list of str, or None
+        The header: the name of the labels, where there are any, and of each output.
+    """
+
+    y: Array
+    labels: list[str] | None
+    names: list[str] | None
+
+
+def load_series(path: str | Path, columns: int) -> Series:
+    r"""Read a series from a .csv file: a row for each time, a column for each output.
+
+    Parameters
+    ----------
+    path : str or Path
+        A first line that is not of numbers is a header. Where there is one column more than there
+        are outputs, the first holds labels, such as dates. An entry that is empty, or one of nan
+        and NA, was not observed.
+    columns : int
+        The number of outputs.
+
+    Returns
+    -------
+    Series
+
+    Raises
+    ------
+    ArgumentError
+        If the file cannot be read, or a row has another length or an entry that is no number;
+        names the line.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "series.csv"
+    ...     _ = path.write_text("year,flow\n1871,1120\n1872,\n")
+    ...     series = load_series(path, columns=1)
+    >>> series.y.ravel(), series.labels, series.names
+    (array([1120.,   nan]), ['1871', '1872'], ['year', 'flow'])
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ArgumentError(f"{path} cannot be read: {error}") from error
+    lines = [(k, row) for k, row in enumerate(csv.reader(io.StringIO(text)), 1) if row]
+    header: list[str] | None = None
+    if lines and not any(_is_number(entry) or _is_missing(entry) for entry in lines[0][1]):
+        header = lines.pop(0)[1]
+    if not lines:
+        raise ArgumentError(f"{path} holds no rows of numbers")
+    labelled = len(lines[0][1]) == columns + 1
+    y = np.empty((len(lines), columns))
+    for row, (k, entries) in zip(y, lines, strict=True):
+        if len(entries) != columns + labelled:
+            raise ArgumentError(
+                f"{path}, line {k} has {len(entries)} entries, expected {columns + labelled}: "
+                f"{'a label and ' if labelled else ''}one for each of {columns} outputs"
+            )
+        for i, entry in enumerate(entries[labelled:]):
+            if not (_is_number(entry) or _is_missing(entry)):
+                raise ArgumentError(
+                    f"{path}, line {k}: {entry!r} is not a number; leave what was not observed empty"
+                )
+            row[i] = float(entry) if _is_number(entry) else np.nan
+    labels = [entries[0] for _, entries in lines] if labelled else None
+    return Series(y, labels, header if header and len(header) == columns + labelled else None)
+
+
+def _is_number(text: str) -> bool:
+    try:
+        return bool(np.isfinite(float(text)))
+    except ValueError:
+        return False
+
+
+def _is_missing(text: str) -> bool:
+    return text.strip().lower() in ("", "nan", "na")
+
+
+@contextmanager
+def _naming(path: str | Path) -> Iterator[None]:
+    """Put the file's name before what is wrong with its contents."""
+    try:
+        yield
+    except LqradError as error:
+        raise type(error)(f"{path}: {error}") from error
+
+
+def _read_arrays(
+    path: str | Path, required: tuple[str, ...], optional: tuple[str, ...]
+) -> dict[str, Any]:
+    """Read named arrays, all of the required ones and none but the optional ones besides."""
     path = Path(path)
     readers = {".json": _read_json, ".npz": _read_npz, ".mat": _read_mat}
     if path.suffix.lower() not in readers:
@@ -75,25 +227,14 @@ def load_model(path: str | Path) -> Model:
     except Exception as error:  # a reader of a damaged file raises whatever it trips over
         reason = " ".join(str(error).split())
         raise ArgumentError(f"{path} is not a valid {path.suffix} file: {reason}") from error
-    missing = [name for name in _REQUIRED if name not in data]
-    unknown = [name for name in data if name not in _REQUIRED + _OPTIONAL]
+    missing = [name for name in required if name not in data]
+    unknown = [name for name in data if name not in required + optional]
     if missing or unknown:
         fault = f"lacks {', '.join(missing)}" if missing else f"holds {', '.join(unknown)}"
         raise ArgumentError(
-            f"{path} {fault}; a model has {', '.join(_REQUIRED)} and may have "
-            f"{', '.join(_OPTIONAL)}"
+            f"{path} {fault}; a model has {', '.join(required)} and may have {', '.join(optional)}"
         )
-    x0, T = data.pop("x0", None), data.pop("T", None)
-    try:
-        problem = LQProblem(**data)
-        if x0 is not None:
-            x0 = frozen_array("x0", x0)
-            check_shape("x0", x0, (problem.n,), f"to match A {problem.A.shape}", symbols="(n,)")
-        if T is not None:
-            T = problem.horizon(_whole(T))
-    except LqradError as error:
-        raise type(error)(f"{path}: {error}") from error
-    return Model(problem, x0, T if problem.T is None else problem.T)
+    return data
 
 
 def _read_json(content: io.BytesIO) -> dict[str, Any]:
@@ -121,6 +262,8 @@ def _read_mat(content: io.BytesIO) -> dict[str, Any]:
             data[name] = value.toarray()
     for name in _VECTORS:  # MATLAB has none, only rows and columns
         width = np.shape(data.get("B" if name == "r" else "A", ()))[-1:]
+        if name == "d":
+            width = np.shape(data.get("C", ()))[-2:-1]
         if name in data and np.shape(data[name]) in ((1, *width), (*width, 1)):
             data[name] = np.ravel(data[name])
     return data

@@ -431,8 +431,3 @@ def test_matplotlib_settings_are_left_as_they_are(aircraft):
     before = dict(plt.rcParams)
     aircraft[0].plot()
     assert dict(plt.rcParams) == before
-
-
-def test_only_functions_and_the_figure_are_public():
-    public = {name for name in vars(plotting) if name.startswith("plot_")}
-    assert public == {"plot_trajectory", "plot_costates", "plot_convergence", "plot_comparison"}

@@ -1,0 +1,519 @@
+"""Kalman smoothing as an optimal-control problem: the noise is the input, the misfit is the cost.
+
+    x[0] ~ N(m0, P0)
+    x[t+1] = A x[t] + c + w[t],    w[t] ~ N(0, W),    t = 0, ..., T-1
+    y[t]   = C x[t] + d + v[t],    v[t] ~ N(0, V),    t = 0, ..., T
+
+The most likely states, given y, minimise over x[0] and the inputs w
+
+    J = 1/2 |x[0] - m0|^2_P0 + 1/2 sum_{t<T} |w[t]|^2_W + 1/2 sum_{t<=T} |y[t] - C x[t] - d|^2_V
+
+with |a|^2_P = a'P^-1 a. They are also the conditional means, and the inverse of the Hessian
+of J is the covariance. The gradient is found as for every control problem: one pass forward for
+the states, one pass backward for the costates.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lqrad.errors import (
+    EPS,
+    ArgumentError,
+    Array,
+    DtypeError,
+    NonFiniteError,
+    NotConvexError,
+    ShapeError,
+    check_count,
+    check_finite,
+    check_shape,
+    check_symmetric,
+    frozen_array,
+    real_array,
+    shape_message,
+)
+from lqrad.kernels.banded import Bidiagonal, substitute
+from lqrad.kernels.stages import inner, times
+from lqrad.problems.objective import Objective
+
+# What each array looks like in letters, and how many more than T stages it has where it varies.
+_SYMBOLS = {"A": "nn", "C": "yn", "W": "nn", "V": "yy", "c": "n", "d": "y"}
+_EXTRA = {"A": 0, "W": 0, "c": 0, "C": 1, "V": 1, "d": 1}
+
+
+class Observations(NamedTuple):
+    """A series with its gaps closed, so that a missing entry adds nothing to any sum.
+
+    A missing entry has a row of zeros in C, a zero in z, and in V the variance one and no
+    covariances. Its innovation is zero, its gain is zero, and the logarithm of its variance too.
+
+    Attributes
+    ----------
+    z : (..., T+1, ny)
+        y - d.
+    C : (ny, n), (T+1, ny, n) or (..., T+1, ny, n)
+        Constant where that is so and nothing is missing; with a batch in front only where its
+        series have different gaps.
+    V : (ny, ny), (T+1, ny, ny) or (..., T+1, ny, ny)
+    entries : (...)
+        How many entries are observed.
+    """
+
+    z: Array
+    C: Array
+    V: Array
+    entries: Array
+
+
+class Whitened(NamedTuple):
+    """The rows of the least-squares problem, each scaled to noise of unit variance.
+
+    J = 1/2 |prior (x[0] - m0)|^2 + 1/2 sum |noise w[t]|^2 + 1/2 sum |z[t] - C x[t]|^2
+
+    Attributes
+    ----------
+    prior : (n, n)
+        L^-1 for P0 = L L'; zero where there is no prior.
+    noise : (n, n) or (T, n, n)
+        L^-1 for W = L L'.
+    C, z : as of Observations
+        L^-1 C and L^-1 (y - d) for V = L L'.
+    log_determinant : (...)
+        That of P0, W and V together, over all stages, for each series.
+    """
+
+    prior: Array
+    noise: Array
+    C: Array
+    z: Array
+    log_determinant: Array
+
+
+@dataclass(frozen=True, init=False, eq=False, repr=False)
+class SmoothingProblem:
+    """A linear-Gaussian model of a series: (A, C, W, V, m0, P0), with offsets c and d.
+
+    The prior is on x[0], and y[0] observes x[0]: a series y (T+1, ny) has one row for each state.
+    An entry of y that is NaN was not observed. The arrays are checked, copied and made read-only
+    once, here; series are arguments of the methods, with batches as leading axes.
+
+    Parameters
+    ----------
+    A : (n, n) or (T, n, n)
+        State matrix of x[t+1] = A x[t] + c + w[t].
+    C : (ny, n) or (T+1, ny, n)
+        Output matrix of y[t] = C x[t] + d + v[t].
+    W : (n, n) or (T, n, n)
+        Covariance of w; symmetric positive semidefinite, it may be singular.
+    V : (ny, ny) or (T+1, ny, ny)
+        Covariance of v; it may be singular too.
+    m0 : (n,) or None
+        Mean of x[0]; may be None where P0 is.
+    P0 : (n, n) or None
+        Covariance of x[0]. None is exactly no prior, a diffuse start, and not a large number.
+    c : (n,) or (T, n), optional
+    d : (ny,) or (T+1, ny), optional
+
+    Attributes
+    ----------
+    n, ny : int
+        Dimensions of state and output.
+    T : int or None
+        The number of steps, when something varies in time; None when nothing does.
+
+    Raises
+    ------
+    ShapeError, DtypeError, NonFiniteError
+        If an array does not fit; names it, what was expected and what came. A scalar is not
+        taken for a matrix.
+    NotConvexError
+        If W, V or P0 is not symmetric or has a negative eigenvalue, beyond rounding.
+
+    Notes
+    -----
+    The same model in the letters and conventions of other packages:
+
+    ===========  ==================  ==========  ======================================  ===================
+    here         statsmodels         filterpy    pykalman                                dynamax
+    ===========  ==================  ==========  ======================================  ===================
+    A, c         transition,         F, --       transition_matrices, transition_offsets dynamics.weights,
+                 state_intercept                                                         dynamics.bias
+    C, d         design,             H, --       observation_matrices,                   emissions.weights,
+                 obs_intercept                   observation_offsets                     emissions.bias
+    W            selection,          Q           transition_covariance                   dynamics.cov
+                 state_cov (R Q R')
+    V            obs_cov             R           observation_covariance                  emissions.cov
+    m0, P0       initialize_known    x, P after  initial_state_mean,                     initial.mean,
+                                     predict()   initial_state_covariance                initial.cov
+    P0=None      initialize_diffuse  --          --                                      --
+    NaN in y     NaN                 None        masked array                            --
+    ===========  ==================  ==========  ======================================  ===================
+
+    The initial state of statsmodels, pykalman and dynamax is that of the first observation, as
+    here; filterpy's is one step earlier where predict() is called before update().
+
+    References
+    ----------
+    Durbin and Koopman, Time Series Analysis by State Space Methods, 2nd edition, 2012, chapter 4.
+    Rauch, Tung and Striebel, Maximum likelihood estimates of linear dynamic systems, AIAA Journal
+    3 (1965), 1445-1450.
+
+    Examples
+    --------
+    A level that drifts, observed twice with a gap between:
+
+    >>> model = SmoothingProblem([[1]], [[1]], W=[[1]], V=[[1]], m0=[0], P0=[[1]])
+    >>> model
+    SmoothingProblem(n=1, ny=1, time-invariant)
+    >>> objective = model.objective([[0.0], [np.nan], [3.0]])
+    >>> J, g = objective.value_and_gradient(np.zeros((3, 1)))  # x[0] = w[0] = w[1] = 0
+    >>> J, g.ravel()
+    (4.5, array([-3., -3., -3.]))
+    """
+
+    A: Array
+    C: Array
+    W: Array
+    V: Array
+    m0: Array
+    P0: Array | None
+    c: Array
+    d: Array
+    n: int
+    ny: int
+    T: int | None
+
+    def __init__(
+        self,
+        A: ArrayLike,
+        C: ArrayLike,
+        W: ArrayLike,
+        V: ArrayLike,
+        m0: ArrayLike | None,
+        P0: ArrayLike | None,
+        *,
+        c: ArrayLike | None = None,
+        d: ArrayLike | None = None,
+    ) -> None:
+        arrays, T = _stages(A=A, C=C, W=W, V=V, c=c, d=d)
+        ny, n = arrays["C"].shape[-2:]
+        if m0 is None and P0 is not None:
+            raise ArgumentError("m0 is None and P0 is given; pass the mean of x[0], or P0=None too")
+        arrays["m0"] = frozen_array("m0", np.zeros(n) if m0 is None else m0)
+        why = f"to match A {arrays['A'].shape}"
+        check_shape("m0", arrays["m0"], (n,), why, symbols="(n,)")
+        for name in ("W", "V"):
+            _check_covariance(name, arrays[name])
+        if P0 is not None:
+            P0 = frozen_array("P0", P0)
+            check_shape("P0", P0, (n, n), why, symbols="(n, n)")
+            _check_covariance("P0", P0)
+        for name, value in {**arrays, "P0": P0, "n": n, "ny": ny, "T": T}.items():
+            object.__setattr__(self, name, value)  # the way into a frozen dataclass
+
+    def __repr__(self) -> str:
+        words = [f"n={self.n}", f"ny={self.ny}"]
+        words.append("time-invariant" if self.T is None else f"T={self.T}")
+        words += [f"with {name}" for name in ("c", "d") if getattr(self, name).any()]
+        words += ["no prior"] if self.P0 is None else []
+        return f"SmoothingProblem({', '.join(words)})"
+
+    def series(self, y: ArrayLike) -> Array:
+        """Return y (..., T+1, ny) as an array of numbers and NaN, checked against the model.
+
+        Raises
+        ------
+        ShapeError, DtypeError
+            If y does not fit.
+        NonFiniteError
+            If an entry is infinite; names it.
+        """
+        y = real_array("y", y)
+        T = self.T
+        fits = y.ndim >= 2 and y.shape[-1] == self.ny and y.shape[-2] > 1 and y.size
+        if not fits or T not in (None, y.shape[-2] - 1):
+            target: tuple[int, ...] = ()
+            if y.ndim == 1:
+                target = (len(y), self.ny)
+            elif (
+                y.ndim == 2 and len(y) == self.ny and y.shape[1] > 1 and T in (None, y.shape[1] - 1)
+            ):
+                target = y.shape[::-1]
+            rows = "T + 1" if T is None else str(T + 1)
+            why = "with T >= 1: a row for each state" if T is None and not target else ""
+            expected = str(target) if target else f"(..., {rows}, {self.ny})"
+            raise ShapeError(shape_message("y", y.shape, expected, why, target))
+        infinite = np.isinf(y)
+        if infinite.any():
+            index = tuple(int(i) for i in np.argwhere(infinite)[0])
+            where = f"y[{', '.join(map(str, index))}]"
+            raise NonFiniteError(f"{where} is {y[index]}; write what was not observed as NaN")
+        return y
+
+    def observations(self, y: Array) -> Observations:
+        """Return the series, as `series` returns it, with its gaps closed.
+
+        Examples
+        --------
+        >>> model = SmoothingProblem(np.eye(2), np.eye(2), np.eye(2), 4 * np.eye(2), None, None)
+        >>> z, C, V, entries = model.observations(np.array([[1.0, np.nan], [2.0, 3.0]]))
+        >>> z[0], C[0], V[0], entries
+        (array([1., 0.]),
+         array([[1., 0.], [0., 0.]]),
+         array([[4., 0.], [0., 1.]]),
+         array(3))
+        """
+        seen = ~np.isnan(y)
+        entries = np.asarray(seen.sum(axis=(-2, -1)))
+        if seen.all():
+            return Observations(y - self.d, self.C, self.V, entries)
+        z = np.where(seen, y - self.d, 0.0)
+        first = seen[(0,) * (seen.ndim - 2)]
+        if (seen == first).all():
+            seen = first  # one pattern of gaps for the whole batch
+        both = seen[..., :, None] & seen[..., None, :]
+        V = np.where(both, self.V, np.eye(self.ny))
+        return Observations(z, np.where(seen[..., None], self.C, 0.0), V, entries)
+
+    def whitened(self, observations: Observations) -> Whitened:
+        """Return the rows of the least-squares problem, scaled by Cholesky factors.
+
+        Raises
+        ------
+        NotConvexError
+            If P0, W or V is not positive definite; names the stage.
+        """
+        z, C, V, _ = observations
+        roots = {"W": _factor("W", self.W), "V": _factor("V", V)}
+        if self.P0 is not None:
+            roots["P0"] = _factor("P0", self.P0)
+        # A constant factor counts at every stage.
+        stages = {"P0": 1, "W": z.shape[-2] - 1, "V": z.shape[-2]}
+        log_determinant = np.zeros(())
+        for name, L in roots.items():
+            logs = 2 * np.log(np.diagonal(L, axis1=-2, axis2=-1)).sum(axis=-1)
+            log_determinant = log_determinant + (
+                stages[name] * logs if L.ndim == 2 else logs.sum(axis=-1)
+            )
+        identity = np.eye(self.n)
+        return Whitened(
+            np.zeros((self.n, self.n)) if self.P0 is None else substitute(roots["P0"], identity),
+            substitute(roots["W"], identity),
+            substitute(roots["V"], C),
+            times(substitute(roots["V"], np.eye(self.ny)), z),
+            np.asarray(log_determinant),
+        )
+
+    def objective(self, y: ArrayLike) -> Objective:
+        """Return z -> J(z) of z = (x[0], w[0], ..., w[T-1]), for `lqrad.descend`.
+
+        The variables are unwhitened; the smoothed states are those that they lead to. J leaves
+        the terms of the log-likelihood out that do not depend on z.
+
+        Parameters
+        ----------
+        y : (..., T+1, ny)
+            NaN where nothing was observed. A batch adds up.
+
+        Returns
+        -------
+        Objective
+            Of shape (..., T+1, n), quadratic, with Hessian products. The Hessian is at least
+            blkdiag(P0^-1, W^-1), whence the bound
+            J(z) - min J <= 1/2 (g[0]'P0 g[0] + sum_t g[t+1]'W g[t+1]).
+
+        Raises
+        ------
+        NotConvexError
+            If P0, W or V is singular: its inverse weighs the misfit.
+        ArgumentError
+            If there is no prior.
+
+        Examples
+        --------
+        >>> model = SmoothingProblem([[1]], [[1]], W=[[1]], V=[[1]], m0=[0], P0=[[1]])
+        >>> objective = model.objective([[0.0], [np.nan], [3.0]])
+        >>> objective.hessian_product(np.zeros((3, 1)), np.array([[1.0], [0.0], [0.0]])).ravel()
+        array([3., 1., 1.])
+        """
+        if self.P0 is None:
+            raise ArgumentError(
+                "P0 is None, and without a prior the objective is known to be convex only where "
+                "the data determine x[0]; give a prior, or use kalman_smoother"
+            )
+        y = self.series(y)
+        prior, noise, C, z_data, _ = self.whitened(self.observations(y))
+        shape = (*y.shape[:-1], self.n)
+        dynamics = self._dynamics
+        start = np.array(self.m0)
+
+        def passes(z: Array, start: Array, c: Array, data: Array | float) -> tuple[float, Array]:
+            x = z.copy()
+            x[..., 1:, :] += c
+            x = dynamics.solve(x, overwrite=True)
+            misfit = times(C, x) - data
+            gradient = dynamics.solve(times(C, misfit, transpose=True), transpose=True)
+            first = times(prior, z[..., :1, :] - start)
+            noises = times(noise, z[..., 1:, :])
+            gradient[..., :1, :] += times(prior, first, transpose=True)
+            gradient[..., 1:, :] += times(noise, noises, transpose=True)
+            value = 0.5 * sum(float(np.sum(inner(e, e))) for e in (misfit, first, noises))
+            check_finite("the cost", np.asarray(value), computed=True)
+            return value, gradient
+
+        def value_and_gradient(z: Array) -> tuple[float, Array]:
+            z = real_array("z", z)
+            check_shape("z", z, shape, "as the objective says")
+            return passes(z, start, self.c, z_data)
+
+        def hessian_product(z: Array, v: Array) -> Array:
+            v = real_array("v", v)
+            check_shape("v", v, shape, "as the objective says")
+            return passes(v, np.zeros(self.n), np.zeros(self.n), 0.0)[1]
+
+        def gap_bound(gradient: Array) -> float:
+            first, rest = gradient[..., :1, :], gradient[..., 1:, :]
+            assert self.P0 is not None
+            bounds = inner(first, times(self.P0, first)) + inner(rest, times(self.W, rest))
+            return 0.5 * float(np.sum(bounds))
+
+        return Objective(
+            shape=shape,
+            value_and_gradient=value_and_gradient,
+            hessian_product=hessian_product,
+            gap_bound=gap_bound,
+            quadratic=True,
+        )
+
+    def simulate(self, rng: np.random.Generator, T: int | None = None) -> tuple[Array, Array]:
+        """Draw states and a series from the model.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+        T : int, optional
+            The number of steps; needed where nothing varies in time.
+
+        Returns
+        -------
+        x : (T+1, n)
+        y : (T+1, ny)
+
+        Raises
+        ------
+        ArgumentError
+            If T is not known, or there is no prior to draw x[0] from.
+
+        Examples
+        --------
+        >>> model = SmoothingProblem([[0.5]], [[1]], W=[[0]], V=[[0]], m0=[8], P0=[[0]])
+        >>> x, y = model.simulate(np.random.default_rng(0), T=2)
+        >>> x.ravel(), y.ravel()
+        (array([8., 4., 2.]), array([8., 4., 2.]))
+        """
+        if T is None and self.T is None:
+            raise ArgumentError("T is not given and nothing varies in time; pass the horizon T")
+        T = check_count("T", self.T if T is None else T)
+        if self.T not in (None, T):
+            raise ArgumentError(f"T is {T}, but the model varies over {self.T} steps; leave T out")
+        if self.P0 is None:
+            raise ArgumentError("P0 is None: there is no prior to draw x[0] from; give one")
+        x = np.empty((T + 1, self.n))
+        x[0] = self.m0 + _root(self.P0) @ rng.standard_normal(self.n)
+        x[1:] = self.c + times(_root(self.W), rng.standard_normal((T, self.n)))
+        x = self._dynamics.solve(x, overwrite=True)
+        v = times(_root(self.V), rng.standard_normal((T + 1, self.ny)))
+        return x, times(self.C, x) + self.d + v
+
+    @cached_property
+    def _dynamics(self) -> Bidiagonal:
+        return Bidiagonal(self.A)
+
+
+def _stages(**given: ArrayLike | None) -> tuple[dict[str, Array], int | None]:
+    """Return frozen copies of A, C, W, V, c, d, zeros for a missing c or d, and the horizon T."""
+    for name in "ACWV":
+        if given[name] is None:
+            raise DtypeError(f"{name} is None, expected an array of real numbers")
+    arrays = {name: frozen_array(name, value) for name, value in given.items() if value is not None}
+    A, C = arrays["A"], arrays["C"]
+    if A.ndim not in (2, 3) or A.shape[-1] != A.shape[-2] or 0 in A.shape:
+        raise ShapeError(
+            f"A has shape {A.shape}, expected (n, n) or (T, n, n), not empty{_scalar_remedy(A)}"
+        )
+    n = A.shape[-1]
+    if C.ndim not in (2, 3) or C.shape[-1] != n or 0 in C.shape:
+        message = (
+            f"C has shape {C.shape}, expected (ny, n) or (T + 1, ny, n) with n = {n} "
+            f"to match A {A.shape}{_scalar_remedy(C)}"
+        )
+        if C.ndim == 2 and len(C) == n:
+            message += "; did you pass C.T?"
+        elif C.ndim == 1 and len(C) == n:
+            message += "; did you mean C[None, :]?"
+        raise ShapeError(message)
+    letters = {"n": n, "y": C.shape[-2]}
+    varying: tuple[str, int] | None = None
+    for name, symbols in _SYMBOLS.items():
+        expected = tuple(letters[i] for i in symbols)
+        array = arrays.setdefault(name, frozen_array(name, np.zeros(expected)))
+        extra = _EXTRA[name]
+        if array.ndim == len(expected) + 1 and array.shape[1:] == expected and len(array) > extra:
+            steps = len(array) - extra
+            if varying and steps != varying[1]:
+                raise ShapeError(
+                    f"{name} has {len(array)} stages and {varying[0]} has "
+                    f"{varying[1] + _EXTRA[varying[0]]}; A, W, c have one for each step, T, "
+                    "and C, V, d one for each row of y, T + 1"
+                )
+            varying = varying or (name, steps)
+            continue
+        why = f"or with a leading axis of T{' + 1' if extra else ''} stages, for n = {n}, ny = {letters['y']}"
+        shape = ", ".join(symbols.replace("y", "Y")).replace("Y", "ny")
+        symbols = f"({shape}{',' if len(expected) == 1 else ''})"
+        check_shape(name, array, expected, why, symbols=symbols)
+    return arrays, varying[1] if varying else None
+
+
+def _scalar_remedy(array: Array) -> str:
+    return "; write a scalar as [[value]]" if array.ndim < 2 and array.size == 1 else ""
+
+
+def _check_covariance(name: str, covariance: Array) -> None:
+    """Raise NotConvexError unless the covariance is symmetric positive semidefinite."""
+    check_symmetric(name, covariance)
+    least = np.linalg.eigvalsh(covariance)[..., 0]
+    slack = 8 * covariance.shape[-1] * EPS * np.abs(covariance).max(axis=(-2, -1))
+    if np.any(least < -slack):
+        stage = int(np.argmin(least))
+        where = f"{name} at stage {stage}" if covariance.ndim == 3 else name
+        raise NotConvexError(
+            f"{where} has the eigenvalue {np.min(least):.6g}, expected a positive semidefinite "
+            "matrix: it is a covariance, and no direction has a negative variance"
+        )
+
+
+def _factor(name: str, covariance: Array) -> Array:
+    """The Cholesky factor of a covariance that must be positive definite."""
+    try:
+        return np.asarray(np.linalg.cholesky(covariance))
+    except np.linalg.LinAlgError:
+        least = np.linalg.eigvalsh(covariance)[..., 0].ravel()
+        stage = int(np.argmin(least))
+        where = f"{name} at stage {stage % covariance.shape[-3]}" if covariance.ndim > 2 else name
+        raise NotConvexError(
+            f"{where} is singular (eigenvalue {least[stage]:.3g}), and its inverse would weigh the "
+            "misfit; use kalman_smoother, which needs no inverse, or make it positive definite"
+        ) from None
+
+
+def _root(covariance: Array) -> Array:
+    """A matrix L with L L' = covariance, which may be singular."""
+    values, vectors = np.linalg.eigh(covariance)
+    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :])

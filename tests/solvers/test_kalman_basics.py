@@ -1,0 +1,187 @@
+"""Smoothing by hand, and the kernels under it: the blocks of an inverse, and a factor that settles."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from lqrad.errors import ArgumentError, NotConvexError
+from lqrad.kernels.banded import BlockTridiagonal, congruences, substitute
+from lqrad.problems.smoothing import SmoothingProblem
+from lqrad.solvers.kalman import kalman_filter, kalman_smoother, rts_smoother
+
+NAN = np.nan
+LEVEL = {"A": [[1]], "C": [[1]], "W": [[1]], "V": [[1]], "m0": [0], "P0": [[1]]}
+OSCILLATOR = {
+    "A": [[0.9, 0.4], [-0.4, 0.9]],
+    "C": [[1.0, 0.0]],
+    "W": [[0.2, 0.1], [0.1, 0.3]],
+    "V": [[0.5]],
+    "m0": [1.0, 0.0],
+    "P0": np.eye(2),
+}
+
+
+def dense(diagonal, below):
+    N, n = diagonal.shape[:2]
+    H = np.zeros((N, n, N, n))
+    for t in range(N):
+        H[t, :, t] = diagonal[t]
+    for t in range(N - 1):
+        H[t + 1, :, t], H[t, :, t + 1] = below[t], below[t].T
+    return H.reshape(N * n, N * n)
+
+
+def constant(N, n, seed=0, margin=0.2):
+    """A matrix whose blocks are the same but for the ends, as time-invariant models have."""
+    rng = np.random.default_rng(seed)
+    A = rng.normal(size=(n, n))
+    A *= 0.95 / np.abs(np.linalg.eigvals(A)).max()
+    diagonal = np.empty((N, n, n))
+    diagonal[...] = margin * np.eye(n)
+    diagonal[1:] += np.eye(n)
+    diagonal[:-1] += A.T @ A
+    return diagonal, np.broadcast_to(-A, (N - 1, n, n))
+
+
+def varying(N, n, seed=0):
+    diagonal, below = constant(N, n, seed)
+    scale = np.random.default_rng(seed).uniform(0.5, 2, size=(N, n))
+    below = scale[1:, :, None] * below * scale[:-1, None, :]
+    return scale[:, :, None] * diagonal * scale[:, None, :], below
+
+
+@pytest.mark.parametrize("make", [constant, varying])
+@pytest.mark.parametrize(
+    ("N", "n"), [(1, 1), (1, 4), (2, 3), (17, 1), (50, 5), (200, 2), (140, 12)]
+)
+def test_the_inverse_has_these_blocks_and_the_factor_this_determinant(make, N, n):
+    diagonal, below = make(N, n)
+    H = BlockTridiagonal(diagonal, below)
+    Z = np.linalg.inv(dense(diagonal, below)).reshape(N, n, N, n)
+    got_diagonal, got_below = H.selected_inverse()
+    scale = np.abs(Z).max()
+    assert np.array_equal(got_diagonal, got_diagonal.swapaxes(-1, -2))
+    for t in range(N):
+        np.testing.assert_allclose(got_diagonal[t], Z[t, :, t], rtol=0, atol=1e-12 * scale)
+    for t in range(N - 1):
+        np.testing.assert_allclose(got_below[t], Z[t + 1, :, t], rtol=0, atol=1e-12 * scale)
+    expected = np.linalg.slogdet(dense(diagonal, below))[1]
+    assert H.log_determinant() == pytest.approx(expected, rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize("margin", [1.0, 0.2, 1e-3, 1e-6])
+def test_a_settled_factor_is_as_good_as_a_whole_one(margin):
+    """Small margins settle late, or never within the horizon: the answer is the same."""
+    diagonal, below = constant(400, 3, margin=margin)
+    H = BlockTridiagonal(diagonal, below)
+    apart = diagonal.copy()
+    apart[200, 0, 0] *= 1 + 1e-15  # no longer constant: all blocks are factored
+    whole = BlockTridiagonal(apart, below)
+    f = np.random.default_rng(0).normal(size=(400, 3))
+    x, expected = H.solve(f), whole.solve(f)
+    cond = np.linalg.cond(dense(diagonal, below))
+    assert np.abs(x - expected).max() <= 1e-15 * cond * np.abs(expected).max() + 1e-13
+    for got, right in zip(H.selected_inverse(), whole.selected_inverse(), strict=True):
+        assert np.abs(got - right).max() <= 1e-15 * cond * np.abs(right).max() + 1e-13
+    assert H.log_determinant() == pytest.approx(whole.log_determinant(), rel=1e-12)
+
+
+def test_an_indefinite_last_block_is_still_named():
+    diagonal, below = constant(200, 2)
+    diagonal[-1] = 0
+    with pytest.raises(NotConvexError, match="broke in block 199 of 200"):
+        BlockTridiagonal(diagonal, below)
+
+
+@pytest.mark.parametrize("T", [0, 1, 5, 100, 101])
+@pytest.mark.parametrize("n", [1, 4, 13])
+def test_congruences_are_their_recursion(T, n):
+    rng = np.random.default_rng(0)
+    G = rng.normal(size=(T, n, n)) / np.sqrt(2 * n)
+    N = rng.normal(size=(T + 1, n, n))
+    N = N @ N.swapaxes(-1, -2)
+    S, X = congruences(G, N)
+    expected = N[T]
+    for t in range(T - 1, -1, -1):
+        np.testing.assert_allclose(X[t], expected @ G[t], rtol=0, atol=1e-12 * np.abs(S).max())
+        expected = N[t] + G[t].T @ expected @ G[t]
+        np.testing.assert_allclose(S[t], expected, rtol=0, atol=1e-12 * np.abs(S).max())
+
+
+def test_substitution_solves_every_triangle_of_a_batch():
+    rng = np.random.default_rng(0)
+    L = np.tril(rng.normal(size=(7, 5, 5))) + 3 * np.eye(5)
+    f = rng.normal(size=(7, 5, 2))
+    np.testing.assert_allclose(L @ substitute(L, f), f, rtol=0, atol=1e-14)
+    np.testing.assert_allclose(L[0] @ substitute(L[0], f[0]), f[0], rtol=0, atol=1e-14)
+
+
+@pytest.mark.parametrize("smooth", [kalman_smoother, rts_smoother])
+def test_a_level_by_hand(smooth):
+    """From y = (0, -, 3): 3a - b = 0, -a + 2b - c = 0, -b + 2c = 3 for the states a, b, c."""
+    result = smooth(SmoothingProblem(**LEVEL), [[0.0], [NAN], [3.0]])
+    np.testing.assert_allclose(7 * result.x.ravel(), [3, 9, 15], rtol=1e-14)
+    np.testing.assert_allclose(7 * result.p.ravel(), [6, 6], rtol=1e-14)  # W = 1: the noises
+    inverse = np.linalg.inv([[3.0, -1, 0], [-1, 2, -1], [0, -1, 2]])
+    np.testing.assert_allclose(result.cov.ravel(), np.diag(inverse), rtol=1e-14)
+    np.testing.assert_allclose(result.lag_cov.ravel(), np.diag(inverse, -1), rtol=1e-14)
+    S = np.array([[2.0, 1.0], [1.0, 4.0]])  # of y[0] and y[2]
+    loglik = -np.log(2 * np.pi) - np.log(7) / 2 - np.array([0, 3]) @ np.linalg.solve(S, [0, 3]) / 2
+    assert result.loglik == pytest.approx(loglik, rel=1e-14)
+
+
+def test_the_method_fits_the_covariances():
+    y = np.random.default_rng(0).normal(size=(30, 1))
+    assert kalman_smoother(SmoothingProblem(**LEVEL), y).method == "normal equations"
+    for name in ("W", "V", "P0"):
+        changed = SmoothingProblem(**(LEVEL | {name: [[0.0]]}))
+        assert kalman_smoother(changed, y).method == "covariance recursions"
+    slow = SmoothingProblem(**(LEVEL | {"W": [[1e-13]]}))
+    assert kalman_smoother(slow, y).method == "covariance recursions"
+    assert rts_smoother(slow, y).method == "filter and RTS"
+
+
+def test_both_methods_give_one_answer_without_a_prior():
+    y = np.random.default_rng(0).normal(size=(300, 1))
+    y[4:7], y[-5:] = NAN, NAN
+    problem = SmoothingProblem(**(OSCILLATOR | {"m0": None, "P0": None}))
+    equations = kalman_smoother(problem, y)
+    # The state twice, the second time without noise or sensor: W is singular, the rest is the same.
+    A, W = np.zeros((3, 3)), np.zeros((3, 3))
+    A[:2, :2], W[:2, :2], A[2, 2] = problem.A, problem.W, 0.5
+    known = {"A": A, "C": [[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]], "W": W, "V": np.diag([0.5, 1.0])}
+    doubled = np.concatenate([y, np.zeros_like(y)], axis=1)
+    recursions = kalman_smoother(SmoothingProblem(**known, m0=None, P0=None), doubled)
+    assert {equations.method, recursions.method} == {"normal equations", "covariance recursions"}
+    np.testing.assert_allclose(recursions.x[:, :2], equations.x, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(recursions.cov[:, :2, :2], equations.cov, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(recursions.lag_cov[:, :2, :2], equations.lag_cov, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(recursions.p[:, :2], equations.p, rtol=0, atol=1e-11)
+
+
+@pytest.mark.parametrize("routine", [kalman_filter, rts_smoother])
+def test_recursions_from_nothing_are_refused(routine):
+    problem = SmoothingProblem(**(LEVEL | {"P0": None}))
+    with pytest.raises(ArgumentError, match=f"P0 is None and {routine.__name__} needs a prior"):
+        routine(problem, np.ones((3, 1)))
+
+
+def test_an_exact_sensor_that_is_doubled_is_refused():
+    twice = SmoothingProblem(**(LEVEL | {"C": [[1], [1]], "V": np.zeros((2, 2))}))
+    with pytest.raises(NotConvexError, match=r"innovation at time 0 is singular.*NaN"):
+        kalman_smoother(twice, np.ones((3, 2)))
+
+
+def test_a_batch_with_the_same_gaps_shares_its_covariances():
+    y = np.random.default_rng(0).normal(size=(2, 3, 10, 1))
+    y[..., 4, :] = NAN
+    result = kalman_smoother(SmoothingProblem(**OSCILLATOR), y)
+    assert result.x.shape == (2, 3, 10, 2)
+    assert result.cov.shape == (10, 2, 2)
+    assert result.loglik.shape == (2, 3)
+    y[1, 2, 5] = NAN
+    result = kalman_smoother(SmoothingProblem(**OSCILLATOR), y)
+    assert result.cov.shape == (2, 3, 10, 2, 2)
+    one = kalman_smoother(SmoothingProblem(**OSCILLATOR), y[1, 2])
+    np.testing.assert_allclose(result.cov[1, 2], one.cov, rtol=0, atol=1e-15)
