@@ -12,7 +12,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import lqrad
-from lqrad import plotting
 from lqrad.errors import DtypeError, ShapeError
 from lqrad.plotting import plot_comparison, plot_convergence, plot_costates, plot_trajectory
 from lqrad.systems import SYSTEMS
