@@ -8,6 +8,7 @@ The matrix M is (r, c), or (T, r, c) when it varies; z is (..., T, c), with batc
 from __future__ import annotations
 
 import numpy as np
+from scipy.linalg.blas import dgemm
 
 from lqrad.errors import Array
 
@@ -47,6 +48,22 @@ def times(M: Array, z: Array, *, transpose: bool = False, out: Array | None = No
         return np.asarray(y)
     out[...] = y
     return out
+
+
+def add_times(y: Array, M: Array, z: Array, *, transpose: bool = False) -> None:
+    """Add M[t] z[t], or M[t]'z[t], to y[t] in place, where y (..., T, r) is C-contiguous.
+
+    Examples
+    --------
+    >>> y = np.ones((2, 1))
+    >>> add_times(y, np.array([[1.0], [2.0]]), np.array([[1.0, 1.0], [0.0, 3.0]]), transpose=True)
+    >>> y.ravel()
+    array([4., 7.])
+    """
+    if M.ndim == y.ndim == 2:  # no array for the product: that would cost more than the product
+        dgemm(1.0, M.T, z.T, beta=1.0, c=y.T, trans_a=not transpose, overwrite_c=1)
+    else:
+        y += times(M, z, transpose=transpose)
 
 
 def inner(y: Array, z: Array) -> float | Array:

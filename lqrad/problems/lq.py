@@ -41,7 +41,7 @@ from lqrad.errors import (
 )
 from lqrad.kernels.banded import Bidiagonal
 from lqrad.kernels.curvature import input_curvature
-from lqrad.kernels.stages import inner, times
+from lqrad.kernels.stages import add_times, inner, times
 from lqrad.problems.objective import Objective
 from lqrad.problems.optimality import KKT, kkt_from_terms
 
@@ -294,7 +294,12 @@ class LQProblem:
         times(self.B, u, out=x[..., 1:, :])
         if self._has_c:
             x[..., 1:, :] += self.c
-        return self._dynamics.solve(x, overwrite=True)
+        try:
+            return self._dynamics.solve(x, overwrite=True)
+        except NonFiniteError:
+            check_finite("x0", x0)
+            check_finite("u", u)
+            raise
 
     @_quiet
     def adjoint(self, x: ArrayLike, u: ArrayLike | None = None) -> Array:
@@ -317,12 +322,14 @@ class LQProblem:
         >>> problem.adjoint([[8.0], [4.0], [2.0]]).ravel()
         array([5., 2.])
         """
-        x = self._sequence("x", x)
-        if u is None:
-            if self._has_M:
-                raise ArgumentError("u is not given and the cost has a cross weight M; pass u too")
+        if u is not None:
+            x, u = self._trajectory(x, u=u)
+        elif self._has_M:
+            raise ArgumentError("u is not given and the cost has a cross weight M; pass u too")
+        else:
+            (x,) = self._trajectory(x)
             u = np.zeros((x.shape[-2] - 1, self.m))
-        return self._costates(self._state_slopes(x, self._sequence("u", u, x)))[..., 1:, :]
+        return self._costates(self._state_slopes(x, u))[..., 1:, :]
 
     def _costates(self, slopes: Array) -> Array:
         """Total derivatives of the cost in x[0], ..., x[T], from the partial ones, in place."""
@@ -375,8 +382,7 @@ class LQProblem:
         >>> problem.input_gradient([[8.0], [4.0], [2.0]], [[0.0], [0.0]], [[5.0], [2.0]]).ravel()
         array([5., 2.])
         """
-        x = self._sequence("x", x)
-        u, p = self._sequence("u", u, x), self._sequence("p", p, x)
+        x, u, p = self._trajectory(x, u=u, p=p)
         gradient = self._input_slopes(x, u) + times(self.B, p, transpose=True)
         check_finite("the gradient", gradient, computed=True)
         return gradient
@@ -398,8 +404,7 @@ class LQProblem:
         >>> problem.cost([[8.0], [4.0], [3.0]], [[0.0], [1.0]])
         45.0
         """
-        x = self._sequence("x", x)
-        u = self._sequence("u", u, x)
+        x, u = self._trajectory(x, u=u)
         return self._value(x, u, self._state_slopes(x, u), self._input_slopes(x, u))
 
     def _value(self, x: Array, u: Array, x_slopes: Array, u_slopes: Array) -> float | Array:
@@ -454,7 +459,7 @@ class LQProblem:
 
     def _total(self, x_slopes: Array, u_slopes: Array, what: str = "the gradient") -> Array:
         """The gradient in the inputs, from the partial derivatives; works in both of them."""
-        u_slopes += times(self.B, self._costates(x_slopes)[..., 1:, :], transpose=True)
+        add_times(u_slopes, self.B, self._costates(x_slopes)[..., 1:, :], transpose=True)
         check_finite(what, u_slopes, computed=True)
         return u_slopes
 
@@ -477,6 +482,7 @@ class LQProblem:
         array([2.25, 0.5 ])
         """
         v, quadratic = self._sequence("v", v), self._quadratic_part
+        check_finite("v", v)
         x = quadratic._simulate(np.zeros(self.n), v)
         return quadratic._total(
             quadratic._state_slopes(x, v), quadratic._input_slopes(x, v), "the Hessian product"
@@ -506,11 +512,11 @@ class LQProblem:
         >>> problem.lagrangian([[8.0], [4.0], [3.0]], [[0.0], [1.0]], [[7.0], [-5.0]])
         45.0
         """
-        x = self._sequence("x", x)
-        u, p = self._sequence("u", u, x), self._sequence("p", p, x)
+        x, u, p = self._trajectory(x, u=u, p=p)
         if x0 is not None:
             x = x.copy()
-            x[..., 0, :] = self._initial_state(x0, x)
+            x[..., 0, :] = x0 = self._initial_state(x0, x)
+            check_finite("x0", x0)
         step = times(self.A, x[..., :-1, :]) + times(self.B, u) + self.c
         value = self.cost(x, u) + inner(p, step - x[..., 1:, :])
         check_finite("the Lagrangian", np.asarray(value), computed=True)
@@ -546,9 +552,9 @@ class LQProblem:
         >>> bool((kkt.input == problem.value_and_gradient(x0, u)[1]).all())
         True
         """
-        x = self._sequence("x", x)
-        u, p = self._sequence("u", u, x), self._sequence("p", p, x)
+        x, u, p = self._trajectory(x, u=u, p=p)
         x0 = self._initial_state(x0, x)
+        check_finite("x0", x0)
         now, batch = x[..., :-1, :], x.shape[:-2]
         zero = np.zeros((*batch, 1, self.n))
         A_next, M_next, q_next, Q_next = (
@@ -611,6 +617,7 @@ class LQProblem:
         (42.0, 3.625)
         """
         x0 = np.array(self._initial_state(x0))
+        check_finite("x0", x0)
         shape = (*x0.shape[:-1], self.horizon(T), self.m)
 
         def value_and_gradient(u: Array) -> tuple[float, Array]:
@@ -692,18 +699,26 @@ class LQProblem:
         return LQProblem(self.A, self.B, self.Q, self.R, self.S, M=self.M)
 
     def _initial_state(self, x0: ArrayLike, x: Array | None = None) -> Array:
-        """Return x0 (..., n) as a finite array, its batch fitting that of x where that is given."""
+        """Return x0 (..., n) as an array, its batch fitting that of x where that is given."""
         x0 = real_array("x0", x0)
         if x0.ndim == 0 or x0.shape[-1] != self.n:
             expected = f"(..., n) with n = {self.n}"
             raise ShapeError(shape_message("x0", x0.shape, expected, "", (self.n,)))
-        check_finite("x0", x0)
         if x is not None and not _broadcasts(x0.shape[:-1], x.shape[:-2]):
             raise ShapeError(batch_message("x0", x0.shape, "x", x.shape))
         return x0
 
+    def _trajectory(self, x: ArrayLike, **others: ArrayLike) -> tuple[Array, ...]:
+        """Return x and the other sequences as finite arrays of one horizon and batch."""
+        states = self._sequence("x", x)
+        arrays = {"x": states}
+        arrays |= {name: self._sequence(name, z, states) for name, z in others.items()}
+        for name, array in arrays.items():
+            check_finite(name, array)
+        return tuple(arrays.values())
+
     def _sequence(self, name: str, z: ArrayLike, x: Array | None = None) -> Array:
-        """Return a sequence of this name as a finite array, broadcast to the batch of x if given.
+        """Return a sequence of this name as an array, broadcast to the batch of x if given.
 
         There are T + 1 states x, and T of the others; T is that of x, or this problem's own.
         """
@@ -719,7 +734,6 @@ class LQProblem:
             expected = f"(..., {rows}, {columns}) with {known}"
             target = (len(z) if T is None and z.ndim else (T or 0) + extra, width)
             raise ShapeError(shape_message(name, z.shape, expected, "", target))
-        check_finite(name, z)
         if x is None or z.shape[:-2] == x.shape[:-2]:
             return z
         if not _broadcasts(z.shape[:-2], x.shape[:-2]):
