@@ -292,7 +292,7 @@ def test_not_convex_names_the_stage(stage):
     A, B, Q, R, M, S = draw(4, cross=False)
     R = np.array([R] * 10)
     R[stage] -= 1000 * np.eye(2)
-    message = rf"^R \+ B'P\[{stage + 1}\]B is not positive definite at stage t={stage}, .* make R"
+    message = rf"^R \+ B'P\[{stage + 1}\]B is not positive definite at stage t={stage}, .* give R more weight"
     with pytest.raises(NotConvexError, match=message):
         sweep(A, B, Q, R, M, S, 10)
 
