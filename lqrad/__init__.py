@@ -15,7 +15,7 @@ from lqrad.problems.lq import LQProblem
 from lqrad.problems.objective import Objective
 from lqrad.problems.optimality import KKT
 from lqrad.problems.smoothing import SmoothingProblem
-from lqrad.solvers.dare import dare, dlqr
+from lqrad.solvers.dare import dare, dlqe, dlqr
 from lqrad.solvers.descent import Descent, descend
 from lqrad.solvers.kalman import (
     Filtered,
@@ -28,6 +28,7 @@ from lqrad.solvers.learning import Fit, Score, em, fit, loglik_gradient
 from lqrad.solvers.riccati import Riccati, Trajectory, riccati
 from lqrad.studies.checks import TaylorTest, dot_test, taylor_test
 from lqrad.studies.compare import Comparison, compare
+from lqrad.studies.duality import Duality, duality
 
 __version__ = "0.1.0"
 
@@ -37,6 +38,7 @@ __all__ = [
     "Comparison",
     "Descent",
     "DtypeError",
+    "Duality",
     "Filtered",
     "Fit",
     "LQProblem",
@@ -56,8 +58,10 @@ __all__ = [
     "compare",
     "dare",
     "descend",
+    "dlqe",
     "dlqr",
     "dot_test",
+    "duality",
     "em",
     "fit",
     "kalman_filter",

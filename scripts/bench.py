@@ -1,7 +1,8 @@
 """Benchmarks: every figure is a ratio against a named opponent in the same run.
 
     python scripts/bench.py                 all of them
-    python scripts/bench.py gradient        the sections named: gradient, horizon, riccati, dare, import
+    python scripts/bench.py gradient        the sections named: gradient, horizon, riccati, dare,
+                                            smoothing, import
 
 BLAS runs on one thread. JAX is an opponent where it is installed, compiled, in double precision:
 once fed and read as its own device arrays, once as the NumPy arrays that a descent loop in NumPy or
@@ -226,6 +227,54 @@ def dare() -> None:
         )
 
 
+def statsmodels_smoother(problem: lqrad.SmoothingProblem, y: np.ndarray, covariances: bool):
+    """The same model and series in statsmodels' compiled smoother, without its early freezing."""
+    from statsmodels.tsa.statespace import kalman_smoother as peer
+
+    what = peer.SMOOTHER_STATE | (peer.SMOOTHER_STATE_COV if covariances else 0)
+    model = peer.KalmanSmoother(
+        k_endog=problem.ny, k_states=problem.n, k_posdef=problem.n, smoother_output=what
+    )
+    model.tolerance = 0
+    model.bind(np.ascontiguousarray(y))
+    model["design"], model["obs_cov"] = problem.C, problem.V
+    model["transition"], model["state_cov"] = problem.A, problem.W
+    model["selection"] = np.eye(problem.n)
+    model.initialize_known(problem.m0, problem.P0)
+    return model
+
+
+def smoothing() -> None:
+    print("smoothing, T = 1000: statsmodels' compiled smoother over ours")
+    if importlib.util.find_spec("statsmodels") is None:
+        print("  statsmodels is not installed")
+        return
+    for n, ny in ((4, 2), (12, 4), (20, 5)):
+        rng = np.random.default_rng(0)
+        A = rng.normal(size=(n, n))
+        A *= 0.95 / np.abs(np.linalg.eigvals(A)).max()
+        C, identity = rng.normal(size=(ny, n)), np.eye(n)
+        problem = lqrad.SmoothingProblem(A, C, identity, np.eye(ny), np.zeros(n), identity)
+        y = rng.normal(size=(1001, ny))
+        cells = []
+        for covariances in (False, True):
+            peer = statsmodels_smoother(problem, y, covariances)
+            mine = lqrad.kalman_smoother(problem, y, covariances=covariances)
+            assert np.allclose(peer.smooth().smoothed_state.T, mine.x, rtol=1e-8, atol=1e-8)
+            seconds = rounds(
+                {
+                    "ours": lambda p=problem, y=y, c=covariances: lqrad.kalman_smoother(
+                        p, y, covariances=c
+                    ),
+                    "statsmodels": lambda peer=peer: peer.smooth(),
+                },
+                count=7,
+            )
+            ours = 1e3 * statistics.median(seconds["ours"])
+            cells.append(f"{ours:6.2f} ms, {ratio(seconds['statsmodels'], seconds['ours']):.2f}x")
+        print(f"  n = {n:2d}, ny = {ny}: means {cells[0]}; with covariances {cells[1]}")
+
+
 def import_() -> None:
     print("import lqrad, over import scipy.linalg, scipy.sparse.linalg: whole processes in turn")
     lines = ("import lqrad", "import scipy.linalg, scipy.sparse.linalg", "pass")
@@ -247,6 +296,7 @@ SECTIONS = {
     "horizon": horizon,
     "riccati": riccati,
     "dare": dare,
+    "smoothing": smoothing,
     "import": import_,
 }
 

@@ -1,0 +1,111 @@
+"""Filtering and control are one recursion, read in opposite directions of time.
+
+The covariance of the filter's prediction of x[t] obeys
+
+    P[t+1] = W + A P[t] A' - A P[t] C'(C P[t] C' + V)^-1 C P[t] A',      P[0] = P0
+
+and that is the Riccati recursion of the regulator of (A', C', W, V, P0), run backward from its end:
+what the state is to the regulator the costate is to the filter. The gain of the predictor is the
+transposed feedback.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from lqrad.errors import ArgumentError, Array, check_count, check_type
+from lqrad.problems.lq import LQProblem
+from lqrad.problems.smoothing import SmoothingProblem
+from lqrad.solvers.dare import dlqe
+from lqrad.solvers.kalman import kalman_filter
+from lqrad.solvers.riccati import riccati
+
+
+@dataclass(frozen=True, eq=False)
+class Duality:
+    """The filter's covariances and gains beside the dual regulator's.
+
+    Attributes
+    ----------
+    filter_cov, regulator_P : (T+1, n, n)
+        Covariances of the predictions; P of the regulator, its time reversed.
+    filter_gain, regulator_gain : (T, n, ny)
+        Gains of the predictor, A P C'(C P C' + V)^-1; transposed feedback, its time reversed.
+    stationary_gain : (n, ny)
+        The predictor's gain of an endless series, by `dlqe`.
+    difference : float
+        The largest difference of the first four, relative to their largest entries.
+    distance : float
+        That of the last gain from the stationary one.
+    """
+
+    filter_cov: Array
+    regulator_P: Array
+    filter_gain: Array
+    regulator_gain: Array
+    stationary_gain: Array
+    difference: float
+    distance: float
+
+
+def duality(problem: SmoothingProblem, T: int) -> Duality:
+    """Run the filter and the regulator that is dual to it, and hold them side by side.
+
+    Parameters
+    ----------
+    problem : SmoothingProblem
+        Time-invariant, with a prior.
+    T : int
+        Number of steps.
+
+    Returns
+    -------
+    Duality
+
+    Raises
+    ------
+    ArgumentError
+        If the problem varies in time or has no prior.
+    NotStabilizableError
+        If the filter has no stationary limit: a mode that no sensor sees, or that no noise moves.
+
+    References
+    ----------
+    Kalman, A new approach to linear filtering and prediction problems, Journal of Basic Engineering
+    82 (1960), 35-45 (the duality theorem).
+
+    Examples
+    --------
+    >>> model = SmoothingProblem([[1]], [[1]], W=[[1]], V=[[1]], m0=[0], P0=[[1]])
+    >>> result = duality(model, T=20)
+    >>> result.difference < 1e-14, result.distance < 1e-14
+    (True, True)
+    """
+    check_type("problem", problem, SmoothingProblem, "SmoothingProblem(A, C, W, V, m0, P0)")
+    T = check_count("T", T)
+    if problem.T is not None or problem.P0 is None:
+        what = "has no prior" if problem.T is None else "varies in time"
+        raise ArgumentError(f"problem {what}; duality compares a time-invariant filter from a P0")
+    A, C, V = problem.A, problem.C, problem.V
+    P = kalman_filter(problem, np.zeros((T + 1, problem.ny))).predicted_cov
+    CP = C @ P[:-1]
+    gain = np.asarray(np.linalg.solve(CP @ C.T + V, CP @ A.T).swapaxes(-1, -2), dtype=np.float64)
+    dual = riccati(LQProblem(A.T, C.T, problem.W, V, problem.P0), T)
+    dual_P, dual_gain = dual.P[::-1], dual.K[::-1].swapaxes(-1, -2)
+    stationary, _, _ = dlqe(A, C, problem.W, V)
+    return Duality(
+        filter_cov=P,
+        regulator_P=dual_P,
+        filter_gain=gain,
+        regulator_gain=dual_gain,
+        stationary_gain=stationary,
+        difference=max(_relative(P, dual_P), _relative(gain, dual_gain)),
+        distance=_relative(gain[-1], stationary),
+    )
+
+
+def _relative(a: Array, b: Array) -> float:
+    """Max |a - b| / max |b|."""
+    return float(np.abs(a - b).max() / (np.abs(b).max() or 1.0))
