@@ -24,8 +24,9 @@ from lqrad.solvers.kalman import (
     kalman_smoother,
     rts_smoother,
 )
-from lqrad.solvers.learning import Fit, Score, em, fit, loglik_gradient
+from lqrad.solvers.learning import Fit, em, fit
 from lqrad.solvers.riccati import Riccati, Trajectory, riccati
+from lqrad.solvers.score import Score, loglik_gradient
 from lqrad.studies.checks import TaylorTest, dot_test, taylor_test
 from lqrad.studies.compare import Comparison, compare
 from lqrad.studies.duality import Duality, duality

@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("lqrad: interrupted", file=sys.stderr)
         status = 128 + 2  # as if by the signal SIGINT
     except MemoryError:
-        print("lqrad: there is not enough memory; try a shorter --horizon", file=sys.stderr)
+        print("lqrad: there is not enough memory; try a shorter horizon or series", file=sys.stderr)
         status = 2
     except (_UsageError, LqradError, OSError) as error:
         print(f"lqrad: {error}", file=sys.stderr)
@@ -182,6 +182,14 @@ def _smooth(options: argparse.Namespace) -> int:
         _check_target("--out", options.out, (".csv",))
     problem = load_smoothing_model(options.model)
     series = load_series(options.series, problem.ny)
+    for option, path in (("--out", options.out), ("--plot", options.plot)):
+        if path is not None and path.resolve() in (
+            options.series.resolve(),
+            options.model.resolve(),
+        ):
+            raise ArgumentError(f"{option} {path}: is the input; save under another name")
+    if len(series.y) < 2:
+        raise ArgumentError(f"{options.series} has one row, expected two at least")
     y = np.concatenate([series.y, np.full((options.forecast, problem.ny), np.nan)])
     names = series.names or ["t"] * (series.labels is not None) + [
         f"y[{i}]" for i in range(problem.ny)

@@ -166,7 +166,8 @@ def load_series(path: str | Path, columns: int) -> Series:
         raise ArgumentError(f"{path} cannot be read: {error}") from error
     lines = [(k, row) for k, row in enumerate(csv.reader(io.StringIO(text)), 1) if row]
     header: list[str] | None = None
-    if lines and not any(_is_number(entry) or _is_missing(entry) for entry in lines[0][1]):
+    words = [entry for entry in lines[0][1] if not _is_missing(entry)] if lines else []
+    if words and all(_is_word(entry) for entry in words):
         header = lines.pop(0)[1]
     if not lines:
         raise ArgumentError(f"{path} holds no rows of numbers")
@@ -193,6 +194,14 @@ def _is_number(text: str) -> bool:
         return bool(np.isfinite(float(text)))
     except ValueError:
         return False
+
+
+def _is_word(text: str) -> bool:
+    try:
+        float(text)  # inf and 1e400 are numbers gone wrong, not names
+    except ValueError:
+        return any(character.isalpha() for character in text)
+    return False
 
 
 def _is_missing(text: str) -> bool:

@@ -373,7 +373,7 @@ def plot_smoothed(
     ax.plot(times, mean, color=dark, label="smoothed mean")
     ax.plot(times, y[:, output], ".", color="0.35", markersize=4, label="observed")
     ax.set_xlabel("step t" if t is None else "time")
-    ax.set_ylabel(f"y[{output}]" if name is None else name)
+    ax.set_ylabel(f"y[{output}]" if name is None else name.replace("$", r"\$"))
     ax.margins(x=0.01)
     ax.legend(loc="best", **_LEGEND)
     return ax

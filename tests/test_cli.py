@@ -402,7 +402,7 @@ def test_too_long_a_horizon_is_told_as_lack_of_memory(run, monkeypatch):
     monkeypatch.setattr(lqrad, "compare", full)
     status, out, err = run()
     assert (status, out) == (2, "")
-    assert err == "lqrad: there is not enough memory; try a shorter --horizon\n"
+    assert err == "lqrad: there is not enough memory; try a shorter horizon or series\n"
 
 
 def test_an_interrupt_is_quiet(run, monkeypatch):

@@ -26,6 +26,7 @@ def folder(tmp_path, monkeypatch):
     lines = [f"{1871 + k},{'' if k in GAPS else float(v)}" for k, v in enumerate(FLOW)]
     (tmp_path / "flow.csv").write_text("year,flow\n" + "\n".join(lines) + "\n")
     (tmp_path / "level.json").write_text(json.dumps(LEVEL))
+    (tmp_path / "one.csv").write_text("1871,1120\n")
     return tmp_path
 
 
@@ -50,8 +51,9 @@ def test_a_series_comes_with_its_labels_and_its_gaps(folder):
         (",\n1,nan\nNA,2\n", [[np.nan, np.nan], [1, np.nan], [np.nan, 2]]),
         ("\ufeff1,2\n\n3,4\n", [[1, 2], [3, 4]]),
         ("t,a,b\n0,1,2\n", [[1, 2]]),
+        (",a,b\n0,1,2\n", [[1, 2]]),
     ],
-    ids=["plain", "header", "missing", "byte order mark", "labels"],
+    ids=["plain", "header", "missing", "byte order mark", "labels", "nameless labels"],
 )
 def test_what_a_series_may_look_like(tmp_path, text, expected):
     path = tmp_path / "series.csv"
@@ -66,6 +68,7 @@ def test_what_a_series_may_look_like(tmp_path, text, expected):
         ("1,2,3,4\n", "line 1 has 4 entries, expected 2"),
         ("a,b\n1,two\n", "line 2: 'two' is not a number"),
         ("1,inf\n", "line 1: 'inf' is not a number"),
+        ("inf,inf\n1,2\n", "line 1: 'inf' is not a number"),
         ("a,b\n", "holds no rows of numbers"),
         ("", "holds no rows of numbers"),
     ],
@@ -165,6 +168,8 @@ def test_the_command_writes_what_the_smoother_finds(folder, capsys):
         ("smooth flow.csv --model level.json --plot flow.gif", "ends in .png, .svg, .pdf"),
         ("smooth flow.csv --model level.json --forecast -1", "not a whole number"),
         ("smooth level.json --model level.json", "no rows of numbers"),
+        ("smooth flow.csv --model level.json --out flow.csv", "is the input"),
+        ("smooth one.csv --model level.json --forecast 3 --out states.csv", "has one row"),
     ],
 )
 def test_bad_input_is_one_line_and_leaves_nothing_behind(folder, capsys, words, says):
@@ -204,6 +209,13 @@ def test_the_picture_refuses_what_does_not_fit():
         plot_smoothed(problem, y, lqrad.kalman_smoother(problem, y, covariances=False))
     with pytest.raises(ShapeError, match="to match y"):
         plot_smoothed(problem, np.zeros((5, 1)), smoothed)
+
+
+def test_a_name_is_no_formula():
+    problem = lqrad.SmoothingProblem([[1]], [[1]], [[1]], [[1]], [0], [[1]])
+    y = np.zeros((4, 1))
+    ax = plot_smoothed(problem, y, lqrad.kalman_smoother(problem, y), name="flow $x_$")
+    ax.figure.draw_without_rendering()
 
 
 def test_every_output_has_a_panel():

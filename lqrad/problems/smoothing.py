@@ -38,8 +38,9 @@ from lqrad.errors import (
     real_array,
     shape_message,
 )
-from lqrad.kernels.banded import Bidiagonal, substitute
+from lqrad.kernels.banded import Bidiagonal
 from lqrad.kernels.stages import inner, times
+from lqrad.kernels.tridiagonal import substitute
 from lqrad.problems.objective import Objective
 
 # What each array looks like in letters, and how many more than T stages it has where it varies.
@@ -234,6 +235,8 @@ class SmoothingProblem:
         NonFiniteError
             If an entry is infinite; names it.
         """
+        if isinstance(y, np.ma.MaskedArray):  # whose mask says what NaN says here
+            y = np.ma.filled(y.astype(float), np.nan)
         y = real_array("y", y)
         T = self.T
         fits = y.ndim >= 2 and y.shape[-1] == self.ny and y.shape[-2] > 1 and y.size

@@ -31,9 +31,17 @@ from numpy.typing import ArrayLike
 from scipy.linalg import solve_triangular
 from scipy.linalg.lapack import dposv
 
-from lqrad.errors import EPS, ArgumentError, Array, NonFiniteError, NotConvexError
-from lqrad.kernels.banded import Bidiagonal, BlockTridiagonal, congruences, substitute
+from lqrad.errors import (
+    EPS,
+    ArgumentError,
+    Array,
+    NonFiniteError,
+    NotConvexError,
+    check_type,
+)
+from lqrad.kernels.banded import Bidiagonal
 from lqrad.kernels.stages import inner, times
+from lqrad.kernels.tridiagonal import BlockTridiagonal, congruences, substitute
 from lqrad.problems.smoothing import Observations, SmoothingProblem, Whitened
 
 # The normal equations are used where they give a known solution back to this relative accuracy,
@@ -43,6 +51,8 @@ _NO_LOSS = 1e-14
 # Without a prior the start counts as open in a direction to which the observations respond, relative
 # to their responses to single entries of x[0], by less than this for each of them.
 _OPEN = 1e4 * EPS
+# Digits of a variance that may be lost to a subtraction: a part of it as small as this is left.
+_MOST_SUBTRACTED = 1e-4
 _LOG_2PI = math.log(2 * math.pi)
 
 NORMAL_EQUATIONS = "normal equations"
@@ -147,7 +157,7 @@ def kalman_filter(problem: SmoothingProblem, y: ArrayLike) -> Filtered:
 
     def run(y: Array) -> Filtered:
         data = problem.observations(y)
-        filtering = _Filter(problem, data, P0)
+        filtering = CovarianceFilter(problem, data, P0)
         predicted = filtering.predict(problem.m0, problem.c, data.z)
         P = filtering.predicted_cov
         return Filtered(
@@ -167,8 +177,8 @@ def rts_smoother(problem: SmoothingProblem, y: ArrayLike) -> Smoothed:
     """Smooth a series by the filter and the backward recursion of Rauch, Tung and Striebel.
 
     With J = P[t|t] A'P[t+1|t]^-1, x[t|T] = x[t|t] + J (x[t+1|T] - x[t+1|t]), and the covariances in
-    a form where nothing cancels. Under a vague prior J loses digits all the same; `kalman_smoother`
-    does not.
+    Joseph's form. Under a vague prior, or where P[t+1|t] is all but singular, J loses digits;
+    `kalman_smoother` does not.
 
     Parameters
     ----------
@@ -201,9 +211,9 @@ def rts_smoother(problem: SmoothingProblem, y: ArrayLike) -> Smoothed:
 
     def run(y: Array) -> Smoothed:
         data = problem.observations(y)
-        filtering = _Filter(problem, data, P0)
+        filtering = CovarianceFilter(problem, data, P0)
         predicted = filtering.predict(problem.m0, problem.c, data.z)
-        gains, cov, lag_cov = filtering.smooth_covariances()
+        gains, cov, lag_cov = filtering.rts_covariances()
         f = filtering.update(predicted, data.z)
         f[..., :-1, :] -= times(gains, predicted[..., 1:, :], transpose=True)
         x = Bidiagonal(gains).solve(f, transpose=True, overwrite=True)
@@ -341,7 +351,7 @@ class _NormalEquations:
         return Smoothed(x, cov, lag_cov, p, loglik, NORMAL_EQUATIONS)
 
 
-class _Filter:
+class CovarianceFilter:
     """The filter's covariances from P[0] = P0, and the passes over a series that they allow.
 
     Attributes
@@ -361,13 +371,16 @@ class _Filter:
         Cs, Vs = (np.broadcast_to(z, (T + 1, *z.shape[-2:])) for z in (data.C, data.V))
         As, Ws = (np.broadcast_to(z, (T, n, n)) for z in (problem.A, problem.W))
         identity, P = np.eye(n), P0
+        # What rounding leaves of a variance that an exact observation has made zero.
+        noise = np.zeros((n, n))
         for t in range(T + 1):
             C, V = Cs[t], Vs[t]
             CP = C.dot(P)
             F = CP.dot(C.T)
             size = F.diagonal() + V.diagonal()
             L, K, info = dposv(F + V, CP, lower=1)
-            if info or (L.diagonal() ** 2 <= ny * EPS * size).any():
+            least = 32 * ny * (EPS * size + C.dot(noise).dot(C.T).diagonal())
+            if info or (L.diagonal() ** 2 <= least).any():
                 raise NotConvexError(
                     f"the covariance of the innovation at time {t} is singular to working "
                     "precision: V is, and what is known by then determines an entry of y, or all "
@@ -375,11 +388,13 @@ class _Filter:
                 )
             self.predicted_cov[t], self.K[t], self.factor[t] = P, K.T, L
             keep = identity - K.T.dot(C)
+            noise = keep.dot(noise).dot(keep.T) + EPS**2 * P
             P = keep.dot(P).dot(keep.T) + K.T.dot(V).dot(K)
             P = self.cov[t] = 0.5 * (P + P.T)
             if t < T:
                 P = As[t].dot(P).dot(As[t].T) + Ws[t]
                 P = 0.5 * (P + P.T)
+                noise = As[t].dot(noise).dot(As[t].T)
         self.factor = np.tril(self.factor)
         closed = self.A @ (identity - self.K[:-1] @ Cs[:-1])
         self.loop = Bidiagonal(closed)
@@ -423,8 +438,32 @@ class _Filter:
         x[..., :-1, :] += times(self.cov[:-1], times(self.A, p[..., 1:, :], transpose=True))
         return x
 
-    def smooth_covariances(self) -> tuple[Array, Array, Array]:
-        """J', cov and lag_cov, by the recursion of Rauch, Tung and Striebel where nothing cancels.
+    def smooth_covariances(self) -> tuple[Array, Array]:
+        """Cov and lag_cov, from the covariances N of the costates, N[t-1] = C'F^-1 C + L'N[t] L.
+
+        P[t|T] = P[t|t] - P[t|t] A'N[t] A P[t|t],    cov(x[t+1], x[t]) = (I - P[t+1|t] N[t]) A P[t|t]
+
+        No covariance is solved with, which may be singular; where W is. Where most of a variance is
+        subtracted, as from that of an unstable state, RTS has more digits, and is used.
+        """
+        N, _ = congruences(self.loop.A, _square(self._weighted()))
+        ahead = self.A @ self.cov[:-1]
+        pulled = N[1:] @ ahead
+        cov = self.cov.copy()
+        cov[:-1] -= ahead.swapaxes(-1, -2) @ pulled
+        lag_cov = ahead - self.predicted_cov[1:] @ pulled
+        left, filtered, predicted = (
+            np.diagonal(P, axis1=1, axis2=2) for P in (cov, self.cov, self.predicted_cov)
+        )
+        good = np.all(left >= _MOST_SUBTRACTED * filtered, axis=1)
+        if not good.all():
+            _, rts_cov, rts_lag_cov = self.rts_covariances()
+            both = good[:-1] & np.all((left >= _MOST_SUBTRACTED * predicted)[1:], axis=1)
+            cov[~good], lag_cov[~both] = rts_cov[~good], rts_lag_cov[~both]
+        return _symmetric(cov), lag_cov
+
+    def rts_covariances(self) -> tuple[Array, Array, Array]:
+        """J', cov and lag_cov, by the recursion of Rauch, Tung and Striebel, in Joseph's form.
 
         J = P[t|t] A'P[t+1|t]^-1
         P[t|T] = (I - JA) P[t|t] (I - JA)' + J W J' + J P[t+1|T] J',    cov(x[t+1], x[t]) = P[t+1|T] J'
@@ -446,13 +485,13 @@ def _smooth_by_recursions(
     the prior, b ~ (0, I), or what there is no prior for, is a regression of the innovations on
     their responses to b.
     """
-    base, root = _split_prior(problem)
-    filtering = _Filter(problem, data, base)
+    base, root = split_prior(problem)
+    filtering = CovarianceFilter(problem, data, base)
     nothing = np.zeros((len(root), *data.z.shape[-2:]))
     moved = filtering.predict(root, 0.0, nothing)
     slopes = filtering.whiten(moved, nothing)  # of the innovations, whitened, in b
     e = filtering.whiten(filtering.predict(problem.m0, problem.c, data.z), data.z)
-    L, b = _estimate_start(problem, data, slopes, e)
+    L, b = estimate_start(problem, data, slopes, e)
     predicted = filtering.predict(problem.m0 + b @ root, problem.c, data.z)
     e = filtering.whiten(predicted, data.z)
     p = filtering.costates(e)
@@ -462,7 +501,7 @@ def _smooth_by_recursions(
     x = filtering.smooth(predicted, data.z, p)
     cov = lag_cov = None
     if covariances:
-        _, cov, lag_cov = filtering.smooth_covariances()
+        cov, lag_cov = filtering.smooth_covariances()
         moved = filtering.smooth(moved, nothing, filtering.costates(slopes))
         spread = substitute(L, moved.swapaxes(0, 1))  # (T+1, k, n)
         cov = _symmetric(cov + _square(spread))
@@ -470,7 +509,7 @@ def _smooth_by_recursions(
     return Smoothed(x, cov, lag_cov, p[..., 1:, :], loglik, RECURSIONS)
 
 
-def _split_prior(problem: SmoothingProblem) -> tuple[Array, Array]:
+def split_prior(problem: SmoothingProblem) -> tuple[Array, Array]:
     """The base, and the rows r[i] of the root, with P0 = base + sum_i r[i] r[i]'.
 
     In units of the noise of each state, no eigenvalue of the base is larger than one: the filter
@@ -500,7 +539,7 @@ def _variances(problem: SmoothingProblem) -> Array:
     return variances
 
 
-def _estimate_start(
+def estimate_start(
     problem: SmoothingProblem, data: Observations, slopes: Array, e: Array
 ) -> tuple[Array, Array]:
     """The b (g, k) that minimises |e + slopes' b|^2, plus |b|^2 where there is a prior.
@@ -577,6 +616,7 @@ _SHARED = {"cov", "lag_cov", "predicted_cov", "innovation_cov"}
 
 def _by_gaps(problem: SmoothingProblem, y: ArrayLike, run: Callable[[Array], _Result]) -> _Result:
     """Run each group of series (g, T+1, ny) with the same gaps at once; put the results together."""
+    check_type("problem", problem, SmoothingProblem, "SmoothingProblem(A, C, W, V, m0, P0)")
     y = problem.series(y)
     batch = y.shape[:-2]
     flat = y.reshape(-1, *y.shape[-2:])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lqrad.errors import ArgumentError, NotConvexError
-from lqrad.kernels.banded import BlockTridiagonal, congruences, substitute
+from lqrad.kernels.tridiagonal import BlockTridiagonal, congruences, substitute
 from lqrad.problems.smoothing import SmoothingProblem
 from lqrad.solvers.kalman import kalman_filter, kalman_smoother, rts_smoother
 
@@ -185,3 +185,37 @@ def test_a_batch_with_the_same_gaps_shares_its_covariances():
     assert result.cov.shape == (2, 3, 10, 2, 2)
     one = kalman_smoother(SmoothingProblem(**OSCILLATOR), y[1, 2])
     np.testing.assert_allclose(result.cov[1, 2], one.cov, rtol=0, atol=1e-15)
+
+
+def test_a_prior_that_nothing_is_learnt_of_stays_as_it_was():
+    """No noise, no data: P[t+1|t] = A P A' all but loses a rank, and cov[0] is P0 to the last bit."""
+    A = np.array([[-0.9, -0.3], [-0.9, -0.4]])
+    model = SmoothingProblem(A, [[0, 0]], np.zeros((2, 2)), [[1]], [0, 0], np.eye(2))
+    result = kalman_smoother(model, np.zeros((13, 1)))
+    np.testing.assert_array_equal(result.cov[0], np.eye(2))
+    power = np.eye(2)
+    for t in range(13):
+        np.testing.assert_allclose(result.cov[t], power @ power.T, rtol=1e-12, atol=1e-30)
+        power = A @ power
+
+
+def test_a_state_that_is_known_exactly_leaves_nothing_to_observe():
+    """After y[0] the state has no variance but rounding errors, and y[1] no likelihood."""
+    model = SmoothingProblem([[0.9]], [[0.7]], [[0]], [[0]], [0], [[0.6]])
+    with pytest.raises(NotConvexError, match="innovation at time 1 is singular"):
+        kalman_smoother(model, [[1], [0.9], [0.81], [0.729]])
+
+
+def test_a_mask_says_what_nan_says():
+    model = SmoothingProblem([[1]], [[1]], [[1]], [[1]], [0], [[1]])
+    y = np.array([[1.0], [99.0], [3.0]])
+    masked = kalman_smoother(model, np.ma.array(y, mask=[[0], [1], [0]]))
+    y[1] = np.nan
+    np.testing.assert_array_equal(masked.x, kalman_smoother(model, y).x)
+
+
+def test_what_is_no_problem_is_refused():
+    with pytest.raises(
+        ArgumentError, match="problem is of type ndarray, expected SmoothingProblem"
+    ):
+        kalman_smoother(np.eye(2), np.zeros((3, 1)))
