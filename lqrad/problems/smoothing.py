@@ -228,6 +228,8 @@ class SmoothingProblem:
     def series(self, y: ArrayLike) -> Array:
         """Return y (..., T+1, ny) as an array of numbers and NaN, checked against the model.
 
+        A single output may come as one axis (T+1,), as a pandas Series does.
+
         Raises
         ------
         ShapeError, DtypeError
@@ -238,6 +240,8 @@ class SmoothingProblem:
         if isinstance(y, np.ma.MaskedArray):  # whose mask says what NaN says here
             y = np.ma.filled(y.astype(float), np.nan)
         y = real_array("y", y)
+        if y.ndim == 1 and self.ny == 1:
+            y = y[:, None]
         T = self.T
         fits = y.ndim >= 2 and y.shape[-1] == self.ny and y.shape[-2] > 1 and y.size
         if not fits or T not in (None, y.shape[-2] - 1):

@@ -219,3 +219,14 @@ def test_what_is_no_problem_is_refused():
         ArgumentError, match="problem is of type ndarray, expected SmoothingProblem"
     ):
         kalman_smoother(np.eye(2), np.zeros((3, 1)))
+
+
+def test_a_pandas_series_and_a_frame_are_series_too():
+    pandas = pytest.importorskip("pandas")
+    model = SmoothingProblem([[1]], [[1]], [[1]], [[1]], [0], [[1]])
+    y = np.array([[1.0], [np.nan], [3.0]])
+    expected = kalman_smoother(model, y).x
+    index = pandas.period_range("2001", periods=3, freq="Y")
+    series = pandas.Series(y[:, 0], index=index)
+    np.testing.assert_array_equal(kalman_smoother(model, series).x, expected)
+    np.testing.assert_array_equal(kalman_smoother(model, series.to_frame()).x, expected)
