@@ -1,35 +1,21 @@
-"""Pictures. The only importer of matplotlib; every function takes axes and returns them.
-
-Curves are told apart by a colour map that survives greyscale, and named in the order of its
-lightness. No window is opened and no state of pyplot is touched.
-"""
+"""Trajectories, costates and convergence: descent beside Riccati."""
 
 from __future__ import annotations
 
-import io
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from lqrad.errors import (
-    ArgumentError,
-    Array,
-    NonFiniteError,
-    ShapeError,
-    check_shape,
-    real_array,
-)
+from lqrad.errors import Array, NonFiniteError, check_shape, real_array
+from lqrad.plotting.figure import LEGEND, add_title, colors, new_axes, new_figure, one_series
 
 if TYPE_CHECKING:
-    from lqrad.problems.smoothing import SmoothingProblem
-    from lqrad.solvers.kalman import Smoothed
     from lqrad.studies.compare import Comparison
     from lqrad.systems import System
 
@@ -37,23 +23,7 @@ _MOST_NAMES = 6  # the colours of more curves than these could not be told apart
 _MOST_CIRCLES = 25
 _FLOOR = 1e-15  # a relative gap below this, the difference of two costs, is rounding
 _CEILING = 1e250  # matplotlib's margins overflow above it
-_LEGEND: dict[str, Any] = {
-    "fontsize": "small",
-    "labelspacing": 0.25,
-    "handlelength": 1.6,
-    "framealpha": 0.7,
-    "edgecolor": "none",
-}
 _QUANTITIES = {"x": "state", "u": "input", "p": "costate (cost per unit of state)"}
-
-
-class Picture(Figure):
-    """A figure that belongs to no window: a notebook shows it, a script saves it."""
-
-    def _repr_png_(self) -> bytes:
-        buffer = io.BytesIO()
-        self.savefig(buffer, format="png")
-        return buffer.getvalue()
 
 
 def plot_trajectory(
@@ -96,11 +66,11 @@ def plot_trajectory(
     >>> ax.get_xlabel()
     'time (s)'
     """
-    x = _one_series(symbol, x)
+    x = one_series(symbol, x)
     columns = x.shape[1]
     labels = [f"{symbol}[{i}]" for i in range(columns)] if names is None else list(names)
     check_shape("names", np.empty(len(labels)), (columns,), f"to match {symbol} {x.shape}")
-    ax = _new_axes() if ax is None else ax
+    ax = new_axes() if ax is None else ax
     style = "default"
     if symbol == "u":
         x, style = np.concatenate([x, x[-1:]]), "steps-post"  # the last one is held for a step too
@@ -110,7 +80,7 @@ def plot_trajectory(
     # Of two curves that coincide, the wider one below shows on both sides of the other.
     widths = np.linspace(1.4, 2.2, len(named))[::-1]
     marker = "_" if len(x) == 1 else ""  # a line through one point is not seen
-    for i, color, width in zip(named, _colors(len(named)), widths, strict=True):
+    for i, color, width in zip(named, colors(len(named)), widths, strict=True):
         (line,) = ax.plot(t, x[:, i], color=color, drawstyle=style, marker=marker)
         line.set(linewidth=width, label=labels[i])
     if grey.size:
@@ -122,7 +92,7 @@ def plot_trajectory(
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_ylabel(names[0] if names and columns == 1 else _QUANTITIES.get(symbol, symbol))
     if columns > 1:
-        ax.legend(loc="best", **_LEGEND)
+        ax.legend(loc="best", **LEGEND)
     return ax
 
 
@@ -162,11 +132,11 @@ def plot_costates(
     >>> ax.get_ylabel()
     'costate (cost per unit of state)'
     """
-    p, Px = _one_series("p", p), real_array("Px", Px)
+    p, Px = one_series("p", p), real_array("Px", Px)
     check_shape("Px", Px, p.shape, "to match p")
     ax = plot_trajectory(Px, ax=ax, dt=dt, names=names, symbol="p")
     _add_circles(ax, p, _largest(Px), dt)
-    _add_title(ax, "costates: Riccati's P x (lines), backward pass (circles)")
+    add_title(ax, "costates: Riccati's P x (lines), backward pass (circles)")
     return ax
 
 
@@ -198,7 +168,7 @@ def plot_convergence(comparison: Comparison, *, ax: Axes | None = None) -> Axes:
     >>> ax.get_yscale()
     'log'
     """
-    ax = _new_axes() if ax is None else ax
+    ax = new_axes() if ax is None else ax
     ax.set_yscale("log")
     descents, rates = comparison.descents, comparison.rates
     with np.errstate(over="ignore"):
@@ -207,7 +177,7 @@ def plot_convergence(comparison: Comparison, *, ax: Axes | None = None) -> Axes:
     # Each gap up to the last one that is more than rounding.
     gaps = [gap[: np.flatnonzero(gap > _FLOOR).max(initial=0) + 1] for gap in gaps]
     longest = max(2, *map(len, gaps))
-    for descent, gap, color in zip(descents, gaps, _colors(len(descents)), strict=True):
+    for descent, gap, color in zip(descents, gaps, colors(len(descents)), strict=True):
         if descent.method in rates:
             predicted = gap[0] * rates[descent.method] ** (2.0 * np.arange(longest))
             predicted = predicted[predicted > _FLOOR]
@@ -228,8 +198,8 @@ def plot_convergence(comparison: Comparison, *, ax: Axes | None = None) -> Axes:
     ax.set_xlabel("iteration (dot: converged, cross: not)")
     ax.set_ylabel("relative gap  (J \N{MINUS SIGN} J*) / |J*|")
     rows = math.ceil(len(descents) / 3)
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2, **_LEGEND)
-    _add_title(ax, "convergence: observed (solid), predicted (dashed)", above=rows)
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2, **LEGEND)
+    add_title(ax, "convergence: observed (solid), predicted (dashed)", above=rows)
     return ax
 
 
@@ -269,14 +239,14 @@ def plot_comparison(comparison: Comparison, system: System | None = None) -> Fig
         dt, costates, title = system.dt, system.state_names, f"{system.name}: {title}"
         states = _with_units(system.state_names, system.state_units)
         inputs = _with_units(system.input_names, system.input_units)
-    figure = _new_figure(11, 8)
+    figure = new_figure(11, 8)
     figure.suptitle(title)
     (top_left, top_right), (low_left, low_right) = figure.subplots(2, 2)
     plot_trajectory(optimum.x, ax=top_left, dt=dt, names=states)
-    _add_title(top_left, "states: Riccati's feedback")
+    add_title(top_left, "states: Riccati's feedback")
     plot_trajectory(optimum.u, ax=top_right, dt=dt, names=inputs, symbol="u")
     _add_circles(top_right, best.solution, _largest(optimum.u), dt)
-    _add_title(top_right, f"inputs: Riccati (lines), {best.method} (circles)")
+    add_title(top_right, f"inputs: Riccati (lines), {best.method} (circles)")
     plot_convergence(comparison, ax=low_left)
     try:
         p = problem.adjoint(problem.simulate(comparison.x0, best.solution), best.solution)
@@ -284,161 +254,12 @@ def plot_comparison(comparison: Comparison, system: System | None = None) -> Fig
         p = np.full_like(optimum.p, np.nan)
     Px = (recursion.P[1:] @ optimum.x[1:, :, None])[..., 0] + recursion.v[1:]
     plot_costates(p, Px, ax=low_right, dt=dt, names=costates)
-    _add_title(low_right, f"costates: Riccati's P x (lines), {best.method} (circles)")
+    add_title(low_right, f"costates: Riccati's P x (lines), {best.method} (circles)")
     for ax in figure.axes:
         ax.spines[["top", "right"]].set_visible(False)
     for ax in (top_right, low_right):
         ax.set_xlim(top_left.get_xlim())
     return figure
-
-
-def plot_smoothed(
-    problem: SmoothingProblem,
-    y: ArrayLike,
-    smoothed: Smoothed,
-    *,
-    output: int = 0,
-    ax: Axes | None = None,
-    t: ArrayLike | None = None,
-    name: str | None = None,
-) -> Axes:
-    """Draw one output: the data, the smoothed mean, its 95 % band, and the gaps shaded.
-
-    The band is that of the signal C x + d, 1.96 standard deviations to each side; a new
-    observation would spread more widely, by V.
-
-    Parameters
-    ----------
-    problem : SmoothingProblem
-    y : (T+1, ny)
-        The series; NaN where nothing was observed.
-    smoothed : Smoothed
-        What `kalman_smoother` returned for it, with covariances.
-    output : int
-        Which column of y.
-    ax : Axes, optional
-        Where to draw; a new figure when not given.
-    t : (T+1,), optional
-        Times of the rows; 0, 1, ... when not given.
-    name : str, optional
-        What the output is called, with its unit.
-
-    Returns
-    -------
-    Axes
-
-    Raises
-    ------
-    ShapeError
-        If y is not one series, or t does not fit it.
-    ArgumentError
-        If the covariances were not asked for, or there is no such output.
-
-    Examples
-    --------
-    >>> import lqrad
-    >>> model = lqrad.SmoothingProblem([[1]], [[1]], W=[[1]], V=[[1]], m0=[0], P0=[[1]])
-    >>> y = [[0.0], [np.nan], [3.0]]
-    >>> ax = plot_smoothed(model, y, lqrad.kalman_smoother(model, y))
-    >>> ax.get_ylabel()
-    'y[0]'
-    """
-    y = _one_series("y", y)
-    if smoothed.cov is None:
-        raise ArgumentError(
-            "smoothed has no covariances; call kalman_smoother with covariances=True"
-        )
-    if not 0 <= output < problem.ny:
-        raise ArgumentError(f"output is {output}, expected one of 0 ... {problem.ny - 1}")
-    check_shape("smoothed.x", smoothed.x, (len(y), problem.n), "to match y")
-    times = np.arange(len(y)) if t is None else np.asarray(t)
-    if times.shape != (len(y),):
-        raise ShapeError(f"t has shape {times.shape}, expected ({len(y)},) to match y {y.shape}")
-    ax = _new_axes() if ax is None else ax
-    C = problem.C[..., output, :]
-    mean = (C * smoothed.x).sum(axis=-1) + problem.d[..., output]
-    variance = np.einsum("...i,...ij,...j->...", C, smoothed.cov, C)
-    half = 1.96 * np.sqrt(np.maximum(variance, 0.0))
-    dark, light = _colors(2)
-    for start, stop in _runs(np.isnan(y[:, output])):
-        before, after = max(start - 1, 0), min(stop, len(y) - 1)
-        ax.axvspan(
-            times[before],
-            times[after],
-            color="0.93",
-            zorder=0,
-            label=None if ax.patches else "not observed",
-        )
-    ax.fill_between(times, mean - half, mean + half, color=light, alpha=0.35, label="95 % band")
-    ax.plot(times, mean, color=dark, label="smoothed mean")
-    ax.plot(times, y[:, output], ".", color="0.35", markersize=4, label="observed")
-    ax.set_xlabel("step t" if t is None else "time")
-    ax.set_ylabel(f"y[{output}]" if name is None else name.replace("$", r"\$"))
-    ax.margins(x=0.01)
-    ax.legend(loc="best", **_LEGEND)
-    return ax
-
-
-def plot_smoothed_outputs(
-    problem: SmoothingProblem,
-    y: ArrayLike,
-    smoothed: Smoothed,
-    *,
-    t: ArrayLike | None = None,
-    names: Sequence[str] | None = None,
-) -> Figure:
-    """Draw every output of a smoothed series, one panel below the other.
-
-    Parameters
-    ----------
-    problem, y, smoothed, t
-        As in `plot_smoothed`.
-    names : sequence of ny str, optional
-        What the outputs are called, with their units.
-
-    Returns
-    -------
-    Figure
-
-    Examples
-    --------
-    >>> import lqrad
-    >>> model = lqrad.SmoothingProblem([[1]], [[1]], W=[[1]], V=[[1]], m0=[0], P0=[[1]])
-    >>> y = [[0.0], [np.nan], [3.0]]
-    >>> len(plot_smoothed_outputs(model, y, lqrad.kalman_smoother(model, y)).axes)
-    1
-    """
-    figure = _new_figure(8, 1.0 + 3.0 * problem.ny)
-    panels = figure.subplots(problem.ny, 1, sharex=True, squeeze=False)[:, 0]
-    for output, ax in enumerate(panels):
-        name = None if names is None else names[output]
-        plot_smoothed(problem, y, smoothed, output=output, ax=ax, t=t, name=name)
-        ax.spines[["top", "right"]].set_visible(False)
-        ax.label_outer()
-    return figure
-
-
-def _runs(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
-    """The runs [start, stop) of true entries."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]])))
-    return [(int(start), int(stop)) for start, stop in zip(edges[::2], edges[1::2], strict=True)]
-
-
-def _new_figure(width: float, height: float) -> Figure:
-    return Picture(figsize=(width, height), dpi=120, layout="constrained")
-
-
-def _new_axes() -> Axes:
-    return _new_figure(6, 4).subplots()
-
-
-def _one_series(name: str, z: ArrayLike) -> Array:
-    z = real_array(name, z)
-    if z.ndim != 2 or 0 in z.shape:
-        remedy = f"; did you mean {name}[:, None]?" if z.ndim == 1 and z.size else ""
-        expected = "(T, k): one series, a column for each curve"
-        raise ShapeError(f"{name} has shape {z.shape}, expected {expected}{remedy}")
-    return z
 
 
 def _times(steps: int, dt: float | None) -> Array:
@@ -450,21 +271,11 @@ def _largest(z: Array) -> NDArray[np.intp]:
     return np.sort(np.argsort(-np.abs(z).max(axis=0), kind="stable")[:_MOST_NAMES])
 
 
-def _colors(count: int) -> Array:
-    """Colours of rising lightness, dark enough to be read on white."""
-    return np.array(mpl.colormaps["viridis"](np.linspace(0.0, 0.82, count)), dtype=np.float64)
-
-
 def _add_circles(ax: Axes, z: Array, columns: NDArray[np.intp], dt: float | None) -> None:
     every = math.ceil(len(z) / _MOST_CIRCLES)
     t = _times(len(z), dt)[::every]
-    for i, color in zip(columns, _colors(len(columns)), strict=True):
+    for i, color in zip(columns, colors(len(columns)), strict=True):
         ax.plot(t, z[::every, i], "o", color=color, markersize=4, markerfacecolor="none")
-
-
-def _add_title(ax: Axes, title: str, *, above: int = 0) -> None:
-    """Write a title, above so many rows of a legend."""
-    ax.set_title(title, loc="left", fontsize="medium", pad=6 + 13 * above)
 
 
 def _with_units(names: Sequence[str], units: Sequence[str]) -> list[str]:

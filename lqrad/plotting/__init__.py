@@ -1,0 +1,24 @@
+"""Pictures. The only importer of matplotlib; every function takes axes and returns them.
+
+Curves are told apart by a colour map that survives greyscale, and named in the order of its
+lightness. No window is opened and no state of pyplot is touched.
+"""
+
+from lqrad.plotting.comparison import (
+    plot_comparison,
+    plot_convergence,
+    plot_costates,
+    plot_trajectory,
+)
+from lqrad.plotting.figure import Picture
+from lqrad.plotting.smoothing import plot_smoothed, plot_smoothed_outputs
+
+__all__ = [
+    "Picture",
+    "plot_comparison",
+    "plot_convergence",
+    "plot_costates",
+    "plot_smoothed",
+    "plot_smoothed_outputs",
+    "plot_trajectory",
+]

@@ -1,0 +1,150 @@
+"""Smoothed series: data, mean, band and gaps."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
+
+from lqrad.errors import ArgumentError, ShapeError, check_shape
+from lqrad.plotting.figure import LEGEND, colors, new_axes, new_figure, one_series
+
+if TYPE_CHECKING:
+    from lqrad.problems.smoothing import SmoothingProblem
+    from lqrad.solvers.kalman import Smoothed
+
+
+def plot_smoothed(
+    problem: SmoothingProblem,
+    y: ArrayLike,
+    smoothed: Smoothed,
+    *,
+    output: int = 0,
+    ax: Axes | None = None,
+    t: ArrayLike | None = None,
+    name: str | None = None,
+) -> Axes:
+    """Draw one output: the data, the smoothed mean, its 95 % band, and the gaps shaded.
+
+    The band is that of the signal C x + d, 1.96 standard deviations to each side; a new
+    observation would spread more widely, by V.
+
+    Parameters
+    ----------
+    problem : SmoothingProblem
+    y : (T+1, ny)
+        The series; NaN where nothing was observed.
+    smoothed : Smoothed
+        What `kalman_smoother` returned for it, with covariances.
+    output : int
+        Which column of y.
+    ax : Axes, optional
+        Where to draw; a new figure when not given.
+    t : (T+1,), optional
+        Times of the rows; 0, 1, ... when not given.
+    name : str, optional
+        What the output is called, with its unit.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ShapeError
+        If y is not one series, or t does not fit it.
+    ArgumentError
+        If the covariances were not asked for, or there is no such output.
+
+    Examples
+    --------
+    >>> import lqrad
+    >>> model = lqrad.SmoothingProblem([[1]], [[1]], W=[[1]], V=[[1]], m0=[0], P0=[[1]])
+    >>> y = [[0.0], [np.nan], [3.0]]
+    >>> ax = plot_smoothed(model, y, lqrad.kalman_smoother(model, y))
+    >>> ax.get_ylabel()
+    'y[0]'
+    """
+    y = one_series("y", y)
+    if smoothed.cov is None:
+        raise ArgumentError(
+            "smoothed has no covariances; call kalman_smoother with covariances=True"
+        )
+    if not 0 <= output < problem.ny:
+        raise ArgumentError(f"output is {output}, expected one of 0 ... {problem.ny - 1}")
+    check_shape("smoothed.x", smoothed.x, (len(y), problem.n), "to match y")
+    times = np.arange(len(y)) if t is None else np.asarray(t)
+    if times.shape != (len(y),):
+        raise ShapeError(f"t has shape {times.shape}, expected ({len(y)},) to match y {y.shape}")
+    ax = new_axes() if ax is None else ax
+    C = problem.C[..., output, :]
+    mean = (C * smoothed.x).sum(axis=-1) + problem.d[..., output]
+    variance = np.einsum("...i,...ij,...j->...", C, smoothed.cov, C)
+    half = 1.96 * np.sqrt(np.maximum(variance, 0.0))
+    dark, light = colors(2)
+    for start, stop in _runs(np.isnan(y[:, output])):
+        before, after = max(start - 1, 0), min(stop, len(y) - 1)
+        ax.axvspan(
+            times[before],
+            times[after],
+            color="0.93",
+            zorder=0,
+            label=None if ax.patches else "not observed",
+        )
+    ax.fill_between(times, mean - half, mean + half, color=light, alpha=0.35, label="95 % band")
+    ax.plot(times, mean, color=dark, label="smoothed mean")
+    ax.plot(times, y[:, output], ".", color="0.35", markersize=4, label="observed")
+    ax.set_xlabel("step t" if t is None else "time")
+    ax.set_ylabel(f"y[{output}]" if name is None else name.replace("$", r"\$"))
+    ax.margins(x=0.01)
+    ax.legend(loc="best", **LEGEND)
+    return ax
+
+
+def plot_smoothed_outputs(
+    problem: SmoothingProblem,
+    y: ArrayLike,
+    smoothed: Smoothed,
+    *,
+    t: ArrayLike | None = None,
+    names: Sequence[str] | None = None,
+) -> Figure:
+    """Draw every output of a smoothed series, one panel below the other.
+
+    Parameters
+    ----------
+    problem, y, smoothed, t
+        As in `plot_smoothed`.
+    names : sequence of ny str, optional
+        What the outputs are called, with their units.
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> import lqrad
+    >>> model = lqrad.SmoothingProblem([[1]], [[1]], W=[[1]], V=[[1]], m0=[0], P0=[[1]])
+    >>> y = [[0.0], [np.nan], [3.0]]
+    >>> len(plot_smoothed_outputs(model, y, lqrad.kalman_smoother(model, y)).axes)
+    1
+    """
+    figure = new_figure(8, 1.0 + 3.0 * problem.ny)
+    panels = figure.subplots(problem.ny, 1, sharex=True, squeeze=False)[:, 0]
+    for output, ax in enumerate(panels):
+        name = None if names is None else names[output]
+        plot_smoothed(problem, y, smoothed, output=output, ax=ax, t=t, name=name)
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.label_outer()
+    return figure
+
+
+def _runs(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
+    """The runs [start, stop) of true entries."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], flags, [False]])))
+    return [(int(start), int(stop)) for start, stop in zip(edges[::2], edges[1::2], strict=True)]
