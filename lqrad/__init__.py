@@ -30,6 +30,7 @@ from lqrad.solvers.score import Score, loglik_gradient
 from lqrad.studies.checks import TaylorTest, dot_test, taylor_test
 from lqrad.studies.compare import Comparison, compare
 from lqrad.studies.duality import Duality, duality
+from lqrad.studies.growth import GradientGrowth, gradient_growth
 
 __version__ = "0.1.0"
 
@@ -42,6 +43,7 @@ __all__ = [
     "Duality",
     "Filtered",
     "Fit",
+    "GradientGrowth",
     "LQProblem",
     "LqradError",
     "NonFiniteError",
@@ -65,6 +67,7 @@ __all__ = [
     "duality",
     "em",
     "fit",
+    "gradient_growth",
     "kalman_filter",
     "kalman_smoother",
     "loglik_gradient",

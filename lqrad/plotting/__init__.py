@@ -11,6 +11,7 @@ from lqrad.plotting.comparison import (
     plot_trajectory,
 )
 from lqrad.plotting.figure import Picture
+from lqrad.plotting.growth import plot_growth
 from lqrad.plotting.smoothing import plot_smoothed, plot_smoothed_outputs
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "plot_comparison",
     "plot_convergence",
     "plot_costates",
+    "plot_growth",
     "plot_smoothed",
     "plot_smoothed_outputs",
     "plot_trajectory",

@@ -1,0 +1,282 @@
+"""How a gradient scales with its distance from the end: measured, predicted, and when it breaks.
+
+    d x[T] / d u[t] = A[T-1] ... A[t+1] B[t],    its norm ~ k^degree rho^k at the distance k = T-1-t
+
+The costates are multiplied by A' once for each step, so the powers of A are in every gradient: where
+the spectral radius rho is above one the early inputs have huge ones, where it is below they have
+none to speak of. Everything here is in logarithms, and serves where the numbers would overflow.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lqrad.errors import (
+    EPS,
+    ArgumentError,
+    Array,
+    check_count,
+    check_semidefinite,
+    check_shape,
+    frozen_array,
+    stage_arrays,
+)
+from lqrad.kernels.growth import adjoint_growth, free_response
+from lqrad.kernels.spectrum import dominant_growth
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+_LOG_DIGITS = -math.log(EPS)
+_LOG_LARGEST = math.log(np.finfo(np.float64).max)
+_FITTED = 0.1  # the share of the horizon, next to its end, that is left out of the fit
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class GradientGrowth:
+    """Norms of a gradient in each input, and the law that they follow.
+
+    Attributes
+    ----------
+    log_norms : (T,)
+        Natural logarithm of the norm for each t; -inf where the input has no effect.
+    quantity : str
+        What the norm is of: "d x[T] / d u[t]", "S d x[T] / d u[t]" or
+        "gradient of 1/2 x[T]'S x[T]".
+    rate : float
+        Slope of a fit of a + rate k + degree log k to log_norms, at the distances k = T-1-t that
+        are at least a tenth of the horizon; NaN where there are not enough of them.
+    degree : float
+        Fitted power of k; NaN, and left out of the fit, where A varies.
+    predicted_rate : float
+        log rho, with rho the spectral radius of A; the largest of the exponents where A varies.
+    predicted_degree : int or None
+        Size of the largest Jordan block of modulus rho, less one; None where A varies.
+    exponents : (n,)
+        Finite-time Lyapunov exponents of the products of all A[t], per step. Of one column only
+        where the gradient itself is followed.
+    """
+
+    log_norms: Array
+    quantity: str
+    rate: float
+    degree: float
+    predicted_rate: float
+    predicted_degree: int | None
+    exponents: Array
+
+    @property
+    def T(self) -> int:
+        """The horizon."""
+        return len(self.log_norms)
+
+    @property
+    def lost_horizon(self) -> float:
+        """The horizon at which an open-loop gradient near the optimum has no digit left.
+
+        A rounding error of the first input grows by exp(rate) a step on its way to the end, and by
+        as much again on its way back in the costates: eps exp(2 rate T) = 1. Infinite without growth.
+        """
+        return _LOG_DIGITS / (2 * self.predicted_rate) if self.predicted_rate > 0 else math.inf
+
+    @property
+    def overflow_horizon(self) -> float:
+        """The horizon at which d x[T] / d u[0] overflows: exp(rate T) is the largest number."""
+        return _LOG_LARGEST / self.predicted_rate if self.predicted_rate > 0 else math.inf
+
+    @property
+    def overflow_step(self) -> int | None:
+        """The last t, the first of a backward pass, at which the norm is too large for a float."""
+        steps = np.flatnonzero(self.log_norms > _LOG_LARGEST)
+        return int(steps[-1]) if len(steps) else None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything that was found, in types that JSON knows; None for what is infinite."""
+        found: dict[str, Any] = {
+            "T": self.T,
+            "quantity": self.quantity,
+            "rate": self.rate,
+            "predicted_rate": self.predicted_rate,
+            "degree": self.degree,
+            "predicted_degree": self.predicted_degree,
+            "lost_horizon": self.lost_horizon,
+            "overflow_horizon": self.overflow_horizon,
+            "overflow_step": self.overflow_step,
+        }
+        found = {name: _finite_or_none(value) for name, value in found.items()}
+        for name, array in (("exponents", self.exponents), ("log_norms", self.log_norms)):
+            found[name] = [_finite_or_none(value) for value in array.tolist()]
+        return found
+
+    def __repr__(self) -> str:
+        first, last = (_power_of_ten(self.log_norms[t]) for t in (0, -1))
+        fitted = "" if math.isnan(self.degree) else f" k^{round(self.degree, 2) + 0.0:g}"
+        power = "" if self.predicted_degree is None else f" k^{self.predicted_degree}"
+        lines = [
+            f"{self.quantity} over T = {self.T} steps: {first} at t = 0, {last} at the end",
+            f"growth per step: fitted {_factor(self.rate)}{fitted}, "
+            f"predicted {_factor(self.predicted_rate)}{power}",
+        ]
+        if self.predicted_rate > 0:
+            lines.append(
+                f"an open-loop gradient has no digit left from T = {self.lost_horizon:.0f} on, "
+                f"and overflows from T = {self.overflow_horizon:.0f} on"
+            )
+        return "\n".join(lines)
+
+    def plot(self, *, ax: Axes | None = None) -> Axes:
+        """Draw the norms over t, beside the predicted slope and the limits of floating point.
+
+        Parameters
+        ----------
+        ax : Axes, optional
+            Where to draw; a new figure when not given.
+        """
+        from lqrad.plotting import plot_growth
+
+        return plot_growth(self, ax=ax)
+
+
+def gradient_growth(
+    A: ArrayLike,
+    B: ArrayLike | None = None,
+    S: ArrayLike | None = None,
+    *,
+    T: int | None = None,
+    x0: ArrayLike | None = None,
+    x: ArrayLike | None = None,
+) -> GradientGrowth:
+    """Measure how a gradient grows or decays with its distance from the end of the horizon.
+
+    Without S it is the derivative of the last state in each input; with S alone, that weighted by
+    S; with S and a trajectory, the gradient of the terminal cost 1/2 x[T]'S x[T] itself.
+
+    Parameters
+    ----------
+    A : (n, n) or (T, n, n)
+        State matrix; for a nonlinear system its Jacobians along a trajectory.
+    B : (n, m) or (T, n, m), optional
+        Input matrix; the identity when not given: the derivative is in the state x[t+1] then.
+    S : (n, n), optional
+        Terminal weight, symmetric positive semidefinite.
+    T : int, optional
+        The horizon; needed where nothing varies in time and no x is given.
+    x0 : (n,), optional
+        Where the free response x[t+1] = A x[t] starts. It may overflow, its logarithm is carried.
+    x : (T+1, n), optional
+        The trajectory, where it is another.
+
+    Returns
+    -------
+    GradientGrowth
+
+    Raises
+    ------
+    ArgumentError
+        If the horizon is not known, or a trajectory comes without S, or twice.
+    ShapeError, DtypeError, NonFiniteError, NotConvexError
+        If an array does not fit, or S is not positive semidefinite.
+
+    References
+    ----------
+    Bengio, Simard and Frasconi, Learning long-term dependencies with gradient descent is difficult,
+    IEEE Transactions on Neural Networks 5 (1994), 157-166.
+    Trefethen and Embree, Spectra and Pseudospectra, 2005, chapter 14 (powers of matrices).
+
+    Examples
+    --------
+    >>> growth = gradient_growth([[1.5]], [[1.0]], T=5000)
+    >>> round(float(np.exp(growth.rate)), 9), growth.overflow_step is None
+    (1.5, False)
+    >>> print(growth)
+    d x[T] / d u[t] over T = 5000 steps: 10^880.3 at t = 0, 10^0.0 at the end
+    growth per step: fitted 1.5 k^0, predicted 1.5 k^0
+    an open-loop gradient has no digit left from T = 44 on, and overflows from T = 1751 on
+    """
+    A = frozen_array("A", A)
+    arrays, stages = stage_arrays(A=A, B=np.eye(A.shape[-1] if A.ndim else 1) if B is None else B)
+    n, T = len(arrays["A"].T), _horizon(T, stages, x)
+    seed, shift = None, 0.0
+    quantity = f"d x[T] / d {'u[t]' if B is not None else 'x[t+1]'}"
+    if S is not None:
+        seed = frozen_array("S", S)
+        check_shape("S", seed, (n, n), f"to match A {A.shape}", symbols="(n, n)")
+        check_semidefinite("S", seed)
+        quantity = f"S {quantity}"
+    if x0 is not None or x is not None:
+        if seed is None:
+            raise ArgumentError(
+                "S is not given and a trajectory is: without a cost at its end it has no gradient; "
+                "pass S, or leave the trajectory out"
+            )
+        last, shift = _last_state(A, T, x0, x)
+        seed = (seed @ last)[:, None]
+        quantity = "gradient of 1/2 x[T]'S x[T]"
+    log_norms, exponents = adjoint_growth(A, arrays["B"], seed, T)
+    log_norms += shift
+    rate, degree = _fit(log_norms, powers=stages is None)
+    predicted_rate, predicted_degree = float(exponents.max()), None
+    if stages is None:
+        radius, predicted_degree = dominant_growth(A)
+        predicted_rate = math.log(radius) if radius > 0 else -math.inf
+    return GradientGrowth(
+        log_norms, quantity, rate, degree, predicted_rate, predicted_degree, exponents
+    )
+
+
+def _horizon(T: int | None, stages: int | None, x: ArrayLike | None) -> int:
+    """The one horizon that is given, or raise ArgumentError."""
+    known = {"A or B": stages, "x": None if x is None else len(np.atleast_1d(x)) - 1}
+    for name, value in known.items():
+        if value is None:
+            continue
+        if T not in (None, value):
+            raise ArgumentError(f"T is {T}, but {name} is given for {value} steps; leave T out")
+        T = value
+    if T is None:
+        raise ArgumentError("T is not given and nothing varies in time; pass the horizon T")
+    return check_count("T", T)
+
+
+def _last_state(A: Array, T: int, x0: ArrayLike | None, x: ArrayLike | None) -> tuple[Array, float]:
+    """The last state of a trajectory, and the logarithm of what it is to be multiplied by."""
+    n = A.shape[-1]
+    if x is not None and x0 is not None:
+        raise ArgumentError("x0 and x are both given; pass one: a start, or a whole trajectory")
+    if x is not None:
+        x = frozen_array("x", x)
+        check_shape("x", x, (T + 1, n), f"to match A {A.shape}", symbols="(T + 1, n)")
+        return x[-1], 0.0
+    start = frozen_array("x0", x0 if x0 is not None else [])
+    check_shape("x0", start, (n,), f"to match A {A.shape}", symbols="(n,)")
+    return free_response(A, start, T)
+
+
+def _fit(log_norms: Array, *, powers: bool) -> tuple[float, float]:
+    """The rate and the degree of a + rate k + degree log k, by least squares; or only the rate."""
+    k = len(log_norms) - 1.0 - np.arange(len(log_norms))
+    used = np.isfinite(log_norms) & (k >= max(1.0, _FITTED * len(k)))
+    if used.sum() < 3:
+        return math.nan, math.nan
+    k = k[used]
+    columns = np.stack([np.ones_like(k), k, np.log(k)][: 2 + powers], axis=1)
+    size = np.abs(columns).max(axis=0)
+    _, rate, *degree = np.linalg.lstsq(columns / size, log_norms[used])[0] / size
+    return float(rate), float(degree[0]) if degree else math.nan
+
+
+def _power_of_ten(log_norm: float) -> str:
+    return "0" if log_norm == -math.inf else f"10^{log_norm / math.log(10) + 0.0:.1f}"
+
+
+def _factor(rate: float) -> str:
+    return f"{math.exp(rate):.6g}"
+
+
+def _finite_or_none(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
