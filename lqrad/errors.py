@@ -19,7 +19,14 @@ Array = NDArray[np.float64]
 EPS = float(np.finfo(np.float64).eps)
 
 
-OVERFLOW_REMEDY = "try a shorter horizon, smaller units, or close the loop with u = v - K x first"
+OVERFLOW_REMEDY = (
+    "try a shorter horizon, smaller units, or close the loop with u = v - K x first "
+    "(LQProblem.with_feedback)"
+)
+GROWTH_REMEDY = (
+    "where gradients grow along the horizon, descend in v of u = v - K x (LQProblem.with_feedback), "
+    "or cut the horizon (multiple_shooting)"
+)
 
 
 class LqradError(Exception):
@@ -57,6 +64,9 @@ class Status(Enum):
     CONVERGED_GRADIENT = "converged: the gradient is below the tolerance"
     STALLED = "stalled: rounding errors leave no further descent"
     MAX_ITER = "stopped: the limit on iterations was reached"
+    ILL_CONDITIONED = (
+        "failed: rounding errors of the largest eigenvalues of the Hessian hide its smallest"
+    )
     CALLBACK = "stopped: the callback asked for it"
     DIVERGED = "diverged: the cost grew without bound or became non-finite"
 

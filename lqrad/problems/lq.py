@@ -14,7 +14,7 @@ Lagrangian J + sum_t p[t]'(A x[t] + B u[t] + c - x[t+1]) has the derivatives
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -150,8 +150,21 @@ class LQProblem:
         check_shape("s", arrays["s"], (n,), why, symbols="(n,)")
         check_stage_weights(arrays["Q"], arrays["R"], arrays["M"])
         check_semidefinite("S", arrays["S"])
-        for name, value in {**arrays, "n": n, "m": m, "T": T}.items():
+        self._set(n=n, m=m, T=T, **arrays)
+
+    def _set(self, **values: Any) -> None:
+        for name, value in values.items():
             object.__setattr__(self, name, value)  # the way into a frozen dataclass
+
+    def _with(self, **changes: Any) -> LQProblem:
+        """Return this problem with other arrays, which are right by construction."""
+        new = object.__new__(LQProblem)
+        new._set(**{name.name: getattr(self, name.name) for name in fields(self)})
+        for value in changes.values():
+            if isinstance(value, np.ndarray):
+                value.setflags(write=False)
+        new._set(**changes)
+        return new
 
     def __repr__(self) -> str:
         words = [f"n={self.n}", f"m={self.m}"]
@@ -253,6 +266,61 @@ class LQProblem:
                 "for instance by scipy.signal.cont2discrete or its method sample"
             )
         return cls(A, B, Q, R, S)
+
+    def with_feedback(self, K: ArrayLike) -> LQProblem:
+        """The same problem in the inputs v of u = v - K x: the loop is closed first.
+
+        Its optimum is the same trajectory, and of the cost nothing changes but the variables. What
+        changes is what a descent sees: the costates are multiplied by (A - B K)' instead of A', so
+        that with a stabilising K no gradient grows along the horizon. With the gains of `riccati`
+        the Hessian is blkdiag(R + B'P[t+1]B), and v = -k, zero where there are no linear terms.
+
+        Parameters
+        ----------
+        K : (m, n) or (T, m, n)
+            Feedback gain, such as `dlqr(A, B, Q, R)` or `riccati(problem, T)` give.
+
+        Returns
+        -------
+        LQProblem
+            With A - BK, Q - MK - K'M' + K'RK, M - K'R, q - K'r; B, R, S, c, r, s as they are. From
+            its inputs v and states x, those of this problem are u[t] = v[t] - K[t] x[t].
+
+        Raises
+        ------
+        ShapeError, DtypeError, NonFiniteError
+            If K does not fit.
+
+        References
+        ----------
+        Anderson and Moore, Optimal Control: Linear Quadratic Methods, 1990, section 3.4 (the
+        removal of cross terms by feedback).
+
+        Examples
+        --------
+        >>> problem = LQProblem([[2.0]], [[1.0]], [[1.0]], [[1.0]])
+        >>> closed = problem.with_feedback([[1.5]])
+        >>> closed.A, closed.Q, closed.M
+        (array([[0.5]]), array([[3.25]]), array([[-1.5]]))
+        >>> x = closed.simulate([8.0], [[1.0], [0.0]])
+        >>> u = np.array([[1.0], [0.0]]) - 1.5 * x[:-1]
+        >>> problem.simulate([8.0], u).ravel(), closed.cost(x, [[1.0], [0.0]]) == problem.cost(x, u)
+        (array([8. , 5. , 2.5]), True)
+        """
+        K = frozen_array("K", K)
+        stages = () if K.ndim != 3 else (self.T or max(len(K), 1),)
+        why = f"to match B {self.B.shape}"
+        check_shape("K", K, (*stages, self.m, self.n), why, symbols="(m, n) or (T, m, n)")
+        Kt = K.swapaxes(-1, -2)
+        RK, MK = self.R @ K, self.M @ K
+        Q = self.Q - MK - MK.swapaxes(-1, -2) + Kt @ RK
+        return self._with(
+            A=self.A - self.B @ K,
+            Q=(Q + Q.swapaxes(-1, -2)) / 2,
+            M=self.M - RK.swapaxes(-1, -2),
+            q=self.q - _at_stages(Kt, self.r),
+            T=stages[0] if stages else self.T,
+        )
 
     # The two passes
 
@@ -696,7 +764,8 @@ class LQProblem:
         """The same problem without its affine and linear terms."""
         if not (self._has_c or self._has_linear):
             return self
-        return LQProblem(self.A, self.B, self.Q, self.R, self.S, M=self.M)
+        zero = {name: np.zeros_like(getattr(self, name)) for name in ("c", "q", "r", "s")}
+        return self._with(**zero)
 
     def _initial_state(self, x0: ArrayLike, x: Array | None = None) -> Array:
         """Return x0 (..., n) as an array, its batch fitting that of x where that is given."""

@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from lqrad.errors import Array
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lqrad.errors import Array, ShapeError, frozen_array
+from lqrad.kernels.stages import times
 
 
 @dataclass(frozen=True)
@@ -39,3 +43,60 @@ class Objective:
     hessian_product: Callable[[Array, Array], Array] | None = None
     gap_bound: Callable[[Array], float] | None = None
     quadratic: bool = False
+
+    def scaled(self, factor: ArrayLike) -> Objective:
+        """The same function in the variables w of z[t] = factor[t] w[t]: a preconditioner.
+
+        The Hessian becomes factor' H factor. With factor factor' the inverse of H, such as
+        F = L^-T for H = L L', it is the identity, and descent along the gradient takes one step.
+
+        Parameters
+        ----------
+        factor : (r, r) or (T, r, r)
+            Nonsingular, for z of shape (..., T, r). Map the solution back by factor[t] w[t].
+
+        Returns
+        -------
+        Objective
+
+        Raises
+        ------
+        ShapeError, DtypeError, NonFiniteError
+            If the factor does not fit.
+
+        Examples
+        --------
+        >>> steep = Objective(
+        ...     shape=(2, 1), value_and_gradient=lambda z: (2.0 * float(np.vdot(z, z)), 4.0 * z)
+        ... )
+        >>> round_ = steep.scaled([[0.5]])
+        >>> round_.value_and_gradient(np.array([[2.0], [0.0]]))[1].ravel()
+        array([2., 0.])
+        """
+        F = frozen_array("factor", factor)
+        T, r = self.shape[-2:] if len(self.shape) >= 2 else (0, 0)
+        if F.shape not in ((r, r), (T, r, r)) or not r:
+            raise ShapeError(
+                f"factor has shape {F.shape}, expected (r, r) or (T, r, r) for variables of shape "
+                f"(..., T, r), which is {self.shape}"
+            )
+
+        def value_and_gradient(w: Array) -> tuple[float, Array]:
+            value, gradient = self.value_and_gradient(times(F, w))
+            return value, times(F, gradient, transpose=True)
+
+        product, bound = self.hessian_product, self.gap_bound
+        return Objective(
+            shape=self.shape,
+            value_and_gradient=value_and_gradient,
+            hessian_product=None
+            if product is None
+            else lambda w, v: times(F, product(times(F, w), times(F, v)), transpose=True),
+            gap_bound=None if bound is None else lambda g: bound(_solve_transposed(F, g)),
+            quadratic=self.quadratic,
+        )
+
+
+def _solve_transposed(F: Array, g: Array) -> Array:
+    """The solutions of F[t]' h[t] = g[t]."""
+    return np.asarray(np.linalg.solve(F.swapaxes(-1, -2), g[..., None])[..., 0], dtype=np.float64)

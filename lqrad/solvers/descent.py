@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 
 from lqrad.errors import (
     EPS,
+    GROWTH_REMEDY,
     ArgumentError,
     Array,
     NonFiniteError,
@@ -35,6 +36,8 @@ from lqrad.errors import (
 from lqrad.problems.objective import Objective
 from lqrad.solvers.methods import METHODS, STEPPED, Oracle, Point, improves, run
 
+# An eigenvalue of the Hessian below so many rounding errors of the largest cannot be descended on.
+_HIDDEN = 100.0
 _BOTTOMLESS = 1e100  # a J that falls below minus this is taken to have no minimum
 
 
@@ -196,9 +199,11 @@ def descend(
                 monitor.fail(entry, str(error))
         if monitor.error is not None:
             raise monitor.error
-        status = monitor.status
-        if status is Status.DIVERGED and not failure:
+        if monitor.status is Status.DIVERGED and not failure:
             monitor.reason += f"; try {_remedy(oracle, method, step_size)}"
+        elif monitor.status in (Status.STALLED, Status.MAX_ITER):
+            monitor.diagnose()
+        status = monitor.status
     final = monitor.last if status.converged or status is Status.CALLBACK else monitor.best
     values, norms, steps, bounds = (np.array(column) for column in zip(*monitor.rows, strict=True))
     result = Descent(
@@ -300,11 +305,25 @@ class _Monitor:
         if not self.best.evaluated:
             self.best = entry
 
+    def diagnose(self) -> None:
+        """Name the cause, where a quadratic that is known to have a minimum was not minimised."""
+        if not self.oracle.quadratic or self.oracle.objective.gap_bound is None:
+            return
+        with suppress(NonFiniteError, NotConvexError):
+            mu, L = self.oracle.spectrum
+            if mu <= _HIDDEN * EPS * L:
+                self.status = Status.ILL_CONDITIONED
+                self.reason = (
+                    f"the Hessian's eigenvalues reach {L:.2g}, and their rounding errors hide the "
+                    f"smallest; {GROWTH_REMEDY}"
+                )
+
     def message(self, final: Point) -> str:
         """How it ended, and what is known of the solution."""
         k, bound = len(self.rows) - 1, self.oracle.gap_bound(final)
         after = f"after {k} iteration{'s' * (k != 1)}"
         how = {
+            Status.ILL_CONDITIONED: f"{after}: {self.reason}",
             Status.STALLED: f"{after}: rounding errors (or a wrong gradient) hide what descent is left",
             Status.MAX_ITER: f"{after}, the limit max_iter",
             Status.CALLBACK: f"{after} by the callback",

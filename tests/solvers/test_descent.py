@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import scipy.optimize
 
+import lqrad
 from lqrad.errors import ArgumentError, DtypeError, NonFiniteError, ShapeError, Status
 from lqrad.kernels.lanczos import extreme_eigenvalues
 from lqrad.problems.objective import Objective
@@ -473,6 +474,41 @@ class TestProof:
         assert result.history.value[-1] > result.history.value[0]
         assert result.value == result.history.value.min()
         np.testing.assert_array_equal(result.solution, [0.0, 0.0])
+
+
+class TestIllConditioning:
+    """Eigenvalues from 1 to 1e18 leave no digit of the smallest; from 1 to 1e6, ten of them."""
+
+    @staticmethod
+    def objective(largest, **kind):
+        return quadratic(np.geomspace(1.0, largest, 40) * np.eye(40), np.ones(40), **kind)
+
+    @pytest.mark.parametrize("method", METHODS)
+    def test_the_cause_and_the_remedies_are_named(self, method):
+        result = descend(self.objective(1e18, bound=True), method=method, max_iter=300)
+        assert result.status is Status.ILL_CONDITIONED
+        assert not result.status.converged
+        assert re.search(
+            r"failed after \d+ iterations?: the Hessian's eigenvalues reach 1e\+18", result.message
+        )
+        assert "with_feedback" in result.message
+        assert "multiple_shooting" in result.message
+
+    def test_a_slow_descent_is_not_an_ill_conditioned_one(self):
+        result = descend(self.objective(1e6, bound=True), max_iter=50)
+        assert result.status is Status.MAX_ITER
+
+    @pytest.mark.parametrize("kind", [{"products": False, "bound": True}, {"bound": False}])
+    def test_it_is_not_claimed_of_what_may_be_singular_or_is_not_known(self, kind):
+        result = descend(self.objective(1e18, **kind), max_iter=50, step_size=1e-18)
+        assert result.status is Status.MAX_ITER
+
+    def test_the_pendulum_balanced_for_four_seconds(self):
+        """Its spectral radius is 1.118, and 1.118^400 is more than 1/eps."""
+        system = lqrad.systems.SYSTEMS["inverted-pendulum"]()
+        result = descend(system.problem().objective(system.x0, 200))
+        assert result.status is Status.ILL_CONDITIONED
+        assert result.value > 10 * lqrad.riccati(system.problem(), 200).rollout(system.x0).cost
 
 
 class TestDivergence:
