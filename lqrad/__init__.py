@@ -31,6 +31,7 @@ from lqrad.studies.checks import TaylorTest, dot_test, taylor_test
 from lqrad.studies.compare import Comparison, compare
 from lqrad.studies.duality import Duality, duality
 from lqrad.studies.growth import GradientGrowth, gradient_growth
+from lqrad.studies.sweep import Sweep, sweep
 
 __version__ = "0.1.0"
 
@@ -56,6 +57,7 @@ __all__ = [
     "Smoothed",
     "SmoothingProblem",
     "Status",
+    "Sweep",
     "TaylorTest",
     "Trajectory",
     "compare",
@@ -73,6 +75,7 @@ __all__ = [
     "loglik_gradient",
     "riccati",
     "rts_smoother",
+    "sweep",
     "systems",
     "taylor_test",
 ]

@@ -1,0 +1,532 @@
+"""Parameter sweeps: one function at every cell of a grid, in this process or on many machines.
+
+    values[i, j, ...] = function(a=a[i], b=b[j], ...)     for every i, j, ...
+
+The cells do not know of each other. Whichever of them fails or is never reached, the others keep
+their places, and a file of results takes up where it ended.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import math
+import os
+import pickle
+import reprlib
+import sys
+import time
+import uuid
+import zipfile
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor
+from contextlib import closing, nullcontext, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty, SimpleQueue
+from typing import Any, SupportsFloat
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lqrad.errors import ArgumentError, Array, DtypeError, check_shape, check_type
+
+_VERSION = 1  # of the file's layout
+_INTERVAL = 1.0  # the least time between two savings, in seconds
+_LONGEST = 1000  # characters of an error that are kept: a file gives each error the longest's room
+_KINDS = {  # of the arrays in a file, besides its version and its axes
+    "axis_names": "U",
+    "outcome_names": "U",
+    "error_texts": "U",
+    "error_cells": "i",
+    "values": "f",
+    "done": "b",
+    "seconds": "f",
+}
+
+_Axes = dict[str, NDArray[Any]]
+_Outcome = tuple[dict[str, float] | str, float]  # of a cell: its numbers or its error, its seconds
+_Found = tuple[int, _Outcome] | None  # which cell, and its outcome, or nothing yet
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Sweep:
+    """What `sweep` returns: arrays with an axis for each name of the grid, in the grid's order.
+
+    Attributes
+    ----------
+    axes : dict of name to array
+        The values along each axis.
+    values : dict of name to array of the grid's shape
+        The outcomes, those of a function that returns plain numbers under "value"; NaN in cells
+        that failed or were not run. Empty where no cell has an outcome: their names are unknown.
+    errors : dict of index to str
+        "ExceptionType: message" of each cell that failed, by its index in the grid.
+    seconds : array of the grid's shape
+        How long each cell took, where it was run; NaN where it was not, or its worker was lost.
+    """
+
+    axes: dict[str, NDArray[Any]]
+    values: dict[str, Array]
+    errors: dict[tuple[int, ...], str]
+    seconds: Array
+
+    @classmethod
+    def load(cls, path: str | Path) -> Sweep:
+        """Return what is in a file of results, be it complete or not.
+
+        Raises
+        ------
+        ArgumentError
+            If it is no file of results that this version writes.
+        """
+        return _assembled(*_read(Path(path)))
+
+    def __repr__(self) -> str:
+        grid = " x ".join(f"{name} ({len(axis)})" for name, axis in self.axes.items())
+        done = np.count_nonzero(_done(self))
+        text = f"{grid or 'no axes'}: {done} of {self.seconds.size} cells done"
+        for index, error in itertools.islice(self.errors.items(), 1):
+            text += f", {len(self.errors)} failed, at {index} with {error}"
+        return f"<Sweep of {text}>"
+
+
+def sweep(
+    function: Callable[..., SupportsFloat | Mapping[str, SupportsFloat]],
+    grid: Mapping[str, Sequence[Any] | NDArray[Any]],
+    *,
+    executor: Executor | None = None,
+    progress: bool = False,
+    path: str | Path | None = None,
+) -> Sweep:
+    """Call a function at every cell of a grid: at each combination of one value for each name.
+
+    Parameters
+    ----------
+    function : callable
+        Called as function(**cell), with a Python number or string for each name of the grid. It
+        returns a real number, or a mapping of names to real numbers, the same names in every cell;
+        arrays are not taken.
+    grid : mapping of name to sequence
+        The values along each axis: all numbers, or all strings. Equal values are cells of their
+        own, and an empty axis leaves no cells.
+    executor : concurrent.futures.Executor, optional
+        Where to run the cells: a ThreadPoolExecutor, a ProcessPoolExecutor, Dask's
+        `client.get_executor()`; in this process, one by one, when not given. It stays open. The
+        workers of the latter two import lqrad; processes need a function that can be pickled, one
+        from the top level of a module.
+    progress : bool
+        Show a progress bar (tqdm's), or without tqdm one line of text on stderr at the end.
+    path : str or Path, optional
+        A file of results (.npz), replaced as a whole as cells finish, but not more than about once
+        a second, and at the end, be it an interrupt. If it exists and is of the same grid, the
+        cells that are done are taken from it; those that ended in an error are run again, for it
+        may have been the machine's. Whether it is of the same function, it cannot tell. One sweep
+        at a time may use it.
+
+    Returns
+    -------
+    Sweep
+        An exception in a cell is an entry of its `errors`, and so is what a cell returned if it is
+        not as described, or has other names than the first cell of the grid that returned any, and
+        the loss of its worker. KeyboardInterrupt and SystemExit are passed on, once what is done is
+        saved and cells that have not begun are cancelled.
+
+    Raises
+    ------
+    ArgumentError
+        If an argument is not as described, the executor takes no work, or the file cannot be
+        written or is not one of this grid and version: it is left as it is.
+
+    Examples
+    --------
+    >>> from lqrad.problems.lq import LQProblem
+    >>> from lqrad.solvers.riccati import riccati
+    >>> def cost(R, T):
+    ...     problem = LQProblem([[1, 0.1], [0, 1]], [[0], [0.1]], [[1, 0], [0, 1]], [[R]])
+    ...     return riccati(problem, T).rollout([1, 0]).cost
+    >>> result = sweep(cost, {"R": [0.1, 1, -1], "T": [10, 50]})
+    >>> result.values["value"].round(2)
+    array([[4.96, 6.91],
+           [5.33, 9.17],
+           [ nan,  nan]])
+    >>> result.errors[2, 0]
+    'NotConvexError: R has the eigenvalue -1, ...'
+    """
+    if not callable(function):
+        raise ArgumentError(f"function is {reprlib.repr(function)}, expected a callable")
+    axes = _checked_axes(grid)
+    if executor is not None:
+        check_type("executor", executor, Executor, "ThreadPoolExecutor() or client.get_executor()")
+    if isinstance(executor, ProcessPoolExecutor):
+        _check_picklable(function)
+    record = _Record(axes, None if path is None else Path(path).resolve())
+    record.open()
+    combinations = itertools.product(*(axis.tolist() for axis in axes.values()))
+    cells = (
+        (k, dict(zip(axes, combination, strict=True)))
+        for k, combination in enumerate(combinations)
+        if not record.done(k)
+    )
+    outcomes = _here(function, cells) if executor is None else _on(executor, function, cells)
+    bar = _progress_bar(record) if progress else None
+    with nullcontext() if bar is None else bar:
+        try:
+            with closing(outcomes):  # which cancels what has not begun, whatever happens here
+                for found in outcomes:
+                    record.take(found)
+                    if bar is not None and found is not None:
+                        bar.update()
+        finally:
+            record.save()
+    result = _assembled(axes, record.outcomes)
+    if progress and bar is None:
+        print(result, file=sys.stderr)
+    return result
+
+
+# --- running the cells ----------------------------------------------------------------------------
+
+
+def _timed(function: Callable[..., Any], cell: dict[str, Any], ticket: object = None) -> _Outcome:
+    """Run one cell where it is, a worker perhaps; nothing comes back that cannot be pickled."""
+    began = time.perf_counter()
+    found: dict[str, float] | str
+    try:
+        found = _numbers(function(**cell))
+    except Exception as error:
+        found = _worded(error)
+    return found, time.perf_counter() - began
+
+
+def _numbers(result: object) -> dict[str, float]:
+    """The outcomes that a function returned, by name."""
+    if not isinstance(result, Mapping):
+        return {"value": _number("", result)}
+    if not result or not all(isinstance(name, str) for name in result):
+        raise DtypeError(
+            f"function returned {reprlib.repr(result)}, expected names as the keys of the mapping"
+        )
+    return {name: _number(f" as {name!r}", value) for name, value in result.items()}
+
+
+def _number(where: str, value: Any) -> float:
+    with suppress(ValueError):  # NumPy's, of a list with rows of unequal length
+        array = np.asarray(value)
+        if array.ndim == 0 and array.dtype.kind in "biuf":
+            return float(array)
+    raise DtypeError(
+        f"function returned {reprlib.repr(value)}{where}, "
+        f"expected a real number{'' if where else ' or a mapping of names to real numbers'}"
+    )
+
+
+def _worded(error: BaseException) -> str:
+    text = f"{type(error).__name__}: {error}"
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
+
+
+def _here(
+    function: Callable[..., Any], cells: Iterable[tuple[int, dict[str, Any]]]
+) -> Generator[_Found, None, None]:
+    """Run the cells one by one."""
+    for k, cell in cells:
+        yield k, _timed(function, cell)
+
+
+def _on(
+    executor: Executor,
+    function: Callable[..., Any],
+    cells: Iterable[tuple[int, dict[str, Any]]],
+) -> Generator[_Found, None, None]:
+    """Run the cells on an executor, as they finish; now and then nothing, so that one can save."""
+    # A queue, for concurrent.futures.wait looks at all futures again after each one.
+    finished: SimpleQueue[Future[_Outcome]] = SimpleQueue()
+    waiting: dict[Future[_Outcome], int] = {}
+    sweep_id, refused = uuid.uuid4().hex, True
+
+    def next_outcome() -> _Found:
+        try:
+            future = finished.get(timeout=_INTERVAL)
+        except Empty:
+            return None
+        return waiting.pop(future), _outcome(future)
+
+    try:
+        for k, cell in cells:
+            try:
+                # Dask runs equal calls once and keeps the result: no two tickets are equal.
+                future = executor.submit(_timed, function, cell, f"{sweep_id}-{k}")
+            except Exception as error:  # a pool that is closed, or broken
+                if refused:
+                    raise ArgumentError(
+                        f"executor took not even the first cell: {_worded(error)}; "
+                        "is it still open, and can function be pickled?"
+                    ) from error
+                yield k, (_worded(error), math.nan)
+                continue
+            refused = False
+            waiting[future] = k
+            future.add_done_callback(finished.put)
+            while not finished.empty():
+                yield next_outcome()
+        while waiting:
+            yield next_outcome()
+    finally:
+        for future in waiting:
+            future.cancel()
+
+
+def _outcome(future: Future[_Outcome]) -> _Outcome:
+    """What came of a cell; of one whose worker was lost, the words of the executor."""
+    try:
+        return future.result()
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except CancelledError:  # which has no words
+        return "CancelledError: the executor gave the cell up", math.nan
+    except BrokenExecutor as error:
+        hint = "was a worker killed, out of memory, or unable to import function?"
+        return f"{_worded(error)} ({hint})", math.nan
+    except BaseException as error:
+        return _worded(error), math.nan
+
+
+def _check_picklable(function: Callable[..., Any]) -> None:
+    try:
+        pickle.dumps(function)
+    except Exception as error:  # PicklingError, AttributeError or TypeError, as it happens
+        raise ArgumentError(
+            f"function must be picklable for a ProcessPoolExecutor, and is not ({_worded(error)}); "
+            "define it at the top level of a module, or use a ThreadPoolExecutor"
+        ) from error
+
+
+def _progress_bar(record: _Record) -> Any:
+    """A progress bar of tqdm's, or None where it is not installed."""
+    try:
+        from tqdm.auto import tqdm
+    except ImportError:
+        return None
+    cells = math.prod(len(axis) for axis in record.axes.values())
+    done = sum(map(record.done, record.outcomes))
+    return tqdm(total=cells, initial=done, desc="sweep", unit="cell")
+
+
+# --- the grid, and what came of it ----------------------------------------------------------------
+
+
+def _checked_axes(grid: Mapping[str, Any]) -> _Axes:
+    """The values along each axis, as read-only arrays that hold exactly what was given."""
+    check_type("grid", grid, Mapping, "dict(tol=[1e-3, 1e-6], method=['gradient', 'nesterov'])")
+    axes = {}
+    for name, given in grid.items():
+        if not isinstance(name, str):
+            raise ArgumentError(f"grid has the key {name!r}, expected the name of an argument")
+        with suppress(ValueError):  # NumPy's, of rows of unequal length
+            axis = np.array(given)
+            if axis.dtype.kind == "f":
+                axis = axis.astype(np.float64)
+            if axis.ndim == 1 and axis.dtype.kind in "biufU":
+                axis.setflags(write=False)
+                axes[name] = axis
+        if name not in axes:
+            raise ArgumentError(
+                f"grid[{name!r}] is {reprlib.repr(given)}, expected a sequence of numbers or of "
+                "strings; write a single value as [value]"
+            )
+        for i, (value, held) in enumerate(zip(given, axes[name].tolist(), strict=True)):
+            if value == value and value != held:  # NaN stays NaN
+                raise ArgumentError(
+                    f"grid[{name!r}] holds {value!r} at {i}, of which one array with all its "
+                    f"values makes {held!r}; expected values of one kind"
+                )
+    return axes
+
+
+def _assembled(axes: _Axes, outcomes: dict[int, _Outcome]) -> Sweep:
+    """Put the outcomes into arrays; which names there are, the first cell that has any decides."""
+    shape = tuple(len(axis) for axis in axes.values())
+    ordered = sorted(outcomes.items())
+    first = next((list(found) for _, (found, _) in ordered if isinstance(found, dict)), [])
+    values = {name: np.full(shape, np.nan) for name in first}
+    seconds = np.full(shape, np.nan)
+    errors = {}
+    for k, (found, took) in ordered:
+        index = tuple(int(i) for i in np.unravel_index(k, shape))
+        seconds[index] = took
+        if isinstance(found, dict) and found.keys() != values.keys():
+            found = (
+                f"ArgumentError: function returned {', '.join(found)}, "
+                f"expected {', '.join(first)} as in an earlier cell"
+            )
+        if isinstance(found, str):
+            errors[index] = found
+        else:
+            for name, number in found.items():
+                values[name][index] = number
+    return Sweep(axes, values, errors, seconds)
+
+
+def _done(result: Sweep) -> NDArray[np.bool_]:
+    """Which cells have an outcome; it may be NaN."""
+    done = np.array(~np.isnan(result.seconds))  # an array, even of a grid without axes
+    for index in result.errors:
+        done[index] = False
+    return done
+
+
+# --- the file -------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Record:
+    """The outcomes so far, and the file that they are kept in."""
+
+    axes: _Axes
+    path: Path | None
+    outcomes: dict[int, _Outcome] = field(default_factory=dict)
+    unsaved: bool = False
+    due: float = 0.0  # when to save next
+
+    def open(self) -> None:
+        """Take what the file has, or write a first one: better refused now than after the work."""
+        if self.path is None:
+            return
+        if not self.path.exists():
+            self.unsaved = True
+            self.save()
+            return
+        axes, outcomes = _read(self.path)
+        difference = _difference(axes, self.axes)
+        if difference:
+            raise ArgumentError(
+                f"{self.path} is of another grid: {difference}; "
+                "choose another path, or remove the file"
+            )
+        self.outcomes = outcomes
+
+    def done(self, k: int) -> bool:
+        return k in self.outcomes and isinstance(self.outcomes[k][0], dict)
+
+    def take(self, found: _Found) -> None:
+        """Take the outcome of a cell, if there is one, and save where that is due."""
+        if found is not None:
+            k, outcome = found
+            self.outcomes[k] = outcome
+            self.unsaved = True
+        if time.monotonic() >= self.due:
+            self.save()
+
+    def save(self) -> None:
+        if self.path is None or not self.unsaved:
+            return
+        began = time.monotonic()
+        _write(self.path, _assembled(self.axes, self.outcomes))
+        now = time.monotonic()
+        # A large grid takes long to write; that shall not be what the time goes to.
+        self.unsaved, self.due = False, now + max(_INTERVAL, 10 * (now - began))
+
+
+def _difference(held: _Axes, wanted: _Axes) -> str:
+    """In what the axes of a file differ from those of the call; nothing if in nothing."""
+    if list(held) != list(wanted):
+        return f"its axes are {', '.join(held) or 'none'}, expected {', '.join(wanted) or 'none'}"
+    for name, axis in held.items():
+        if len(axis) != len(wanted[name]):
+            return f"its axis {name!r} has {len(axis)} values, expected {len(wanted[name])}"
+        # As text, where 1 and 1.0 differ, 0.0 and -0.0 differ, and NaN is NaN.
+        for i, pair in enumerate(zip(axis.tolist(), wanted[name].tolist(), strict=True)):
+            if repr(pair[0]) != repr(pair[1]):
+                return f"its axis {name!r} has {pair[0]!r} at {i}, expected {pair[1]!r}"
+    return ""
+
+
+def _write(path: Path, result: Sweep) -> None:
+    """Replace the file as a whole: whenever the machine stops, it is the old one or the new."""
+    shape = result.seconds.shape
+    arrays: dict[str, Any] = {
+        "sweep_version": np.array(_VERSION),
+        "axis_names": np.array(list(result.axes), dtype=str),
+        **{f"axis_{i}": axis for i, axis in enumerate(result.axes.values())},
+        "outcome_names": np.array(list(result.values), dtype=str),
+        "values": np.array(list(result.values.values())).reshape(len(result.values), *shape),
+        "done": _done(result),
+        "seconds": result.seconds,
+        "error_cells": np.array(list(result.errors), dtype=np.int64).reshape(
+            len(result.errors), len(shape)
+        ),
+        "error_texts": np.array(list(result.errors.values()), dtype=str),
+    }
+    part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(part, "wb") as file:
+            np.savez(file, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        raise ArgumentError(
+            f"{path} cannot be written: {error.strerror or error}; "
+            f"is {path.parent} a directory to write in, with room left?"
+        ) from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> tuple[_Axes, dict[int, _Outcome]]:
+    """The axes and the outcomes that a file holds."""
+    try:
+        content = io.BytesIO(path.read_bytes())
+    except OSError as error:
+        raise ArgumentError(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        if not zipfile.is_zipfile(content):  # NumPy would take it for a pickle
+            raise TypeError("it is no archive such as numpy.savez writes")
+        content.seek(0)
+        with np.load(content, allow_pickle=False) as archive:
+            data = dict(archive)
+        version = data["sweep_version"].item()
+        held = _unpacked(data) if version == _VERSION else None
+    except Exception as error:  # a damaged file raises whatever it trips over
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise ArgumentError(
+            f"{path} is not a file of a sweep's results: {reason}; "
+            "choose another path, or remove the file"
+        ) from error
+    if held is None:
+        raise ArgumentError(
+            f"{path} is of version {version}, expected {_VERSION}; "
+            "choose another path, or read it with the version of lqrad that wrote it"
+        )
+    return held
+
+
+def _unpacked(data: dict[str, Any]) -> tuple[_Axes, dict[int, _Outcome]]:
+    """The same of its arrays, once they have been found to be such as `_write` writes."""
+    for name, kind in _KINDS.items():
+        if data[name].dtype.kind != kind:
+            raise TypeError(f"{name} is of type {data[name].dtype}")
+    axes = _checked_axes(
+        {name: data[f"axis_{i}"] for i, name in enumerate(data["axis_names"].tolist())}
+    )
+    shape = tuple(len(axis) for axis in axes.values())
+    names, texts = data["outcome_names"].tolist(), data["error_texts"].tolist()
+    values, done, seconds = data["values"], data["done"], data["seconds"]
+    for name, array, expected in [
+        ("values", values, (len(names), *shape)),
+        ("done", done, shape),
+        ("seconds", seconds, shape),
+        ("error_cells", data["error_cells"], (len(texts), len(shape))),
+    ]:
+        check_shape(name, array, expected, "to match its axes and names")
+    times = seconds.ravel().tolist()
+    rows = values.reshape(len(names), math.prod(shape)).T.tolist()
+    outcomes: dict[int, _Outcome] = {
+        k: (dict(zip(names, rows[k], strict=True)), times[k]) for k in np.flatnonzero(done).tolist()
+    }
+    for index, text in zip(data["error_cells"].tolist(), texts, strict=True):
+        k = int(np.ravel_multi_index(index, shape)) if shape else 0
+        outcomes[k] = (text, times[k])
+    return axes, outcomes
