@@ -27,6 +27,7 @@ from lqrad.solvers.kalman import (
 from lqrad.solvers.learning import Fit, em, fit
 from lqrad.solvers.riccati import Riccati, Trajectory, riccati
 from lqrad.solvers.score import Score, loglik_gradient
+from lqrad.solvers.shooting import Shooting, multiple_shooting
 from lqrad.studies.checks import TaylorTest, dot_test, taylor_test
 from lqrad.studies.compare import Comparison, compare
 from lqrad.studies.duality import Duality, duality
@@ -54,6 +55,7 @@ __all__ = [
     "Riccati",
     "Score",
     "ShapeError",
+    "Shooting",
     "Smoothed",
     "SmoothingProblem",
     "Status",
@@ -73,6 +75,7 @@ __all__ = [
     "kalman_filter",
     "kalman_smoother",
     "loglik_gradient",
+    "multiple_shooting",
     "riccati",
     "rts_smoother",
     "sweep",

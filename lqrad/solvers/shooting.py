@@ -1,0 +1,244 @@
+"""Multiple shooting: the horizon in segments, so that no product of A is longer than one of them.
+
+At each cut t a state s, the start of the next segment, becomes an input of its own, and the step
+that it cuts through an equation e = A x[t] + B u[t] + c - s = 0, put into the cost with a multiplier
+l and a penalty, the augmented Lagrangian
+
+    J + sum over cuts ( l'e + 1/2 e'D e )
+
+In the inputs (u, s) that is again a linear-quadratic problem: at a cut A is zero and B hands s on.
+Conjugate gradients minimise it by the same two passes, in which nothing grows for longer than a
+segment; then l <- l + D e, until the cuts close. In the end l is the costate at the cut.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lqrad.errors import (
+    ArgumentError,
+    Array,
+    ShapeError,
+    Status,
+    check_count,
+    check_type,
+    real_array,
+)
+from lqrad.kernels.growth import adjoint_growth
+from lqrad.kernels.spectrum import dominant_growth
+from lqrad.kernels.stages import times
+from lqrad.problems.lq import LQProblem
+from lqrad.solvers.descent import descend
+
+# By how much a gradient may grow over a segment, where its length is not given.
+_GROWTH = 10.0
+# The penalty on a gap, in units of what the state costs over the segment that starts there: a
+# larger one closes the gaps in fewer rounds, of more iterations and with fewer digits.
+_PENALTY = 10.0
+# By how much a round lowers the gradient: there is no use in more before the multipliers are right.
+_INNER = 1e-4
+# So many rounds without a smaller residual are the last.
+_PATIENCE = 8
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Shooting:
+    """What `multiple_shooting` returns: a trajectory and its proof.
+
+    Attributes
+    ----------
+    x : (T+1, n)
+    u : (T, m)
+    p : (T, n)
+        Costates; the multipliers at the cuts.
+    cost : float
+        J(x, u).
+    cuts : (k,)
+        The t whose step to x[t+1] is an equation.
+    gap : float
+        Largest |A x[t] + B u[t] + c - x[t+1]| at a cut, relative to the largest |x|.
+    residual : float
+        Relative KKT residual of (x, u, p), in which nothing is simulated.
+    rounds : int
+        Updates of the multipliers.
+    iterations : int
+        Those of conjugate gradients, over all rounds.
+    status : Status
+    """
+
+    x: Array
+    u: Array
+    p: Array
+    cost: float
+    cuts: NDArray[np.intp]
+    gap: float
+    residual: float
+    rounds: int
+    iterations: int
+    status: Status
+
+    def __repr__(self) -> str:
+        return (
+            f"<Shooting over {len(self.cuts) + 1} segments: {self.status.value.partition(':')[0]} "
+            f"after {self.rounds} rounds of {self.iterations} iterations in all; J = "
+            f"{self.cost:.7g}, with a relative KKT residual of {self.residual:.1e}>"
+        )
+
+
+def multiple_shooting(
+    problem: LQProblem,
+    x0: ArrayLike,
+    T: int | None = None,
+    *,
+    segment: int | None = None,
+    tol: float = 1e-8,
+    max_rounds: int = 50,
+    max_iter: int = 20_000,
+) -> Shooting:
+    """Minimise the cost by descent over an unstable horizon that is too long for one simulation.
+
+    Parameters
+    ----------
+    problem : LQProblem
+    x0 : (n,)
+    T : int, optional
+        The horizon; needed where nothing varies in time.
+    segment : int, optional
+        Steps of a segment; when not given, as many as let a gradient grow tenfold, all T for
+        a stable system.
+    tol : float
+        Stop where the relative KKT residual is at most this.
+    max_rounds, max_iter : int
+        Limits on the updates of the multipliers, and on the iterations in each.
+
+    Returns
+    -------
+    Shooting
+
+    Raises
+    ------
+    ArgumentError, ShapeError, DtypeError
+        If an argument is not as described.
+    NonFiniteError
+        If x0 is not finite, or the states of a segment overflow: it is too long then.
+
+    References
+    ----------
+    Bock and Plitt, A multiple shooting algorithm for direct solution of optimal control problems,
+    IFAC Proceedings 17 (1984), 1603-1608.
+    Nocedal and Wright, Numerical Optimization, 2nd edition, 2006, section 17.3 (the method of
+    multipliers).
+
+    Examples
+    --------
+    >>> problem = LQProblem([[1.5]], [[1.0]], [[1.0]], [[1.0]])
+    >>> shot = multiple_shooting(problem, [1.0], T=200, segment=10)
+    >>> from lqrad.solvers.riccati import riccati
+    >>> abs(shot.cost - riccati(problem, 200).rollout([1.0]).cost) < 1e-9, shot.status.converged
+    (True, True)
+    """
+    check_type("problem", problem, LQProblem, "LQProblem(A, B, Q, R)")
+    T = problem.horizon(T)
+    start = np.array(real_array("x0", x0))
+    if start.shape != (problem.n,):
+        raise ShapeError(f"x0 has shape {start.shape}, expected ({problem.n},): one initial state")
+    if not (isinstance(tol, (int, float)) and 0 < tol < math.inf):
+        raise ArgumentError(f"tol is {tol!r}, expected a positive number")
+    check_count("max_rounds", max_rounds)
+    segment = _segment(problem, T) if segment is None else check_count("segment", segment)
+    cuts = np.arange(segment - 1, T - 1, segment)
+    penalty = _penalty(problem, T, cuts)
+    multipliers = np.zeros_like(penalty)
+    z = np.zeros((T, problem.m + problem.n))
+    iterations, best = 0, (math.inf, 0)
+    for rounds in range(1, max_rounds + 1):
+        augmented = _augmented(problem, T, cuts, penalty, multipliers)
+        objective = replace(augmented.objective(start, T), gap_bound=None)
+        inner = descend(objective, z, method="conjugate-gradient", tol=_INNER, max_iter=max_iter)
+        z, iterations = inner.solution, iterations + inner.iterations
+        x, u = augmented.simulate(start, z), z[:, : problem.m].copy()
+        e = (times(problem.A, x[:-1]) + times(problem.B, u) + problem.c - x[1:])[cuts]
+        multipliers = multipliers + penalty * e
+        p = augmented.adjoint(x, z)
+        p[cuts] = multipliers
+        residual = problem.kkt_residual(x, u, p, start).relative
+        best = min(best, (residual, rounds))
+        gap = float(np.abs(e).max(initial=0.0)) / (float(np.abs(x).max()) or 1.0)
+        if residual <= tol:
+            status = Status.CONVERGED_GRADIENT
+        elif rounds - best[1] >= _PATIENCE:
+            status = Status.STALLED
+        elif rounds == max_rounds:
+            status = Status.MAX_ITER
+        else:
+            continue
+        break
+    cost = float(problem.cost(x, u))
+    return Shooting(x, u, p, cost, cuts, gap, residual, rounds, iterations, status)
+
+
+def _segment(problem: LQProblem, T: int) -> int:
+    """As many steps as let a gradient grow by _GROWTH; all of them where it does not grow."""
+    if problem.A.ndim == 2:
+        radius = dominant_growth(problem.A)[0]
+        rate = math.log(radius) if radius > 0 else -math.inf
+    else:
+        rate = float(adjoint_growth(problem.A, np.eye(problem.n), None, T)[1].max())
+    return T if rate * T <= math.log(_GROWTH) else max(1, int(math.log(_GROWTH) / rate))
+
+
+def _penalty(problem: LQProblem, T: int, cuts: NDArray[np.intp]) -> Array:
+    """The diagonals of D: those of W[t] = Q + A'W[t+1] A, what a state costs over its segment.
+
+    Where it costs nothing, the mean of the others.
+    """
+    A, Q = (np.broadcast_to(z, (T, *z.shape[-2:])) for z in (problem.A, problem.Q))
+    penalty = np.empty((len(cuts), problem.n))
+    ends = np.append(cuts[1:], T - 1)
+    for k, (cut, end) in enumerate(zip(cuts, ends[: len(cuts)], strict=True)):
+        W = problem.S if end == T - 1 else np.zeros_like(problem.S)
+        for t in range(end, cut, -1):
+            W = Q[t] + A[t].T @ W @ A[t]
+        penalty[k] = W.diagonal()
+    some = penalty > 0
+    penalty[~some] = penalty[some].mean() if some.any() else 1.0
+    return _PENALTY * penalty
+
+
+def _augmented(
+    problem: LQProblem, T: int, cuts: NDArray[np.intp], penalty: Array, multipliers: Array
+) -> LQProblem:
+    """The problem in the inputs (u, s), with the equations at the cuts in its cost.
+
+    With E = [A B -I], so that e = E (x, u, s) + c, a cut adds E'D E to the weights of (x, u, s) and
+    E'(l + D c) to the linear ones. Elsewhere s has no effect, and costs 1/2 s's.
+    """
+    n, m = problem.n, problem.m
+
+    def stages(z: Array, *shape: int) -> Array:
+        """The array z at every stage, with zeros where s comes in."""
+        whole = np.zeros((T, *shape))
+        whole[(slice(None), *(slice(size) for size in z.shape[len(z.shape) - len(shape) :]))] = z
+        return whole
+
+    A, B, Q = stages(problem.A, n, n), stages(problem.B, n, m + n), stages(problem.Q, n, n)
+    R, M = stages(problem.R, m + n, m + n), stages(problem.M, n, m + n)
+    c, q, r = stages(problem.c, n), stages(problem.q, n), stages(problem.r, m + n)
+    R[:, m:, m:] = np.eye(n)
+    R[cuts, m:, m:] = 0.0
+    minus = np.broadcast_to(-np.eye(n), (len(cuts), n, n))
+    E = np.concatenate([A[cuts], B[cuts, :, :m], minus], axis=2)
+    weight = E.swapaxes(1, 2) @ (penalty[:, :, None] * E)
+    slope = (E.swapaxes(1, 2) @ (multipliers + penalty * c[cuts])[:, :, None])[:, :, 0]
+    Q[cuts] += weight[:, :n, :n]
+    M[cuts] += weight[:, :n, n:]
+    R[cuts] += weight[:, n:, n:]
+    q[cuts] += slope[:, :n]
+    r[cuts] += slope[:, n:]
+    A[cuts], c[cuts] = 0.0, 0.0
+    B[cuts, :, :m], B[cuts, :, m:] = 0.0, np.eye(n)
+    return LQProblem(A, B, Q, R, problem.S, M=M, c=c, q=q, r=r, s=problem.s)
