@@ -6,7 +6,6 @@ backward pass and knows no control; the Riccati recursion sees the matrices and 
 
 from __future__ import annotations
 
-import html
 import math
 import time
 from collections.abc import Iterable
@@ -29,6 +28,7 @@ from lqrad.problems.lq import LQProblem
 from lqrad.solvers.descent import Descent, descend
 from lqrad.solvers.methods import METHODS
 from lqrad.solvers.riccati import Riccati, Trajectory, riccati
+from lqrad.studies.tables import html_table, jsonable, text_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -145,16 +145,7 @@ class Comparison:
         relative gap to Riccati's cost, the gap that the method itself proves, the relative
         distance of u from Riccati's, seconds, status.
         """
-        cells = [list(_COLUMNS), *(_cells(row) for row in self.rows())]
-        widths = [max(len(line[i]) for line in cells) for i in range(len(_COLUMNS))]
-        text = []
-        for line in cells:
-            middle = [
-                cell.rjust(width) for cell, width in zip(line[1:-1], widths[1:-1], strict=True)
-            ]
-            text.append("  ".join([line[0].ljust(widths[0]), *middle, line[-1]]))
-        text.insert(1, "-" * max(map(len, text)))
-        return "\n".join(text)
+        return text_table(_COLUMNS, [_cells(row) for row in self.rows()], left=(0, 7))
 
     def notes(self) -> list[str]:
         """Return a sentence for the recursion and one for each descent: its status, in full."""
@@ -164,13 +155,7 @@ class Comparison:
         return self.table()
 
     def _repr_html_(self) -> str:
-        lines = ["<table><thead><tr>"]
-        lines += [f"<th>{column}</th>" for column in _COLUMNS]
-        lines.append("</tr></thead><tbody>")
-        for row in self.rows():
-            cells = "".join(f"<td>{html.escape(cell)}</td>" for cell in _cells(row))
-            lines.append(f"<tr>{cells}</tr>")
-        return "".join([*lines, "</tbody></table>"])
+        return html_table(_COLUMNS, [_cells(row) for row in self.rows()])
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything that the comparison found, in types that JSON knows.
@@ -182,7 +167,7 @@ class Comparison:
         for row, descent in zip(rows[1:], self.descents, strict=True):
             row["converged"] = descent.status.converged
             row["u"] = descent.solution.tolist()
-        found: dict[str, Any] = _jsonable(
+        found: dict[str, Any] = jsonable(
             {
                 "n": self.problem.n,
                 "m": self.problem.m,
@@ -328,13 +313,3 @@ def _cells(row: dict[str, Any]) -> list[str]:
         f"{row['seconds']:.4f}",
         row["status"],
     ]
-
-
-def _jsonable(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _jsonable(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_jsonable(item) for item in value]
-    if isinstance(value, float) and not np.isfinite(value):
-        return None
-    return value

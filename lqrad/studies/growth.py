@@ -28,6 +28,7 @@ from lqrad.errors import (
 )
 from lqrad.kernels.growth import adjoint_growth, free_response
 from lqrad.kernels.spectrum import dominant_growth
+from lqrad.studies.tables import jsonable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -97,20 +98,21 @@ class GradientGrowth:
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything that was found, in types that JSON knows; None for what is infinite."""
-        found: dict[str, Any] = {
-            "T": self.T,
-            "quantity": self.quantity,
-            "rate": self.rate,
-            "predicted_rate": self.predicted_rate,
-            "degree": self.degree,
-            "predicted_degree": self.predicted_degree,
-            "lost_horizon": self.lost_horizon,
-            "overflow_horizon": self.overflow_horizon,
-            "overflow_step": self.overflow_step,
-        }
-        found = {name: _finite_or_none(value) for name, value in found.items()}
-        for name, array in (("exponents", self.exponents), ("log_norms", self.log_norms)):
-            found[name] = [_finite_or_none(value) for value in array.tolist()]
+        found: dict[str, Any] = jsonable(
+            {
+                "T": self.T,
+                "quantity": self.quantity,
+                "rate": self.rate,
+                "predicted_rate": self.predicted_rate,
+                "degree": self.degree,
+                "predicted_degree": self.predicted_degree,
+                "lost_horizon": self.lost_horizon,
+                "overflow_horizon": self.overflow_horizon,
+                "overflow_step": self.overflow_step,
+                "exponents": self.exponents.tolist(),
+                "log_norms": self.log_norms.tolist(),
+            }
+        )
         return found
 
     def __repr__(self) -> str:
@@ -276,7 +278,3 @@ def _power_of_ten(log_norm: float) -> str:
 
 def _factor(rate: float) -> str:
     return f"{math.exp(rate):.6g}"
-
-
-def _finite_or_none(value: Any) -> Any:
-    return None if isinstance(value, float) and not math.isfinite(value) else value
