@@ -30,8 +30,10 @@ from lqrad.solvers.score import Score, loglik_gradient
 from lqrad.solvers.shooting import Shooting, multiple_shooting
 from lqrad.studies.checks import TaylorTest, dot_test, taylor_test
 from lqrad.studies.compare import Comparison, compare
+from lqrad.studies.cures import Cure, Cures, cures
 from lqrad.studies.duality import Duality, duality
 from lqrad.studies.growth import GradientGrowth, gradient_growth
+from lqrad.studies.nonnormality import Nonnormality, nonnormality, pseudospectrum
 from lqrad.studies.sweep import Sweep, sweep
 
 __version__ = "0.1.0"
@@ -40,6 +42,8 @@ __all__ = [
     "KKT",
     "ArgumentError",
     "Comparison",
+    "Cure",
+    "Cures",
     "Descent",
     "DtypeError",
     "Duality",
@@ -49,6 +53,7 @@ __all__ = [
     "LQProblem",
     "LqradError",
     "NonFiniteError",
+    "Nonnormality",
     "NotConvexError",
     "NotStabilizableError",
     "Objective",
@@ -63,6 +68,7 @@ __all__ = [
     "TaylorTest",
     "Trajectory",
     "compare",
+    "cures",
     "dare",
     "descend",
     "dlqe",
@@ -76,6 +82,8 @@ __all__ = [
     "kalman_smoother",
     "loglik_gradient",
     "multiple_shooting",
+    "nonnormality",
+    "pseudospectrum",
     "riccati",
     "rts_smoother",
     "sweep",

@@ -10,8 +10,10 @@ from lqrad.plotting.comparison import (
     plot_costates,
     plot_trajectory,
 )
+from lqrad.plotting.cures import plot_cure_gaps, plot_cure_histories, plot_cures
 from lqrad.plotting.figure import Picture
 from lqrad.plotting.growth import plot_growth
+from lqrad.plotting.nonnormality import plot_nonnormality, plot_powers, plot_pseudospectra
 from lqrad.plotting.smoothing import plot_smoothed, plot_smoothed_outputs
 
 __all__ = [
@@ -19,7 +21,13 @@ __all__ = [
     "plot_comparison",
     "plot_convergence",
     "plot_costates",
+    "plot_cure_gaps",
+    "plot_cure_histories",
+    "plot_cures",
     "plot_growth",
+    "plot_nonnormality",
+    "plot_powers",
+    "plot_pseudospectra",
     "plot_smoothed",
     "plot_smoothed_outputs",
     "plot_trajectory",

@@ -1,0 +1,131 @@
+"""Remedies for growing gradients: how fast each descends, and where it ends."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from lqrad.plotting.figure import LEGEND, add_title, colors, new_axes, new_figure
+
+if TYPE_CHECKING:
+    from lqrad.studies.cures import Cure, Cures
+
+_FLOOR = 1e-16  # gaps that rounding hides are drawn here
+_CEILING = 1e12
+
+
+def plot_cure_histories(study: Cures, *, ax: Axes | None = None) -> Axes:
+    """Draw the gap of each remedy against its iterations; a dot where it converged, a cross if not.
+
+    Parameters
+    ----------
+    study : Cures
+    ax : Axes, optional
+        Where to draw; a new figure when not given.
+
+    Returns
+    -------
+    Axes
+
+    Examples
+    --------
+    >>> import lqrad
+    >>> problem = lqrad.LQProblem([[1.1]], [[1]], [[1]], [[1]])
+    >>> ax = plot_cure_histories(lqrad.cures(problem, [1.0], T=20))
+    >>> ax.get_yscale()
+    'log'
+    """
+    ax = new_axes() if ax is None else ax
+    drawn = [cure for cure in study.cures if cure.history is not None and len(cure.history) > 1]
+    for i, (cure, color) in enumerate(zip(drawn, colors(len(drawn)), strict=True)):
+        assert cure.history is not None
+        gaps = np.clip(np.abs(cure.history), _FLOOR, _CEILING)
+        end = "o" if cure.status == "converged" else "X"
+        style = ("-", "--", "-.")[i % 3]
+        ax.plot(gaps, style, color=color, marker=end, markevery=[-1], label=_name(cure))
+    ax.set_yscale("log")
+    ax.set_xscale("symlog", linthresh=1, linscale=0.3)
+    ax.set_xlim(left=0)
+    ax.set_xlabel("iteration (dot: converged, cross: not)")
+    ax.set_ylabel("relative gap  |J \N{MINUS SIGN} J*| / |J*|")
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2, **LEGEND)
+    add_title(ax, "descent, with and without a cure", above=(len(drawn) + 1) // 2)
+    return ax
+
+
+def plot_cure_gaps(study: Cures, *, ax: Axes | None = None) -> Axes:
+    """Draw what each remedy leaves of the gap, and its bias, from which no iteration takes it away.
+
+    Parameters
+    ----------
+    study : Cures
+    ax : Axes, optional
+        Where to draw; a new figure when not given.
+
+    Returns
+    -------
+    Axes
+
+    Examples
+    --------
+    >>> import lqrad
+    >>> problem = lqrad.LQProblem([[1.1]], [[1]], [[1]], [[1]])
+    >>> ax = plot_cure_gaps(lqrad.cures(problem, [1.0], T=20))
+    >>> [label.get_text() for label in ax.get_yticklabels()][:2]
+    ['none, gradient', 'none, conjugate-gradient']
+    """
+    ax = new_axes() if ax is None else ax
+    dark, light = colors(2)
+    for row, cure in enumerate(study.cures):
+        gap = float(np.clip(abs(cure.gap), _FLOOR, _CEILING))
+        good = cure.status == "converged"
+        ax.plot([_FLOOR, gap], [row, row], color="0.85", linewidth=1, zorder=1)
+        ax.plot(gap, row, "o" if good else "X", color=dark, markersize=7, zorder=3)
+        if cure.bias:
+            bias = float(np.clip(abs(cure.bias), _FLOOR, _CEILING))
+            ax.plot(bias, row, "D", color=light, markersize=10, markerfacecolor="none", zorder=2)
+    ax.plot([], [], "o", color=dark, label="found, converged")
+    ax.plot([], [], "X", color=dark, label="found, not converged")
+    ax.plot([], [], "D", color=light, markerfacecolor="none", label="bias")
+    ax.set_xscale("log")
+    ax.set_xlim(_FLOOR / 3, 3 * _CEILING)
+    ax.set_yticks(range(len(study.cures)), [_name(cure) for cure in study.cures])
+    ax.set_ylim(len(study.cures) - 0.5, -0.5)
+    ax.set_xlabel("relative gap  |J \N{MINUS SIGN} J*| / |J*|  (at most 10$^{12}$ is drawn)")
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2, **LEGEND)
+    add_title(ax, "where each ends", above=1)
+    return ax
+
+
+def plot_cures(study: Cures) -> Figure:
+    """Draw both: the gaps by iteration, and where each remedy ends.
+
+    Parameters
+    ----------
+    study : Cures
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> import lqrad
+    >>> problem = lqrad.LQProblem([[1.1]], [[1]], [[1]], [[1]])
+    >>> len(plot_cures(lqrad.cures(problem, [1.0], T=20)).axes)
+    2
+    """
+    figure = new_figure(12, 5)
+    left, right = figure.subplots(1, 2)
+    plot_cure_histories(study, ax=left)
+    plot_cure_gaps(study, ax=right)
+    for ax in (left, right):
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _name(cure: Cure) -> str:
+    return f"{cure.name}, {cure.method}" if cure.name == "none" else cure.name

@@ -1,0 +1,446 @@
+"""Remedies for gradients that grow along the horizon, each measured on the same problem.
+
+Two of them change what is descended on and nothing else: feedback, u = v - K x, and multiple
+shooting. Scaling each input by its own curvature, and clipping, keep the minimum too, if they reach
+it. Two change the answer: costates that are cut at the end of a window minimise the cost of the
+window alone, and a discount gamma weighs the stage t by gamma^t. What they would lose if they were
+solved exactly is their bias.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lqrad.errors import (
+    ArgumentError,
+    Array,
+    ShapeError,
+    check_count,
+    check_type,
+    real_array,
+)
+from lqrad.kernels.growth import adjoint_growth
+from lqrad.kernels.lanczos import extreme_eigenvalues
+from lqrad.problems.lq import LQProblem
+from lqrad.problems.objective import Objective
+from lqrad.solvers.descent import descend
+from lqrad.solvers.riccati import Trajectory, riccati
+from lqrad.solvers.shooting import multiple_shooting
+from lqrad.studies.tables import html_table, jsonable, text_table
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_COLUMNS = ("cure", "method", "iterations", "gap", "bias", "seconds", "status")
+# The feedback that stabilises without being the answer is that of inputs so much dearer.
+_DEARER = 100.0
+# How much a discounted gradient may grow over the horizon, where no discount is given.
+_GROWTH = 1e5
+
+
+@dataclass(frozen=True, eq=False)
+class Cure:
+    """What one remedy came to.
+
+    Attributes
+    ----------
+    name, method : str
+    gap : float
+        (J - J*) / |J*| of the inputs that were found, in the cost of the problem itself.
+    bias : float
+        The same of the exact solution of what the remedy minimises; zero where that is J.
+    iterations : int
+    seconds : float
+    status, message : str
+    history : (iterations + 1,) or None
+        Gap after each iteration; None where its iterates are not inputs of the whole horizon.
+    """
+
+    name: str
+    method: str
+    gap: float
+    bias: float
+    iterations: int
+    seconds: float
+    status: str
+    message: str
+    history: Array | None
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Cures:
+    """Remedies side by side. In a notebook it shows as its table; `plot` draws it.
+
+    Attributes
+    ----------
+    problem : LQProblem
+    x0 : (n,)
+    optimum : Trajectory
+        Riccati's.
+    window : int
+        Steps after which costates are cut.
+    discount : float
+        The gamma of the discounted cost.
+    cures : tuple of Cure
+        "none" first.
+    """
+
+    problem: LQProblem
+    x0: Array
+    optimum: Trajectory
+    window: int
+    discount: float
+    cures: tuple[Cure, ...]
+
+    def __getitem__(self, name: str) -> Cure:
+        """The cure of this name."""
+        for cure in self.cures:
+            if cure.name == name:
+                return cure
+        names = ", ".join(cure.name for cure in self.cures)
+        raise ArgumentError(f"there is no cure {name!r}, expected one of: {names}")
+
+    def _cells(self) -> list[list[str]]:
+        return [
+            [
+                cure.name,
+                cure.method,
+                str(cure.iterations),
+                f"{cure.gap:.1e}",
+                f"{cure.bias:.1e}" if cure.bias else "",
+                f"{cure.seconds:.3f}",
+                cure.status,
+            ]
+            for cure in self.cures
+        ]
+
+    def table(self) -> str:
+        """Return the cures as a table of text."""
+        return text_table(_COLUMNS, self._cells(), left=(0, 1, 6))
+
+    def notes(self) -> list[str]:
+        """Return a sentence for each cure: how it ended, in full."""
+        return [f"{cure.name}: {cure.message}" for cure in self.cures]
+
+    def __repr__(self) -> str:
+        return self.table()
+
+    def _repr_html_(self) -> str:
+        return html_table(_COLUMNS, self._cells())
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything that was found, in types that JSON knows; None for what is infinite."""
+        rows = []
+        for cure in self.cures:
+            row = {name: getattr(cure, name) for name in cure.__dataclass_fields__}
+            row["history"] = None if cure.history is None else cure.history.tolist()
+            rows.append(row)
+        found: dict[str, Any] = jsonable(
+            {
+                "T": len(self.optimum.u),
+                "optimal_cost": float(self.optimum.cost),
+                "window": self.window,
+                "discount": self.discount,
+                "cures": rows,
+            }
+        )
+        return found
+
+    def plot(self) -> Figure:
+        """Return a figure: the gaps by iteration, and where each cure ends beside its bias."""
+        from lqrad.plotting import plot_cures
+
+        return plot_cures(self)
+
+
+def cures(
+    problem: LQProblem,
+    x0: ArrayLike,
+    T: int | None = None,
+    *,
+    window: int | None = None,
+    discount: float | None = None,
+    max_iter: int = 2000,
+    tol: float = 1e-12,
+) -> Cures:
+    """Minimise the cost from x0 with each of the remedies for growing gradients.
+
+    Parameters
+    ----------
+    problem : LQProblem
+    x0 : (n,)
+        Initial state.
+    T : int, optional
+        The horizon; needed where nothing varies in time.
+    window : int, optional
+        After how many steps costates are cut; a fifth of the horizon when not given.
+    discount : float, optional
+        gamma, between 0 and 1; when not given, that with which a gradient grows by no more than
+        1e5, and 1 where it does not grow that much.
+    max_iter, tol : int, float
+        As of `descend`, for each.
+
+    Returns
+    -------
+    Cures
+        - "none", by the gradient and by conjugate gradients;
+        - "feedback": with the gains of the same problem with dearer inputs;
+        - "Riccati's feedback": with the gains of the problem, preconditioned;
+        - "multiple shooting";
+        - "scaled by time": each input by the root of its own block of the Hessian;
+        - "clipped": each g[t] to at most the norm of the largest one that the cut costates give;
+        - "cut costates", "discounted".
+
+    Raises
+    ------
+    ArgumentError, ShapeError, NotConvexError
+        If an argument is not as described, or the problem has no unique minimiser.
+
+    References
+    ----------
+    Pascanu, Mikolov and Bengio, On the difficulty of training recurrent neural networks, ICML 2013
+    (clipping). Williams and Peng, An efficient gradient-based algorithm for on-line training of
+    recurrent network trajectories, Neural Computation 2 (1990), 490-501 (cut costates).
+
+    Examples
+    --------
+    >>> problem = LQProblem([[1.3]], [[1.0]], [[1.0]], [[1.0]])
+    >>> found = cures(problem, [1.0], T=100)
+    >>> found["none"].status, found["feedback"].status, found["multiple shooting"].status
+    ('failed', 'converged', 'converged')
+    >>> found["feedback"].gap < 1e-9 < found["discounted"].bias
+    True
+    """
+    check_type("problem", problem, LQProblem, "LQProblem(A, B, Q, R)")
+    T = problem.horizon(T)
+    start = np.array(real_array("x0", x0))
+    if start.shape != (problem.n,):
+        raise ShapeError(f"x0 has shape {start.shape}, expected ({problem.n},): one initial state")
+    window = max(1, T // 5) if window is None else check_count("window", window)
+    if discount is None:
+        discount = _mild_discount(problem, T)
+    elif not (isinstance(discount, (int, float)) and 0 < discount <= 1):
+        raise ArgumentError(f"discount is {discount!r}, expected a number above 0 and at most 1")
+    bench = _Bench(problem, start, T, max_iter, tol)
+    found = (
+        bench.descent("none", bench.objective),
+        bench.descent("none", bench.objective, method="conjugate-gradient"),
+        bench.feedback(),
+        bench.exact_feedback(),
+        bench.shooting(),
+        bench.scaled(),
+        bench.clipped(window),
+        bench.cut(window),
+        bench.discounted(discount),
+    )
+    return Cures(problem, start, bench.optimum, window, discount, found)
+
+
+class _Bench:
+    """The problem that all cures are tried on, and its answer."""
+
+    def __init__(self, problem: LQProblem, x0: Array, T: int, max_iter: int, tol: float) -> None:
+        self.problem, self.x0, self.T = problem, x0, T
+        self.max_iter, self.tol = max_iter, tol
+        self.recursion = riccati(problem, T)
+        self.optimum = self.recursion.rollout(x0)
+        self.objective = problem.objective(x0, T)
+
+    def gap(self, cost: float) -> float:
+        """(J - J*) / |J*|, or J - J* where J* is zero."""
+        best = float(self.optimum.cost)
+        return (cost - best) / (abs(best) or 1.0)
+
+    def descent(
+        self,
+        name: str,
+        objective: Objective,
+        *,
+        method: str = "gradient",
+        step_size: float | None = None,
+        bias: float = 0.0,
+        cost: Callable[[Array], float] | None = None,
+    ) -> Cure:
+        """Descend. `cost` is that of the problem, where the objective's value is another."""
+        gaps: list[float] = []
+        result = descend(
+            objective,
+            method=method,
+            step_size=step_size,
+            max_iter=self.max_iter,
+            tol=self.tol,
+            callback=lambda iterate: gaps.append(
+                self.gap(cost(iterate.z) if cost else iterate.value)
+            ),
+        )
+        return Cure(
+            name=name,
+            method=method,
+            gap=self.gap(cost(result.solution) if cost else result.value),
+            bias=bias,
+            iterations=result.iterations,
+            seconds=result.seconds,
+            status=result.status.value.partition(":")[0],
+            message=result.message,
+            history=np.array(gaps),
+        )
+
+    def feedback(self) -> Cure:
+        """Descend in v of u = v - K x, with gains that stabilise and are not the answer."""
+        p = self.problem
+        dearer = LQProblem(p.A, p.B, p.Q, _DEARER * p.R, p.S, M=p.M)
+        closed = p.with_feedback(riccati(dearer, self.T).K)
+        objective = closed.objective(self.x0, self.T)
+        return self.descent("feedback", objective, method="conjugate-gradient")
+
+    def exact_feedback(self) -> Cure:
+        """The same with Riccati's gains, preconditioned by the blocks R + B'P[t+1]B of its Hessian."""
+        closed = self.problem.with_feedback(self.recursion.K)
+        factor = _whitening(_input_blocks(self.problem, self.recursion.P[1:]))
+        objective = closed.objective(self.x0, self.T).scaled(factor)
+        return self.descent("Riccati's feedback", objective)
+
+    def shooting(self) -> Cure:
+        """Multiple shooting, in segments over which a gradient grows tenfold."""
+        began = time.perf_counter()
+        shot = multiple_shooting(self.problem, self.x0, self.T)
+        return Cure(
+            name="multiple shooting",
+            method="multipliers",
+            gap=self.gap(shot.cost),
+            bias=0.0,
+            iterations=shot.iterations,
+            seconds=time.perf_counter() - began,
+            status=shot.status.value.partition(":")[0],
+            message=repr(shot),
+            history=None,
+        )
+
+    def scaled(self) -> Cure:
+        """Conjugate gradients with each input scaled by its own block of the Hessian."""
+        objective = self.objective.scaled(_whitening(self._hessian_blocks()))
+        return self.descent("scaled by time", objective, method="conjugate-gradient")
+
+    def _hessian_blocks(self) -> Array:
+        """R + B'W[t+1]B with W[t] = Q + A'W[t+1]A: what an input does when no other answers it."""
+        p = self.problem
+        A, Q = (np.broadcast_to(z, (self.T, p.n, p.n)) for z in (p.A, p.Q))
+        W = np.empty((self.T, p.n, p.n))
+        W[-1] = p.S
+        for t in range(self.T - 1, 0, -1):
+            W[t - 1] = Q[t] + A[t].T @ W[t] @ A[t]
+        return _input_blocks(p, W)
+
+    def clipped(self, window: int) -> Cure:
+        """Descend along gradients with each g[t] cut down to the largest one that windows have."""
+        cut, step_size = self._windows(window)
+        start = self._cut_gradient(cut, np.zeros(self.objective.shape))
+        limit = np.linalg.norm(start, axis=1).max()
+
+        def value_and_gradient(u: Array) -> tuple[float, Array]:
+            value, g = self.objective.value_and_gradient(u)
+            size = np.linalg.norm(g, axis=1, keepdims=True)
+            return value, g * (limit / np.maximum(size, limit))
+
+        objective = Objective(self.objective.shape, value_and_gradient)
+        return self.descent("clipped", objective, step_size=step_size)
+
+    def cut(self, window: int) -> Cure:
+        """Descend along gradients from costates that are cut where a window ends."""
+        cut, step_size = self._windows(window)
+
+        def value_and_gradient(u: Array) -> tuple[float, Array]:
+            return self.objective.value_and_gradient(u)[0], self._cut_gradient(cut, u)
+
+        return self.descent(
+            "cut costates",
+            Objective(self.objective.shape, value_and_gradient),
+            step_size=step_size,
+            bias=self.gap(self._greedy_cost(cut, window)),
+        )
+
+    def _windows(self, window: int) -> tuple[LQProblem, float]:
+        """The problem with its windows apart, and the best constant step for that one."""
+        p = self.problem
+        A = np.array(np.broadcast_to(p.A, (self.T, p.n, p.n)))
+        M = np.array(np.broadcast_to(p.M, (self.T, p.n, p.m)))
+        A[window::window], M[window::window] = 0.0, 0.0
+        cut = LQProblem(A, p.B, p.Q, p.R, p.S, M=M, c=p.c, q=p.q, r=p.r, s=p.s)
+        mu, L = extreme_eigenvalues(cut.hessian_product, self.objective.shape)
+        return cut, 2 / (L + mu)
+
+    def _cut_gradient(self, cut: LQProblem, u: Array) -> Array:
+        """The gradient with the states of the problem and the costates of its windows."""
+        x = self.problem.simulate(self.x0, u)
+        return self.problem.input_gradient(x, u, cut.adjoint(x, u))
+
+    def _greedy_cost(self, cut: LQProblem, window: int) -> float:
+        """The cost where each window is minimised on its own, which is where the cut gradient is zero."""
+        p, recursion = self.problem, riccati(cut, self.T)
+        K = recursion.K.copy()
+        A, B, M = (np.broadcast_to(z, (self.T, *z.shape[-2:])) for z in (p.A, p.B, p.M))
+        blocks = _input_blocks(p, recursion.P[1:])
+        for t in range(window, self.T, window):  # the first input of a window sees its state again
+            K[t] = np.linalg.solve(blocks[t], B[t].T @ recursion.P[t + 1] @ A[t] + M[t].T)
+        closed = p.with_feedback(K)
+        return float(closed.cost(closed.simulate(self.x0, -recursion.k), -recursion.k))
+
+    def discounted(self, gamma: float) -> Cure:
+        """Descend on the stages' costs times gamma^t, in the variables gamma^(t/2) x and gamma^(t/2) u.
+
+        There the dynamics are sqrt(gamma) A and sqrt(gamma) B, with the weights as they were.
+        """
+        p = self.problem
+        weight = gamma ** (np.arange(self.T + 1.0)[:, None] / 2)
+        root = math.sqrt(gamma)
+        problem = LQProblem(
+            root * p.A,
+            root * p.B,
+            p.Q,
+            p.R,
+            p.S,
+            M=p.M,
+            c=weight[1:] * p.c,
+            q=weight[:-1] * p.q,
+            r=weight[:-1] * p.r,
+            s=weight[-1] * p.s,
+        )
+        exact = riccati(problem, self.T).rollout(self.x0)
+
+        def cost(z: Array) -> float:
+            u = z / weight[:-1]
+            return float(p.cost(p.simulate(self.x0, u), u))
+
+        return self.descent(
+            "discounted",
+            problem.objective(self.x0, self.T),
+            method="conjugate-gradient",
+            bias=self.gap(float(p.cost(exact.x / weight, exact.u / weight[:-1]))),
+            cost=cost,
+        )
+
+
+def _input_blocks(problem: LQProblem, P: Array) -> Array:
+    """R + B'P[t]B for each stage."""
+    B = np.broadcast_to(problem.B, (len(P), problem.n, problem.m))
+    return np.asarray(problem.R + B.swapaxes(1, 2) @ P @ B)
+
+
+def _whitening(blocks: Array) -> Array:
+    """L^-T of blocks = L L'."""
+    L = np.linalg.cholesky(blocks)
+    unit = np.broadcast_to(np.eye(blocks.shape[-1]), blocks.shape)
+    return np.asarray(np.linalg.solve(L, unit).swapaxes(-1, -2))
+
+
+def _mild_discount(problem: LQProblem, T: int) -> float:
+    """The gamma with which exp(rate T) gamma^(T/2) is at most _GROWTH."""
+    _, exponents = adjoint_growth(problem.A, np.eye(problem.n), None, T)
+    return min(1.0, math.exp(2 * (math.log(_GROWTH) / T - float(exponents.max()))))

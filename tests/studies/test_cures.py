@@ -1,0 +1,191 @@
+"""Remedies for growing gradients: which of them reach Riccati's cost, and what the others miss."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import numpy as np
+import pytest
+from random_problems import random_case
+
+import lqrad
+from lqrad import cures
+from lqrad.studies.cures import _Bench
+
+
+@pytest.fixture(scope="module")
+def pendulum():
+    """Balanced for four seconds: 200 steps at the spectral radius 1.118."""
+    system = lqrad.systems.SYSTEMS["inverted-pendulum"]()
+    return cures(system.problem(), system.x0, 200)
+
+
+def test_plain_descent_fails_and_says_why(pendulum):
+    plain, conjugate = pendulum.cures[:2]
+    assert plain.name == conjugate.name == "none"
+    for cure in (plain, conjugate):
+        assert cure.status == "failed"
+        assert "rounding errors hide the smallest" in cure.message
+    assert plain.gap > 1
+
+
+@pytest.mark.parametrize("name", ["feedback", "Riccati's feedback", "multiple shooting"])
+def test_feedback_and_multiple_shooting_reach_riccatis_cost(pendulum, name):
+    cure = pendulum[name]
+    assert cure.status == "converged"
+    assert abs(cure.gap) <= 1e-8
+    assert cure.bias == 0
+
+
+def test_what_is_biased_says_by_how_much(pendulum):
+    discounted = pendulum["discounted"]
+    assert discounted.status == "converged"
+    assert discounted.bias > 0.1
+    assert discounted.gap == pytest.approx(discounted.bias, rel=1e-3)
+    assert pendulum["cut costates"].bias > 0.1
+    # (1.118 sqrt(gamma))^200 = 1e5.
+    growth = 200 * (math.log(1.11773) + math.log(pendulum.discount) / 2)
+    assert growth == pytest.approx(math.log(1e5), rel=1e-4)
+
+
+def test_on_a_stable_system_all_that_is_not_biased_agrees():
+    problem = lqrad.LQProblem([[0.8]], [[1]], [[1]], [[1]])
+    study = cures(problem, [1.0], T=30, window=10)
+    assert study.discount == 1.0
+    for cure in study.cures:
+        if cure.name == "clipped":  # its first steps are short, and then it is the gradient
+            continue
+        assert cure.status == "converged", cure
+        assert cure.gap == pytest.approx(cure.bias, abs=1e-8), cure
+    assert study["cut costates"].bias > 0
+    assert study["discounted"].bias == pytest.approx(0, abs=1e-14)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_cut_gradient_vanishes_where_each_window_is_minimised_alone(seed):
+    """Against windows minimised one after the other by Riccati, each from where the last ended."""
+    case = random_case(seed, T=7, all_terms=bool(seed % 2), time_varying=False, radius=1.1)
+    problem, T, window = case.problem, 7, 3
+    bench = _Bench(problem, case.x0, T, 100, 1e-10)
+    cut, _ = bench._windows(window)
+    x, inputs = case.x0, []
+    for start in range(0, T, window):
+        steps = min(window, T - start)
+        last = start + steps == T
+        part = lqrad.LQProblem(
+            problem.A,
+            problem.B,
+            problem.Q,
+            problem.R,
+            problem.S if last else problem.Q,
+            M=problem.M,
+            c=problem.c,
+            q=problem.q,
+            r=problem.r,
+            s=problem.s if last else problem.q,
+        )
+        solution = lqrad.riccati(part, steps).rollout(x)
+        x = solution.x[-1]
+        inputs.append(solution.u)
+    u = np.concatenate(inputs)
+    terms = np.abs(problem.R @ u.T).max() + np.abs(problem.simulate(case.x0, u)).max()
+    assert np.abs(bench._cut_gradient(cut, u)).max() <= 1e-10 * terms
+    expected = problem.cost(problem.simulate(case.x0, u), u)
+    assert bench._greedy_cost(cut, window) == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_inputs_are_scaled_by_the_diagonal_blocks_of_the_hessian(seed):
+    case = random_case(seed, T=5)
+    problem, m = case.problem, case.problem.m
+    blocks = _Bench(problem, case.x0, 5, 100, 1e-10)._hessian_blocks()
+    for t in range(5):
+        for i in range(m):
+            v = np.zeros((5, m))
+            v[t, i] = 1.0
+            column = problem.hessian_product(v)[t]
+            np.testing.assert_allclose(blocks[t, :, i], column, rtol=1e-11, atol=1e-11)
+
+
+def test_a_window_as_long_as_the_horizon_is_not_biased():
+    case = random_case(1, T=7, all_terms=True)
+    study = cures(case.problem, case.x0, 7, window=7)
+    assert study["cut costates"].bias == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_the_discounted_cost_is_the_weighted_sum(seed):
+    """The bias, against a dense minimisation of sum_t gamma^t (stage cost)."""
+    case = random_case(seed, T=4, all_terms=True, radius=1.1)
+    problem, gamma = case.problem, 0.7
+    size = case.u.size
+
+    def weighted(z):
+        u = z.reshape(case.u.shape)
+        x = problem.simulate(case.x0, u)
+        total = 0.0
+        for t in range(4):
+            Q, R, M, q, r = (
+                a[t] if problem.T else a
+                for a in (problem.Q, problem.R, problem.M, problem.q, problem.r)
+            )
+            stage = 0.5 * x[t] @ Q @ x[t] + x[t] @ M @ u[t] + 0.5 * u[t] @ R @ u[t]
+            total += gamma**t * (stage + q @ x[t] + r @ u[t])
+        return total + gamma**4 * (0.5 * x[4] @ problem.S @ x[4] + problem.s @ x[4])
+
+    # A quadratic: differences with unit steps are exact.
+    e, zero = np.eye(size), np.zeros(size)
+    g = np.array([(weighted(d) - weighted(-d)) / 2 for d in e])
+    H = np.array(
+        [[weighted(a + b) - weighted(a) - weighted(b) + weighted(zero) for a in e] for b in e]
+    )
+    u = -np.linalg.solve(H, g).reshape(case.u.shape)
+    study = cures(problem, case.x0, 4, discount=gamma)
+    best = study.optimum.cost
+    gap = (problem.cost(problem.simulate(case.x0, u), u) - best) / abs(best)
+    assert study["discounted"].bias == pytest.approx(gap, rel=1e-6, abs=1e-10)
+    assert study["discounted"].gap == pytest.approx(gap, rel=1e-3, abs=1e-8)
+
+
+def test_tables_notes_json_and_pictures(pendulum):
+    assert pendulum.table().splitlines()[0].split() == [
+        "cure",
+        "method",
+        "iterations",
+        "gap",
+        "bias",
+        "seconds",
+        "status",
+    ]
+    assert repr(pendulum) == pendulum.table()
+    assert "<td>multiple shooting</td>" in pendulum._repr_html_()
+    assert len(pendulum.notes()) == len(pendulum.cures) == 9
+    found = json.loads(json.dumps(pendulum.to_dict(), allow_nan=False))
+    assert found["cures"][2]["name"] == "feedback"
+    assert len(found["cures"][2]["history"]) == pendulum["feedback"].iterations + 1
+    left, right = pendulum.plot().axes
+    assert left.get_yscale() == right.get_xscale() == "log"
+    assert len(right.get_yticklabels()) == 9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"problem": 1}, lqrad.ArgumentError, "problem is of type int"),
+        ({"T": None}, lqrad.ArgumentError, "T is not given"),
+        ({"x0": [[1.0]]}, lqrad.ShapeError, r"x0 has shape \(1, 1\), expected \(1,\)"),
+        ({"window": 0}, lqrad.ArgumentError, "window is 0"),
+        ({"discount": 0.0}, lqrad.ArgumentError, "discount is 0.0, expected a number above 0"),
+        ({"discount": 1.5}, lqrad.ArgumentError, "discount is 1.5"),
+    ],
+)
+def test_bad_input_is_named(arguments, error, message):
+    problem = lqrad.LQProblem([[2.0]], [[1]], [[1]], [[1]])
+    with pytest.raises(error, match=message):
+        cures(**{"problem": problem, "x0": [1.0], "T": 5, **arguments})
+
+
+def test_an_unknown_cure_is_refused_with_the_list(pendulum):
+    with pytest.raises(lqrad.ArgumentError, match="no cure 'leeches', expected one of: none"):
+        pendulum["leeches"]
