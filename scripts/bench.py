@@ -19,6 +19,7 @@ os.environ["XLA_FLAGS"] = (
     "--xla_cpu_multi_thread_eigen=false --xla_force_host_platform_device_count=1"
 )
 
+import copy
 import importlib.util
 import statistics
 import subprocess
@@ -245,34 +246,91 @@ def statsmodels_smoother(problem: lqrad.SmoothingProblem, y: np.ndarray, covaria
 
 
 def smoothing() -> None:
-    print("smoothing, T = 1000: statsmodels' compiled smoother over ours")
+    print(
+        "smoothing, T = 1000: statsmodels' compiled smoother over ours, where a model is new to us,"
+    )
+    print(
+        "and where the series before was of the same model; gaps: a tenth of the entries is missing"
+    )
     if importlib.util.find_spec("statsmodels") is None:
         print("  statsmodels is not installed")
-        return
-    for n, ny in ((4, 2), (12, 4), (20, 5)):
-        rng = np.random.default_rng(0)
-        A = rng.normal(size=(n, n))
-        A *= 0.95 / np.abs(np.linalg.eigvals(A)).max()
-        C, identity = rng.normal(size=(ny, n)), np.eye(n)
-        problem = lqrad.SmoothingProblem(A, C, identity, np.eye(ny), np.zeros(n), identity)
-        y = rng.normal(size=(1001, ny))
-        cells = []
-        for covariances in (False, True):
-            peer = statsmodels_smoother(problem, y, covariances)
-            mine = lqrad.kalman_smoother(problem, y, covariances=covariances)
-            assert np.allclose(peer.smooth().smoothed_state.T, mine.x, rtol=1e-8, atol=1e-8)
-            seconds = rounds(
-                {
-                    "ours": lambda p=problem, y=y, c=covariances: lqrad.kalman_smoother(
-                        p, y, covariances=c
-                    ),
-                    "statsmodels": lambda peer=peer: peer.smooth(),
-                },
-                count=7,
-            )
-            ours = 1e3 * statistics.median(seconds["ours"])
-            cells.append(f"{ours:6.2f} ms, {ratio(seconds['statsmodels'], seconds['ours']):.2f}x")
-        print(f"  n = {n:2d}, ny = {ny}: means {cells[0]}; with covariances {cells[1]}")
+    else:
+        for n, ny in ((4, 2), (12, 4), (20, 5)):
+            for gaps in (False, True):
+                against_statsmodels(n, ny, gaps)
+    long_series()
+
+
+def against_statsmodels(n: int, ny: int, gaps: bool) -> None:
+    rng = np.random.default_rng(0)
+    A = rng.normal(size=(n, n))
+    A *= 0.95 / np.abs(np.linalg.eigvals(A)).max()
+    C, identity = rng.normal(size=(ny, n)), np.eye(n)
+    problem = lqrad.SmoothingProblem(A, C, identity, np.eye(ny), np.zeros(n), identity)
+    y = rng.normal(size=(1001, ny))
+    if gaps:
+        y[rng.random(y.shape) < 0.1] = np.nan
+    cells = []
+    for covariances in (False, True):
+        peer = statsmodels_smoother(problem, y, covariances)
+        mine = lqrad.kalman_smoother(problem, y, covariances=covariances)
+        assert np.allclose(peer.smooth().smoothed_state.T, mine.x, rtol=1e-8, atol=1e-8)
+
+        def smooth(problem: lqrad.SmoothingProblem, covariances: bool = covariances) -> object:
+            return lqrad.kalman_smoother(problem, y, covariances=covariances)
+
+        seconds = rounds(
+            {
+                "new": lambda smooth=smooth: smooth(copy.copy(problem)),
+                "same": lambda smooth=smooth: smooth(problem),
+                "statsmodels": lambda peer=peer: peer.smooth(),
+            },
+            count=7,
+        )
+        cell = [
+            f"{1e3 * statistics.median(seconds[ours]):6.2f} ms, "
+            f"{ratio(seconds['statsmodels'], seconds[ours]):.2f}x"
+            for ours in ("new", "same")
+        ]
+        cells.append(" and".join(cell))
+    name = f"n = {n:2d}, ny = {ny}{', gaps' if gaps else ''}:"
+    print(f"  {name:21s} means {cells[0]}; with covariances {cells[1]}", flush=True)
+
+
+_LONG_SERIES = """
+import sys, time
+import numpy as np, lqrad
+T = int(sys.argv[1])
+rng = np.random.default_rng(0)
+A = rng.normal(size=(4, 4)); A *= 0.95 / abs(np.linalg.eigvals(A)).max()
+C, identity = rng.normal(size=(2, 4)), np.eye(4)
+y = rng.normal(size=(T + 1, 2))
+best = float("inf")
+for _ in range(max(3, 100_000 // T)):
+    problem = lqrad.SmoothingProblem(A, C, identity, np.eye(2), np.zeros(4), identity)
+    start = time.perf_counter()
+    smoothed = lqrad.kalman_smoother(problem, y, covariances=False)
+    best = min(best, time.perf_counter() - start)
+peak = next(line.split()[1] for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(best, 1024 * int(peak))
+"""
+
+
+def long_series() -> None:
+    print("one process, n = 4, ny = 2, means, every model new: a long series")
+    results = {}
+    for T in (10_000, 1_000_000):
+        out = subprocess.run(
+            [sys.executable, "-c", _LONG_SERIES, str(T)], capture_output=True, text=True, check=True
+        )
+        results[T] = [float(word) for word in out.stdout.split()]
+    (short, least), (long, most) = results.values()
+    print(
+        f"  T = 1,000,000: {long:.3f} s, {long:.3f} us per step, {long / short / 100:.2f}x that of T = 10,000"
+    )
+    print(
+        f"  peak memory of the whole process: {most / 2**20:.0f} MiB, {least / 2**20:.0f} MiB with T = 10,000"
+    )
 
 
 def import_() -> None:

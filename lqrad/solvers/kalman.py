@@ -10,50 +10,49 @@ multiplier of the step from x[t] to x[t+1], its optimality conditions are
     x[0]    = m0 + P0 p[-1],    with p[-1] the same expression at t = 0
 
 Eliminating p leaves a positive definite block-tridiagonal system H x = g, the normal equations.
-They need no prior, but the inverses of W and V. The filter needs neither, but a prior: there
-
-    F = C P C' + V,   K = P C'F^-1,   L = A (I - K C),    P[t+1] = A (I - K C) P A' + W
-
-are the covariance of an innovation, the gain, the closed loop and the covariance of the prediction.
-Everything after that is one block-bidiagonal system in L, forward for the predictions, and backward
-for the costates: the smoother is the adjoint of the filter.
+They need no prior, but the inverses of W and V. The filter of `lqrad.solvers.covariance_filter`
+needs neither, but a prior; the recursion backward that makes a smoother of it is its adjoint.
 """
 
 from __future__ import annotations
 
+import importlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
+from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.linalg import solve_triangular
-from scipy.linalg.lapack import dposv
 
 from lqrad.errors import (
-    EPS,
     ArgumentError,
     Array,
+    LqradError,
     NonFiniteError,
     NotConvexError,
+    ShapeError,
     check_type,
 )
 from lqrad.kernels.banded import Bidiagonal
 from lqrad.kernels.stages import inner, times
-from lqrad.kernels.tridiagonal import BlockTridiagonal, congruences, substitute
+from lqrad.kernels.tridiagonal import BlockTridiagonal
 from lqrad.problems.smoothing import Observations, SmoothingProblem, Whitened
+from lqrad.solvers.covariance_filter import (
+    LOG_2PI,
+    CovarianceFilter,
+    smooth_by_recursions,
+    square,
+    symmetric,
+)
 
 # The normal equations are used where they give a known solution back to this relative accuracy,
 # and their solution is corrected where this is not better than another.
 _MOST_LOSS = 1e-11
 _NO_LOSS = 1e-14
-# Without a prior the start counts as open in a direction to which the observations respond, relative
-# to their responses to single entries of x[0], by less than this for each of them.
-_OPEN = 1e4 * EPS
-# Digits of a variance that may be lost to a subtraction: a part of it as small as this is left.
-_MOST_SUBTRACTED = 1e-4
-_LOG_2PI = math.log(2 * math.pi)
+# They are kept for the next series of the same model, unless their factor takes more bytes than this.
+_MOST_KEPT = 2**24
 
 NORMAL_EQUATIONS = "normal equations"
 RECURSIONS = "covariance recursions"
@@ -118,6 +117,48 @@ class Smoothed:
     loglik: float | Array
     method: str
 
+    def to_frame(self, index: Sequence[Any] | None = None) -> Any:
+        """Return the states of one series as a pandas DataFrame, with their standard deviations.
+
+        Where y came with dates, `kalman_smoother(problem, y).to_frame(y.index)` has them too.
+
+        Parameters
+        ----------
+        index : (T+1,), optional
+            Labels of the rows, such as the index of y; 0, 1, ... when not given.
+
+        Returns
+        -------
+        pandas.DataFrame
+            With columns x[0], ..., and sd[0], ... where the covariances were asked for.
+
+        Raises
+        ------
+        ShapeError
+            If this is a batch, or the index does not have a label for each row.
+        LqradError
+            If pandas is not installed.
+        """
+        try:
+            pandas = importlib.import_module("pandas")
+        except ImportError as error:
+            raise LqradError("to_frame needs pandas, try: pip install pandas") from error
+        if self.x.ndim != 2:
+            raise ShapeError(
+                f"x has shape {self.x.shape}, expected (T+1, n): a frame holds one series; smooth "
+                "the series of the batch one by one, y[0] first"
+            )
+        if index is not None and len(index) != len(self.x):
+            raise ShapeError(
+                f"index has {len(index)} labels, expected T + 1 = {len(self.x)}: one for each row "
+                "of y; pass y.index, where y is the frame or the series that was smoothed"
+            )
+        columns = {f"x[{i}]": mean for i, mean in enumerate(self.x.T)}
+        if self.cov is not None:
+            variances = np.maximum(np.diagonal(self.cov, axis1=1, axis2=2), 0.0)
+            columns |= {f"sd[{i}]": sd for i, sd in enumerate(np.sqrt(variances).T)}
+        return pandas.DataFrame(columns, index=index)
+
 
 def kalman_filter(problem: SmoothingProblem, y: ArrayLike) -> Filtered:
     """Run the filter over a series.
@@ -166,7 +207,7 @@ def kalman_filter(problem: SmoothingProblem, y: ArrayLike) -> Filtered:
             predicted_x=predicted,
             predicted_cov=P,
             innovations=y - times(problem.C, predicted) - problem.d,
-            innovation_cov=_symmetric(problem.C @ P @ problem.C.swapaxes(-1, -2) + problem.V),
+            innovation_cov=symmetric(problem.C @ P @ problem.C.swapaxes(-1, -2) + problem.V),
             loglik=filtering.loglik(filtering.whiten(predicted, data.z), data),
         )
 
@@ -272,39 +313,74 @@ def kalman_smoother(
     def run(y: Array) -> Smoothed:
         data = problem.observations(y)
         try:
-            equations = _NormalEquations(problem, problem.whitened(data))
-            loss = equations.loss()
+            rows = problem.whitened(data)
+            equations = _equations(problem, data, rows)
+            loss = equations.loss
         except (NotConvexError, NonFiniteError):  # singular, or so near to it that it overflows
             loss = math.inf
         if not loss <= _MOST_LOSS:
-            return _smooth_by_recursions(problem, data, covariances)
-        return equations.smooth(data, covariances, corrections=int(loss > _NO_LOSS))
+            return Smoothed(*smooth_by_recursions(problem, data, covariances), RECURSIONS)
+        x, p = equations.solve(rows.z)
+        if loss > _NO_LOSS:
+            x, p = equations.correct(x, p, rows.z)
+        loglik = equations.loglik(x, p, rows.z, data.entries)
+        cov, lag_cov = equations.H.selected_inverse() if covariances else (None, None)
+        return Smoothed(x, cov, lag_cov, p, loglik, NORMAL_EQUATIONS)
 
     return _by_gaps(problem, y, run)
 
 
 class _NormalEquations:
-    """H x = g, from the whitened rows [prior], [-noise A, noise] and [C] of the least squares."""
+    """H x = g, from the whitened rows [prior], [-noise A, noise] and [C] of the least squares.
+
+    Attributes
+    ----------
+    H : BlockTridiagonal
+    loss : float
+        The relative error with which a constant state comes back from its right-hand side. States
+        are measured by the diagonal of H, that is, by their conditional deviations.
+    """
 
     def __init__(self, problem: SmoothingProblem, rows: Whitened) -> None:
         self.problem, self.rows = problem, rows
         T, n = rows.z.shape[-2] - 1, problem.n
         step = rows.noise @ problem.A
         H = np.empty((T + 1, n, n))
-        H[...] = _square(rows.C)
-        H[0] += _square(rows.prior)
-        H[1:] += _square(rows.noise)
-        H[:-1] += _square(step)
+        H[...] = square(rows.C)
+        H[0] += square(rows.prior)
+        H[1:] += square(rows.noise)
+        H[:-1] += square(step)
         below = np.broadcast_to(-rows.noise.swapaxes(-1, -2) @ step, (T, n, n))
         self.H = BlockTridiagonal(H, below)
-        self.scale = 1 / np.sqrt(np.diagonal(H, axis1=1, axis2=2).mean(axis=0))
+        self.log_determinant = rows.log_determinant + self.H.log_determinant()
+        x = 1 / np.sqrt(np.diagonal(H, axis1=1, axis2=2).mean(axis=0, keepdims=True))
+        pull = self._weigh(x - times(problem.A, x))
+        found = self.H.solve(self._right_hand_side(x, pull, times(rows.C, x)))
+        self.loss = float(np.abs(found / x - 1).max())
 
     def _weigh(self, w: Array) -> Array:
         """W^-1 w."""
         return times(self.rows.noise, times(self.rows.noise, w), transpose=True)
 
-    def correct(self, x: Array, p: Array) -> tuple[Array, Array]:
-        """One step of iterative refinement of states and costates; from zeros, the solution.
+    def _right_hand_side(self, start: Array, pull: Array, z: Array) -> Array:
+        """C'z[t] + pull[t-1] - A'pull[t], and P0^-1 start at t = 0; pull stands for W^-1 c."""
+        rows = self.rows
+        g = np.empty((*z.shape[:-2], self.H.N, self.H.n))
+        g[...] = times(rows.C, z, transpose=True)
+        g[..., :1, :] += times(rows.prior, times(rows.prior, start), transpose=True)
+        g[..., 1:, :] += pull
+        g[..., :-1, :] -= times(self.problem.A, pull, transpose=True)
+        return g
+
+    def solve(self, z: Array) -> tuple[Array, Array]:
+        """The states and costates of whitened series."""
+        A, c, m0 = self.problem.A, self.problem.c, self.problem.m0
+        g = self._right_hand_side(m0[None], self._weigh(np.atleast_2d(c)), z)
+        x = self.H.solve(g)
+        return x, self._weigh(x[..., 1:, :] - times(A, x[..., :-1, :]) - c)
+
+    def correct(self, x: Array, p: Array, z: Array) -> tuple[Array, Array]:
+        """One step of iterative refinement of states and costates.
 
         What is left of the two optimality conditions is evaluated at (x, p) as it stands, where
         p is not recomputed from differences of x, and the correction solves the same equations.
@@ -312,290 +388,31 @@ class _NormalEquations:
         A, rows = self.problem.A, self.rows
         w = times(A, x[..., :-1, :]) + self.problem.c - x[..., 1:, :]
         p = p - self._weigh(w + times(self.problem.W, p))
-        g = times(rows.C, rows.z - times(rows.C, x), transpose=True)
-        g[..., :-1, :] += times(A, p, transpose=True)
-        g[..., 1:, :] -= p
-        start = times(rows.prior, self.problem.m0 - x[..., :1, :])
-        g[..., :1, :] += times(rows.prior, start, transpose=True)
-        dx = self.H.solve(g)
+        start = self.problem.m0 - x[..., :1, :]
+        dx = self.H.solve(self._right_hand_side(start, -p, z - times(rows.C, x)))
         return x + dx, p + self._weigh(dx[..., 1:, :] - times(A, dx[..., :-1, :]))
 
-    def loss(self) -> float:
-        """The relative error with which a constant state comes back from its right-hand side.
-
-        States are measured by the diagonal of H, that is, by their conditional deviations.
-        """
-        A, rows = self.problem.A, self.rows
-        x = np.broadcast_to(self.scale, (self.H.N, self.H.n))
-        w = self._weigh(x[1:] - times(A, x[:-1]))
-        g = times(rows.C, times(rows.C, x), transpose=True)
-        g[1:] += w
-        g[:-1] -= times(A, w, transpose=True)
-        g[:1] += times(rows.prior, times(rows.prior, x[:1]), transpose=True)
-        return float(np.abs(self.H.solve(g) / self.scale - 1).max())
-
-    def smooth(self, data: Observations, covariances: bool, corrections: int = 1) -> Smoothed:
-        """The solution, corrected so many times."""
-        rows = self.rows
-        x = np.zeros((*rows.z.shape[:-1], self.H.n))
-        p = np.zeros_like(x[..., 1:, :])
-        for _ in range(1 + corrections):
-            x, p = self.correct(x, p)
-        misfit = rows.z - times(rows.C, x)
-        start = times(rows.prior, x[..., :1, :] - self.problem.m0)
-        square = inner(misfit, misfit) + inner(start, start) + inner(p, times(self.problem.W, p))
-        loglik = -0.5 * (
-            data.entries * _LOG_2PI + rows.log_determinant + self.H.log_determinant() + square
-        )
-        cov, lag_cov = self.H.selected_inverse() if covariances else (None, None)
-        return Smoothed(x, cov, lag_cov, p, loglik, NORMAL_EQUATIONS)
+    def loglik(self, x: Array, p: Array, z: Array, entries: Array) -> Array:
+        """The log-likelihood, from the solution."""
+        misfit = z - times(self.rows.C, x)
+        start = times(self.rows.prior, x[..., :1, :] - self.problem.m0)
+        cost = inner(misfit, misfit) + inner(start, start) + inner(p, times(self.problem.W, p))
+        return np.asarray(-0.5 * (entries * LOG_2PI + self.log_determinant + cost))
 
 
-class CovarianceFilter:
-    """The filter's covariances from P[0] = P0, and the passes over a series that they allow.
-
-    Attributes
-    ----------
-    predicted_cov, cov : (T+1, n, n)
-        P[t|t-1] and P[t|t].
-    K : (T+1, n, ny)
-    factor : (T+1, ny, ny)
-        Lower Cholesky factors of the innovations' covariances.
-    """
-
-    def __init__(self, problem: SmoothingProblem, data: Observations, P0: Array) -> None:
-        T, n, ny = data.z.shape[-2] - 1, problem.n, problem.ny
-        self.A, self.C, self.W = problem.A, data.C, problem.W
-        self.predicted_cov, self.cov = np.empty((T + 1, n, n)), np.empty((T + 1, n, n))
-        self.K, self.factor = np.empty((T + 1, n, ny)), np.empty((T + 1, ny, ny))
-        Cs, Vs = (np.broadcast_to(z, (T + 1, *z.shape[-2:])) for z in (data.C, data.V))
-        As, Ws = (np.broadcast_to(z, (T, n, n)) for z in (problem.A, problem.W))
-        identity, P = np.eye(n), P0
-        # What rounding leaves of a variance that an exact observation has made zero.
-        noise = np.zeros((n, n))
-        for t in range(T + 1):
-            C, V = Cs[t], Vs[t]
-            CP = C.dot(P)
-            F = CP.dot(C.T)
-            size = F.diagonal() + V.diagonal()
-            L, K, info = dposv(F + V, CP, lower=1)
-            least = 32 * ny * (EPS * size + C.dot(noise).dot(C.T).diagonal())
-            if info or (L.diagonal() ** 2 <= least).any():
-                raise NotConvexError(
-                    f"the covariance of the innovation at time {t} is singular to working "
-                    "precision: V is, and what is known by then determines an entry of y, or all "
-                    "but; leave that entry out as NaN, or give it a variance in V"
-                )
-            self.predicted_cov[t], self.K[t], self.factor[t] = P, K.T, L
-            keep = identity - K.T.dot(C)
-            noise = keep.dot(noise).dot(keep.T) + EPS**2 * P
-            P = keep.dot(P).dot(keep.T) + K.T.dot(V).dot(K)
-            P = self.cov[t] = 0.5 * (P + P.T)
-            if t < T:
-                P = As[t].dot(P).dot(As[t].T) + Ws[t]
-                P = 0.5 * (P + P.T)
-                noise = As[t].dot(noise).dot(As[t].T)
-        self.factor = np.tril(self.factor)
-        closed = self.A @ (identity - self.K[:-1] @ Cs[:-1])
-        self.loop = Bidiagonal(closed)
-
-    def predict(self, start: Array, c: Array | float, z: Array) -> Array:
-        """The predicted states x[t+1] = L x[t] + A K z[t] + c from x[0] = start (..., n)."""
-        f = np.empty((*z.shape[:-1], self.A.shape[-1]))
-        f[..., 0, :] = start
-        f[..., 1:, :] = times(self.A, times(self.K[:-1], z[..., :-1, :])) + c
-        return self.loop.solve(f, overwrite=True)
-
-    def update(self, predicted: Array, z: Array) -> Array:
-        """The filtered states."""
-        return predicted + times(self.K, z - times(self.C, predicted))
-
-    def whiten(self, predicted: Array, z: Array) -> Array:
-        """The innovations, each divided by its standard deviations."""
-        innovations = z - times(self.C, predicted)
-        return np.asarray(substitute(self.factor, innovations[..., None])[..., 0])
-
-    def log_determinant(self) -> float:
-        """That of the covariance of all observations."""
-        return 2 * float(np.log(np.diagonal(self.factor, axis1=1, axis2=2)).sum())
-
-    def loglik(self, e: Array, data: Observations) -> Array:
-        """The log-likelihood, from the whitened innovations e."""
-        square = inner(e, e)
-        return np.asarray(-0.5 * (data.entries * _LOG_2PI + self.log_determinant() + square))
-
-    def _weighted(self) -> Array:
-        """C whitened by the innovations: its square is C'F^-1 C."""
-        return substitute(self.factor, np.broadcast_to(self.C, (len(self.K), *self.C.shape[-2:])))
-
-    def costates(self, e: Array) -> Array:
-        """p[t-1] = L'p[t] + C'F^-1 (innovation) for t = 0, ..., T: the adjoint of `predict`."""
-        return self.loop.solve(times(self._weighted(), e, transpose=True), transpose=True)
-
-    def smooth(self, predicted: Array, z: Array, p: Array) -> Array:
-        """x[t|T] = x[t|t] + P[t|t] A'p[t], with p as of `costates`."""
-        x = self.update(predicted, z)
-        x[..., :-1, :] += times(self.cov[:-1], times(self.A, p[..., 1:, :], transpose=True))
-        return x
-
-    def smooth_covariances(self) -> tuple[Array, Array]:
-        """Cov and lag_cov, from the covariances N of the costates, N[t-1] = C'F^-1 C + L'N[t] L.
-
-        P[t|T] = P[t|t] - P[t|t] A'N[t] A P[t|t],    cov(x[t+1], x[t]) = (I - P[t+1|t] N[t]) A P[t|t]
-
-        No covariance is solved with, which may be singular; where W is. Where most of a variance is
-        subtracted, as from that of an unstable state, RTS has more digits, and is used.
-        """
-        N, _ = congruences(self.loop.A, _square(self._weighted()))
-        ahead = self.A @ self.cov[:-1]
-        pulled = N[1:] @ ahead
-        cov = self.cov.copy()
-        cov[:-1] -= ahead.swapaxes(-1, -2) @ pulled
-        lag_cov = ahead - self.predicted_cov[1:] @ pulled
-        left, filtered, predicted = (
-            np.diagonal(P, axis1=1, axis2=2) for P in (cov, self.cov, self.predicted_cov)
-        )
-        good = np.all(left >= _MOST_SUBTRACTED * filtered, axis=1)
-        if not good.all():
-            _, rts_cov, rts_lag_cov = self.rts_covariances()
-            both = good[:-1] & np.all((left >= _MOST_SUBTRACTED * predicted)[1:], axis=1)
-            cov[~good], lag_cov[~both] = rts_cov[~good], rts_lag_cov[~both]
-        return _symmetric(cov), lag_cov
-
-    def rts_covariances(self) -> tuple[Array, Array, Array]:
-        """J', cov and lag_cov, by the recursion of Rauch, Tung and Striebel, in Joseph's form.
-
-        J = P[t|t] A'P[t+1|t]^-1
-        P[t|T] = (I - JA) P[t|t] (I - JA)' + J W J' + J P[t+1|T] J',    cov(x[t+1], x[t]) = P[t+1|T] J'
-        """
-        P = self.cov[:-1]
-        gains = _solve_semidefinite(self.predicted_cov[1:], self.A @ P)  # J'
-        keep = np.eye(P.shape[-1]) - gains.swapaxes(-1, -2) @ self.A
-        N = self.cov.copy()
-        N[:-1] = keep @ P @ keep.swapaxes(-1, -2) + gains.swapaxes(-1, -2) @ self.W @ gains
-        return gains, *congruences(gains, N)
+def _equations(problem: SmoothingProblem, data: Observations, rows: Whitened) -> _NormalEquations:
+    """The normal equations of a series; where nothing is missing, those of the last one may do."""
+    T, n = data.z.shape[-2] - 1, problem.n
+    if data.V is problem.V and 16 * (T + 1) * n * n <= _MOST_KEPT:
+        return _without_gaps(problem, T)
+    return _NormalEquations(problem, rows)
 
 
-def _smooth_by_recursions(
-    problem: SmoothingProblem, data: Observations, covariances: bool
-) -> Smoothed:
-    """Smooth by the filter and its adjoint, the vague part of the prior estimated from the data.
-
-    x[0] = m0 + root b + (0, base): the filter runs from the covariance `base`, and what is left of
-    the prior, b ~ (0, I), or what there is no prior for, is a regression of the innovations on
-    their responses to b.
-    """
-    base, root = split_prior(problem)
-    filtering = CovarianceFilter(problem, data, base)
-    nothing = np.zeros((len(root), *data.z.shape[-2:]))
-    moved = filtering.predict(root, 0.0, nothing)
-    slopes = filtering.whiten(moved, nothing)  # of the innovations, whitened, in b
-    e = filtering.whiten(filtering.predict(problem.m0, problem.c, data.z), data.z)
-    L, b = estimate_start(problem, data, slopes, e)
-    predicted = filtering.predict(problem.m0 + b @ root, problem.c, data.z)
-    e = filtering.whiten(predicted, data.z)
-    p = filtering.costates(e)
-    loglik = filtering.loglik(e, data) - np.log(np.abs(L.diagonal())).sum()
-    if problem.P0 is not None:
-        loglik -= 0.5 * (b * b).sum(axis=-1)
-    x = filtering.smooth(predicted, data.z, p)
-    cov = lag_cov = None
-    if covariances:
-        cov, lag_cov = filtering.smooth_covariances()
-        moved = filtering.smooth(moved, nothing, filtering.costates(slopes))
-        spread = substitute(L, moved.swapaxes(0, 1))  # (T+1, k, n)
-        cov = _symmetric(cov + _square(spread))
-        lag_cov += spread[1:].swapaxes(-1, -2) @ spread[:-1]
-    return Smoothed(x, cov, lag_cov, p[..., 1:, :], loglik, RECURSIONS)
-
-
-def split_prior(problem: SmoothingProblem) -> tuple[Array, Array]:
-    """The base, and the rows r[i] of the root, with P0 = base + sum_i r[i] r[i]'.
-
-    In units of the noise of each state, no eigenvalue of the base is larger than one: the filter
-    starts from covariances of the size that it will have, and nothing is lost under a wider one.
-    Without a prior the rows of the root are the axes of x[0].
-    """
-    width = np.sqrt(_variances(problem))
-    if problem.P0 is None:
-        return np.diag(width**2), np.eye(problem.n)
-    values, vectors = np.linalg.eigh(problem.P0 / np.outer(width, width))
-    vectors *= width[:, None]
-    base = (vectors * np.clip(values, 0.0, 1.0)) @ vectors.T
-    return _symmetric(base), (vectors * np.sqrt(np.maximum(values - 1.0, 0.0))).T
-
-
-def _variances(problem: SmoothingProblem) -> Array:
-    """A variance for each state, in its units: of its noise, or of what a sensor tells, or one."""
-    W, V = (np.diagonal(z, axis1=-2, axis2=-1) for z in (problem.W, problem.V))
-    variances = np.array(W.reshape(-1, problem.n).max(axis=0))
-    largest = V.reshape(-1, problem.ny).max(axis=0)
-    squares = (problem.C**2).reshape(-1, problem.ny, problem.n).max(axis=0)
-    noisy = largest > 0
-    told = (squares[noisy] / largest[noisy, None]).max(axis=0, initial=0.0)
-    known = (variances == 0) & (told > 0)
-    variances[known] = 1 / told[known]
-    variances[variances == 0] = 1.0
-    return variances
-
-
-def estimate_start(
-    problem: SmoothingProblem, data: Observations, slopes: Array, e: Array
-) -> tuple[Array, Array]:
-    """The b (g, k) that minimises |e + slopes' b|^2, plus |b|^2 where there is a prior.
-
-    Returns L lower triangular, L L' the inverse of the covariance of b, and b. The squares of the
-    slopes are not formed: they would lose half of the digits under a vague prior.
-    """
-    k = len(slopes)
-    prior = np.eye(k) if problem.P0 is not None else np.zeros((0, k))
-    Q, R = np.linalg.qr(np.concatenate([slopes.reshape(k, -1).T, prior]))
-    if problem.P0 is None:
-        _check_start(R, data)
-    pull = e.reshape(len(e), -1) @ Q[: e[0].size]
-    return R.T, -solve_triangular(R, pull.T).T
-
-
-def _check_start(R: Array, data: Observations) -> None:
-    """Raise NotConvexError if R'R, the information on the start, leaves a direction of it open."""
-    size = np.linalg.norm(R, axis=0)
-    size = np.where(size > 0, size, 1.0)
-    values, vectors = np.linalg.svd(R / size)[1:]
-    if len(values) == len(size) and values[-1] > _OPEN * len(size):
-        return
-    direction = vectors[-1] / size
-    direction /= direction[np.abs(direction).argmax()]
-    direction /= np.linalg.norm(direction)
-    words = ", ".join(f"{value:.3g}" for value in direction.round(3) + 0.0)
-    C = np.broadcast_to(data.C, (data.z.shape[-2], *data.C.shape[-2:]))
-    seen = np.flatnonzero(C.any(axis=(1, 2)))
-    last = f"y up to time {seen[-1]}, the last that is observed," if len(seen) else "y"
-    raise NotConvexError(
-        f"the start is not determined by the data: {last} says nothing of the direction "
-        f"[{words}] of x[0], and there is no prior; give m0 and P0, a large variance in that "
-        "direction at least, or leave that state out of the model"
-    )
-
-
-def _solve_semidefinite(P: Array, f: Array) -> Array:
-    """A solution X of P[t] X[t] = f[t], for symmetric P that may be singular where f is zero too."""
-    size = np.sqrt(np.diagonal(P, axis1=1, axis2=2))
-    size = np.where(size > 0, size, 1.0)[..., None]
-    scaled, f = P / (size * size.swapaxes(-1, -2)), f / size
-    values, vectors = np.linalg.eigh(scaled)
-    known = values > P.shape[-1] * EPS * values[:, -1:]
-    half = vectors.swapaxes(-1, -2) @ f
-    half *= np.where(known, 1 / np.where(known, values, 1.0), 0.0)[..., None]
-    return np.asarray(vectors @ half / size)
-
-
-def _square(M: Array) -> Array:
-    """M'M."""
-    return np.asarray(M.swapaxes(-1, -2) @ M)
-
-
-def _symmetric(P: Array) -> Array:
-    return np.asarray(0.5 * (P + P.swapaxes(-1, -2)))
+@lru_cache(maxsize=1)
+def _without_gaps(problem: SmoothingProblem, T: int) -> _NormalEquations:
+    """The normal equations of every series without a gap."""
+    nothing = problem.observations(np.zeros((T + 1, problem.ny)))
+    return _NormalEquations(problem, problem.whitened(nothing))
 
 
 def _prior(problem: SmoothingProblem, name: str) -> Array:

@@ -32,13 +32,8 @@ from lqrad.errors import (
 from lqrad.kernels.stages import times
 from lqrad.kernels.tridiagonal import congruences, substitute
 from lqrad.problems.smoothing import Observations, SmoothingProblem
-from lqrad.solvers.kalman import (
-    NORMAL_EQUATIONS,
-    CovarianceFilter,
-    estimate_start,
-    kalman_smoother,
-    split_prior,
-)
+from lqrad.solvers.covariance_filter import CovarianceFilter, estimate_start, split_prior
+from lqrad.solvers.kalman import NORMAL_EQUATIONS, kalman_smoother
 
 # The arrays of a model, and those of them that are its prior.
 NAMES = ("A", "C", "W", "V", "m0", "P0", "c", "d")

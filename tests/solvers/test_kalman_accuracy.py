@@ -129,6 +129,15 @@ def test_digits_that_the_data_determine_are_kept(case, rtol):
     assert distance(means.x, result.x) <= rtol
 
 
+@pytest.mark.parametrize("P0", [None, np.eye(2), 1e6 * np.eye(2)], ids=["none", "1", "1e6"])
+def test_what_the_normal_equations_lose_a_correction_brings_back(P0):
+    """They return a known solution to 12 digits here, and the means are right to 15."""
+    case = constant_velocity(0.1, 1.0, 20, P0=P0)
+    result = kalman_smoother(case.problem, case.y)
+    assert result.method == "normal equations"
+    assert distance(result.x, condition_exactly(case.data, case.y).x) <= 1e-14
+
+
 def in_units(data, scale):
     """The same model with the state x[i] counted in units of 1 / scale[i]."""
     U, back = np.diag(scale), np.diag(1 / scale)

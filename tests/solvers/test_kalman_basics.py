@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 
 from lqrad.errors import ArgumentError, NotConvexError
 from lqrad.kernels.tridiagonal import BlockTridiagonal, congruences, substitute
 from lqrad.problems.smoothing import SmoothingProblem
+from lqrad.solvers import kalman
 from lqrad.solvers.kalman import kalman_filter, kalman_smoother, rts_smoother
 
 NAN = np.nan
@@ -230,3 +233,37 @@ def test_a_pandas_series_and_a_frame_are_series_too():
     series = pandas.Series(y[:, 0], index=index)
     np.testing.assert_array_equal(kalman_smoother(model, series).x, expected)
     np.testing.assert_array_equal(kalman_smoother(model, series.to_frame()).x, expected)
+
+
+def test_a_model_that_was_smoothed_before_gives_what_a_new_one_gives():
+    """To the last bit, whatever series and models came between."""
+    rng = np.random.default_rng(0)
+    level, oscillator = SmoothingProblem(**LEVEL), SmoothingProblem(**OSCILLATOR)
+    long, short, other = (rng.normal(size=(T + 1, 1)) for T in (200, 9, 200))
+    gaps = np.where(np.arange(201)[:, None] % 7 == 3, NAN, long)
+    batch = np.stack([long, other, gaps])
+    for y in (long, other, short, gaps, long, batch, other):
+        for model in (level, level, oscillator):
+            got, new = kalman_smoother(model, y), kalman_smoother(copy.copy(model), y)
+            for name in ("x", "p", "cov", "lag_cov"):
+                np.testing.assert_array_equal(getattr(got, name), getattr(new, name))
+            np.testing.assert_array_equal(got.loglik, new.loglik)
+
+
+def test_what_was_returned_may_be_written_on():
+    model, y = SmoothingProblem(**LEVEL), np.arange(50.0)
+    first = kalman_smoother(model, y)
+    expected = copy.deepcopy(first)
+    for array in (first.x, first.p, first.cov, first.lag_cov):
+        array[...] = 99.0
+    again = kalman_smoother(model, y)
+    np.testing.assert_array_equal(again.x, expected.x)
+    np.testing.assert_array_equal(again.cov, expected.cov)
+
+
+@pytest.mark.parametrize(("most", "kept"), [(16 * 50 - 1, 0), (16 * 50, 1)])
+def test_a_large_factor_is_not_kept(monkeypatch, most, kept):
+    monkeypatch.setattr(kalman, "_MOST_KEPT", most)
+    kalman._without_gaps.cache_clear()
+    kalman_smoother(SmoothingProblem(**LEVEL), np.arange(50.0))
+    assert kalman._without_gaps.cache_info().currsize == kept

@@ -1,0 +1,282 @@
+"""The filter's covariances, the passes over a series that they allow, and a start that is vague.
+
+    x[t+1] = A x[t] + c + w[t],  w ~ (0, W);    y[t] = C x[t] + d + v[t],  v ~ (0, V);    x[0] ~ (m0, P0)
+
+With P[t] the covariance of x[t] given y[0], ..., y[t-1],
+
+    F = C P C' + V,   K = P C'F^-1,   L = A (I - K C),    P[t+1] = A (I - K C) P A' + W
+
+are the covariance of an innovation, the gain, the closed loop and the covariance of the prediction.
+Everything after that is one block-bidiagonal system in L, forward for the predictions, and backward
+for the costates: the smoother is the adjoint of the filter. No W or V is inverted, but P[0] is
+needed, and digits are lost where it is vague. So x[0] = m0 + root b + (0, base): the filter starts
+from the covariance `base`, and b, the vague part, is estimated from the innovations.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from scipy.linalg import solve_triangular
+from scipy.linalg.lapack import dposv
+
+from lqrad.errors import EPS, Array, NotConvexError
+from lqrad.kernels.banded import Bidiagonal
+from lqrad.kernels.stages import inner, times
+from lqrad.kernels.tridiagonal import congruences, substitute
+from lqrad.problems.smoothing import Observations, SmoothingProblem
+
+# Without a prior the start counts as open in a direction to which the observations respond, relative
+# to their responses to single entries of x[0], by less than this for each of them.
+_OPEN = 1e4 * EPS
+# Digits of a variance that may be lost to a subtraction: a part of it as small as this is left.
+_MOST_SUBTRACTED = 1e-4
+LOG_2PI = math.log(2 * math.pi)
+
+
+class CovarianceFilter:
+    """The filter's covariances from P[0] = P0, and the passes over a series that they allow.
+
+    Attributes
+    ----------
+    predicted_cov, cov : (T+1, n, n)
+        P[t|t-1] and P[t|t].
+    K : (T+1, n, ny)
+    factor : (T+1, ny, ny)
+        Lower Cholesky factors of the innovations' covariances.
+    """
+
+    def __init__(self, problem: SmoothingProblem, data: Observations, P0: Array) -> None:
+        T, n, ny = data.z.shape[-2] - 1, problem.n, problem.ny
+        self.A, self.C, self.W = problem.A, data.C, problem.W
+        self.predicted_cov, self.cov = np.empty((T + 1, n, n)), np.empty((T + 1, n, n))
+        self.K, self.factor = np.empty((T + 1, n, ny)), np.empty((T + 1, ny, ny))
+        Cs, Vs = (np.broadcast_to(z, (T + 1, *z.shape[-2:])) for z in (data.C, data.V))
+        As, Ws = (np.broadcast_to(z, (T, n, n)) for z in (problem.A, problem.W))
+        identity, P = np.eye(n), P0
+        # What rounding leaves of a variance that an exact observation has made zero.
+        noise = np.zeros((n, n))
+        for t in range(T + 1):
+            C, V = Cs[t], Vs[t]
+            CP = C.dot(P)
+            F = CP.dot(C.T)
+            size = F.diagonal() + V.diagonal()
+            L, K, info = dposv(F + V, CP, lower=1)
+            least = 32 * ny * (EPS * size + C.dot(noise).dot(C.T).diagonal())
+            if info or (L.diagonal() ** 2 <= least).any():
+                raise NotConvexError(
+                    f"the covariance of the innovation at time {t} is singular to working "
+                    "precision: V is, and what is known by then determines an entry of y, or all "
+                    "but; leave that entry out as NaN, or give it a variance in V"
+                )
+            self.predicted_cov[t], self.K[t], self.factor[t] = P, K.T, L
+            keep = identity - K.T.dot(C)
+            noise = keep.dot(noise).dot(keep.T) + EPS**2 * P
+            P = keep.dot(P).dot(keep.T) + K.T.dot(V).dot(K)
+            P = self.cov[t] = 0.5 * (P + P.T)
+            if t < T:
+                P = As[t].dot(P).dot(As[t].T) + Ws[t]
+                P = 0.5 * (P + P.T)
+                noise = As[t].dot(noise).dot(As[t].T)
+        self.factor = np.tril(self.factor)
+        closed = self.A @ (identity - self.K[:-1] @ Cs[:-1])
+        self.loop = Bidiagonal(closed)
+
+    def predict(self, start: Array, c: Array | float, z: Array) -> Array:
+        """The predicted states x[t+1] = L x[t] + A K z[t] + c from x[0] = start (..., n)."""
+        f = np.empty((*z.shape[:-1], self.A.shape[-1]))
+        f[..., 0, :] = start
+        f[..., 1:, :] = times(self.A, times(self.K[:-1], z[..., :-1, :])) + c
+        return self.loop.solve(f, overwrite=True)
+
+    def update(self, predicted: Array, z: Array) -> Array:
+        """The filtered states."""
+        return predicted + times(self.K, z - times(self.C, predicted))
+
+    def whiten(self, predicted: Array, z: Array) -> Array:
+        """The innovations, each divided by its standard deviations."""
+        innovations = z - times(self.C, predicted)
+        return np.asarray(substitute(self.factor, innovations[..., None])[..., 0])
+
+    def log_determinant(self) -> float:
+        """That of the covariance of all observations."""
+        return 2 * float(np.log(np.diagonal(self.factor, axis1=1, axis2=2)).sum())
+
+    def loglik(self, e: Array, data: Observations) -> Array:
+        """The log-likelihood, from the whitened innovations e."""
+        square = inner(e, e)
+        return np.asarray(-0.5 * (data.entries * LOG_2PI + self.log_determinant() + square))
+
+    def _weighted(self) -> Array:
+        """C whitened by the innovations: its square is C'F^-1 C."""
+        return substitute(self.factor, np.broadcast_to(self.C, (len(self.K), *self.C.shape[-2:])))
+
+    def costates(self, e: Array) -> Array:
+        """p[t-1] = L'p[t] + C'F^-1 (innovation) for t = 0, ..., T: the adjoint of `predict`."""
+        return self.loop.solve(times(self._weighted(), e, transpose=True), transpose=True)
+
+    def smooth(self, predicted: Array, z: Array, p: Array) -> Array:
+        """x[t|T] = x[t|t] + P[t|t] A'p[t], with p as of `costates`."""
+        x = self.update(predicted, z)
+        x[..., :-1, :] += times(self.cov[:-1], times(self.A, p[..., 1:, :], transpose=True))
+        return x
+
+    def smooth_covariances(self) -> tuple[Array, Array]:
+        """Cov and lag_cov, from the covariances N of the costates, N[t-1] = C'F^-1 C + L'N[t] L.
+
+        P[t|T] = P[t|t] - P[t|t] A'N[t] A P[t|t],    cov(x[t+1], x[t]) = (I - P[t+1|t] N[t]) A P[t|t]
+
+        No covariance is solved with, which may be singular; where W is. Where most of a variance is
+        subtracted, as from that of an unstable state, RTS has more digits, and is used.
+        """
+        N, _ = congruences(self.loop.A, square(self._weighted()))
+        ahead = self.A @ self.cov[:-1]
+        pulled = N[1:] @ ahead
+        cov = self.cov.copy()
+        cov[:-1] -= ahead.swapaxes(-1, -2) @ pulled
+        lag_cov = ahead - self.predicted_cov[1:] @ pulled
+        left, filtered, predicted = (
+            np.diagonal(P, axis1=1, axis2=2) for P in (cov, self.cov, self.predicted_cov)
+        )
+        good = np.all(left >= _MOST_SUBTRACTED * filtered, axis=1)
+        if not good.all():
+            _, rts_cov, rts_lag_cov = self.rts_covariances()
+            both = good[:-1] & np.all((left >= _MOST_SUBTRACTED * predicted)[1:], axis=1)
+            cov[~good], lag_cov[~both] = rts_cov[~good], rts_lag_cov[~both]
+        return symmetric(cov), lag_cov
+
+    def rts_covariances(self) -> tuple[Array, Array, Array]:
+        """J', cov and lag_cov, by the recursion of Rauch, Tung and Striebel, in Joseph's form.
+
+        J = P[t|t] A'P[t+1|t]^-1
+        P[t|T] = (I - JA) P[t|t] (I - JA)' + J W J' + J P[t+1|T] J',    cov(x[t+1], x[t]) = P[t+1|T] J'
+        """
+        P = self.cov[:-1]
+        gains = _solve_semidefinite(self.predicted_cov[1:], self.A @ P)  # J'
+        keep = np.eye(P.shape[-1]) - gains.swapaxes(-1, -2) @ self.A
+        N = self.cov.copy()
+        N[:-1] = keep @ P @ keep.swapaxes(-1, -2) + gains.swapaxes(-1, -2) @ self.W @ gains
+        return gains, *congruences(gains, N)
+
+
+def smooth_by_recursions(
+    problem: SmoothingProblem, data: Observations, covariances: bool
+) -> tuple[Array, Array | None, Array | None, Array, Array]:
+    """Return x, cov, lag_cov, p and loglik, as of `Smoothed`, by the filter and its adjoint.
+
+    x[0] = m0 + root b + (0, base): the filter runs from the covariance `base`, and what is left of
+    the prior, b ~ (0, I), or what there is no prior for, is a regression of the innovations on
+    their responses to b.
+    """
+    base, root = split_prior(problem)
+    filtering = CovarianceFilter(problem, data, base)
+    nothing = np.zeros((len(root), *data.z.shape[-2:]))
+    moved = filtering.predict(root, 0.0, nothing)
+    slopes = filtering.whiten(moved, nothing)  # of the innovations, whitened, in b
+    e = filtering.whiten(filtering.predict(problem.m0, problem.c, data.z), data.z)
+    L, b = estimate_start(problem, data, slopes, e)
+    predicted = filtering.predict(problem.m0 + b @ root, problem.c, data.z)
+    e = filtering.whiten(predicted, data.z)
+    p = filtering.costates(e)
+    loglik = filtering.loglik(e, data) - np.log(np.abs(L.diagonal())).sum()
+    if problem.P0 is not None:
+        loglik -= 0.5 * (b * b).sum(axis=-1)
+    x = filtering.smooth(predicted, data.z, p)
+    cov = lag_cov = None
+    if covariances:
+        cov, lag_cov = filtering.smooth_covariances()
+        moved = filtering.smooth(moved, nothing, filtering.costates(slopes))
+        spread = substitute(L, moved.swapaxes(0, 1))  # (T+1, k, n)
+        cov = symmetric(cov + square(spread))
+        lag_cov += spread[1:].swapaxes(-1, -2) @ spread[:-1]
+    return x, cov, lag_cov, p[..., 1:, :], loglik
+
+
+def split_prior(problem: SmoothingProblem) -> tuple[Array, Array]:
+    """The base, and the rows r[i] of the root, with P0 = base + sum_i r[i] r[i]'.
+
+    In units of the noise of each state, no eigenvalue of the base is larger than one: the filter
+    starts from covariances of the size that it will have, and nothing is lost under a wider one.
+    Without a prior the rows of the root are the axes of x[0].
+    """
+    width = np.sqrt(_variances(problem))
+    if problem.P0 is None:
+        return np.diag(width**2), np.eye(problem.n)
+    values, vectors = np.linalg.eigh(problem.P0 / np.outer(width, width))
+    vectors *= width[:, None]
+    base = (vectors * np.clip(values, 0.0, 1.0)) @ vectors.T
+    return symmetric(base), (vectors * np.sqrt(np.maximum(values - 1.0, 0.0))).T
+
+
+def _variances(problem: SmoothingProblem) -> Array:
+    """A variance for each state, in its units: of its noise, or of what a sensor tells, or one."""
+    W, V = (np.diagonal(z, axis1=-2, axis2=-1) for z in (problem.W, problem.V))
+    variances = np.array(W.reshape(-1, problem.n).max(axis=0))
+    largest = V.reshape(-1, problem.ny).max(axis=0)
+    squares = (problem.C**2).reshape(-1, problem.ny, problem.n).max(axis=0)
+    noisy = largest > 0
+    told = (squares[noisy] / largest[noisy, None]).max(axis=0, initial=0.0)
+    known = (variances == 0) & (told > 0)
+    variances[known] = 1 / told[known]
+    variances[variances == 0] = 1.0
+    return variances
+
+
+def estimate_start(
+    problem: SmoothingProblem, data: Observations, slopes: Array, e: Array
+) -> tuple[Array, Array]:
+    """The b (g, k) that minimises |e + slopes' b|^2, plus |b|^2 where there is a prior.
+
+    Returns L lower triangular, L L' the inverse of the covariance of b, and b. The squares of the
+    slopes are not formed: they would lose half of the digits under a vague prior.
+    """
+    k = len(slopes)
+    prior = np.eye(k) if problem.P0 is not None else np.zeros((0, k))
+    Q, R = np.linalg.qr(np.concatenate([slopes.reshape(k, -1).T, prior]))
+    if problem.P0 is None:
+        _check_start(R, data)
+    pull = e.reshape(len(e), -1) @ Q[: e[0].size]
+    return R.T, -solve_triangular(R, pull.T).T
+
+
+def _check_start(R: Array, data: Observations) -> None:
+    """Raise NotConvexError if R'R, the information on the start, leaves a direction of it open."""
+    size = np.linalg.norm(R, axis=0)
+    size = np.where(size > 0, size, 1.0)
+    values, vectors = np.linalg.svd(R / size)[1:]
+    if len(values) == len(size) and values[-1] > _OPEN * len(size):
+        return
+    direction = vectors[-1] / size
+    direction /= direction[np.abs(direction).argmax()]
+    direction /= np.linalg.norm(direction)
+    words = ", ".join(f"{value:.3g}" for value in direction.round(3) + 0.0)
+    C = np.broadcast_to(data.C, (data.z.shape[-2], *data.C.shape[-2:]))
+    seen = np.flatnonzero(C.any(axis=(1, 2)))
+    last = f"y up to time {seen[-1]}, the last that is observed," if len(seen) else "y"
+    raise NotConvexError(
+        f"the start is not determined by the data: {last} says nothing of the direction "
+        f"[{words}] of x[0], and there is no prior; give m0 and P0, a large variance in that "
+        "direction at least, or leave that state out of the model"
+    )
+
+
+def _solve_semidefinite(P: Array, f: Array) -> Array:
+    """A solution X of P[t] X[t] = f[t], for symmetric P that may be singular where f is zero too."""
+    size = np.sqrt(np.diagonal(P, axis1=1, axis2=2))
+    size = np.where(size > 0, size, 1.0)[..., None]
+    scaled, f = P / (size * size.swapaxes(-1, -2)), f / size
+    values, vectors = np.linalg.eigh(scaled)
+    known = values > P.shape[-1] * EPS * values[:, -1:]
+    half = vectors.swapaxes(-1, -2) @ f
+    half *= np.where(known, 1 / np.where(known, values, 1.0), 0.0)[..., None]
+    return np.asarray(vectors @ half / size)
+
+
+def square(M: Array) -> Array:
+    """M'M."""
+    return np.asarray(M.swapaxes(-1, -2) @ M)
+
+
+def symmetric(P: Array) -> Array:
+    return np.asarray(0.5 * (P + P.swapaxes(-1, -2)))
