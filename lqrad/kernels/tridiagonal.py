@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
-from scipy.linalg.lapack import dpbtrf, dpbtrs, dtrtrs
+from scipy.linalg.lapack import dpbtrf, dtbtrs, dtrtrs
 
 from lqrad.errors import EPS, Array, NonFiniteError, NotConvexError, ShapeError
 from lqrad.kernels.banded import first_nonfinite_step
 
 # Up to this size of its blocks, a recursion S = N + G'S G is cheaper over many pieces at once.
 _SMALL_BLOCK = 10
-# A factor with constant blocks is looked at after this part of them, where that is worth while.
-_SETTLED_PART = 8
-_LEAST_HEAD = 16
+# Whether a factor with repeating blocks has settled is looked at after so many of them, then after
+# four times as many, and so on, up to this part of all.
+_LEAST_HEAD = 32
+_MOST_HEAD = 1 / 4
+# Bytes of what is worked on at a time, to stay in cache.
+_PIECE_BYTES = 512 * 1024
 
 
 class BlockTridiagonal:
@@ -23,15 +27,18 @@ class BlockTridiagonal:
     The matrix has `diagonal[t]` as its blocks (t, t), `below[t]` as its blocks (t+1, t), and
     below[t]' as its blocks (t, t+1). Factor and solution cost O(N n^3) and O(N n^2).
 
-    Where all blocks but the first and the last diagonal one are the same, the blocks of the factor
-    converge. They are then computed only until one of them, repeated, gives the matrix back to
-    rounding errors, which is all that is asked of a factor.
+    With N, blocks repeat, and the blocks of the factor converge. They are then computed only until
+    one of them, repeated, gives the matrix back to rounding errors, which is all that is asked of a
+    factor.
 
     Parameters
     ----------
-    diagonal : (N, n, n)
-        Symmetric blocks; only their lower triangles are read.
-    below : (N-1, n, n)
+    diagonal : (N, n, n), or (3, n, n) where N is given
+        Symmetric blocks, or the first, each in the middle, and the last; only their lower
+        triangles are read.
+    below : (N-1, n, n), or (n, n) where N is given
+    N : int, optional
+        The number of blocks on the diagonal, where they repeat; at least two.
 
     Raises
     ------
@@ -53,50 +60,84 @@ class BlockTridiagonal:
     True
     """
 
-    def __init__(self, diagonal: Array, below: Array) -> None:
+    def __init__(self, diagonal: Array, below: Array, *, N: int | None = None) -> None:
         if diagonal.ndim != 3 or diagonal.shape[-2] != diagonal.shape[-1] or not diagonal.size:
             raise ShapeError(f"diagonal has shape {diagonal.shape}, expected (N, n, n)")
-        self.N, self.n = diagonal.shape[:2]
+        self.N, self.n = len(diagonal) if N is None else N, diagonal.shape[-1]
+        # The blocks of the factor. The last but one stands for all up to the last, if they are less
+        # than N.
+        self._band = self._whole(diagonal, below) if N is None else self._settled(diagonal, below)
+        self._cut()
+
+    def _whole(self, diagonal: Array, below: Array) -> Array:
+        """The band of the factor, all blocks of it."""
         if below.shape != (self.N - 1, self.n, self.n):
             raise ShapeError(
                 f"below has shape {below.shape}, expected (N - 1, n, n) = "
                 f"{(self.N - 1, self.n, self.n)}: a block between each two of diagonal"
             )
-        # How many blocks of the factor were computed one by one, before they repeat up to the last.
-        self._head = self.N // _SETTLED_PART
-        band = self._settled(diagonal, below, self._head)
-        if band is None:
-            self._head = self.N - 1
-            band = _lower_band(diagonal, below)
-            column = _factor(band)
-            if column > 0:
-                block = (column - 1) // self.n
-                raise NotConvexError(
-                    f"the block-tridiagonal matrix is not positive definite: its Cholesky "
-                    f"factorisation broke in block {block} of {self.N}; "
-                    "look for a direction there that no weight or observation reaches"
-                )
-        self._band = band
-
-    def _settled(self, diagonal: Array, below: Array, h: int) -> Array | None:
-        """The band of a factor whose blocks h-1, ..., N-2 are the same; None where there is none."""
-        if h < _LEAST_HEAD or (below != below[0]).any() or (diagonal[1:-1] != diagonal[1]).any():
-            return None
-        head = _lower_band(diagonal[:h], below[: h - 1])
-        if _factor(head):
-            return None
-        D = _blocks(head[-1:])[0][0]
-        E = np.asarray(dtrtrs(D, below[0].T, lower=1)[0].T)
-        middle = np.tril(diagonal[1]) + np.tril(diagonal[1], -1).T
-        if not _negligible(D @ D.T + E @ E.T - middle, middle):
-            return None
-        end = _lower_band(diagonal[-1:] - E @ E.T, below[:0])
-        if _factor(end):
-            return None
-        band = np.empty((self.N, self.n, 2 * self.n))
-        band[: h - 1], band[-1] = head[:-1], end[0]
-        band[h - 1 : -1] = _lower_band(np.array([D, D]), E[None])[0]
+        band = _lower_band(diagonal, below)
+        column = _factor(band)
+        if column > 0:
+            block = (column - 1) // self.n
+            raise NotConvexError(
+                f"the block-tridiagonal matrix is not positive definite: its Cholesky "
+                f"factorisation broke in block {block} of {self.N}; "
+                "look for a direction there that no weight or observation reaches"
+            )
         return band
+
+    def _settled(self, diagonal: Array, below: Array) -> Array:
+        """The band of the factor up to a block that repeats, and its last; or all where none does."""
+        first, middle, last = diagonal
+        size, links = (self.n, self.n), np.broadcast_to(below, (self.N - 1, *below.shape))
+        h = _LEAST_HEAD
+        while h <= _MOST_HEAD * self.N:
+            blocks = np.concatenate([first[None], np.broadcast_to(middle, (h - 1, *size))])
+            head = _lower_band(blocks, links[: h - 1])
+            if _factor(head):
+                break
+            D = _blocks(head[-1:])[0][0]
+            E = np.asarray(dtrtrs(D, below.T, lower=1)[0].T)
+            symmetric = np.tril(middle) + np.tril(middle, -1).T
+            if _negligible(D @ D.T + E @ E.T - symmetric, symmetric):
+                end = _lower_band((last - E @ E.T)[None], links[:0])
+                if _factor(end):
+                    break
+                head[-1] = _lower_band(np.array([D, D]), E[None])[0]
+                return np.concatenate([head, end])
+            h *= 4
+        between = np.broadcast_to(middle, (self.N - 2, *size))
+        return self._whole(np.concatenate([first[None], between, last[None]]), links)
+
+    def _cut(self) -> None:
+        """Cut the factor into pieces (start, stop, band), where its blocks repeat."""
+        N, n, h = self.N, self.n, len(self._band) - 1
+        self._repeats = h < N - 1
+        if not self._repeats:
+            self._pieces = [(0, N, self._band.reshape(-1, 2 * n).T)]
+            return
+        blocks = _transposed(np.concatenate([self._band[:-1], self._band[-2:]]))
+        step = max(_LEAST_HEAD, _PIECE_BYTES // (16 * n * n))
+        self._pieces = []
+        for start in range(0, N, step):
+            stop = min(start + step, N)
+            which = np.minimum(np.arange(start, stop), h)  # h is the block that repeats
+            which[N - 1 - start :] = h + 1
+            if start < h + step or stop == N:  # else it is as the last one: all repeated
+                band = blocks[which].reshape(-1, 2 * n).T
+            self._pieces.append((start, stop, band))
+        self._link = _blocks(self._band[-2:-1])[1][0]
+
+    def shortened(self) -> BlockTridiagonal:
+        """The same matrix with fewer blocks in its middle, where the factor has settled.
+
+        What is new to its first h blocks is forgotten within as many; four times as many are left.
+        """
+        short = copy.copy(self)
+        short.N = min(self.N, 4 * len(self._band))
+        short._cut()
+        return short
 
     def solve(self, f: Array) -> Array:
         """Return x of H x = f, for f (..., N, n) with batches in front.
@@ -110,19 +151,37 @@ class BlockTridiagonal:
         """
         if f.shape[-2:] != (self.N, self.n):
             raise ShapeError(f"f has shape {f.shape}, expected (..., {self.N}, {self.n})")
-        if not f.size:
-            return f.copy()
-        columns = np.array(f, dtype=np.float64, order="C").reshape(-1, self.N * self.n).T
-        factor = self._band.reshape(-1, 2 * self.n).T
-        solution, _ = dpbtrs(factor, columns, lower=1, overwrite_b=1)
-        x: Array = solution.T.reshape(f.shape)
-        step = first_nonfinite_step(x)
-        if step is not None:
-            raise NonFiniteError(
-                f"the solution is not finite in block {step} of {self.N}; "
-                "is the right-hand side finite and well scaled?"
-            )
+        x = np.array(f, dtype=np.float64, order="C")
+        if not x.size:
+            return x
+        flat = x.reshape(-1, self.N * self.n)
+        self._march(flat, transpose=False)
+        self._march(flat, transpose=True)
+        # A sum of squares is finite only if all entries are, and costs less than asking each.
+        if not math.isfinite(np.vdot(x, x)):
+            step = first_nonfinite_step(x)
+            if step is not None:
+                raise NonFiniteError(
+                    f"the solution is not finite in block {step} of {self.N}; "
+                    "is the right-hand side finite and well scaled?"
+                )
         return x
+
+    def _march(self, flat: Array, *, transpose: bool) -> None:
+        """Solve with the factor, or its transpose, in place, piece by piece."""
+        n = self.n
+        uplo = "U" if self._repeats else "L"
+        trans = "T" if transpose != self._repeats else "N"
+        for start, stop, band in reversed(self._pieces) if transpose else self._pieces:
+            piece = flat[:, start * n : stop * n]
+            if transpose and stop < self.N:
+                piece[:, -n:] -= flat[:, stop * n : (stop + 1) * n] @ self._link
+            elif start and not transpose:
+                piece[:, :n] -= flat[:, (start - 1) * n : start * n] @ self._link.T
+            columns = np.asfortranarray(piece.T)  # the piece itself where memory allows
+            dtbtrs(band[:, : len(columns)], columns, uplo=uplo, trans=trans, overwrite_b=1)
+            if columns.base is None:
+                piece[...] = columns.T
 
     def log_determinant(self) -> float:
         """Return log det H, from the pivots.
@@ -132,7 +191,9 @@ class BlockTridiagonal:
         >>> BlockTridiagonal(np.eye(2)[None], np.zeros((0, 2, 2))).log_determinant()
         0.0
         """
-        return 2.0 * float(np.log(self._band[:, :, 0]).sum())
+        logs = np.log(self._band[:, :, 0]).sum(axis=1)
+        repeats = (self.N - len(logs)) * logs[-2] if self._repeats else 0.0
+        return 2.0 * float(logs.sum() + repeats)
 
     def selected_inverse(self) -> tuple[Array, Array]:
         """Return the blocks (t, t) and (t+1, t) of the inverse Z of H.
@@ -156,28 +217,34 @@ class BlockTridiagonal:
         >>> (3 * diagonal).round(12).ravel(), (3 * below).round(12).ravel()
         (array([2., 2.]), array([1.]))
         """
-        N, h = self.N, self._head
-        D, E = _blocks(np.concatenate([self._band[:h], self._band[-1:]]))
+        N, n, h = self.N, self.n, len(self._band) - 1
+        Z, X = np.empty((N, n, n)), np.empty((N - 1, n, n))
+
+        def find(start: int, stop: int, G: Array, inverses: Array) -> None:
+            many = (stop - start, n, n)
+            S = np.concatenate([np.broadcast_to(inverses, many), Z[stop : stop + 1]])
+            Z[start : stop + 1], X[start:stop] = congruences(np.broadcast_to(G, many), S)
+
+        Z[N - 1 :] = self._products(h, h + 1)[1]
+        stop = N - 1
+        while stop > h:
+            start = max(h, stop - h)
+            find(start, stop, *self._products(h - 1, h))
+            stop = start
+            if _negligible(Z[start] - Z[start + 1], Z[start]):
+                Z[h:start], X[h:start] = Z[start], X[start]
+                stop = h
+        step = max(_LEAST_HEAD, _PIECE_BYTES // (8 * n * n))
+        for stop in range(h, 0, -step):
+            start = max(stop - step, 0)
+            find(start, stop, *self._products(start, stop))
+        return Z, np.negative(X, out=X)
+
+    def _products(self, start: int, stop: int) -> tuple[Array, Array]:
+        """The blocks G and (D D')^-1 of a part of the factor."""
+        D, E = _blocks(self._band[start:stop])
         roots = substitute(D, np.eye(self.n))
-        G, inverses = E[:-1] @ roots[:-1], roots.swapaxes(-1, -2) @ roots
-        if h < N - 1:  # the blocks h-1, ..., N-2 are the same
-            many = (min(h, N - 1 - h), self.n, self.n)
-            repeated = np.broadcast_to(inverses[-2], many)
-            end, products = congruences(
-                np.broadcast_to(G[-1], many), np.concatenate([repeated, inverses[-1:]])
-            )
-            if _negligible(end[0] - end[1], end[0]):
-                start, first = congruences(G, np.concatenate([inverses[:-1], end[:1]]))
-                between = (N - len(start) - len(end) + 1, self.n, self.n)
-                Z = np.concatenate([start[:-1], np.broadcast_to(end[0], between), end])
-                repeated = np.broadcast_to(products[0], between)
-                return Z, -np.concatenate([first, repeated, products])
-            more = (N - 1 - h, self.n, self.n)
-            G = np.concatenate([G, np.broadcast_to(G[-1], more)])
-            repeated = np.broadcast_to(inverses[-2], more)
-            inverses = np.concatenate([inverses[:-1], repeated, inverses[-1:]])
-        Z, products = congruences(G, inverses)
-        return Z, -products
+        return E @ roots, roots.swapaxes(-1, -2) @ roots
 
 
 def _lower_band(diagonal: Array, below: Array) -> Array:
@@ -188,6 +255,15 @@ def _lower_band(diagonal: Array, below: Array) -> Array:
         band[:, i, : n - i] = diagonal[:, i:, i]
         band[: len(below), i, n - i : 2 * n - i] = below[:, :, i]
     return band
+
+
+def _transposed(band: Array) -> Array:
+    """The upper band of the transpose, where LAPACK's solver is faster: [t, i, -1 - d] is d rows above."""
+    columns = band.reshape(-1, band.shape[-1])
+    upper = np.zeros_like(columns)
+    for d in range(columns.shape[1]):
+        upper[d:, -1 - d] = columns[: len(columns) - d, d]
+    return upper.reshape(band.shape)
 
 
 def _blocks(band: Array) -> tuple[Array, Array]:
@@ -273,7 +349,7 @@ def congruences(G: Array, N: Array) -> tuple[Array, Array]:
     length = math.isqrt(T) if n <= _SMALL_BLOCK else 1
     pieces = T // length if length > 1 else 0
     rest = T - pieces * length  # steps that are left for a loop, at the start of the horizon
-    S, X, transposed = N.copy(), np.empty_like(G), G.swapaxes(-1, -2)
+    S, X, transposed = N.copy(), np.empty(G.shape), G.swapaxes(-1, -2)
 
     if pieces:
         total, reach = np.zeros((pieces, n, n)), np.eye(n)
@@ -289,6 +365,5 @@ def congruences(G: Array, N: Array) -> tuple[Array, Array]:
             np.matmul(S[then], G[now], out=X[now])
             S[now] = N[now] + transposed[now] @ X[now]
     for t in range(rest - 1, -1, -1):
-        np.matmul(S[t + 1], G[t], out=X[t])
-        S[t] += transposed[t] @ X[t]
+        S[t] += transposed[t].dot(S[t + 1].dot(G[t], out=X[t]))
     return 0.5 * (S + S.swapaxes(-1, -2)), X

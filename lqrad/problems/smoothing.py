@@ -83,14 +83,17 @@ class Whitened(NamedTuple):
         L^-1 for P0 = L L'; zero where there is no prior.
     noise : (n, n) or (T, n, n)
         L^-1 for W = L L'.
+    root : (ny, ny), (T+1, ny, ny) or (..., T+1, ny, ny)
+        L^-1 for V = L L'.
     C, z : as of Observations
-        L^-1 C and L^-1 (y - d) for V = L L'.
+        L^-1 C and L^-1 (y - d).
     log_determinant : (...)
         That of P0, W and V together, over all stages, for each series.
     """
 
     prior: Array
     noise: Array
+    root: Array
     C: Array
     z: Array
     log_determinant: Array
@@ -309,11 +312,13 @@ class SmoothingProblem:
                 stages[name] * logs if L.ndim == 2 else logs.sum(axis=-1)
             )
         identity = np.eye(self.n)
+        root = substitute(roots["V"], np.eye(self.ny))
         return Whitened(
             np.zeros((self.n, self.n)) if self.P0 is None else substitute(roots["P0"], identity),
             substitute(roots["W"], identity),
+            root,
             substitute(roots["V"], C),
-            times(substitute(roots["V"], np.eye(self.ny)), z),
+            times(root, z),
             np.asarray(log_determinant),
         )
 
@@ -355,7 +360,7 @@ class SmoothingProblem:
                 "the data determine x[0]; give a prior, or use kalman_smoother"
             )
         y = self.series(y)
-        prior, noise, C, z_data, _ = self.whitened(self.observations(y))
+        prior, noise, _, C, z_data, _ = self.whitened(self.observations(y))
         shape = (*y.shape[:-1], self.n)
         dynamics = self._dynamics
         start = np.array(self.m0)

@@ -20,7 +20,6 @@ import importlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from functools import lru_cache
 from typing import Any, TypeVar
 
 import numpy as np
@@ -36,23 +35,19 @@ from lqrad.errors import (
     check_type,
 )
 from lqrad.kernels.banded import Bidiagonal
-from lqrad.kernels.stages import inner, times
-from lqrad.kernels.tridiagonal import BlockTridiagonal
-from lqrad.problems.smoothing import Observations, SmoothingProblem, Whitened
+from lqrad.kernels.stages import times
+from lqrad.problems.smoothing import SmoothingProblem
 from lqrad.solvers.covariance_filter import (
-    LOG_2PI,
     CovarianceFilter,
     smooth_by_recursions,
-    square,
     symmetric,
 )
+from lqrad.solvers.normal_equations import normal_equations
 
 # The normal equations are used where they give a known solution back to this relative accuracy,
 # and their solution is corrected where this is not better than another.
 _MOST_LOSS = 1e-11
 _NO_LOSS = 1e-14
-# They are kept for the next series of the same model, unless their factor takes more bytes than this.
-_MOST_KEPT = 2**24
 
 NORMAL_EQUATIONS = "normal equations"
 RECURSIONS = "covariance recursions"
@@ -313,106 +308,21 @@ def kalman_smoother(
     def run(y: Array) -> Smoothed:
         data = problem.observations(y)
         try:
-            rows = problem.whitened(data)
-            equations = _equations(problem, data, rows)
+            equations = normal_equations(problem, data)
             loss = equations.loss
         except (NotConvexError, NonFiniteError):  # singular, or so near to it that it overflows
             loss = math.inf
         if not loss <= _MOST_LOSS:
             return Smoothed(*smooth_by_recursions(problem, data, covariances), RECURSIONS)
-        x, p = equations.solve(rows.z)
+        z = times(equations.rows.root, data.z)
+        x, p = equations.solve(z)
         if loss > _NO_LOSS:
-            x, p = equations.correct(x, p, rows.z)
-        loglik = equations.loglik(x, p, rows.z, data.entries)
+            x, p = equations.correct(x, p, z)
+        loglik = equations.loglik(x, p, z, data.entries)
         cov, lag_cov = equations.H.selected_inverse() if covariances else (None, None)
         return Smoothed(x, cov, lag_cov, p, loglik, NORMAL_EQUATIONS)
 
     return _by_gaps(problem, y, run)
-
-
-class _NormalEquations:
-    """H x = g, from the whitened rows [prior], [-noise A, noise] and [C] of the least squares.
-
-    Attributes
-    ----------
-    H : BlockTridiagonal
-    loss : float
-        The relative error with which a constant state comes back from its right-hand side. States
-        are measured by the diagonal of H, that is, by their conditional deviations.
-    """
-
-    def __init__(self, problem: SmoothingProblem, rows: Whitened) -> None:
-        self.problem, self.rows = problem, rows
-        T, n = rows.z.shape[-2] - 1, problem.n
-        step = rows.noise @ problem.A
-        H = np.empty((T + 1, n, n))
-        H[...] = square(rows.C)
-        H[0] += square(rows.prior)
-        H[1:] += square(rows.noise)
-        H[:-1] += square(step)
-        below = np.broadcast_to(-rows.noise.swapaxes(-1, -2) @ step, (T, n, n))
-        self.H = BlockTridiagonal(H, below)
-        self.log_determinant = rows.log_determinant + self.H.log_determinant()
-        x = 1 / np.sqrt(np.diagonal(H, axis1=1, axis2=2).mean(axis=0, keepdims=True))
-        pull = self._weigh(x - times(problem.A, x))
-        found = self.H.solve(self._right_hand_side(x, pull, times(rows.C, x)))
-        self.loss = float(np.abs(found / x - 1).max())
-
-    def _weigh(self, w: Array) -> Array:
-        """W^-1 w."""
-        return times(self.rows.noise, times(self.rows.noise, w), transpose=True)
-
-    def _right_hand_side(self, start: Array, pull: Array, z: Array) -> Array:
-        """C'z[t] + pull[t-1] - A'pull[t], and P0^-1 start at t = 0; pull stands for W^-1 c."""
-        rows = self.rows
-        g = np.empty((*z.shape[:-2], self.H.N, self.H.n))
-        g[...] = times(rows.C, z, transpose=True)
-        g[..., :1, :] += times(rows.prior, times(rows.prior, start), transpose=True)
-        g[..., 1:, :] += pull
-        g[..., :-1, :] -= times(self.problem.A, pull, transpose=True)
-        return g
-
-    def solve(self, z: Array) -> tuple[Array, Array]:
-        """The states and costates of whitened series."""
-        A, c, m0 = self.problem.A, self.problem.c, self.problem.m0
-        g = self._right_hand_side(m0[None], self._weigh(np.atleast_2d(c)), z)
-        x = self.H.solve(g)
-        return x, self._weigh(x[..., 1:, :] - times(A, x[..., :-1, :]) - c)
-
-    def correct(self, x: Array, p: Array, z: Array) -> tuple[Array, Array]:
-        """One step of iterative refinement of states and costates.
-
-        What is left of the two optimality conditions is evaluated at (x, p) as it stands, where
-        p is not recomputed from differences of x, and the correction solves the same equations.
-        """
-        A, rows = self.problem.A, self.rows
-        w = times(A, x[..., :-1, :]) + self.problem.c - x[..., 1:, :]
-        p = p - self._weigh(w + times(self.problem.W, p))
-        start = self.problem.m0 - x[..., :1, :]
-        dx = self.H.solve(self._right_hand_side(start, -p, z - times(rows.C, x)))
-        return x + dx, p + self._weigh(dx[..., 1:, :] - times(A, dx[..., :-1, :]))
-
-    def loglik(self, x: Array, p: Array, z: Array, entries: Array) -> Array:
-        """The log-likelihood, from the solution."""
-        misfit = z - times(self.rows.C, x)
-        start = times(self.rows.prior, x[..., :1, :] - self.problem.m0)
-        cost = inner(misfit, misfit) + inner(start, start) + inner(p, times(self.problem.W, p))
-        return np.asarray(-0.5 * (entries * LOG_2PI + self.log_determinant + cost))
-
-
-def _equations(problem: SmoothingProblem, data: Observations, rows: Whitened) -> _NormalEquations:
-    """The normal equations of a series; where nothing is missing, those of the last one may do."""
-    T, n = data.z.shape[-2] - 1, problem.n
-    if data.V is problem.V and 16 * (T + 1) * n * n <= _MOST_KEPT:
-        return _without_gaps(problem, T)
-    return _NormalEquations(problem, rows)
-
-
-@lru_cache(maxsize=1)
-def _without_gaps(problem: SmoothingProblem, T: int) -> _NormalEquations:
-    """The normal equations of every series without a gap."""
-    nothing = problem.observations(np.zeros((T + 1, problem.ny)))
-    return _NormalEquations(problem, problem.whitened(nothing))
 
 
 def _prior(problem: SmoothingProblem, name: str) -> Array:

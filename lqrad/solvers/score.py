@@ -211,8 +211,7 @@ def _answer_by_normal_equations(
     x, cov, lag_cov = smoothed.x, smoothed.cov, smoothed.lag_cov
     assert cov is not None
     assert lag_cov is not None
-    A, prior, noise, C = problem.A, rows.prior, rows.noise, rows.C
-    root = substitute(np.asarray(np.linalg.cholesky(data.V)), np.eye(problem.ny))  # V^-1/2
+    A, prior, noise, root, C = problem.A, rows.prior, rows.noise, rows.root, rows.C
     u = times(root, rows.z - times(C, x), transpose=True)
     start = times(prior, times(prior, x[:, :1] - problem.m0), transpose=True)
 

@@ -122,7 +122,7 @@ def test_a_gap_adds_nothing():
 def test_rows_are_whitened_by_the_factors_of_their_covariances():
     problem = model()
     y = np.array([[1.0], [NAN], [3.0]])
-    prior, noise, C, z, log_determinant = problem.whitened(problem.observations(y))
+    prior, noise, _, C, z, log_determinant = problem.whitened(problem.observations(y))
     np.testing.assert_allclose(prior.T @ prior, np.linalg.inv(problem.P0))
     np.testing.assert_allclose(noise.T @ noise, np.linalg.inv(problem.W))
     np.testing.assert_allclose(C[0], [[0.5, 0.0]])

@@ -10,7 +10,7 @@ import pytest
 from lqrad.errors import ArgumentError, NotConvexError
 from lqrad.kernels.tridiagonal import BlockTridiagonal, congruences, substitute
 from lqrad.problems.smoothing import SmoothingProblem
-from lqrad.solvers import kalman
+from lqrad.solvers import normal_equations
 from lqrad.solvers.kalman import kalman_filter, kalman_smoother, rts_smoother
 
 NAN = np.nan
@@ -47,6 +47,12 @@ def constant(N, n, seed=0, margin=0.2):
     return diagonal, np.broadcast_to(-A, (N - 1, n, n))
 
 
+def repeated(diagonal, below):
+    """The same matrix, known to have the same blocks but for the ends."""
+    N = len(diagonal)
+    return BlockTridiagonal(diagonal[[0, min(1, N - 1), -1]], below[0], N=N)
+
+
 def varying(N, n, seed=0):
     diagonal, below = constant(N, n, seed)
     scale = np.random.default_rng(seed).uniform(0.5, 2, size=(N, n))
@@ -77,14 +83,13 @@ def test_the_inverse_has_these_blocks_and_the_factor_this_determinant(make, N, n
 def test_a_settled_factor_is_as_good_as_a_whole_one(margin):
     """Small margins settle late, or never within the horizon: the answer is the same."""
     diagonal, below = constant(400, 3, margin=margin)
-    H = BlockTridiagonal(diagonal, below)
-    apart = diagonal.copy()
-    apart[200, 0, 0] *= 1 + 1e-15  # no longer constant: all blocks are factored
-    whole = BlockTridiagonal(apart, below)
+    H, whole = repeated(diagonal, below), BlockTridiagonal(diagonal, below)
     f = np.random.default_rng(0).normal(size=(400, 3))
     x, expected = H.solve(f), whole.solve(f)
     cond = np.linalg.cond(dense(diagonal, below))
     assert np.abs(x - expected).max() <= 1e-15 * cond * np.abs(expected).max() + 1e-13
+    batch = H.solve(np.stack([f, 2 * f]))
+    assert np.abs(batch[1] - 2 * expected).max() <= 1e-15 * cond * np.abs(expected).max() + 1e-13
     for got, right in zip(H.selected_inverse(), whole.selected_inverse(), strict=True):
         assert np.abs(got - right).max() <= 1e-15 * cond * np.abs(right).max() + 1e-13
     assert H.log_determinant() == pytest.approx(whole.log_determinant(), rel=1e-12)
@@ -93,8 +98,34 @@ def test_a_settled_factor_is_as_good_as_a_whole_one(margin):
 def test_an_indefinite_last_block_is_still_named():
     diagonal, below = constant(200, 2)
     diagonal[-1] = 0
-    with pytest.raises(NotConvexError, match="broke in block 199 of 200"):
-        BlockTridiagonal(diagonal, below)
+    for make in (repeated, BlockTridiagonal):
+        with pytest.raises(NotConvexError, match="broke in block 199 of 200"):
+            make(diagonal, below)
+
+
+@pytest.mark.parametrize("N", [2, 3, 31, 127, 128, 129, 3000])
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_blocks_that_repeat_are_those_that_they_stand_for(N, n):
+    diagonal, below = constant(N, n)
+    H, whole = repeated(diagonal, below), BlockTridiagonal(diagonal, below)
+    f = np.random.default_rng(0).normal(size=(N, n))
+    np.testing.assert_allclose(H.solve(f), whole.solve(f), rtol=0, atol=1e-12)
+    for got, right in zip(H.selected_inverse(), whole.selected_inverse(), strict=True):
+        np.testing.assert_allclose(got, right, rtol=0, atol=1e-12)
+    assert H.log_determinant() == pytest.approx(whole.log_determinant(), rel=1e-13)
+
+
+def test_a_shortened_matrix_has_the_same_ends_and_a_shorter_middle():
+    diagonal, below = constant(3000, 2)
+    short = repeated(diagonal, below).shortened()
+    assert 128 <= short.N < 300
+    f = np.random.default_rng(0).normal(size=(short.N, 2))
+    cut = BlockTridiagonal(
+        np.concatenate([diagonal[: short.N - 1], diagonal[-1:]]), below[: short.N - 1]
+    )
+    np.testing.assert_allclose(short.solve(f), cut.solve(f), rtol=0, atol=1e-12)
+    whole = BlockTridiagonal(diagonal[:50], below[:49])
+    assert whole.shortened().N == 50
 
 
 @pytest.mark.parametrize("T", [0, 1, 5, 100, 101])
@@ -263,7 +294,7 @@ def test_what_was_returned_may_be_written_on():
 
 @pytest.mark.parametrize(("most", "kept"), [(16 * 50 - 1, 0), (16 * 50, 1)])
 def test_a_large_factor_is_not_kept(monkeypatch, most, kept):
-    monkeypatch.setattr(kalman, "_MOST_KEPT", most)
-    kalman._without_gaps.cache_clear()
+    monkeypatch.setattr(normal_equations, "_MOST_KEPT", most)
+    normal_equations._without_gaps.cache_clear()
     kalman_smoother(SmoothingProblem(**LEVEL), np.arange(50.0))
-    assert kalman._without_gaps.cache_info().currsize == kept
+    assert normal_equations._without_gaps.cache_info().currsize == kept
