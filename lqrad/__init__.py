@@ -28,9 +28,11 @@ from lqrad.solvers.learning import Fit, em, fit
 from lqrad.solvers.riccati import Riccati, Trajectory, riccati
 from lqrad.solvers.score import Score, loglik_gradient
 from lqrad.solvers.shooting import Shooting, multiple_shooting
+from lqrad.studies.blowup import Blowup, blowup
 from lqrad.studies.checks import TaylorTest, dot_test, taylor_test
 from lqrad.studies.compare import Comparison, compare
 from lqrad.studies.cures import Cure, Cures, cures
+from lqrad.studies.digits import LostDigits, lost_digits
 from lqrad.studies.duality import Duality, duality
 from lqrad.studies.growth import GradientGrowth, gradient_growth
 from lqrad.studies.nonnormality import Nonnormality, nonnormality, pseudospectrum
@@ -41,6 +43,7 @@ __version__ = "0.1.0"
 __all__ = [
     "KKT",
     "ArgumentError",
+    "Blowup",
     "Comparison",
     "Cure",
     "Cures",
@@ -51,6 +54,7 @@ __all__ = [
     "Fit",
     "GradientGrowth",
     "LQProblem",
+    "LostDigits",
     "LqradError",
     "NonFiniteError",
     "Nonnormality",
@@ -67,6 +71,7 @@ __all__ = [
     "Sweep",
     "TaylorTest",
     "Trajectory",
+    "blowup",
     "compare",
     "cures",
     "dare",
@@ -81,6 +86,7 @@ __all__ = [
     "kalman_filter",
     "kalman_smoother",
     "loglik_gradient",
+    "lost_digits",
     "multiple_shooting",
     "nonnormality",
     "pseudospectrum",

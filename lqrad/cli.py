@@ -9,15 +9,19 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 import lqrad
 from lqrad.errors import ArgumentError, Array, LqradError, ShapeError
 from lqrad.files import load_model, load_series, load_smoothing_model
 from lqrad.solvers.methods import METHODS
-from lqrad.systems import SYSTEMS
+from lqrad.systems import SYSTEMS, System
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _PICTURES = (".png", ".svg", ".pdf")
 
@@ -46,6 +50,24 @@ exit status:
   0 a method met its tolerance     1 none did     2 the input is not usable
 """
 
+_BLOWUP = """\
+Show how the gradient in each input grows with its distance from the end of the horizon, at which
+horizon it has no digit left, what that does to descent, and which remedy works.
+
+examples:
+  lqrad blowup                                      a pendulum on a cart
+  lqrad blowup --system aircraft --horizon 300 --plot aircraft.png
+  lqrad blowup --file model.json --x0 1,0 --horizon 100 --json
+
+columns of the table:
+  gap          (J - J*) / |J*|, where J* is Riccati's cost
+  bias         the gap of what the remedy would find if it were solved exactly; empty for none
+
+A model file is that of `lqrad compare`.
+
+exit status:
+  0 done     2 the input is not usable
+"""
 
 _SMOOTH = """\
 Estimate the states behind a series, from all of it, with their standard deviations.
@@ -125,6 +147,64 @@ def _compare(options: argparse.Namespace) -> int:
     """Run `lqrad compare`."""
     if options.plot is not None:
         _check_target("--plot", options.plot, _PICTURES)
+    model = _model(options)
+    comparison = lqrad.compare(
+        model.problem,
+        model.x0,
+        model.T,
+        options.method or METHODS,
+        max_iter=options.max_iter,
+        tol=options.tol,
+        progress=sys.stderr.isatty(),
+    )
+    if options.json:
+        print(json.dumps(comparison.to_dict(), indent=1, allow_nan=False))
+    else:
+        radius = np.abs(np.linalg.eigvals(model.problem.A)).max()
+        print(model.title)
+        print(
+            f"spectral radius of A {radius:.6g}, condition of the Hessian {comparison.condition:.3g}"
+        )
+        print()
+        print(comparison.table())
+        print()
+        print("\n".join(comparison.notes()))
+    if options.plot is not None:
+        _save(comparison.plot(model.system), options)
+    return 0 if comparison.converged else 1
+
+
+def _blowup(options: argparse.Namespace) -> int:
+    """Run `lqrad blowup`."""
+    if options.plot is not None:
+        _check_target("--plot", options.plot, _PICTURES)
+    model = _model(options)
+    study = lqrad.blowup(model.problem, model.x0, model.T)
+    if options.json:
+        print(json.dumps(study.to_dict(), indent=1, allow_nan=False))
+    else:
+        print(model.title)
+        print()
+        print(study)
+        print()
+        print("\n".join(study.notes()))
+    if options.plot is not None:
+        _save(study.plot(model.system), options)
+    return 0
+
+
+class _Model(NamedTuple):
+    """What a command works on, and how it is called."""
+
+    problem: lqrad.LQProblem
+    x0: ArrayLike
+    T: int
+    title: str
+    system: System | None
+
+
+def _model(options: argparse.Namespace) -> _Model:
+    """The example system or the file that was asked for, from its start or another, over a horizon."""
     system = None
     if options.file is not None:
         model = load_model(options.file)
@@ -143,35 +223,14 @@ def _compare(options: argparse.Namespace) -> int:
     T = options.horizon or problem.T or T
     if T is None:
         raise ArgumentError(f"{options.file} has no T; pass --horizon with the number of inputs")
-    comparison = lqrad.compare(
-        problem,
-        x0,
-        T,
-        options.method or METHODS,
-        max_iter=options.max_iter,
-        tol=options.tol,
-        progress=sys.stderr.isatty(),
-    )
-    if options.json:
-        print(json.dumps(comparison.to_dict(), indent=1, allow_nan=False))
-    else:
-        radius = np.abs(np.linalg.eigvals(problem.A)).max()
-        print(f"{title}, horizon {T}")
-        print(
-            f"spectral radius of A {radius:.6g}, condition of the Hessian {comparison.condition:.3g}"
-        )
-        print()
-        print(comparison.table())
-        print()
-        print("\n".join(comparison.notes()))
-    if options.plot is not None:
-        figure = comparison.plot(system)
-        options.plot.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(options.plot)
-        print(
-            f"\npicture: {options.plot.resolve()}", file=sys.stderr if options.json else sys.stdout
-        )
-    return 0 if comparison.converged else 1
+    return _Model(problem, x0, T, f"{title}, horizon {T}", system)
+
+
+def _save(figure: Figure, options: argparse.Namespace) -> None:
+    """Save a picture and say where."""
+    options.plot.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(options.plot)
+    print(f"\npicture: {options.plot.resolve()}", file=sys.stderr if options.json else sys.stdout)
 
 
 def _smooth(options: argparse.Namespace) -> int:
@@ -267,21 +326,7 @@ def _parser() -> argparse.ArgumentParser:
         description=_COMPARE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    source = compare.add_mutually_exclusive_group()
-    source.add_argument(
-        "--system",
-        choices=SYSTEMS,
-        default="aircraft",
-        metavar="NAME",
-        help=f"an example system (default aircraft): {', '.join(SYSTEMS)}",
-    )
-    source.add_argument("--file", type=Path, metavar="MODEL", help="a .json, .npz or .mat file")
-    compare.add_argument(
-        "--horizon", type=_count, metavar="T", help="number of inputs (default: the model's)"
-    )
-    compare.add_argument(
-        "--x0", type=_numbers, metavar="X,X,...", help="initial state (default: the model's)"
-    )
+    _add_model(compare, "aircraft")
     compare.add_argument(
         "--method",
         action="append",
@@ -295,11 +340,18 @@ def _parser() -> argparse.ArgumentParser:
     compare.add_argument(
         "--tol", type=float, default=1e-12, help="relative gap to prove before stopping (1e-12)"
     )
-    compare.add_argument(
-        "--plot", type=Path, metavar="PICTURE", help="save a picture: .png, .svg or .pdf"
-    )
-    compare.add_argument("--json", action="store_true", help="print everything as JSON")
+    _add_results(compare)
     compare.set_defaults(run=_compare)
+
+    blowup = commands.add_parser(
+        "blowup",
+        help="see how gradients grow, what that breaks, and what cures it",
+        description=_BLOWUP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_model(blowup, "inverted-pendulum")
+    _add_results(blowup)
+    blowup.set_defaults(run=_blowup)
 
     smooth = commands.add_parser(
         "smooth",
@@ -320,6 +372,33 @@ def _parser() -> argparse.ArgumentParser:
     )
     smooth.set_defaults(run=_smooth)
     return parser
+
+
+def _add_model(command: argparse.ArgumentParser, default: str) -> None:
+    """The options that `_model` reads."""
+    source = command.add_mutually_exclusive_group()
+    source.add_argument(
+        "--system",
+        choices=SYSTEMS,
+        default=default,
+        metavar="NAME",
+        help=f"an example system (default {default}): {', '.join(SYSTEMS)}",
+    )
+    source.add_argument("--file", type=Path, metavar="MODEL", help="a .json, .npz or .mat file")
+    command.add_argument(
+        "--horizon", type=_count, metavar="T", help="number of inputs (default: the model's)"
+    )
+    command.add_argument(
+        "--x0", type=_numbers, metavar="X,X,...", help="initial state (default: the model's)"
+    )
+
+
+def _add_results(command: argparse.ArgumentParser) -> None:
+    """The options for what becomes of the results."""
+    command.add_argument(
+        "--plot", type=Path, metavar="PICTURE", help="save a picture: .png, .svg or .pdf"
+    )
+    command.add_argument("--json", action="store_true", help="print everything as JSON")
 
 
 def _count(text: str) -> int:

@@ -10,14 +10,20 @@ from lqrad.plotting.comparison import (
     plot_costates,
     plot_trajectory,
 )
-from lqrad.plotting.cures import plot_cure_gaps, plot_cure_histories, plot_cures
+from lqrad.plotting.cures import (
+    plot_blowup,
+    plot_cure_gaps,
+    plot_cure_histories,
+    plot_cures,
+)
 from lqrad.plotting.figure import Picture
-from lqrad.plotting.growth import plot_growth
+from lqrad.plotting.growth import plot_growth, plot_lost_digits
 from lqrad.plotting.nonnormality import plot_nonnormality, plot_powers, plot_pseudospectra
 from lqrad.plotting.smoothing import plot_smoothed, plot_smoothed_outputs
 
 __all__ = [
     "Picture",
+    "plot_blowup",
     "plot_comparison",
     "plot_convergence",
     "plot_costates",
@@ -25,6 +31,7 @@ __all__ = [
     "plot_cure_histories",
     "plot_cures",
     "plot_growth",
+    "plot_lost_digits",
     "plot_nonnormality",
     "plot_powers",
     "plot_pseudospectra",

@@ -9,9 +9,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from lqrad.plotting.figure import LEGEND, add_title, colors, new_axes, new_figure
+from lqrad.plotting.growth import plot_growth, plot_lost_digits
 
 if TYPE_CHECKING:
+    from lqrad.studies.blowup import Blowup
     from lqrad.studies.cures import Cure, Cures
+    from lqrad.systems import System
 
 _FLOOR = 1e-16  # gaps that rounding hides are drawn here
 _CEILING = 1e12
@@ -123,6 +126,44 @@ def plot_cures(study: Cures) -> Figure:
     plot_cure_histories(study, ax=left)
     plot_cure_gaps(study, ax=right)
     for ax in (left, right):
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def plot_blowup(study: Blowup, system: System | None = None) -> Figure:
+    """Draw the growth of the gradient, the digits that it costs, and the cures.
+
+    Parameters
+    ----------
+    study : Blowup
+    system : System, optional
+        Gives the figure its name.
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> import lqrad
+    >>> problem = lqrad.LQProblem([[1.1]], [[1]], [[1]], [[1]])
+    >>> len(plot_blowup(lqrad.blowup(problem, [1.0], T=20)).axes)
+    4
+    """
+    figure = new_figure(12, 9)
+    problem = study.cures.problem
+    name = "" if system is None else f"{system.name}: "
+    figure.suptitle(f"{name}n = {problem.n}, m = {problem.m}, T = {study.growth.T}")
+    (top_left, top_right), (low_left, low_right) = figure.subplots(2, 2)
+    plot_growth(study.growth, ax=top_left)
+    add_title(top_left, "growth of the gradient with the distance to the end")
+    if study.digits is None:
+        top_right.set_axis_off()
+    else:
+        plot_lost_digits(study.digits, ax=top_right)
+    plot_cure_histories(study.cures, ax=low_left)
+    plot_cure_gaps(study.cures, ax=low_right)
+    for ax in figure.axes:
         ax.spines[["top", "right"]].set_visible(False)
     return figure
 

@@ -1,4 +1,4 @@
-"""Growth of gradients: norms over time, their law, and where floating point gives up."""
+"""Growth of gradients: norms over time, their law, and the digits that are lost over the horizon."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from lqrad.errors import EPS
 from lqrad.plotting.figure import LEGEND, add_title, colors, new_axes
 
 if TYPE_CHECKING:
+    from lqrad.studies.digits import LostDigits
     from lqrad.studies.growth import GradientGrowth
 
 
@@ -82,4 +84,56 @@ def plot_growth(growth: GradientGrowth, *, ax: Axes | None = None) -> Axes:
     ax.set_ylabel(f"|{growth.quantity}|".replace("|gradient of", "|gradient in u[t] of"))
     ax.legend(loc="best", **LEGEND)
     add_title(ax, "distance to the end k = T \N{MINUS SIGN} 1 \N{MINUS SIGN} t")
+    return ax
+
+
+def plot_lost_digits(lost: LostDigits, *, ax: Axes | None = None) -> Axes:
+    """Draw the error of the open-loop gradient at the optimum over the horizon, and its prediction.
+
+    Parameters
+    ----------
+    lost : LostDigits
+    ax : Axes, optional
+        Where to draw; a new figure when not given.
+
+    Returns
+    -------
+    Axes
+
+    Examples
+    --------
+    >>> import lqrad
+    >>> problem = lqrad.LQProblem([[1.5]], [[1]], [[1]], [[1]])
+    >>> ax = plot_lost_digits(lqrad.lost_digits(problem, [1.0]))
+    >>> ax.get_yscale()
+    'log'
+    """
+    ax = new_axes() if ax is None else ax
+    dark, light = colors(2)
+    T = lost.horizons
+    seen = np.isfinite(lost.errors) & (lost.errors > 0)
+    ax.plot(T[seen], lost.errors[seen], "o", color=dark, markersize=4, label="observed", zorder=3)
+    if lost.rate > 0:
+        law = np.log10(EPS) + 2 * lost.rate * T / math.log(10)
+        drawn = law < 300
+        label = f"predicted: eps {math.exp(lost.rate):.4g}$^{{2T}}$"
+        ax.plot(T[drawn], 10 ** law[drawn], "--", color=light, label=label, zorder=4)
+    ax.axhline(1.0, color="0.6", linewidth=0.8, zorder=1)
+    ax.annotate(
+        "no digit left",
+        (0.99, 1.0),
+        xycoords=("axes fraction", "data"),
+        xytext=(0, 3),
+        textcoords="offset points",
+        ha="right",
+        fontsize="small",
+        color="0.35",
+    )
+    ax.set_yscale("log")
+    ax.set_ylim(bottom=EPS / 10)
+    ax.set_ylim(top=max(ax.get_ylim()[1], 1e2))
+    ax.set_xlabel("horizon T")
+    ax.set_ylabel("|gradient| at the optimum, relative")
+    ax.legend(loc="upper left", **LEGEND)
+    add_title(ax, "error of the open-loop gradient")
     return ax

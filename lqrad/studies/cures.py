@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ from numpy.typing import ArrayLike
 from lqrad.errors import (
     ArgumentError,
     Array,
+    NonFiniteError,
     ShapeError,
     check_count,
     check_type,
@@ -43,6 +45,7 @@ _COLUMNS = ("cure", "method", "iterations", "gap", "bias", "seconds", "status")
 _DEARER = 100.0
 # How much a discounted gradient may grow over the horizon, where no discount is given.
 _GROWTH = 1e5
+_TINY = float(np.finfo(np.float64).tiny)
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,8 +233,8 @@ def cures(
         raise ArgumentError(f"discount is {discount!r}, expected a number above 0 and at most 1")
     bench = _Bench(problem, start, T, max_iter, tol)
     found = (
-        bench.descent("none", bench.objective),
-        bench.descent("none", bench.objective, method="conjugate-gradient"),
+        bench.plain("gradient"),
+        bench.plain("conjugate-gradient"),
         bench.feedback(),
         bench.exact_feedback(),
         bench.shooting(),
@@ -292,6 +295,18 @@ class _Bench:
             history=np.array(gaps),
         )
 
+    def cost(self, u: Array, x: Array | None = None) -> float:
+        """That of inputs and their states, simulated if not given; infinite where one overflows."""
+        try:
+            x = self.problem.simulate(self.x0, u) if x is None else x
+            return float(self.problem.cost(x, u))
+        except NonFiniteError:
+            return math.inf
+
+    def plain(self, method: str) -> Cure:
+        """Descend as if nothing were the matter."""
+        return self.descent("none", self.objective, method=method)
+
     def feedback(self) -> Cure:
         """Descend in v of u = v - K x, with gains that stabilise and are not the answer."""
         p = self.problem
@@ -310,7 +325,7 @@ class _Bench:
     def shooting(self) -> Cure:
         """Multiple shooting, in segments over which a gradient grows tenfold."""
         began = time.perf_counter()
-        shot = multiple_shooting(self.problem, self.x0, self.T)
+        shot = multiple_shooting(self.problem, self.x0, self.T, max_iter=self.max_iter)
         return Cure(
             name="multiple shooting",
             method="multipliers",
@@ -325,8 +340,13 @@ class _Bench:
 
     def scaled(self) -> Cure:
         """Conjugate gradients with each input scaled by its own block of the Hessian."""
-        objective = self.objective.scaled(_whitening(self._hessian_blocks()))
-        return self.descent("scaled by time", objective, method="conjugate-gradient")
+        name, method = "scaled by time", "conjugate-gradient"
+        with np.errstate(over="ignore", invalid="ignore"):
+            blocks = self._hessian_blocks()
+        if not np.isfinite(blocks).all():
+            message = "failed at the start: the blocks of the Hessian overflow"
+            return Cure(name, method, math.inf, 0.0, 0, 0.0, "failed", message, None)
+        return self.descent(name, self.objective.scaled(_whitening(blocks)), method=method)
 
     def _hessian_blocks(self) -> Array:
         """R + B'W[t+1]B with W[t] = Q + A'W[t+1]A: what an input does when no other answers it."""
@@ -339,22 +359,23 @@ class _Bench:
         return _input_blocks(p, W)
 
     def clipped(self, window: int) -> Cure:
-        """Descend along gradients with each g[t] cut down to the largest one that windows have."""
-        cut, step_size = self._windows(window)
-        start = self._cut_gradient(cut, np.zeros(self.objective.shape))
-        limit = np.linalg.norm(start, axis=1).max()
+        """Descend, with a line search, along gradients with no g[t] larger than those of windows."""
+        limit = math.inf
+        with suppress(NonFiniteError):  # of which the descent will tell
+            start = self._cut_gradient(self._windows(window), np.zeros(self.objective.shape))
+            limit = np.linalg.norm(start, axis=1).max()
 
         def value_and_gradient(u: Array) -> tuple[float, Array]:
             value, g = self.objective.value_and_gradient(u)
             size = np.linalg.norm(g, axis=1, keepdims=True)
-            return value, g * (limit / np.maximum(size, limit))
+            return value, g * np.minimum(1.0, limit / np.maximum(size, _TINY))
 
-        objective = Objective(self.objective.shape, value_and_gradient)
-        return self.descent("clipped", objective, step_size=step_size)
+        return self.descent("clipped", Objective(self.objective.shape, value_and_gradient))
 
     def cut(self, window: int) -> Cure:
         """Descend along gradients from costates that are cut where a window ends."""
-        cut, step_size = self._windows(window)
+        cut = self._windows(window)
+        mu, L = extreme_eigenvalues(cut.hessian_product, self.objective.shape)
 
         def value_and_gradient(u: Array) -> tuple[float, Array]:
             return self.objective.value_and_gradient(u)[0], self._cut_gradient(cut, u)
@@ -362,19 +383,17 @@ class _Bench:
         return self.descent(
             "cut costates",
             Objective(self.objective.shape, value_and_gradient),
-            step_size=step_size,
+            step_size=2 / (L + mu),
             bias=self.gap(self._greedy_cost(cut, window)),
         )
 
-    def _windows(self, window: int) -> tuple[LQProblem, float]:
-        """The problem with its windows apart, and the best constant step for that one."""
+    def _windows(self, window: int) -> LQProblem:
+        """The problem with its windows apart: their costates are those that are cut."""
         p = self.problem
         A = np.array(np.broadcast_to(p.A, (self.T, p.n, p.n)))
         M = np.array(np.broadcast_to(p.M, (self.T, p.n, p.m)))
         A[window::window], M[window::window] = 0.0, 0.0
-        cut = LQProblem(A, p.B, p.Q, p.R, p.S, M=M, c=p.c, q=p.q, r=p.r, s=p.s)
-        mu, L = extreme_eigenvalues(cut.hessian_product, self.objective.shape)
-        return cut, 2 / (L + mu)
+        return LQProblem(A, p.B, p.Q, p.R, p.S, M=M, c=p.c, q=p.q, r=p.r, s=p.s)
 
     def _cut_gradient(self, cut: LQProblem, u: Array) -> Array:
         """The gradient with the states of the problem and the costates of its windows."""
@@ -414,17 +433,19 @@ class _Bench:
         )
         exact = riccati(problem, self.T).rollout(self.x0)
 
-        def cost(z: Array) -> float:
-            u = z / weight[:-1]
-            return float(p.cost(p.simulate(self.x0, u), u))
-
         return self.descent(
             "discounted",
             problem.objective(self.x0, self.T),
             method="conjugate-gradient",
-            bias=self.gap(float(p.cost(exact.x / weight, exact.u / weight[:-1]))),
-            cost=cost,
+            bias=self.gap(self.cost(_quotient(exact.u, weight[:-1]), _quotient(exact.x, weight))),
+            cost=lambda z: self.cost(_quotient(z, weight[:-1])),
         )
+
+
+def _quotient(z: Array, weight: Array) -> Array:
+    """Return z / weight; what is not finite in it is found where it is used."""
+    with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+        return z / weight
 
 
 def _input_blocks(problem: LQProblem, P: Array) -> Array:

@@ -1,0 +1,100 @@
+"""Stable against unstable, in one call: how gradients grow, what that breaks, and what cures it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import ArrayLike
+
+from lqrad.errors import check_type
+from lqrad.problems.lq import LQProblem
+from lqrad.studies.cures import Cures, cures
+from lqrad.studies.digits import LostDigits, lost_digits
+from lqrad.studies.growth import GradientGrowth, gradient_growth
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Blowup:
+    """What `blowup` found. In a notebook it shows as text; `plot` draws it.
+
+    Attributes
+    ----------
+    growth : GradientGrowth
+        Of d x[T] / d u[t].
+    digits : LostDigits or None
+        The open-loop gradient's at the optimum; None where the problem varies in time.
+    cures : Cures
+    """
+
+    growth: GradientGrowth
+    digits: LostDigits | None
+    cures: Cures
+
+    def __repr__(self) -> str:
+        parts = [repr(self.growth)]
+        if self.digits is not None:
+            parts.append(repr(self.digits).strip("<>"))
+        return "\n".join([*parts, "", self.cures.table()])
+
+    def notes(self) -> list[str]:
+        """Return a sentence for each cure: how it ended, in full."""
+        return self.cures.notes()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything that was found, in types that JSON knows; None for what is infinite."""
+        digits = None if self.digits is None else self.digits.to_dict()
+        return {"growth": self.growth.to_dict(), "digits": digits, **self.cures.to_dict()}
+
+    def plot(self, system: Any = None) -> Figure:
+        """Return a figure: the growth, the digits lost, the descents and where each ends.
+
+        Parameters
+        ----------
+        system : lqrad.systems.System, optional
+            Gives the figure its name.
+        """
+        from lqrad.plotting import plot_blowup
+
+        return plot_blowup(self, system)
+
+
+def blowup(problem: LQProblem, x0: ArrayLike, T: int | None = None) -> Blowup:
+    """Measure the growth of gradients, the digits that it costs, and every cure.
+
+    Parameters
+    ----------
+    problem : LQProblem
+    x0 : (n,)
+        Initial state.
+    T : int, optional
+        The horizon; needed where nothing varies in time.
+
+    Returns
+    -------
+    Blowup
+
+    Raises
+    ------
+    ArgumentError, ShapeError, NotConvexError
+        As `cures`.
+
+    Examples
+    --------
+    >>> found = blowup(LQProblem([[1.3]], [[1.0]], [[1.0]], [[1.0]]), [1.0], T=100)
+    >>> found.growth.lost_horizon < 100, found.digits.observed < 100
+    (True, True)
+    >>> found.cures["none"].status, found.cures["feedback"].status
+    ('failed', 'converged')
+    """
+    check_type("problem", problem, LQProblem, "LQProblem(A, B, Q, R)")
+    T = problem.horizon(T)
+    remedies = cures(problem, x0, T)
+    growth = gradient_growth(problem.A, problem.B, T=T)
+    digits = None
+    if problem.T is None:
+        digits = lost_digits(problem, x0)
+    return Blowup(growth, digits, remedies)

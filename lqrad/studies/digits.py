@@ -1,0 +1,152 @@
+"""When an open-loop gradient has no digit left: predicted from its growth, and observed.
+
+At the optimum R u + M'x + r + B'p = 0. Riccati's inputs are right to rounding errors; simulated open
+loop these grow by exp(rate) a step, and as much again on their way back in the costates. What is
+left of the sum, over the size of its terms, is the error of a gradient that should be zero:
+
+    error ~ eps exp(2 rate T)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lqrad.errors import EPS, ArgumentError, Array, NonFiniteError, check_count, check_type
+from lqrad.kernels.spectrum import dominant_growth
+from lqrad.kernels.stages import times
+from lqrad.problems.lq import LQProblem
+from lqrad.solvers.riccati import riccati
+from lqrad.studies.tables import jsonable
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LostDigits:
+    """The relative error of the open-loop gradient at the optimum, over horizons.
+
+    Attributes
+    ----------
+    horizons : (k,) of int
+        In rising order.
+    errors : (k,)
+        |g| / |R u + M'x + r| at Riccati's inputs, where g should be zero: 1 where no digit is
+        left, inf where the simulation overflows.
+    rate : float
+        log of the spectral radius of A.
+    """
+
+    horizons: NDArray[np.intp]
+    errors: Array
+    rate: float
+
+    @property
+    def predicted(self) -> float:
+        """The horizon with eps exp(2 rate T) = 1; infinite without growth."""
+        return -math.log(EPS) / (2 * self.rate) if self.rate > 0 else math.inf
+
+    @property
+    def observed(self) -> int | None:
+        """The first of the horizons at which no digit is left; None where there is none."""
+        lost = np.flatnonzero(self.errors >= 1)
+        return int(self.horizons[lost[0]]) if len(lost) else None
+
+    def __repr__(self) -> str:
+        seen = "at no horizon up to " + str(self.horizons[-1])
+        if self.observed is not None:
+            seen = f"from T = {self.observed} on"
+        predicted = "never" if self.rate <= 0 else f"from T = {self.predicted:.0f} on"
+        return f"<open-loop gradients without a digit: observed {seen}, predicted {predicted}>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything that was found, in types that JSON knows; None for what is infinite."""
+        found: dict[str, Any] = jsonable(
+            {
+                "predicted": self.predicted,
+                "observed": self.observed,
+                "rate": self.rate,
+                "horizons": self.horizons.tolist(),
+                "errors": self.errors.tolist(),
+            }
+        )
+        return found
+
+    def plot(self, *, ax: Axes | None = None) -> Axes:
+        """Draw the errors over the horizon, beside eps exp(2 rate T).
+
+        Parameters
+        ----------
+        ax : Axes, optional
+            Where to draw; a new figure when not given.
+        """
+        from lqrad.plotting import plot_lost_digits
+
+        return plot_lost_digits(self, ax=ax)
+
+
+def lost_digits(
+    problem: LQProblem, x0: ArrayLike, horizons: Iterable[int] | None = None
+) -> LostDigits:
+    """Observe at which horizon an open-loop gradient loses its last digit.
+
+    Parameters
+    ----------
+    problem : LQProblem
+        Time-invariant.
+    x0 : (n,)
+        Initial state.
+    horizons : iterable of int, optional
+        Forty of them up to half as far again as the predicted one when not given, or up to 1000.
+
+    Returns
+    -------
+    LostDigits
+
+    Raises
+    ------
+    ArgumentError
+        If the problem varies in time, or a horizon is not a whole number of at least one.
+
+    Examples
+    --------
+    >>> problem = LQProblem([[1.5]], [[1.0]], [[1.0]], [[1.0]])
+    >>> lost = lost_digits(problem, [1.0], range(10, 80))
+    >>> round(lost.predicted), 36 < lost.observed < 54
+    (44, True)
+    """
+    check_type("problem", problem, LQProblem, "LQProblem(A, B, Q, R)")
+    if problem.T is not None:
+        raise ArgumentError(
+            f"problem varies over {problem.T} stages, expected a time-invariant one: "
+            "its horizon is what this study varies"
+        )
+    radius, _ = dominant_growth(problem.A)
+    found = LostDigits(
+        np.empty(0, np.intp), np.empty(0), math.log(radius) if radius > 0 else -math.inf
+    )
+    if horizons is None:
+        horizons = np.linspace(1, min(1000.0, 1.5 * found.predicted + 1), 40).astype(int).tolist()
+    steps = np.array(sorted({check_count("horizon", T) for T in horizons}), dtype=np.intp)
+    if not len(steps):
+        raise ArgumentError("horizons is empty, expected whole numbers of at least one")
+    errors = np.array([_error(problem, x0, int(T)) for T in steps])
+    return LostDigits(steps, errors, found.rate)
+
+
+def _error(problem: LQProblem, x0: ArrayLike, T: int) -> float:
+    optimum = riccati(problem, T).rollout(x0)
+    x, u = optimum.x, optimum.u
+    terms = times(problem.R, u) + times(problem.M, x[:-1], transpose=True) + problem.r
+    try:
+        _, g = problem.value_and_gradient(x0, u)
+    except NonFiniteError:
+        return math.inf
+    size = float(np.linalg.norm(terms))
+    return float(np.linalg.norm(g)) / size if size else 0.0
