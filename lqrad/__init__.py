@@ -31,6 +31,7 @@ from lqrad.solvers.shooting import Shooting, multiple_shooting
 from lqrad.studies.blowup import Blowup, blowup
 from lqrad.studies.checks import TaylorTest, dot_test, taylor_test
 from lqrad.studies.compare import Comparison, compare
+from lqrad.studies.conditioning import Conditioning, conditioning
 from lqrad.studies.cures import Cure, Cures, cures
 from lqrad.studies.digits import LostDigits, lost_digits
 from lqrad.studies.duality import Duality, duality
@@ -45,6 +46,7 @@ __all__ = [
     "ArgumentError",
     "Blowup",
     "Comparison",
+    "Conditioning",
     "Cure",
     "Cures",
     "Descent",
@@ -73,6 +75,7 @@ __all__ = [
     "Trajectory",
     "blowup",
     "compare",
+    "conditioning",
     "cures",
     "dare",
     "descend",

@@ -10,6 +10,11 @@ from lqrad.plotting.comparison import (
     plot_costates,
     plot_trajectory,
 )
+from lqrad.plotting.conditioning import (
+    plot_condition,
+    plot_conditioning,
+    plot_iterations,
+)
 from lqrad.plotting.cures import (
     plot_blowup,
     plot_cure_gaps,
@@ -25,12 +30,15 @@ __all__ = [
     "Picture",
     "plot_blowup",
     "plot_comparison",
+    "plot_condition",
+    "plot_conditioning",
     "plot_convergence",
     "plot_costates",
     "plot_cure_gaps",
     "plot_cure_histories",
     "plot_cures",
     "plot_growth",
+    "plot_iterations",
     "plot_lost_digits",
     "plot_nonnormality",
     "plot_powers",

@@ -134,7 +134,7 @@ class Nonnormality:
 
     def plot(self) -> Figure:
         """Return a figure: |A^k| with its bounds, and the pseudospectra."""
-        from lqrad.plotting.nonnormality import plot_nonnormality
+        from lqrad.plotting import plot_nonnormality
 
         return plot_nonnormality(self)
 
