@@ -14,7 +14,7 @@ Lagrangian J + sum_t p[t]'(A x[t] + B u[t] + c - x[t+1]) has the derivatives
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -156,15 +156,32 @@ class LQProblem:
         for name, value in values.items():
             object.__setattr__(self, name, value)  # the way into a frozen dataclass
 
-    def _with(self, **changes: Any) -> LQProblem:
-        """Return this problem with other arrays, which are right by construction."""
-        new = object.__new__(LQProblem)
-        new._set(**{name.name: getattr(self, name.name) for name in fields(self)})
-        for value in changes.values():
-            if isinstance(value, np.ndarray):
-                value.setflags(write=False)
-        new._set(**changes)
+    @classmethod
+    def unchecked(cls, **arrays: Array) -> LQProblem:
+        """The problem of all ten arrays as they are, not copied and without a look at the weights.
+
+        For those that are right by construction, and for expansions of a cost that is not convex.
+
+        Examples
+        --------
+        >>> one, zero = np.ones((1, 1)), np.zeros(1)
+        >>> weights = {"Q": -one, "R": one, "S": one, "M": 0 * one}
+        >>> LQProblem.unchecked(A=one, B=one, c=zero, q=zero, r=zero, s=zero, **weights)
+        LQProblem(n=1, m=1, time-invariant)
+        """
+        stages = {len(arrays[name]) for name in "ABQRM" if arrays[name].ndim == 3}
+        stages |= {len(arrays[name]) for name in "cqr" if arrays[name].ndim == 2}
+        for array in arrays.values():
+            array.setflags(write=False)
+        n, m = arrays["B"].shape[-2:]
+        new = object.__new__(cls)
+        new._set(n=n, m=m, T=max(stages, default=None), **arrays)
         return new
+
+    def replace(self, **changes: Array) -> LQProblem:
+        """Return this problem with other arrays, `unchecked`."""
+        arrays = {name: getattr(self, name) for name in "ABQRSMcqrs"}
+        return LQProblem.unchecked(**(arrays | changes))
 
     def __repr__(self) -> str:
         words = [f"n={self.n}", f"m={self.m}"]
@@ -314,12 +331,11 @@ class LQProblem:
         Kt = K.swapaxes(-1, -2)
         RK, MK = self.R @ K, self.M @ K
         Q = self.Q - MK - MK.swapaxes(-1, -2) + Kt @ RK
-        return self._with(
+        return self.replace(
             A=self.A - self.B @ K,
             Q=(Q + Q.swapaxes(-1, -2)) / 2,
             M=self.M - RK.swapaxes(-1, -2),
             q=self.q - _at_stages(Kt, self.r),
-            T=stages[0] if stages else self.T,
         )
 
     # The two passes
@@ -765,7 +781,7 @@ class LQProblem:
         if not (self._has_c or self._has_linear):
             return self
         zero = {name: np.zeros_like(getattr(self, name)) for name in ("c", "q", "r", "s")}
-        return self._with(**zero)
+        return self.replace(**zero)
 
     def _initial_state(self, x0: ArrayLike, x: Array | None = None) -> Array:
         """Return x0 (..., n) as an array, its batch fitting that of x where that is given."""

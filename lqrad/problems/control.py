@@ -1,0 +1,533 @@
+"""Nonlinear dynamics and any smooth cost: the same two passes.
+
+    minimise    J = sum_{t<T} l(x[t], u[t], t)  +  phi(x[T])
+    subject to  x[t+1] = f(x[t], u[t], t),    x[0] = x0
+
+With A[t] = df/dx and B[t] = df/du along the trajectory, the derivatives of the Lagrangian
+J + sum_t p[t]'(f(x[t], u[t], t) - x[t+1]) are
+
+    in p[t]:    f(x[t], u[t], t) - x[t+1]            zero: the simulation, forward
+    in x[t]:    dl/dx + A[t]'p[t] - p[t-1]           zero: the costates, backward from dphi/dx
+    in u[t]:    dl/du + B[t]'p[t]                    with both of these: the gradient of J in u
+
+The backward pass is that of a linear problem, on the same banded kernel. The Jacobians of all steps
+are found in one call: by complex steps, exact to rounding, if no others are given.
+"""
+
+from __future__ import annotations
+
+import inspect
+import math
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lqrad.errors import (
+    OVERFLOW_REMEDY,
+    ArgumentError,
+    Array,
+    DtypeError,
+    NonFiniteError,
+    ShapeError,
+    batch_message,
+    check_count,
+    check_finite,
+    real_array,
+    shape_message,
+)
+from lqrad.kernels.banded import Bidiagonal, first_nonfinite_step
+from lqrad.kernels.derivatives import hessian, jacobian, takes_complex
+from lqrad.kernels.stages import inner
+from lqrad.problems.lq import LQProblem
+from lqrad.problems.objective import Objective
+from lqrad.problems.optimality import KKT, kkt_from_terms
+
+_quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+
+
+class Slopes(NamedTuple):
+    """First derivatives along a trajectory: of f, and of the cost."""
+
+    A: Array  # (..., T, n, n)
+    B: Array  # (..., T, n, m)
+    x: Array  # (..., T+1, n), with that of the terminal cost at the end
+    u: Array  # (..., T, m)
+
+
+class ControlProblem:
+    """Dynamics x[t+1] = f(x, u), a stage cost and a terminal cost, written in NumPy.
+
+    The functions are written for points: x (..., n) and u (..., m) with any leading axes, so that
+    they serve a single point, a trajectory and a batch alike; x[..., 0] is the first state. They may
+    take the time t as a third argument, an integer or an array of them for the points of a
+    trajectory. Write them with NumPy's functions, and complex steps give their derivatives to the
+    last digit; where one cannot take complex numbers (abs, for instance), differences do, with a
+    warning.
+
+    Parameters
+    ----------
+    f : callable
+        (x, u) or (x, u, t) -> the next state (..., n).
+    stage_cost : callable
+        (x, u) or (x, u, t) -> l (...).
+    terminal_cost : callable, optional
+        x -> phi (...); zero when not given.
+    n, m : int
+        Dimensions of state and input.
+    jacobian : callable, optional
+        As f -> the pair A (..., n, n), B (..., n, m), where they are known.
+
+    Raises
+    ------
+    ArgumentError
+        If a function cannot be called with these arguments.
+
+    Examples
+    --------
+    A pendulum, to be swung upright by a torque:
+
+    >>> def swing(x, u, dt=0.05):
+    ...     angle, rate = x[..., 0], x[..., 1]
+    ...     rate = rate + dt * (9.81 * np.sin(angle) + u[..., 0])
+    ...     return np.stack([angle + dt * rate, rate], axis=-1)
+    >>> problem = ControlProblem(
+    ...     swing,
+    ...     stage_cost=lambda x, u: 0.05 * (u**2).sum(axis=-1),
+    ...     terminal_cost=lambda x: 10 * (x**2).sum(axis=-1),
+    ...     n=2,
+    ...     m=1,
+    ... )
+    >>> J, g = problem.value_and_gradient([np.pi, 0.0], np.zeros((40, 1)))
+    >>> round(J, 9), g.shape
+    (98.696044011, (40, 1))
+
+    References
+    ----------
+    Bryson and Ho, Applied Optimal Control, 1975, section 2.2.
+    """
+
+    def __init__(
+        self,
+        f: Callable[..., Any],
+        stage_cost: Callable[..., Any],
+        terminal_cost: Callable[[Any], Any] | None = None,
+        *,
+        n: int,
+        m: int,
+        jacobian: Callable[..., tuple[Any, Any]] | None = None,
+    ) -> None:
+        self.n, self.m = check_count("n", n), check_count("m", m)
+        self.f = with_time("f", f)
+        self.stage_cost = with_time("stage_cost", stage_cost)
+        self.terminal_cost = terminal_cost or _nothing
+        self.jacobian = None if jacobian is None else with_time("jacobian", jacobian)
+        self._exact: dict[str, bool] = {}
+
+    def __repr__(self) -> str:
+        return f"ControlProblem(n={self.n}, m={self.m})"
+
+    # The two passes
+
+    def simulate(self, x0: ArrayLike, u: ArrayLike) -> Array:
+        """Return x with x[0] = x0, x[t+1] = f(x[t], u[t], t).
+
+        Parameters
+        ----------
+        x0 : (..., n)
+        u : (..., T, m)
+
+        Returns
+        -------
+        (..., T+1, n)
+
+        Raises
+        ------
+        NonFiniteError
+            If a state is not finite; names the first step.
+        ShapeError
+            If f returns another shape than (..., n).
+
+        Notes
+        -----
+        An exception in f is passed on, with a note of the step at which it came.
+        """
+        x0, u = self._initial_state(x0), self._sequence("u", u, self.m)
+        try:
+            batch = np.broadcast_shapes(x0.shape[:-1], u.shape[:-2])
+        except ValueError:
+            raise ShapeError(batch_message("x0", x0.shape, "u", u.shape)) from None
+        u = np.broadcast_to(u, batch + u.shape[-2:])
+        x = np.empty((*batch, u.shape[-2] + 1, self.n))
+        x[..., 0, :] = x0
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            for t in range(u.shape[-2]):
+                x[..., t + 1, :] = self.next_state(x[..., t, :], u[..., t, :], t)
+        if not math.isfinite(np.vdot(x, x)):
+            step = first_nonfinite_step(x)
+            if step is not None:
+                raise NonFiniteError(
+                    f"the state x[{step}] is not finite, of {u.shape[-2]} steps; "
+                    f"{OVERFLOW_REMEDY}, or look at f there"
+                )
+        return x
+
+    def next_state(self, x: Array, u: Array, t: int) -> Array:
+        """Return f(x, u, t), its shape checked.
+
+        Parameters
+        ----------
+        x : (..., n)
+        u : (..., m)
+        t : int
+
+        Returns
+        -------
+        (..., n)
+        """
+        try:
+            value = np.asarray(self.f(x, u, t))
+        except Exception as error:
+            error.add_note(f"this came from f at step t = {t}, for x of shape {x.shape}")
+            raise
+        if value.shape != x.shape:
+            raise ShapeError(
+                f"f returned shape {value.shape} for x {x.shape} and u {u.shape}, expected "
+                f"{x.shape}; did you stack the entries along the last axis, np.stack(..., axis=-1)?"
+            )
+        if np.iscomplexobj(value):
+            raise DtypeError("f returned complex numbers for real ones; is a root negative there?")
+        return np.asarray(value, dtype=np.float64)
+
+    @_quiet
+    def derivatives(self, x: ArrayLike, u: ArrayLike) -> Slopes:
+        """Return the first derivatives of f and of the cost along a trajectory.
+
+        Parameters
+        ----------
+        x : (..., T+1, n)
+        u : (..., T, m)
+
+        Returns
+        -------
+        Slopes
+            A (..., T, n, n), B (..., T, n, m), x (..., T+1, n), u (..., T, m).
+        """
+        x, u = self._trajectory(x, u=u)
+        z, n = self._points(x, u), self.n
+        steps = np.arange(u.shape[-2])
+        if self.jacobian is not None:
+            A, B = (np.asarray(J) for J in self.jacobian(x[..., :-1, :], u, steps))
+            expected = (*z.shape[:-1], n, n), (*z.shape[:-1], n, self.m)
+            if (A.shape, B.shape) != expected:
+                raise ShapeError(
+                    f"jacobian returned shapes {A.shape} and {B.shape}, expected {expected[0]} "
+                    f"and {expected[1]}"
+                )
+        else:
+            AB = self._derivative("f", jacobian, z)
+            A, B = AB[..., :n], AB[..., n:]
+        slopes = self._derivative("stage_cost", jacobian, z)
+        last = self._derivative("terminal_cost", jacobian, x[..., -1, :])
+        x_slopes = np.concatenate([slopes[..., :n], last[..., None, :]], axis=-2)
+        return Slopes(A, B, x_slopes, slopes[..., n:].copy())
+
+    def adjoint(self, x: ArrayLike, u: ArrayLike) -> Array:
+        """Return p with p[t-1] = A[t]'p[t] + dl/dx at t, p[T-1] = dphi/dx at x[T].
+
+        Parameters
+        ----------
+        x : (..., T+1, n)
+        u : (..., T, m)
+
+        Returns
+        -------
+        (..., T, n)
+        """
+        slopes = self.derivatives(x, u)
+        return self._costates(slopes)[..., 1:, :]
+
+    def _costates(self, slopes: Slopes) -> Array:
+        """Total derivatives of the cost in x[0], ..., x[T].
+
+        The series of a batch are put behind each other, with A = 0 between them: one banded solve.
+        """
+        *batch, T, n, _ = slopes.A.shape
+        chain = np.zeros((math.prod(batch), T + 1, n, n))
+        chain[:, :T] = slopes.A.reshape(-1, T, n, n)
+        system = Bidiagonal(chain.reshape(-1, n, n)[:-1])
+        return system.solve(slopes.x.reshape(-1, n), transpose=True).reshape(slopes.x.shape)
+
+    @_quiet
+    def cost(self, x: ArrayLike, u: ArrayLike) -> float | Array:
+        """Return J(x, u): a float, or one for each series of a batch.
+
+        Parameters
+        ----------
+        x : (..., T+1, n)
+        u : (..., T, m)
+        """
+        x, u = self._trajectory(x, u=u)
+        stages = np.asarray(self.stage_cost(x[..., :-1, :], u, np.arange(u.shape[-2])))
+        last = np.asarray(self.terminal_cost(x[..., -1, :]))
+        for name, value, shape in (
+            ("stage_cost", stages, u.shape[:-1]),
+            ("terminal_cost", last, x.shape[:-2]),
+        ):
+            if value.shape != shape:
+                raise ShapeError(
+                    f"{name} returned shape {value.shape}, expected {shape}: one number for each "
+                    "point; did you sum over the last axis, .sum(axis=-1)?"
+                )
+        total = stages.sum(axis=-1) + last
+        check_finite("the cost", np.asarray(total), computed=True)
+        return total if total.ndim else float(total)
+
+    def value_and_gradient(self, x0: ArrayLike, u: ArrayLike) -> tuple[float | Array, Array]:
+        """Return the cost of the inputs u from x0, and its gradient in u.
+
+        Parameters
+        ----------
+        x0 : (..., n)
+        u : (..., T, m)
+
+        Returns
+        -------
+        J : float, or (...) for a batch
+        g : (..., T, m)
+        """
+        x = self.simulate(x0, u)
+        u = np.broadcast_to(real_array("u", u), (*x.shape[:-2], x.shape[-2] - 1, self.m))
+        value = self.cost(x, u)
+        slopes = self.derivatives(x, u)
+        p = self._costates(slopes)[..., 1:, :]
+        return value, slopes.u + _transposed_times(slopes.B, p)
+
+    def input_gradient(self, x: ArrayLike, u: ArrayLike, p: ArrayLike) -> Array:
+        """Return dl/du + B[t]'p[t]; with the states and costates of u, the gradient in u.
+
+        Parameters
+        ----------
+        x : (..., T+1, n)
+        u : (..., T, m)
+        p : (..., T, n)
+
+        Returns
+        -------
+        (..., T, m)
+        """
+        x, u, p = self._trajectory(x, u=u, p=p)
+        slopes = self.derivatives(x, u)
+        return slopes.u + _transposed_times(slopes.B, p)
+
+    # Optimality
+
+    def lagrangian(self, x: ArrayLike, u: ArrayLike, p: ArrayLike) -> float | Array:
+        """Return J(x, u) + sum_t p[t]'(f(x[t], u[t], t) - x[t+1]).
+
+        Parameters
+        ----------
+        x : (..., T+1, n)
+        u : (..., T, m)
+        p : (..., T, n)
+        """
+        x, u, p = self._trajectory(x, u=u, p=p)
+        steps = np.asarray(self.f(x[..., :-1, :], u, np.arange(u.shape[-2])))
+        return self.cost(x, u) + inner(p, steps - x[..., 1:, :])
+
+    def kkt_residual(self, x: ArrayLike, u: ArrayLike, p: ArrayLike, x0: ArrayLike) -> KKT:
+        """Return the derivatives of the Lagrangian at (x, u, p): all zero at a stationary point.
+
+        Parameters
+        ----------
+        x : (..., T+1, n)
+        u : (..., T, m)
+        p : (..., T, n)
+        x0 : (..., n)
+        """
+        x, u, p = self._trajectory(x, u=u, p=p)
+        x0 = np.broadcast_to(self._initial_state(x0), (*x.shape[:-2], self.n))
+        slopes = self.derivatives(x, u)
+        steps = np.asarray(self.f(x[..., :-1, :], u, np.arange(u.shape[-2])))
+        pulled = _transposed_times(slopes.A[..., 1:, :, :], p[..., 1:, :])
+        zero = np.zeros((*x.shape[:-2], 1, self.n))
+        return kkt_from_terms(
+            dynamics=[np.concatenate([x0[..., None, :], steps], axis=-2), -x],
+            state=[slopes.x[..., 1:, :], np.concatenate([pulled, zero], axis=-2), -p],
+            input=[slopes.u, _transposed_times(slopes.B, p)],
+        )
+
+    @_quiet
+    def linearise(self, x: ArrayLike, u: ArrayLike, p: ArrayLike | None = None) -> LQProblem:
+        """Return the linear-quadratic problem in the deviations from a trajectory.
+
+        Its A, B are the Jacobians, Q, M, R, q, r, S, s the derivatives of the cost, and c what the
+        trajectory lacks of being a simulation, f(x[t], u[t]) - x[t+1].
+
+        Parameters
+        ----------
+        x : (T+1, n)
+        u : (T, m)
+        p : (T, n), optional
+            Costates: the second derivatives of p'f are added to the weights then, which makes them
+            those of the Lagrangian. Without, they are those of Gauss and Newton.
+
+        Returns
+        -------
+        LQProblem
+            Of horizon T. Its weights are as they come; where the cost is not convex they may have
+            negative eigenvalues, and `riccati` tells whether there is a minimum.
+        """
+        if p is None:
+            x, u = self._trajectory(x, u=u)
+        else:
+            x, u, p = self._trajectory(x, u=u, p=p)
+        if x.ndim != 2:
+            raise ShapeError(f"x has shape {x.shape}, expected (T+1, n): one trajectory")
+        n, z, steps = self.n, self._points(x, u), np.arange(len(u))
+        slopes = self.derivatives(x, u)
+        H = self._derivative("stage_cost", hessian, z)
+        if p is not None:
+            exact = self._is_exact("f", z)
+            H = H + hessian(lambda y: (self._at("f", y) * p).sum(axis=-1), z, exact=exact)
+        S = self._derivative("terminal_cost", hessian, x[-1])
+        c = np.asarray(self.f(x[:-1], u, steps)) - x[1:]
+        return LQProblem.unchecked(
+            A=slopes.A,
+            B=slopes.B,
+            Q=H[:, :n, :n],
+            R=H[:, n:, n:],
+            S=S,
+            M=H[:, :n, n:],
+            c=c,
+            q=slopes.x[:-1],
+            r=slopes.u,
+            s=slopes.x[-1],
+        )
+
+    def objective(self, x0: ArrayLike, T: int) -> Objective:
+        """Return u -> J(u) from x0, for `lqrad.descend`.
+
+        Parameters
+        ----------
+        x0 : (..., n)
+            A batch adds up: the costs of its series do not depend on each other.
+        T : int
+            The horizon.
+        """
+        x0 = np.array(self._initial_state(x0))
+
+        def value_and_gradient(u: Array) -> tuple[float, Array]:
+            value, gradient = self.value_and_gradient(x0, u)
+            return float(np.sum(value)), gradient
+
+        return Objective((*x0.shape[:-1], check_count("T", T), self.m), value_and_gradient)
+
+    # Derivatives
+
+    def _points(self, x: Array, u: Array) -> Array:
+        """The points (x[t], u[t]), (..., T, n+m)."""
+        return np.concatenate([x[..., :-1, :], u], axis=-1)
+
+    def _at(self, name: str, z: Array) -> Any:
+        """A function at points (x, u), or of the states alone, at all times."""
+        if name == "terminal_cost":
+            return self.terminal_cost(z)
+        function = self.f if name == "f" else self.stage_cost
+        return function(z[..., : self.n], z[..., self.n :], np.arange(z.shape[-2]))
+
+    def _is_exact(self, name: str, z: Array) -> bool:
+        """Whether complex steps give the derivatives of a function; found out once, with a warning."""
+        if name not in self._exact:
+            self._exact[name] = takes_complex(lambda y: self._at(name, y), z)
+            if not self._exact[name]:
+                warnings.warn(
+                    f"{name} does not take complex numbers as an analytic function does, so its "
+                    "derivatives are found by central differences, to about ten digits; write it "
+                    "without abs and the like, and without conversions to float",
+                    stacklevel=4,
+                )
+        return self._exact[name]
+
+    def _derivative(self, name: str, kind: Callable[..., Array], z: Array) -> Array:
+        """The Jacobian or the Hessian of a function at points."""
+        found = kind(lambda y: self._at(name, y), z, exact=self._is_exact(name, z))
+        check_finite(f"a derivative of {name}", found, computed=True)
+        return found
+
+    # Checks
+
+    def _initial_state(self, x0: ArrayLike) -> Array:
+        x0 = real_array("x0", x0)
+        if x0.ndim == 0 or x0.shape[-1] != self.n:
+            expected = f"(..., n) with n = {self.n}"
+            raise ShapeError(shape_message("x0", x0.shape, expected, "", (self.n,)))
+        check_finite("x0", x0)
+        return x0
+
+    def _trajectory(self, x: ArrayLike, **others: ArrayLike) -> tuple[Array, ...]:
+        """Return x and the others as finite arrays of one horizon and batch."""
+        x = self._sequence("x", x, self.n)
+        found = [x]
+        for name, z in others.items():
+            z = self._sequence(name, z, self.m if name == "u" else self.n)
+            expected = (*x.shape[:-2], x.shape[-2] - 1, z.shape[-1])
+            if z.shape != expected:
+                raise ShapeError(
+                    f"{name} has shape {z.shape}, expected {expected} to match x {x.shape}"
+                )
+            found.append(z)
+        return tuple(found)
+
+    def _sequence(self, name: str, z: ArrayLike, width: int) -> Array:
+        z = real_array(name, z)
+        if z.ndim < 2 or z.shape[-1] != width or not z.shape[-2]:
+            rows = "T+1" if name == "x" else "T"
+            expected = f"(..., {rows}, {width})"
+            raise ShapeError(
+                shape_message(name, z.shape, expected, "", (len(np.atleast_1d(z)), width))
+            )
+        check_finite(name, z)
+        return z
+
+
+def with_time(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the function as one of (x, u, t), where it may be one of (x, u).
+
+    Raises
+    ------
+    ArgumentError
+        If it is no function of two or three arguments.
+
+    Examples
+    --------
+    >>> with_time("f", lambda x, u: x + u)(1, 2, 3)
+    3
+    """
+    if not callable(function):
+        raise ArgumentError(f"{name} is {function!r}, expected a function of (x, u) or (x, u, t)")
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):  # some built-in functions do not tell
+        return lambda x, u, t: function(x, u)
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    needed = [p for p in positional if p.default is p.empty]
+    if len(needed) == 3 or any(p.kind is p.VAR_POSITIONAL for p in parameters):
+        return function
+    if len(needed) != 2:
+        raise ArgumentError(
+            f"{name} takes {len(needed)} arguments, expected two, (x, u), or three, (x, u, t)"
+        )
+    return lambda x, u, t: function(x, u)
+
+
+def _nothing(x: Any) -> Any:
+    """No terminal cost."""
+    return 0.0 * x[..., 0]
+
+
+def _transposed_times(M: Array, z: Array) -> Array:
+    """M[t]'z[t], with batches."""
+    return np.asarray((M.swapaxes(-1, -2) @ z[..., None])[..., 0])

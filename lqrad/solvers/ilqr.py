@@ -1,0 +1,411 @@
+"""Iterative LQR: Newton's method for nonlinear control, whose every step is a Riccati recursion.
+
+Around a trajectory (x, u) of x[t+1] = f(x[t], u[t]) the problem is, to second order, linear-quadratic
+in the deviations, and Riccati solves it: du[t] = -K[t] dx[t] - k[t]. The next trajectory runs through
+the nonlinear f, with that feedback:
+
+    u+[t] = u[t] - a k[t] - K[t] (x+[t] - x[t]),    x+[t+1] = f(x+[t], u+[t])
+
+With the second derivatives of the cost alone it is the method of Gauss and Newton, iLQR; with those
+of p'f as well it is differential dynamic programming, which converges quadratically.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.optimize import lsq_linear
+
+from lqrad.errors import (
+    ArgumentError,
+    Array,
+    NonFiniteError,
+    NotConvexError,
+    ShapeError,
+    Status,
+    check_count,
+    check_finite,
+    check_type,
+    real_array,
+)
+from lqrad.problems.control import ControlProblem
+from lqrad.problems.lq import LQProblem
+from lqrad.solvers.riccati import riccati
+
+_SHORTEST = 2.0**-12  # the last step that the line search tries
+_LEAST_SHARE = 1e-4  # of the decrease that the expansion promises, which a step must keep
+# Levenberg's weight on du, in units of the largest entry of R: where it begins, ends, and its factor.
+_FIRST, _LAST, _FACTOR = 1e-6, 1e10, 4.0
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ILQR:
+    """What `ilqr` returns: a trajectory, a feedback around it, and how it was found.
+
+    Attributes
+    ----------
+    problem : ControlProblem
+    x : (T+1, n)
+    u : (T, m)
+    p : (T, n)
+        Costates.
+    K : (T, m, n)
+        Gains of the feedback u[t] - K[t] (x - x[t]); rows of inputs at a bound are zero.
+    P : (T+1, n, n)
+        Second derivatives of the cost to go.
+    cost : float
+    gradient : (T, m)
+        That of the cost in u.
+    iterations : int
+    costs : (iterations + 1,)
+    decreases : (iterations + 1,)
+        The decrease that each expansion promises; of the last one, what is left.
+    status : Status
+    message : str
+    seconds : float
+    bounds : pair of (m,)
+        Lower and upper limits of the inputs, infinite where there are none.
+    """
+
+    problem: ControlProblem
+    x: Array
+    u: Array
+    p: Array
+    K: Array
+    P: Array
+    cost: float
+    gradient: Array
+    iterations: int
+    costs: Array
+    decreases: Array
+    status: Status
+    message: str
+    seconds: float
+    bounds: tuple[Array, Array]
+
+    def __repr__(self) -> str:
+        return f"<ILQR: {self.message}>"
+
+    def rollout(self, x0: ArrayLike) -> tuple[Array, Array]:
+        """Return the states and inputs of the closed loop from another start.
+
+        Parameters
+        ----------
+        x0 : (n,)
+
+        Returns
+        -------
+        x : (T+1, n)
+        u : (T, m)
+            Within the bounds.
+        """
+        start = np.array(real_array("x0", x0))
+        if start.shape != (self.problem.n,):
+            raise ShapeError(f"x0 has shape {start.shape}, expected ({self.problem.n},)")
+        k = np.zeros_like(self.u)
+        return _run(self.problem, start, self.x, self.u, self.K, k, self.bounds)
+
+
+@dataclass
+class _Expansion:
+    """The minimum of the expansion around a trajectory: gains, and what it promises."""
+
+    K: Array
+    k: Array
+    P: Array
+    slope: float  # of the cost along the step -k, at its start: negative
+    curvature: float
+
+    def promise(self, step: float) -> float:
+        """By how much the cost should fall."""
+        return -step * (self.slope + 0.5 * step * self.curvature)
+
+
+def ilqr(
+    problem: ControlProblem,
+    x0: ArrayLike,
+    u: ArrayLike | None = None,
+    *,
+    T: int | None = None,
+    second_order: bool = False,
+    bounds: tuple[ArrayLike, ArrayLike] | None = None,
+    max_iter: int = 500,
+    tol: float = 1e-10,
+    callback: Callable[[int, Array, Array, float], object] | None = None,
+) -> ILQR:
+    """Minimise the cost of a nonlinear control problem, with a feedback around the optimum.
+
+    Parameters
+    ----------
+    problem : ControlProblem
+    x0 : (n,)
+    u : (T, m), optional
+        Where to start; zeros when not given.
+    T : int, optional
+        The horizon, where no u is given.
+    second_order : bool
+        Use the second derivatives of f too (differential dynamic programming), wherever the
+        expansion has a minimum with them.
+    bounds : pair (lo, hi), optional
+        Limits of the inputs, each (m,) or a number.
+    max_iter : int
+        Limit on the iterations.
+    tol : float
+        Stop where the expansion promises a decrease of at most tol |J|.
+    callback : callable, optional
+        (iteration, x, u, cost) -> whether to stop; called with each trajectory.
+
+    Returns
+    -------
+    ILQR
+
+    Raises
+    ------
+    ArgumentError, ShapeError, DtypeError, NonFiniteError
+        If an argument is not as described, or the first trajectory is not finite.
+
+    References
+    ----------
+    Jacobson and Mayne, Differential Dynamic Programming, 1970.
+    Tassa, Erez and Todorov, Synthesis and stabilization of complex behaviors through online
+    trajectory optimization, IROS 2012 (regularisation, line search).
+    Tassa, Mansard and Todorov, Control-limited differential dynamic programming, ICRA 2014 (bounds).
+
+    Examples
+    --------
+    >>> def swing(x, u, dt=0.05):
+    ...     angle, rate = x[..., 0], x[..., 1]
+    ...     rate = rate + dt * (9.81 * np.sin(angle) + u[..., 0])
+    ...     return np.stack([angle + dt * rate, rate], axis=-1)
+    >>> pendulum = ControlProblem(
+    ...     swing,
+    ...     lambda x, u: 0.05 * (u**2).sum(axis=-1),
+    ...     lambda x: 500 * (x**2).sum(axis=-1),
+    ...     n=2,
+    ...     m=1,
+    ... )
+    >>> result = ilqr(pendulum, [np.pi, 0.0], T=60, bounds=(-8, 8))
+    >>> result.status.converged, bool(abs(result.x[-1]).max() < 0.1), float(abs(result.u).max()) <= 8
+    (True, True, True)
+    """
+    began = time.perf_counter()
+    x0, u, limits = _checked(problem, x0, u, T, bounds)
+    check_count("max_iter", max_iter, least=0)
+    x = problem.simulate(x0, u)
+    cost = float(problem.cost(x, u))
+    weight, costs, decreases = 0.0, [cost], []
+    status: Status | None = None
+    while status is None:
+        expansion, weight = _expand(problem, x, u, weight, second_order, limits)
+        promise = expansion.promise(1.0)
+        decreases.append(promise)
+        iteration = len(costs) - 1
+        if callback is not None and callback(iteration, x, u, cost):
+            status = Status.CALLBACK
+        elif promise <= tol * abs(cost):
+            status = Status.CONVERGED_GRADIENT
+        elif iteration >= max_iter:
+            status = Status.MAX_ITER
+        else:
+            found = _search(problem, x, u, cost, expansion, limits)
+            while found is None and weight < _LAST:
+                weight = max(_FIRST, _FACTOR**2 * weight)
+                expansion, weight = _expand(problem, x, u, weight, second_order, limits)
+                found = _search(problem, x, u, cost, expansion, limits)
+            if found is None:
+                status = Status.STALLED
+            else:
+                x, u, cost = found
+                costs.append(cost)
+                weight = 0.0 if weight <= _FIRST else weight / _FACTOR
+    p = problem.adjoint(x, u)
+    gradient = problem.input_gradient(x, u, p)
+    word = status.value.partition(":")[0]
+    count = len(costs) - 1
+    message = (
+        f"{word} after {count} iteration{'s' * (count != 1)}; J = {cost:.7g}, of which a further "
+        f"step promises {decreases[-1]:.2g}"
+    )
+    return ILQR(
+        problem,
+        x,
+        u,
+        p,
+        expansion.K,
+        expansion.P,
+        cost,
+        gradient,
+        count,
+        np.array(costs),
+        np.array(decreases),
+        status,
+        message,
+        time.perf_counter() - began,
+        limits,
+    )
+
+
+def _expand(
+    problem: ControlProblem,
+    x: Array,
+    u: Array,
+    weight: float,
+    second_order: bool,
+    limits: tuple[Array, Array],
+) -> tuple[_Expansion, float]:
+    """The minimum of the expansion, with as much of Levenberg's weight as it takes to have one.
+
+    Where the second derivatives of f leave it without one, those of Gauss and Newton are used.
+    """
+    bounded = bool(np.isfinite(limits).any())
+
+    def minimum(expansion: LQProblem) -> _Expansion:
+        unit = float(np.abs(expansion.R).max()) or 1.0
+        regular = expansion.replace(R=expansion.R + weight * unit * np.eye(problem.m))
+        return _box_sweep(regular, limits[0] - u, limits[1] - u) if bounded else _sweep(regular)
+
+    if second_order:
+        with suppress(NotConvexError, NonFiniteError):
+            return minimum(problem.linearise(x, u, problem.adjoint(x, u))), weight
+    expansion = problem.linearise(x, u)
+    while True:
+        try:
+            return minimum(expansion), weight
+        except (NotConvexError, NonFiniteError):
+            if weight >= _LAST:
+                raise
+            weight = max(_FIRST, _FACTOR * weight)
+
+
+def _sweep(problem: LQProblem) -> _Expansion:
+    """The core's Riccati recursion."""
+    solution = riccati(problem)
+    value = float(solution.w[0])  # the minimum of the expansion: half of the slope
+    return _Expansion(solution.K, solution.k, solution.P, 2 * value, -2 * value)
+
+
+def _box_sweep(problem: LQProblem, low: Array, high: Array) -> _Expansion:
+    """The recursion with du[t] = -k[t] held between low[t] and high[t], and no feedback at a bound."""
+    T, n, m = len(low), problem.n, problem.m
+    K, k, P = np.zeros((T, m, n)), np.zeros((T, m)), np.empty((T + 1, n, n))
+    P[-1], v, slope, curvature = problem.S, problem.s, 0.0, 0.0
+    for t in reversed(range(T)):
+        A, B, Q, M = problem.A[t], problem.B[t], problem.Q[t], problem.M[t]
+        PB = P[t + 1] @ B
+        G = problem.R[t] + B.T @ PB
+        N = PB.T @ A + M.T
+        g = problem.r[t] + B.T @ v
+        du, free = _box_minimum(G, g, low[t], high[t], t)
+        if free.any():
+            K[t, free] = np.linalg.solve(G[np.ix_(free, free)], N[free])
+        k[t] = -du
+        slope += float(du @ g)
+        curvature += float(du @ G @ du)
+        NK = N.T @ K[t]
+        P[t] = Q + A.T @ P[t + 1] @ A + K[t].T @ G @ K[t] - NK - NK.T
+        P[t] = 0.5 * (P[t] + P[t].T)
+        v = problem.q[t] + A.T @ v + N.T @ du - K[t].T @ (G @ du + g)
+    return _Expansion(K, k, P, slope, curvature)
+
+
+def _box_minimum(G: Array, g: Array, low: Array, high: Array, t: int) -> tuple[Array, Any]:
+    """The minimum of 1/2 d'Gd + g'd between the limits, and which entries are at none."""
+    try:
+        L = np.linalg.cholesky(G)
+    except np.linalg.LinAlgError:
+        raise NotConvexError(f"R + B'PB is not positive definite at stage {t}") from None
+    d = -np.linalg.solve(L.T, np.linalg.solve(L, g))
+    if ((d < low) | (d > high)).any():
+        if len(d) == 1:
+            d = np.clip(d, low, high)
+        else:  # 1/2 |L'd + L^-1 g|^2, by an active set
+            d = lsq_linear(L.T, -np.linalg.solve(L, g), (low, high), method="bvls").x
+            d = np.clip(d, low, high)
+    return d, (d > low) & (d < high)
+
+
+def _search(
+    problem: ControlProblem,
+    x: Array,
+    u: Array,
+    cost: float,
+    expansion: _Expansion,
+    limits: tuple[Array, Array],
+) -> tuple[Array, Array, float] | None:
+    """The first of the halved steps that keeps a share of its promise; None where none does."""
+    step = 1.0
+    while step >= _SHORTEST:
+        try:
+            new_x, new_u = _run(problem, x[0], x, u, expansion.K, step * expansion.k, limits)
+            new_cost = float(problem.cost(new_x, new_u))
+        except NonFiniteError:
+            new_cost = math.inf
+        if cost - new_cost >= _LEAST_SHARE * expansion.promise(step):
+            return new_x, new_u, new_cost
+        step *= 0.5
+    return None
+
+
+def _run(
+    problem: ControlProblem,
+    x0: Array,
+    x: Array,
+    u: Array,
+    K: Array,
+    k: Array,
+    limits: tuple[Array, Array],
+) -> tuple[Array, Array]:
+    """The trajectory of u[t] - k[t] - K[t] (x+[t] - x[t]), within the limits."""
+    new_x, new_u = np.empty_like(x), np.empty_like(u)
+    new_x[0] = x0
+    with np.errstate(over="ignore", invalid="ignore"):
+        for t in range(len(u)):
+            new_u[t] = np.clip(u[t] - k[t] - K[t] @ (new_x[t] - x[t]), *limits)
+            new_x[t + 1] = problem.next_state(new_x[t], new_u[t], t)
+    check_finite("x", new_x, computed=True)
+    return new_x, new_u
+
+
+def _checked(
+    problem: ControlProblem,
+    x0: ArrayLike,
+    u: ArrayLike | None,
+    T: int | None,
+    bounds: tuple[ArrayLike, ArrayLike] | None,
+) -> tuple[Array, Array, tuple[Array, Array]]:
+    """The start, the inputs within their limits, and the limits."""
+    check_type("problem", problem, ControlProblem, "ControlProblem(f, stage_cost, n=..., m=...)")
+    start = np.array(real_array("x0", x0))
+    if start.shape != (problem.n,):
+        raise ShapeError(f"x0 has shape {start.shape}, expected ({problem.n},): one initial state")
+    if u is None:
+        if T is None:
+            raise ArgumentError(
+                "neither u nor T is given; pass the horizon T, or inputs to start from"
+            )
+        u = np.zeros((check_count("T", T), problem.m))
+    inputs = np.array(real_array("u", u))
+    if inputs.ndim != 2 or inputs.shape[1] != problem.m or not len(inputs):
+        raise ShapeError(f"u has shape {inputs.shape}, expected (T, {problem.m})")
+    if T not in (None, len(inputs)):
+        raise ArgumentError(f"T is {T}, but u is given for {len(inputs)} steps; leave T out")
+    pair = (-np.inf, np.inf) if bounds is None else bounds
+    if not (isinstance(pair, (tuple, list)) and len(pair) == 2):
+        raise ArgumentError(f"bounds is {bounds!r}, expected a pair (lo, hi)")
+    low, high = (
+        real_array(name, z) for name, z in zip(("bounds[0]", "bounds[1]"), pair, strict=True)
+    )
+    for name, z in (("bounds[0]", low), ("bounds[1]", high)):
+        if z.shape not in ((), (problem.m,)) or np.isnan(z).any():
+            raise ShapeError(f"{name} has shape {z.shape}, expected a number or ({problem.m},)")
+    low, high = (np.array(np.broadcast_to(z, problem.m)) for z in (low, high))
+    if (low > high).any():
+        raise ArgumentError(f"bounds: lo {low} is above hi {high}; expected lo <= hi")
+    return start, np.clip(inputs, low, high), (low, high)
