@@ -65,7 +65,7 @@ class Status(Enum):
     STALLED = "stalled: rounding errors leave no further descent"
     MAX_ITER = "stopped: the limit on iterations was reached"
     ILL_CONDITIONED = (
-        "failed: rounding errors of the largest eigenvalues of the Hessian hide its smallest"
+        "ill-conditioned: rounding errors of the largest eigenvalues of the Hessian hide its smallest"
     )
     CALLBACK = "stopped: the callback asked for it"
     DIVERGED = "diverged: the cost grew without bound or became non-finite"

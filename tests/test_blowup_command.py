@@ -29,12 +29,12 @@ def test_the_pendulum_is_told_and_drawn(run, tmp_path):
     status, out, err = run(*words)
     assert (status, err) == (0, "")
     assert out.startswith("inverted-pendulum: n=4, m=1, sampled every 0.02 s, horizon 200\n")
-    assert "growth per step: fitted 1.1178" in out
-    assert re.search(r"observed from T = 1[5-7]\d on, predicted from T = 162 on", out)
+    assert "growth per step: fitted 1.117" in out
+    assert re.search(r"observed from T = 1[6-9]\d on, predicted from T = 170 on", out)
     rows = {line.split("  ")[0]: line for line in out.splitlines()}
     assert rows["feedback"].endswith("converged")
     assert rows["multiple shooting"].endswith("converged")
-    assert "none: failed after 2000 iterations: the Hessian's eigenvalues reach" in out
+    assert "none: ill-conditioned after 2000 iterations, the limit max_iter: the Hessian's" in out
     assert out.endswith(f"picture: {picture}\n")
     assert picture.read_bytes().startswith(b"\x89PNG")
 

@@ -16,7 +16,7 @@ import math
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import schur
+from scipy.linalg import matrix_balance, schur
 from scipy.linalg.blas import dnrm2
 from scipy.linalg.lapack import dgeqrf, dorgqr
 
@@ -62,12 +62,10 @@ def adjoint_growth(A: Array, B: Array, seed: Array | None, T: int) -> tuple[Arra
     >>> (log_norms[[0, -1]] / np.log(2)).round(9) + 0.0, exponents / np.log(2)
     (array([4999.,    0.]), array([1.]))
     """
-    if A.ndim == 2:
-        A, Z = schur(A)
-        A, Z = A[::-1, ::-1], Z[:, ::-1]
-        B, seed = Z.T @ B, None if seed is None else Z.T @ seed  # (the identity: up to turns, I)
     n, m = B.shape[-2:]
-    seed = np.eye(n) if seed is None else seed
+    (A, a), (B, b), (seed, s) = map(_unit, (A, B, np.eye(n) if seed is None else seed))
+    if A.ndim == 2:
+        A, B, seed = _triangular(A, B, seed)
     k = seed.shape[1]
     As, Bs = np.broadcast_to(A, (T, n, n)), np.broadcast_to(B, (T, n, m))
     Q, U = _qr(seed)
@@ -94,8 +92,30 @@ def adjoint_growth(A: Array, B: Array, seed: Array | None, T: int) -> tuple[Arra
         with np.errstate(divide="ignore"):
             log_norms[start:stop] = np.log(np.linalg.norm(products, ord=2, axis=(-2, -1)))
         log_norms[start:stop] += common * _LOG_2
+    log_norms += (a * np.arange(T - 1.0, -1.0, -1.0) + (b + s)) * _LOG_2
     with np.errstate(divide="ignore"):
-        return log_norms, np.log(np.abs(diagonals)).mean(axis=0)
+        return log_norms, np.log(np.abs(diagonals)).mean(axis=0) + a * _LOG_2
+
+
+def _unit(M: Array) -> tuple[Array, int]:
+    """Return M / 2^e and e, such that the largest entry is in [1/2, 1)."""
+    e = int(np.frexp(np.abs(M).max())[1])
+    return np.ldexp(M, -e), e
+
+
+def _triangular(A: Array, B: Array, seed: Array) -> tuple[Array, Array, Array]:
+    """The recursion in states in which A' is upper triangular, by balancing and Schur.
+
+    With A = D Z L Z'D^-1 and L lower triangular, B'(A')^k seed = (Z'D^-1 B)'(L')^k Z'D seed. The
+    units of the states, D, are powers of two.
+    """
+    balanced, (D, _) = matrix_balance(A, permute=False, separate=True)
+    L, Z = schur(balanced)
+    L, Z = L[::-1, ::-1], Z[:, ::-1]
+    B = Z.T @ (B / D[:, None])
+    if np.array_equal(seed * D[:, None], seed[0, 0] * np.eye(len(A))):
+        return L, B, seed  # norms do not see the turn Z at the end
+    return L, B, Z.T @ (D[:, None] * seed)
 
 
 def free_response(A: Array, x0: Array, T: int) -> tuple[Array, float]:

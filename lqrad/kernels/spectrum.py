@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg import schur
+from scipy.linalg import matrix_balance, schur
 from scipy.linalg.lapack import ztrsen
 
 from lqrad.errors import EPS, Array
@@ -48,7 +48,8 @@ def dominant_growth(A: Array) -> tuple[float, int]:
     if not A.any():
         return 0.0, 0
     scale = float(np.abs(A).max())
-    T, Q = schur(A / scale, output="complex")
+    balanced, _ = matrix_balance(A / scale, permute=False)  # the units of the states do not matter
+    T, Q = schur(balanced, output="complex")
     values = T.diagonal()
     size = float(np.linalg.norm(T, 2))
     open_ones = np.argsort(-np.abs(values), kind="stable").tolist()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from lqrad.systems import System
 
 _FLOOR = 1e-16  # gaps that rounding hides are drawn here
-_CEILING = 1e12
 
 
 def plot_cure_histories(study: Cures, *, ax: Axes | None = None) -> Axes:
@@ -42,20 +41,25 @@ def plot_cure_histories(study: Cures, *, ax: Axes | None = None) -> Axes:
     'log'
     """
     ax = new_axes() if ax is None else ax
-    drawn = [cure for cure in study.cures if cure.history is not None and len(cure.history) > 1]
+    drawn = [cure for cure in study.cures if cure.status != "failed"]
+    ceiling = _ceiling(study)
     for i, (cure, color) in enumerate(zip(drawn, colors(len(drawn)), strict=True)):
-        assert cure.history is not None
-        gaps = np.clip(np.abs(cure.history), _FLOOR, _CEILING)
         end = "o" if cure.status == "converged" else "X"
         style = ("-", "--", "-.")[i % 3]
-        ax.plot(gaps, style, color=color, marker=end, markevery=[-1], label=_name(cure))
+        if cure.history is None:  # only its end is known
+            k, gaps, style = np.array([cure.iterations]), np.array([cure.gap]), ""
+        else:
+            k, gaps = np.arange(len(cure.history)), cure.history
+        gaps = np.clip(np.abs(gaps), _FLOOR, ceiling)
+        ax.plot(k, gaps, style, color=color, marker=end, markevery=[-1], label=_name(cure))
     ax.set_yscale("log")
     ax.set_xscale("symlog", linthresh=1, linscale=0.3)
-    ax.set_xlim(left=0)
+    ax.set_xlim(0, 1.4 * max(2, *(cure.iterations for cure in drawn)))
     ax.set_xlabel("iteration (dot: converged, cross: not)")
     ax.set_ylabel("relative gap  |J \N{MINUS SIGN} J*| / |J*|")
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2, **LEGEND)
-    add_title(ax, "descent, with and without a cure", above=(len(drawn) + 1) // 2)
+    legend = LEGEND | {"handlelength": 2.6}
+    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2, **legend)
+    add_title(ax, "descent, with and without a cure", above=-(-len(drawn) // 3))
     return ax
 
 
@@ -82,22 +86,23 @@ def plot_cure_gaps(study: Cures, *, ax: Axes | None = None) -> Axes:
     """
     ax = new_axes() if ax is None else ax
     dark, light = colors(2)
+    ceiling = _ceiling(study)
     for row, cure in enumerate(study.cures):
-        gap = float(np.clip(abs(cure.gap), _FLOOR, _CEILING))
+        gap = float(np.clip(abs(cure.gap), _FLOOR, ceiling))
         good = cure.status == "converged"
         ax.plot([_FLOOR, gap], [row, row], color="0.85", linewidth=1, zorder=1)
         ax.plot(gap, row, "o" if good else "X", color=dark, markersize=7, zorder=3)
         if cure.bias:
-            bias = float(np.clip(abs(cure.bias), _FLOOR, _CEILING))
+            bias = float(np.clip(abs(cure.bias), _FLOOR, ceiling))
             ax.plot(bias, row, "D", color=light, markersize=10, markerfacecolor="none", zorder=2)
     ax.plot([], [], "o", color=dark, label="found, converged")
     ax.plot([], [], "X", color=dark, label="found, not converged")
     ax.plot([], [], "D", color=light, markerfacecolor="none", label="bias")
     ax.set_xscale("log")
-    ax.set_xlim(_FLOOR / 3, 3 * _CEILING)
+    ax.set_xlim(_FLOOR / 3, 3 * ceiling)
     ax.set_yticks(range(len(study.cures)), [_name(cure) for cure in study.cures])
     ax.set_ylim(len(study.cures) - 0.5, -0.5)
-    ax.set_xlabel("relative gap  |J \N{MINUS SIGN} J*| / |J*|  (at most 10$^{12}$ is drawn)")
+    ax.set_xlabel("relative gap  |J \N{MINUS SIGN} J*| / |J*|")
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2, **LEGEND)
     add_title(ax, "where each ends", above=1)
     return ax
@@ -154,9 +159,9 @@ def plot_blowup(study: Blowup, system: System | None = None) -> Figure:
     problem = study.cures.problem
     name = "" if system is None else f"{system.name}: "
     figure.suptitle(f"{name}n = {problem.n}, m = {problem.m}, T = {study.growth.T}")
-    (top_left, top_right), (low_left, low_right) = figure.subplots(2, 2)
+    columns: Any = figure.subfigures(1, 2)  # each with margins of its own
+    (top_left, low_left), (top_right, low_right) = (column.subplots(2, 1) for column in columns)
     plot_growth(study.growth, ax=top_left)
-    add_title(top_left, "growth of the gradient with the distance to the end")
     if study.digits is None:
         top_right.set_axis_off()
     else:
@@ -166,6 +171,15 @@ def plot_blowup(study: Blowup, system: System | None = None) -> Figure:
     for ax in figure.axes:
         ax.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def _ceiling(study: Cures) -> float:
+    """Ten times the largest finite gap: where infinite ones are drawn."""
+    gaps = [1.0]
+    for cure in study.cures:
+        known = np.abs([cure.gap, cure.bias, *([] if cure.history is None else cure.history)])
+        gaps.append(float(np.max(known[np.isfinite(known)], initial=1.0)))
+    return 10 * min(max(gaps), 1e300)
 
 
 def _name(cure: Cure) -> str:

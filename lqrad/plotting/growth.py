@@ -52,6 +52,7 @@ def plot_growth(growth: GradientGrowth, *, ax: Axes | None = None) -> Axes:
         label = f"predicted: {math.exp(growth.predicted_rate):.4g}" + r"$^k$"
         if growth.predicted_degree:
             label += f" $k^{growth.predicted_degree}$"
+        label += ", k = T \N{MINUS SIGN} 1 \N{MINUS SIGN} t"
         if np.isfinite(measured - law).any():
             law += np.nanmedian(measured - law)
             ax.plot(t, law, "--", color=light, linewidth=1.2, label=label, zorder=4)
@@ -61,16 +62,17 @@ def plot_growth(growth: GradientGrowth, *, ax: Axes | None = None) -> Axes:
         (growth.overflow_horizon, "overflow"),
     ):
         if horizon < T:
+            above = horizon < T / 2  # next to the end, where the curve is low
             ax.axvline(T - horizon, color="0.6", linewidth=0.8, zorder=1)
             ax.annotate(
                 words,
-                (T - horizon, 0.03),
+                (T - horizon, 0.97 if above else 0.03),
                 xycoords=("data", "axes fraction"),
                 xytext=(-2, 0),
                 textcoords="offset points",
                 rotation=90,
                 ha="right",
-                va="bottom",
+                va="top" if above else "bottom",
                 fontsize="small",
                 color="0.35",
             )
@@ -83,7 +85,7 @@ def plot_growth(growth: GradientGrowth, *, ax: Axes | None = None) -> Axes:
     ax.set_xlabel("step t")
     ax.set_ylabel(f"|{growth.quantity}|".replace("|gradient of", "|gradient in u[t] of"))
     ax.legend(loc="best", **LEGEND)
-    add_title(ax, "distance to the end k = T \N{MINUS SIGN} 1 \N{MINUS SIGN} t")
+    add_title(ax, "growth of the gradient with the distance to the end")
     return ax
 
 
@@ -113,11 +115,10 @@ def plot_lost_digits(lost: LostDigits, *, ax: Axes | None = None) -> Axes:
     T = lost.horizons
     seen = np.isfinite(lost.errors) & (lost.errors > 0)
     ax.plot(T[seen], lost.errors[seen], "o", color=dark, markersize=4, label="observed", zorder=3)
-    if lost.rate > 0:
-        law = np.log10(EPS) + 2 * lost.rate * T / math.log(10)
-        drawn = law < 300
-        label = f"predicted: eps {math.exp(lost.rate):.4g}$^{{2T}}$"
-        ax.plot(T[drawn], 10 ** law[drawn], "--", color=light, label=label, zorder=4)
+    law = lost.law / math.log(10)
+    drawn = law < 300
+    label = r"predicted: eps (growth over T)$^2$"
+    ax.plot(T[drawn], 10 ** law[drawn], "--", color=light, label=label, zorder=4)
     ax.axhline(1.0, color="0.6", linewidth=0.8, zorder=1)
     ax.annotate(
         "no digit left",

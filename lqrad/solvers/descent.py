@@ -129,7 +129,7 @@ def descend(
         Limit on steps; 0 only evaluates J at the start.
     tol : float
         With a gap bound, stop where J - min J is proven to be at most tol |J|; without, where the
-        gradient's norm is at most tol times that at the start. The bound is quadratic in the
+        gradient's norm is at most tol times that at the start, which proves nothing of J - min J. The bound is quadratic in the
         gradient: tol=1e-18 can be met, and gives z to about 1e-9.
     callback : callable, optional
         Called with each `Iterate`; a true return value stops. Its exceptions are passed on.
@@ -199,7 +199,7 @@ def descend(
                 monitor.fail(entry, str(error))
         if monitor.error is not None:
             raise monitor.error
-        if monitor.status is Status.DIVERGED and not failure:
+        if monitor.status is Status.DIVERGED and "; try " not in monitor.reason:
             monitor.reason += f"; try {_remedy(oracle, method, step_size)}"
         elif monitor.status in (Status.STALLED, Status.MAX_ITER):
             monitor.diagnose()
@@ -312,9 +312,10 @@ class _Monitor:
         with suppress(NonFiniteError, NotConvexError):
             mu, L = self.oracle.spectrum
             if mu <= _HIDDEN * EPS * L:
+                limit = ", the limit max_iter" if self.status is Status.MAX_ITER else ""
                 self.status = Status.ILL_CONDITIONED
                 self.reason = (
-                    f"the Hessian's eigenvalues reach {L:.2g}, and their rounding errors hide the "
+                    f"{limit}: the Hessian's eigenvalues reach {L:.2g}, and their rounding errors hide the "
                     f"smallest; {GROWTH_REMEDY}"
                 )
 
@@ -323,7 +324,7 @@ class _Monitor:
         k, bound = len(self.rows) - 1, self.oracle.gap_bound(final)
         after = f"after {k} iteration{'s' * (k != 1)}"
         how = {
-            Status.ILL_CONDITIONED: f"{after}: {self.reason}",
+            Status.ILL_CONDITIONED: after + self.reason,
             Status.STALLED: f"{after}: rounding errors (or a wrong gradient) hide what descent is left",
             Status.MAX_ITER: f"{after}, the limit max_iter",
             Status.CALLBACK: f"{after} by the callback",

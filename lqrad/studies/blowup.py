@@ -88,7 +88,7 @@ def blowup(problem: LQProblem, x0: ArrayLike, T: int | None = None) -> Blowup:
     >>> found.growth.lost_horizon < 100, found.digits.observed < 100
     (True, True)
     >>> found.cures["none"].status, found.cures["feedback"].status
-    ('failed', 'converged')
+    ('ill-conditioned', 'converged')
     """
     check_type("problem", problem, LQProblem, "LQProblem(A, B, Q, R)")
     T = problem.horizon(T)

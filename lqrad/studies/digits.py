@@ -4,7 +4,7 @@ At the optimum R u + M'x + r + B'p = 0. Riccati's inputs are right to rounding e
 loop these grow by exp(rate) a step, and as much again on their way back in the costates. What is
 left of the sum, over the size of its terms, is the error of a gradient that should be zero:
 
-    error ~ eps exp(2 rate T)
+    error ~ eps (growth over T steps)^2  ~  eps exp(2 rate T)
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from lqrad.kernels.spectrum import dominant_growth
 from lqrad.kernels.stages import times
 from lqrad.problems.lq import LQProblem
 from lqrad.solvers.riccati import riccati
+from lqrad.studies.growth import GradientGrowth, gradient_growth
 from lqrad.studies.tables import jsonable
 
 if TYPE_CHECKING:
@@ -37,20 +38,26 @@ class LostDigits:
     horizons : (k,) of int
         In rising order.
     errors : (k,)
-        |g| / |R u + M'x + r| at Riccati's inputs, where g should be zero: 1 where no digit is
-        left, inf where the simulation overflows.
-    rate : float
-        log of the spectral radius of A.
+        The largest of |g| at Riccati's inputs, where g should be zero, over that of its terms, of
+        R u + M'x + r or |B|'|p|: 1 where no digit is left, inf where the simulation overflows.
+    growth : GradientGrowth
+        Over the longest of the horizons: what is predicted comes from it alone.
     """
 
     horizons: NDArray[np.intp]
     errors: Array
-    rate: float
+    growth: GradientGrowth
 
     @property
     def predicted(self) -> float:
-        """The horizon with eps exp(2 rate T) = 1; infinite without growth."""
-        return -math.log(EPS) / (2 * self.rate) if self.rate > 0 else math.inf
+        """The horizon at which eps times the square of the growth is one; infinite without growth."""
+        return self.growth.lost_horizon
+
+    @property
+    def law(self) -> Array:
+        """The logarithms of the errors that are predicted: eps times the square of the growth."""
+        growth = self.growth.log_norms - self.growth.log_norms[-1]
+        return np.asarray(math.log(EPS) + 2 * growth[self.growth.T - self.horizons])
 
     @property
     def observed(self) -> int | None:
@@ -62,7 +69,9 @@ class LostDigits:
         seen = "at no horizon up to " + str(self.horizons[-1])
         if self.observed is not None:
             seen = f"from T = {self.observed} on"
-        predicted = "never" if self.rate <= 0 else f"from T = {self.predicted:.0f} on"
+        predicted = "never"
+        if math.isfinite(self.predicted):
+            predicted = f"from T = {self.predicted:.0f} on"
         return f"<open-loop gradients without a digit: observed {seen}, predicted {predicted}>"
 
     def to_dict(self) -> dict[str, Any]:
@@ -71,7 +80,7 @@ class LostDigits:
             {
                 "predicted": self.predicted,
                 "observed": self.observed,
-                "rate": self.rate,
+                "rate": self.growth.predicted_rate,
                 "horizons": self.horizons.tolist(),
                 "errors": self.errors.tolist(),
             }
@@ -79,7 +88,7 @@ class LostDigits:
         return found
 
     def plot(self, *, ax: Axes | None = None) -> Axes:
-        """Draw the errors over the horizon, beside eps exp(2 rate T).
+        """Draw the errors over the horizon, beside those that the growth predicts.
 
         Parameters
         ----------
@@ -119,7 +128,7 @@ def lost_digits(
     >>> problem = LQProblem([[1.5]], [[1.0]], [[1.0]], [[1.0]])
     >>> lost = lost_digits(problem, [1.0], range(10, 80))
     >>> round(lost.predicted), 36 < lost.observed < 54
-    (44, True)
+    (46, True)
     """
     check_type("problem", problem, LQProblem, "LQProblem(A, B, Q, R)")
     if problem.T is not None:
@@ -127,17 +136,15 @@ def lost_digits(
             f"problem varies over {problem.T} stages, expected a time-invariant one: "
             "its horizon is what this study varies"
         )
-    radius, _ = dominant_growth(problem.A)
-    found = LostDigits(
-        np.empty(0, np.intp), np.empty(0), math.log(radius) if radius > 0 else -math.inf
-    )
     if horizons is None:
-        horizons = np.linspace(1, min(1000.0, 1.5 * found.predicted + 1), 40).astype(int).tolist()
+        radius, _ = dominant_growth(problem.A)
+        longest = 1.5 * -math.log(EPS) / (2 * math.log(radius)) + 1 if radius > 1 else math.inf
+        horizons = np.linspace(1, min(1000.0, longest), 40).astype(int).tolist()
     steps = np.array(sorted({check_count("horizon", T) for T in horizons}), dtype=np.intp)
     if not len(steps):
         raise ArgumentError("horizons is empty, expected whole numbers of at least one")
     errors = np.array([_error(problem, x0, int(T)) for T in steps])
-    return LostDigits(steps, errors, found.rate)
+    return LostDigits(steps, errors, gradient_growth(problem.A, problem.B, T=int(steps[-1])))
 
 
 def _error(problem: LQProblem, x0: ArrayLike, T: int) -> float:
@@ -148,5 +155,6 @@ def _error(problem: LQProblem, x0: ArrayLike, T: int) -> float:
         _, g = problem.value_and_gradient(x0, u)
     except NonFiniteError:
         return math.inf
-    size = float(np.linalg.norm(terms))
-    return float(np.linalg.norm(g)) / size if size else 0.0
+    pulled = times(np.abs(problem.B), np.abs(optimum.p), transpose=True)
+    size = max(np.abs(terms).max(), pulled.max())
+    return float(np.abs(g).max() / size) if size > 0 else 0.0

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 _LOG_DIGITS = -math.log(EPS)
 _LOG_LARGEST = math.log(np.finfo(np.float64).max)
+_LONG = 500  # steps over which k and log k can be told apart
 _FITTED = 0.1  # the share of the horizon, next to its end, that is left out of the fit
 
 
@@ -53,7 +54,8 @@ class GradientGrowth:
         Slope of a fit of a + rate k + degree log k to log_norms, at the distances k = T-1-t that
         are at least a tenth of the horizon; NaN where there are not enough of them.
     degree : float
-        Fitted power of k; NaN, and left out of the fit, where A varies.
+        Fitted power of k. Below five hundred steps k and log k are too much alike to be told apart:
+        the predicted degree is taken then. Zero where A varies.
     predicted_rate : float
         log rho, with rho the spectral radius of A; the largest of the exponents where A varies.
     predicted_degree : int or None
@@ -80,15 +82,26 @@ class GradientGrowth:
     def lost_horizon(self) -> float:
         """The horizon at which an open-loop gradient near the optimum has no digit left.
 
-        A rounding error of the first input grows by exp(rate) a step on its way to the end, and by
-        as much again on its way back in the costates: eps exp(2 rate T) = 1. Infinite without growth.
+        A rounding error of an input grows on its way to the end as the norms do, and by as much again
+        on its way back in the costates: eps times the square of their growth is one. Read off the
+        norms where they grow that much; else, at the predicted rate, eps exp(2 rate T) = 1, and
+        infinite where nothing grows.
         """
-        return _LOG_DIGITS / (2 * self.predicted_rate) if self.predicted_rate > 0 else math.inf
+        return self._horizon(self.log_norms - self.log_norms[-1], _LOG_DIGITS / 2)
 
     @property
     def overflow_horizon(self) -> float:
-        """The horizon at which d x[T] / d u[0] overflows: exp(rate T) is the largest number."""
-        return _LOG_LARGEST / self.predicted_rate if self.predicted_rate > 0 else math.inf
+        """The horizon at which a norm is too large for a float; beyond T, at the predicted rate."""
+        return self._horizon(self.log_norms, _LOG_LARGEST)
+
+    def _horizon(self, logs: Array, limit: float) -> float:
+        """The first horizon at which the logarithms reach a limit."""
+        reached = np.flatnonzero(logs >= limit)
+        if len(reached):
+            return float(self.T - reached[-1])
+        if self.predicted_rate <= 0 or self.rate <= 0:
+            return math.inf
+        return max(limit / self.predicted_rate, self.T + 1.0)
 
     @property
     def overflow_step(self) -> int | None:
@@ -117,18 +130,21 @@ class GradientGrowth:
 
     def __repr__(self) -> str:
         first, last = (_power_of_ten(self.log_norms[t]) for t in (0, -1))
-        fitted = "" if math.isnan(self.degree) else f" k^{round(self.degree, 2) + 0.0:g}"
-        power = "" if self.predicted_degree is None else f" k^{self.predicted_degree}"
+        fitted, power = (
+            f" k^{degree:g}" if degree and math.isfinite(degree) else ""
+            for degree in (round(self.degree, 2), self.predicted_degree)
+        )
         lines = [
             f"{self.quantity} over T = {self.T} steps: {first} at t = 0, {last} at the end",
             f"growth per step: fitted {_factor(self.rate)}{fitted}, "
             f"predicted {_factor(self.predicted_rate)}{power}",
         ]
-        if self.predicted_rate > 0:
-            lines.append(
-                f"an open-loop gradient has no digit left from T = {self.lost_horizon:.0f} on, "
-                f"and overflows from T = {self.overflow_horizon:.0f} on"
-            )
+        for horizon, what in (
+            (self.lost_horizon, "has no digit left"),
+            (self.overflow_horizon, "overflows"),
+        ):
+            if math.isfinite(horizon):
+                lines.append(f"an open-loop gradient {what} from T = {horizon:.0f} on")
         return "\n".join(lines)
 
     def plot(self, *, ax: Axes | None = None) -> Axes:
@@ -156,7 +172,8 @@ def gradient_growth(
     """Measure how a gradient grows or decays with its distance from the end of the horizon.
 
     Without S it is the derivative of the last state in each input; with S alone, that weighted by
-    S; with S and a trajectory, the gradient of the terminal cost 1/2 x[T]'S x[T] itself.
+    S; with S and a trajectory, the gradient of the terminal cost 1/2 x[T]'S x[T] itself. (With
+    weights at every stage it is the sum of such gradients, of which the last grows most.)
 
     Parameters
     ----------
@@ -197,8 +214,9 @@ def gradient_growth(
     (1.5, False)
     >>> print(growth)
     d x[T] / d u[t] over T = 5000 steps: 10^880.3 at t = 0, 10^0.0 at the end
-    growth per step: fitted 1.5 k^0, predicted 1.5 k^0
-    an open-loop gradient has no digit left from T = 44 on, and overflows from T = 1751 on
+    growth per step: fitted 1.5, predicted 1.5
+    an open-loop gradient has no digit left from T = 46 on
+    an open-loop gradient overflows from T = 1752 on
     """
     A = frozen_array("A", A)
     arrays, stages = stage_arrays(A=A, B=np.eye(A.shape[-1] if A.ndim else 1) if B is None else B)
@@ -221,11 +239,11 @@ def gradient_growth(
         quantity = "gradient of 1/2 x[T]'S x[T]"
     log_norms, exponents = adjoint_growth(A, arrays["B"], seed, T)
     log_norms += shift
-    rate, degree = _fit(log_norms, powers=stages is None)
     predicted_rate, predicted_degree = float(exponents.max()), None
-    if stages is None:
+    if A.ndim == 2:
         radius, predicted_degree = dominant_growth(A)
         predicted_rate = math.log(radius) if radius > 0 else -math.inf
+    rate, degree = _fit(log_norms, predicted_degree)
     return GradientGrowth(
         log_norms, quantity, rate, degree, predicted_rate, predicted_degree, exponents
     )
@@ -259,17 +277,22 @@ def _last_state(A: Array, T: int, x0: ArrayLike | None, x: ArrayLike | None) -> 
     return free_response(A, start, T)
 
 
-def _fit(log_norms: Array, *, powers: bool) -> tuple[float, float]:
-    """The rate and the degree of a + rate k + degree log k, by least squares; or only the rate."""
+def _fit(log_norms: Array, degree: int | None) -> tuple[float, float]:
+    """The rate and the degree of a + rate k + degree log k, by least squares."""
     k = len(log_norms) - 1.0 - np.arange(len(log_norms))
     used = np.isfinite(log_norms) & (k >= max(1.0, _FITTED * len(k)))
     if used.sum() < 3:
         return math.nan, math.nan
-    k = k[used]
-    columns = np.stack([np.ones_like(k), k, np.log(k)][: 2 + powers], axis=1)
-    size = np.abs(columns).max(axis=0)
-    _, rate, *degree = np.linalg.lstsq(columns / size, log_norms[used])[0] / size
-    return float(rate), float(degree[0]) if degree else math.nan
+    k, target = k[used], log_norms[used]
+    columns = [np.ones_like(k), k]
+    if degree is not None and len(log_norms) >= _LONG:
+        columns.append(np.log(k))
+    elif degree is not None:
+        target = target - degree * np.log(k)
+    M = np.stack(columns, axis=1)
+    size = np.abs(M).max(axis=0)
+    _, rate, *power = np.linalg.lstsq(M / size, target)[0] / size
+    return float(rate), float(power[0]) if power else float(degree or 0)
 
 
 def _power_of_ten(log_norm: float) -> str:

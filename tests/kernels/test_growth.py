@@ -37,6 +37,22 @@ def test_logarithms_are_those_of_multiple_precision_where_the_norms_overflow(n, 
         assert log_norms[t] == pytest.approx(value, abs=1e-11, rel=1e-12)
 
 
+@pytest.mark.parametrize("spread", [3, 20, 40])
+@pytest.mark.parametrize("seeded", [False, True])
+def test_the_units_of_the_states_do_not_matter(spread, seeded):
+    """States in units of powers of two far apart, up to 1e12."""
+    rng = np.random.default_rng(3)
+    n, T = 4, 500
+    D = 2.0 ** np.array([0, spread, -spread // 2, 7])
+    A = with_spectral_radius(rng.normal(size=(n, n)), 1.2) * D[:, None] / D
+    B = rng.normal(size=(n, 2)) * D[:, None]
+    seed = rng.normal(size=(n, 3)) / D[:, None] if seeded else None
+    log_norms, _ = adjoint_growth(A, B, seed, T)
+    expected = oracle(A, B, np.eye(n) if seed is None else seed, T, {0, 1, 250, T - 1})
+    for t, value in expected.items():
+        assert log_norms[t] == pytest.approx(value, abs=1e-10)
+
+
 def test_products_are_those_of_a_loop_where_everything_varies():
     rng = np.random.default_rng(1)
     T, n, m = 30, 3, 2
@@ -76,6 +92,10 @@ def test_a_nilpotent_matrix_and_an_input_without_effect_give_minus_infinity():
 
 
 def test_entries_near_the_limits_of_floating_point():
+    log_norms, _ = adjoint_growth(np.full((3, 3), 1.7e308), np.full((3, 1), 1.7e308), None, 3)
+    # A = 3 a v v' with the unit vector v of ones, and B = sqrt(3) a v.
+    expected = np.log(1.7e308 * 1.0) + np.log(3) / 2 + np.arange(2, -1, -1) * np.log(1.7e308)
+    np.testing.assert_allclose(log_norms, expected + np.arange(2, -1, -1) * np.log(3), rtol=1e-14)
     for size in (1e150, 1e-150):
         log_norms, exponents = adjoint_growth(size * np.eye(2), np.eye(2), None, 50)
         np.testing.assert_allclose(log_norms, np.arange(49, -1, -1) * np.log(size), rtol=1e-14)

@@ -67,3 +67,12 @@ def test_the_scale_does_not_matter(scale):
     rho, degree = dominant_growth(scale * jordan(2, 3))
     assert rho / scale == pytest.approx(2.0, rel=1e-12)
     assert degree == 2
+
+
+@pytest.mark.parametrize("spread", [1e6, 1e12])
+def test_the_units_of_the_states_do_not_matter(spread):
+    A = np.random.default_rng(0).normal(size=(4, 4))
+    D = np.array([1.0, spread, 1 / spread, 7.0])
+    rho, degree = dominant_growth(A * D[:, None] / D)
+    assert rho == pytest.approx(np.abs(np.linalg.eigvals(A)).max(), rel=1e-12)
+    assert degree == 0

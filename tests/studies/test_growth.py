@@ -84,16 +84,41 @@ def test_the_henon_map_has_its_lyapunov_exponents():
     assert growth.exponents.sum() == pytest.approx(math.log(0.3), rel=1e-12)
     assert growth.rate == pytest.approx(0.419, abs=0.02)
     assert growth.predicted_degree is None
-    assert math.isnan(growth.degree)
+    assert growth.degree == 0
+
+
+def test_a_direction_that_no_input_reaches_does_not_cost_digits():
+    growth = gradient_growth(np.diag([2.0, 0.5]), [[0.0], [1.0]], T=200)
+    assert growth.lost_horizon == growth.overflow_horizon == math.inf
+    assert "no digit" not in repr(growth)
+
+
+def test_growth_that_comes_and_goes_costs_its_digits():
+    A = np.array([0.2] * 100 + [5.0] * 100).reshape(-1, 1, 1)
+    growth = gradient_growth(A)
+    assert growth.predicted_rate == pytest.approx(0, abs=1e-12)
+    # 5^11.2 = 1/sqrt(eps), and the last step's own A is in no derivative.
+    assert growth.lost_horizon == 13
+
+
+def test_over_a_short_horizon_the_predicted_power_is_taken_for_the_fit():
+    A = [[1.0, 0.1], [0.0, 1.0]]
+    growth = gradient_growth(A, [[0.0], [0.1]], T=50)
+    assert growth.degree == growth.predicted_degree == 1
+    assert growth.rate == pytest.approx(0, abs=0.02)
+    varying = gradient_growth(A, np.full((50, 2, 1), 0.1))
+    assert varying.predicted_degree == 1  # it is A that does not vary
 
 
 def test_the_simulation_overflows_where_it_is_said_to():
     growth = gradient_growth([[1.5]], T=3000)
-    assert growth.overflow_horizon == pytest.approx(math.log(np.finfo(float).max) / math.log(1.5))
+    assert growth.overflow_horizon == 1752
+    longer = gradient_growth([[1.5]], T=100).overflow_horizon
+    assert longer == pytest.approx(math.log(np.finfo(float).max) / math.log(1.5))
     problem = lqrad.LQProblem([[1.5]], [[1]], [[1]], [[1]])
     with pytest.raises(lqrad.NonFiniteError, match=r"x\[1751\] overflowed"):
         problem.simulate([1.0], np.zeros((3000, 1)))
-    assert growth.T - 1 - growth.overflow_step == 1751 == math.ceil(growth.overflow_horizon)
+    assert growth.T - 1 - growth.overflow_step == 1751
 
 
 def test_without_growth_nothing_breaks():
