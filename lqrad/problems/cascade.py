@@ -1,0 +1,703 @@
+"""Backpropagation as the method of adjoints: a cascade of functions, and a cost at its end.
+
+    minimise    J = sum over the costs i of  weight[i] * (mean of z[i] over the batch)
+    subject to  z[i] = f_i(z of the parents of i, theta of i)      for every node i
+
+With one multiplier p[i] for each node, the Lagrangian J + sum_i <p[i], f_i(...) - z[i]> has the
+derivatives
+
+    in p[i]:      f_i(parents, theta) - z[i]                  zero: the values, parents first
+    in z[i]:      dJ/dz[i] + sum over the children j of i of
+                  (df_j / dz[i])' p[j]  -  p[i]               zero: the costates, children first
+    in theta[k]:  sum over the nodes j that use it of
+                  (df_j / dtheta[k])' p[j]                    with both of these: the gradient of J
+
+Each f is a `Primitive`, which brings its transposed derivatives.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lqrad.errors import (
+    ArgumentError,
+    Array,
+    DtypeError,
+    LqradError,
+    NonFiniteError,
+    ShapeError,
+    check_count,
+    check_finite,
+    check_shape,
+    check_type,
+    real_array,
+)
+from lqrad.problems.objective import Objective
+from lqrad.problems.primitives import Primitive, relu
+
+# Overflow is looked for in the results and told in words; NumPy's warnings would only repeat it.
+_quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
+
+Arrays = dict[str, NDArray[Any]]
+Given = Mapping[str, ArrayLike]
+
+
+@dataclass(frozen=True)
+class Node:
+    """A variable of a graph: z[name] = primitive(z of the parents..., theta of the parameters...).
+
+    Parameters
+    ----------
+    name : str
+    primitive : Primitive
+    parents : tuple of str
+        Names of nodes; what no node is called is an input of the graph.
+    parameters : tuple of str
+        Several nodes may use the same one.
+
+    Raises
+    ------
+    ArgumentError
+        If the names are no tuples of text, or not as many as the primitive has arguments.
+    """
+
+    name: str
+    primitive: Primitive
+    parents: tuple[str, ...]
+    parameters: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        example = "Primitive(name, function, vjps)"
+        check_type(f"the primitive of node {self.name!r}", self.primitive, Primitive, example)
+        for kind in ("parents", "parameters"):
+            names = getattr(self, kind)
+            if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+                raise ArgumentError(
+                    f"{kind} of {self} is {names!r}, expected a tuple of names such as ('a',)"
+                )
+            object.__setattr__(self, kind, tuple(names))
+        vjps = self.primitive.vjps
+        if not callable(vjps) and len(vjps) != len(self.arguments):
+            raise ArgumentError(
+                f"{self} has {len(self.arguments)} arguments, {_listed(self.arguments)}, expected "
+                f"{len(vjps)}, one for each of its vjps: the parents, then the parameters"
+            )
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """The names of the parents and of the parameters."""
+        return self.parents + self.parameters
+
+    def value(self, values: Arrays) -> Array:
+        """Return f(arguments), with the arguments looked up among the values."""
+        return self._call(self.primitive.function, *(values[name] for name in self.arguments))
+
+    def products(
+        self, p: Array, z: Array, values: Arrays, wanted: Collection[str]
+    ) -> Iterator[tuple[str, Array]]:
+        """Yield each wanted argument, and the product of p with the transposed Jacobian in it."""
+        arguments = [values[name] for name in self.arguments]
+        for k, name in enumerate(self.arguments):
+            if name in wanted:
+                term = self._call(self.primitive.vjp, k, p, z, *arguments)
+                if term.shape != arguments[k].shape:
+                    raise ShapeError(
+                        f"vjps[{k}] of {self} returns the shape {term.shape}, expected "
+                        f"{arguments[k].shape}, that of its argument {name!r}"
+                    )
+                yield name, term
+
+    def _call(self, function: Callable[..., Any], *given: Any) -> Array:
+        """Call a function of the primitive; its errors name the node and the shapes it was given."""
+        try:
+            value = function(*given)
+            return real_array("a value that is computed", value)
+        except LqradError as error:
+            raise type(error)(f"{self}: {error}") from error
+        except (AttributeError, IndexError, TypeError, ValueError) as error:
+            shapes = map(np.shape, given[-len(self.arguments) :])
+            listed = ", ".join(
+                f"{name} {shape}" for name, shape in zip(self.arguments, shapes, strict=False)
+            )
+            raise ShapeError(
+                f"{self} fails on {listed}: {error}; check these shapes, and its functions"
+            ) from error
+
+    def __str__(self) -> str:
+        return f"node {self.name!r} ({self.primitive.name})"
+
+
+@dataclass(frozen=True, eq=False)
+class GraphKKT:
+    """Residuals of the optimality conditions of a graph: the derivatives of the Lagrangian.
+
+    Attributes
+    ----------
+    p : dict
+        For each node f(parents, theta) - z: derivatives in the multipliers.
+    z : dict
+        For each node: zero where p is the adjoint of z.
+    theta : dict
+        For each parameter: the gradient of the cost where the other two are zero.
+    relative : float
+        The largest, over the blocks p and z, of max|residual| over the largest single term that was
+        added up in its block: a few rounding errors (1e-15) after the two passes.
+    """
+
+    p: Arrays
+    z: Arrays
+    theta: Arrays
+    relative: float
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Graph:
+    """Variables that are functions of each other, without a cycle, and the cost of some of them.
+
+    Values, costates, inputs and parameters are dicts of arrays by name. All but the parameters
+    have the batch as their leading axis.
+
+    Parameters
+    ----------
+    nodes : sequence of Node
+        In any order; kept in one in which parents come first.
+    costs : mapping of str to float
+        The weight of each node that is a cost: its value has the shape (batch,), or () where it is
+        a function of parameters alone. A penalty on a hidden variable is one more cost.
+    parameters : mapping of str to tuple of int
+        The shape of each parameter, in the order of the flat vector.
+
+    Attributes
+    ----------
+    inputs : tuple of str
+        The parents that are no node.
+    labels : tuple of str
+        The inputs that a primitive takes without a derivative, such as the classes of samples.
+    size : int
+        The number of entries of all parameters.
+
+    Raises
+    ------
+    ArgumentError, ShapeError, NonFiniteError
+        If the nodes have a cycle, a name stands for two things, a parameter is used and not
+        declared or declared and not used, or a cost is no node.
+
+    Examples
+    --------
+    A straight line through three points: the values, the costates, and the gradient from both.
+
+    >>> from lqrad.problems.primitives import affine, squared
+    >>> line = Graph(
+    ...     [Node("line", affine, ("x",), ("W", "b")), Node("loss", squared, ("line", "y"))],
+    ...     costs={"loss": 1.0},
+    ...     parameters={"W": (1, 1), "b": (1,)},
+    ... )
+    >>> data = {"x": np.array([[0.0], [1.0], [2.0]]), "y": np.array([[1.0], [3.0], [8.0]])}
+    >>> theta = {"W": np.array([[2.0]]), "b": np.array([1.0])}
+    >>> z = line.forward(data, theta)
+    >>> line.cost(z)
+    1.5
+    >>> p = line.adjoint(z, theta)
+    >>> p["line"].ravel()
+    array([ 0.,  0., -1.])
+    >>> line.gradient(z, p, theta)
+    {'W': array([[-2.]]), 'b': array([-1.])}
+
+    References
+    ----------
+    Bryson and Ho, Applied Optimal Control, 1975, section 2.2 (multistage systems).
+    Griewank and Walther, Evaluating Derivatives, 2008, chapter 3 (the reverse mode).
+    """
+
+    nodes: Sequence[Node]
+    costs: Mapping[str, float] = field(kw_only=True)
+    parameters: Mapping[str, tuple[int, ...]] = field(kw_only=True, default_factory=dict)
+    inputs: tuple[str, ...] = field(init=False)
+    labels: tuple[str, ...] = field(init=False)
+
+    def __post_init__(self) -> None:
+        nodes = _parents_first(self.nodes)
+        arguments = [
+            (name, node.primitive.has_vjp(k))
+            for node in nodes
+            for k, name in enumerate(node.arguments)
+        ]
+        own = {node.name for node in nodes}.union(self.parameters, *(n.parameters for n in nodes))
+        checked = {
+            "nodes": nodes,
+            "costs": {name: float(weight) for name, weight in self.costs.items()},
+            "parameters": {name: _shape(name, shape) for name, shape in self.parameters.items()},
+            "inputs": tuple(dict.fromkeys(name for name, _ in arguments if name not in own)),
+            "labels": tuple(dict.fromkeys(name for name, smooth in arguments if not smooth)),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)  # the way into a frozen dataclass
+        self._check()
+
+    # The two passes
+
+    @_quiet
+    def forward(
+        self, inputs: Given, theta: Given, *, only: Collection[str] | None = None
+    ) -> Arrays:
+        """Return the values z of the inputs and of the nodes.
+
+        Parameters
+        ----------
+        inputs : dict of (batch, ...)
+        theta : dict
+        only : sequence of str, optional
+            The nodes that are asked for. What they do not depend on is not computed, and inputs
+            that they do not need may be missing, such as the targets of a prediction.
+
+        Raises
+        ------
+        ArgumentError, ShapeError, DtypeError, NonFiniteError
+            If an input or a parameter is missing or does not fit, or a value overflows; names it
+            and the node.
+        """
+        nodes = self._leading_to([node.name for node in self.nodes] if only is None else only)
+        z, theta = self._checked_inputs(inputs, nodes), self._checked_theta(theta)
+        values = self._evaluate(nodes, z | theta)
+        return z | {node.name: values[node.name] for node in nodes}
+
+    @_quiet
+    def adjoint(self, z: Given, theta: Given) -> Arrays:
+        """Return the costates p = dJ/dz of the nodes, and of the inputs but for the labels.
+
+        Parameters
+        ----------
+        z : dict of (batch, ...)
+        theta : dict
+
+        Raises
+        ------
+        ArgumentError, ShapeError, DtypeError, NonFiniteError
+            If a value or a parameter is missing or does not fit, or a costate overflows.
+        """
+        values = self._checked_values(z, theta)
+        p = self._costates(values, self._variables)
+        return _finite(
+            "p", {name: p.get(name, np.zeros_like(values[name])) for name in self._variables}
+        )
+
+    @_quiet
+    def gradient(self, z: Given, p: Given, theta: Given) -> Arrays:
+        """Return dJ/dtheta from the values and the costates, added up over the uses of each.
+
+        Parameters
+        ----------
+        z, p : dicts of (batch, ...)
+        theta : dict
+
+        Raises
+        ------
+        ArgumentError, ShapeError, DtypeError, NonFiniteError
+            If something is missing or does not fit, or the gradient overflows.
+        """
+        values = self._checked_values(z, theta)
+        return _finite("gradient", self._gradient(values, self._checked_costates(p, values)))
+
+    def cost(self, z: Mapping[str, Array]) -> float:
+        """Return J, from the values of the costs in z."""
+        return sum(weight * float(z[name].mean()) for name, weight in self.costs.items())
+
+    # In these `values` holds the variables and the parameters; no two of them have the same name.
+
+    def _evaluate(self, nodes: Sequence[Node], values: Arrays) -> Arrays:
+        for node in nodes:
+            values[node.name] = z = node.value(values)
+            if node.name in self.costs and z.ndim > 1:
+                raise ShapeError(
+                    f"{node} is a cost of shape {z.shape}, expected (batch,), one number for each "
+                    "sample; sum it over the other axes"
+                )
+            if _overflowed(z):
+                raise NonFiniteError(f"{node} {_OVERFLOW}")
+        return values
+
+    def _costates(self, values: Arrays, wanted: Collection[str]) -> Arrays:
+        """The costates of the costs, and of the wanted variables that lead to one."""
+        p = self._cost_slopes(values)
+        for node in reversed(self.nodes):
+            if node.name in p:
+                for parent, term in node.products(p[node.name], values[node.name], values, wanted):
+                    # Not in place: a term may be the costate of another variable, or a part of it.
+                    p[parent] = p[parent] + term if parent in p else term
+        return p
+
+    def _gradient(self, values: Arrays, p: Arrays) -> Arrays:
+        g: Arrays = {}
+        for node in self.nodes:
+            if node.name in p:
+                z = values[node.name]
+                for name, term in node.products(p[node.name], z, values, self.parameters):
+                    g[name] = g[name] + term if name in g else term
+        return {name: g.get(name, np.zeros(shape)) for name, shape in self.parameters.items()}
+
+    def _cost_slopes(self, z: Arrays) -> Arrays:
+        """The partial derivatives of J in the costs."""
+        return {
+            name: np.full(z[name].shape, weight / z[name].size)
+            for name, weight in self.costs.items()
+        }
+
+    # Optimality
+
+    @_quiet
+    def lagrangian(self, z: Given, p: Given, theta: Given) -> float:
+        """Return J(z) + sum_i <p[i], f_i(parents, theta) - z[i]>, for any values and multipliers.
+
+        Parameters
+        ----------
+        z, p : dicts of (batch, ...)
+        theta : dict
+        """
+        values = self._checked_values(z, theta)
+        p, f = self._checked_costates(p, values), self._functions(values)
+        return self.cost(values) + sum(
+            float(np.vdot(p[name], f[name] - values[name])) for name in f
+        )
+
+    @_quiet
+    def kkt_residual(self, z: Given, p: Given, theta: Given) -> GraphKKT:
+        """Return the derivatives of the Lagrangian, for any values and multipliers.
+
+        Parameters
+        ----------
+        z, p : dicts of (batch, ...)
+        theta : dict
+
+        Returns
+        -------
+        GraphKKT
+        """
+        values = self._checked_values(z, theta)
+        p, f = self._checked_costates(p, values), self._functions(values)
+        in_p = {name: [f[name], -values[name]] for name in f}
+        in_z = {name: [-p[name]] for name in f}
+        in_theta = {name: [np.zeros(shape)] for name, shape in self.parameters.items()}
+        for name, slope in self._cost_slopes(values).items():
+            in_z[name].append(slope)
+        terms = in_z | in_theta
+        for node in self.nodes:
+            for name, term in node.products(p[node.name], f[node.name], values, terms):
+                terms[name].append(term)
+        relative = max(_relative(in_p), _relative(in_z))
+        return GraphKKT(_sums(in_p), _sums(in_z), _sums(in_theta), relative)
+
+    def _functions(self, values: Arrays) -> Arrays:
+        """The functions of all nodes at values that need not be theirs."""
+        f = {node.name: node.value(values) for node in self.nodes}
+        for name, value in f.items():
+            check_shape(f"z[{name!r}]", values[name], value.shape, "that of its function")
+        return f
+
+    # The parameters as one vector
+
+    @cached_property
+    def size(self) -> int:
+        """The number of entries of all parameters."""
+        return sum(math.prod(shape) for shape in self.parameters.values())
+
+    def flatten(self, theta: Given) -> Array:
+        """Return the parameters as one vector (size,), a copy."""
+        return self._flat(self._checked_theta(theta))
+
+    def unflatten(self, vector: ArrayLike) -> Arrays:
+        """Return the parameters in a vector (size,), as views into it.
+
+        Raises
+        ------
+        ShapeError, DtypeError
+            If it is no vector of real numbers of this size.
+        """
+        vector = real_array("vector", vector)
+        check_shape("vector", vector, (self.size,), "to hold all parameters")
+        theta, start = {}, 0
+        for name, shape in self.parameters.items():
+            stop = start + math.prod(shape)
+            theta[name] = vector[start:stop].reshape(shape)
+            start = stop
+        return theta
+
+    def _flat(self, theta: Arrays) -> Array:
+        return np.concatenate([np.zeros(0), *(theta[name].ravel() for name in self.parameters)])
+
+    def initial(self, rng: np.random.Generator) -> Arrays:
+        """Return parameters to start a training from.
+
+        Vectors and numbers are zero. A matrix (in, out) is normal with the variance 1/in, which
+        keeps the size of what passes through; 2/in where a relu follows, which stops half of it.
+
+        Parameters
+        ----------
+        rng : numpy.random.Generator
+
+        References
+        ----------
+        He, Zhang, Ren and Sun, Delving deep into rectifiers, ICCV 2015, section 2.2.
+        """
+        halved = {node.parents[0] for node in self.nodes if node.primitive is relu}
+        doubled = {name for node in self.nodes if node.name in halved for name in node.parameters}
+        theta = {}
+        for name, shape in self.parameters.items():
+            variance = (2.0 if name in doubled else 1.0) / math.prod(shape[:-1])
+            theta[name] = rng.normal(0.0, math.sqrt(variance if len(shape) > 1 else 0.0), shape)
+        return theta
+
+    def objective(self, inputs: Given) -> Objective:
+        """Return J as a function of the flat vector of parameters, for `lqrad.descend`.
+
+        Costates that no parameter has an effect on, such as those of the inputs, are not computed.
+
+        Parameters
+        ----------
+        inputs : dict of (batch, ...)
+            Checked once, and not copied where they are arrays of floats.
+
+        Returns
+        -------
+        Objective
+            Of shape (size,). It raises NonFiniteError where a value or the gradient overflows.
+        """
+        nodes = self._leading_to(self.costs)
+        data = self._checked_inputs(inputs, nodes)
+        held: list[Array] = []
+
+        @_quiet
+        def value_and_gradient(vector: Array) -> tuple[float, Array]:
+            theta = self.unflatten(vector)
+            check_finite("the vector of parameters", vector)
+            z = self._evaluate(nodes, data | theta)
+            p = self._costates(z, self._trained)
+            gradient = self._flat(self._gradient(z, p))
+            if _overflowed(gradient):
+                raise NonFiniteError(f"the gradient {_OVERFLOW}")
+            # While the last gradient lives, the allocator keeps the memory of a pass: with none to
+            # ask of the system, the next one takes half of the time.
+            held[:] = [gradient]
+            return self.cost(z), gradient
+
+        return Objective(shape=(self.size,), value_and_gradient=value_and_gradient)
+
+    # Which nodes matter to what
+
+    def _leading_to(self, names: Collection[str]) -> list[Node]:
+        """The named nodes and those that they depend on, parents first."""
+        needed = set(names)
+        for name in needed.difference(node.name for node in self.nodes):
+            nodes = _listed([node.name for node in self.nodes])
+            raise ArgumentError(f"{name!r} is no node of the graph; its nodes are {nodes}")
+        for node in reversed(self.nodes):
+            if node.name in needed:
+                needed.update(node.parents)
+        return [node for node in self.nodes if node.name in needed]
+
+    @cached_property
+    def _variables(self) -> tuple[str, ...]:
+        """What has a costate: the inputs but for the labels, and the nodes."""
+        inputs = (name for name in self.inputs if name not in self.labels)
+        return (*inputs, *(node.name for node in self.nodes))
+
+    @cached_property
+    def _trained(self) -> frozenset[str]:
+        """The nodes that depend on a parameter."""
+        names: set[str] = set()
+        for node in self.nodes:
+            if node.parameters or not names.isdisjoint(node.parents):
+                names.add(node.name)
+        return frozenset(names)
+
+    # Checks
+
+    def _check(self) -> None:
+        """Raise unless every name stands for one thing, which exists and is used."""
+        used = {name: node for node in self.nodes for name in node.parameters}
+        for node in self.nodes:
+            if node.name in used or node.name in self.parameters:
+                raise ArgumentError(f"the name of {node} is taken by a parameter; rename one")
+            for name in node.parents:
+                if name in used or name in self.parameters:
+                    raise ArgumentError(
+                        f"the parent {name!r} of {node} is a parameter; name it among those"
+                    )
+            for name in node.arguments:
+                if name in self.labels and name not in self.inputs:
+                    raise ArgumentError(
+                        f"{name!r} is taken without a derivative by a node, expected an input there: "
+                        f"a gradient would not see that {node} depends on it"
+                    )
+        for name in used:
+            if name not in self.parameters:
+                raise ArgumentError(
+                    f"the parameter {name!r} of {used[name]} has no shape; add it to parameters, "
+                    f"which has {_listed(self.parameters)}"
+                )
+        for name in self.parameters:
+            if name not in used:
+                raise ArgumentError(f"the parameter {name!r} is used by no node; leave it out")
+        if not self.costs:
+            raise ArgumentError("costs is empty, expected the weight of one node at least")
+        for name, weight in self.costs.items():
+            if not math.isfinite(weight):
+                raise NonFiniteError(f"costs[{name!r}] is {weight}, expected a finite weight")
+        self._leading_to(self.costs)
+
+    def _checked_inputs(self, inputs: Given, nodes: Sequence[Node]) -> Arrays:
+        """Return the inputs of the nodes as arrays of one batch."""
+        users = {name: node for node in nodes for name in node.parents if name in self.inputs}
+        _check_names("inputs", inputs, users, allowed=self.inputs)
+        arrays = {name: self._checked_input(name, inputs[name]) for name in users}
+        lengths = {name: len(array) for name, array in arrays.items()}
+        if len({*lengths.values()}) > 1 or 0 in lengths.values():
+            listed = ", ".join(f"{name!r} has {length}" for name, length in lengths.items())
+            raise ShapeError(
+                f"the inputs have leading axes that differ or are empty: {listed}; expected one "
+                "batch of at least one sample"
+            )
+        return arrays
+
+    def _checked_input(self, name: str, value: ArrayLike) -> NDArray[Any]:
+        what = f"the input {name!r}"
+        array: NDArray[Any] = np.asarray(value)
+        whole = array.dtype.kind in "iub"
+        if whole and name in self._smooth:
+            raise DtypeError(
+                f"{what} holds {array.dtype}, expected real numbers: {self._smooth[name]} has a "
+                "derivative in it; try astype(float)"
+            )
+        if not whole:
+            array = real_array(what, array)
+            check_finite(what, array)
+        if not array.ndim:
+            raise ShapeError(f"{what} has shape (), expected (batch, ...)")
+        return array
+
+    @cached_property
+    def _smooth(self) -> dict[str, Node]:
+        """The inputs that a node has a derivative in, and that node."""
+        return {
+            name: node
+            for node in self.nodes
+            for k, name in enumerate(node.arguments)
+            if name in self.inputs and node.primitive.has_vjp(k)
+        }
+
+    def _checked_theta(self, theta: Given) -> Arrays:
+        users = {name: node for node in self.nodes for name in node.parameters}
+        _check_names("theta", theta, users, allowed=users)
+        arrays = {}
+        for key, shape in self.parameters.items():
+            name = f"theta[{key!r}]"
+            arrays[key] = real_array(name, theta[key])
+            check_shape(name, arrays[key], shape, f"of the graph, for {users[key]}")
+            check_finite(name, arrays[key])
+        return arrays
+
+    def _checked_values(self, z: Given, theta: Given) -> Arrays:
+        """Return the values of all variables and parameters."""
+        nodes = {node.name: node for node in self.nodes}
+        users = {name: node for node in self.nodes for name in node.parents} | nodes
+        _check_names("z", z, users, allowed=users)
+        inputs = {name: z[name] for name in self.inputs}
+        values = self._checked_inputs(inputs, self.nodes) | self._checked_theta(theta)
+        return values | {name: real_array(f"z[{name!r}]", z[name]) for name in nodes}
+
+    def _checked_costates(self, p: Given, values: Arrays) -> Arrays:
+        users = {node.name: node for node in self.nodes}
+        _check_names("p", p, users, allowed={*users, *self.inputs})
+        arrays = {name: real_array(f"p[{name!r}]", p[name]) for name in users}
+        for name, array in arrays.items():
+            check_shape(f"p[{name!r}]", array, values[name].shape, "that of its variable")
+        return arrays
+
+    def __repr__(self) -> str:
+        nodes = (
+            f"  {node.name} = {node.primitive.name}({', '.join(node.arguments)})"
+            + (f", a cost of weight {self.costs[node.name]:g}" if node.name in self.costs else "")
+            for node in self.nodes
+        )
+        return "\n".join(
+            [
+                f"graph of {_listed(self.inputs)} with {self.size} parameters in "
+                f"{_listed(self.parameters)}",
+                *nodes,
+            ]
+        )
+
+
+_OVERFLOW = (
+    "is not finite, though all that it is computed from is: it overflowed; "
+    "try smaller parameters, or a smaller step size"
+)
+
+
+def _overflowed(array: Array) -> bool:
+    # A sum of squares is finite only if all entries are, and costs less than asking each of them.
+    return not (math.isfinite(np.vdot(array, array)) or np.isfinite(array).all())
+
+
+def _finite(what: str, arrays: Arrays) -> Arrays:
+    for name, array in arrays.items():
+        if _overflowed(array):
+            raise NonFiniteError(f"{what}[{name!r}] {_OVERFLOW}")
+    return arrays
+
+
+def _check_names(
+    what: str, given: Given, users: Mapping[str, Node], *, allowed: Collection[str]
+) -> None:
+    """Raise ArgumentError unless all that is used is given, and no more than is allowed."""
+    for name, node in users.items():
+        if name not in given:
+            raise ArgumentError(f"{what} has no {name!r}, for {node}; it has {_listed(given)}")
+    for name in given:
+        if name not in allowed:
+            raise ArgumentError(f"{what} has {name!r}, which is not used: {_listed(allowed)} are")
+
+
+def _sums(terms: Mapping[str, list[Array]]) -> Arrays:
+    return {name: np.sum(parts, axis=0) for name, parts in terms.items()}
+
+
+def _relative(terms: Mapping[str, list[Array]]) -> float:
+    """The largest sum over the largest single term."""
+    largest = max(float(np.abs(part).max()) for parts in terms.values() for part in parts)
+    residual = max(float(np.abs(total).max()) for total in _sums(terms).values())
+    return residual / largest if largest > 0 else 0.0
+
+
+def _parents_first(nodes: Sequence[Node]) -> tuple[Node, ...]:
+    by_name: dict[str, Node] = {}
+    for node in nodes:
+        check_type("an entry of nodes", node, Node, "Node(name, primitive, parents)")
+        if node.name in by_name:
+            raise ArgumentError(f"the name of {node} is taken by another node; rename one")
+        by_name[node.name] = node
+    try:
+        order = list(TopologicalSorter({node.name: node.parents for node in nodes}).static_order())
+    except CycleError as error:
+        cycle = " -> ".join(repr(name) for name in error.args[1])
+        raise ArgumentError(
+            f"the nodes have a cycle: {cycle}; unroll a loop in time, with one node for each step"
+        ) from None
+    return tuple(by_name[name] for name in order if name in by_name)
+
+
+def _shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    if isinstance(shape, (int, np.integer)):
+        raise ShapeError(f"parameters[{name!r}] is {shape}, expected a shape such as ({shape},)")
+    return tuple(check_count(f"a length of parameters[{name!r}]", length) for length in shape)
+
+
+def _listed(names: Collection[str]) -> str:
+    return ", ".join(map(repr, names)) or "nothing"
