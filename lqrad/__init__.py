@@ -11,12 +11,21 @@ from lqrad.errors import (
     ShapeError,
     Status,
 )
+from lqrad.files import load_parameters, save_parameters
+from lqrad.problems import primitives
+from lqrad.problems.cascade import Graph, GraphKKT
+from lqrad.problems.control import ControlProblem
+from lqrad.problems.integrators import euler, implicit_midpoint, rk4
 from lqrad.problems.lq import LQProblem
+from lqrad.problems.networks import lq_graph, mlp, recurrent, residual
+from lqrad.problems.nodes import Node
 from lqrad.problems.objective import Objective
 from lqrad.problems.optimality import KKT
+from lqrad.problems.primitives import Primitive
 from lqrad.problems.smoothing import SmoothingProblem
 from lqrad.solvers.dare import dare, dlqe, dlqr
 from lqrad.solvers.descent import Descent, descend
+from lqrad.solvers.ilqr import ILQR, ilqr
 from lqrad.solvers.kalman import (
     Filtered,
     Smoothed,
@@ -27,6 +36,7 @@ from lqrad.solvers.kalman import (
 from lqrad.solvers.learning import Fit, em, fit
 from lqrad.solvers.riccati import Riccati, Trajectory, riccati
 from lqrad.solvers.score import Score, loglik_gradient
+from lqrad.solvers.sgd import Training, sgd
 from lqrad.solvers.shooting import Shooting, multiple_shooting
 from lqrad.studies.blowup import Blowup, blowup
 from lqrad.studies.checks import TaylorTest, dot_test, taylor_test
@@ -42,11 +52,13 @@ from lqrad.studies.sweep import Sweep, sweep
 __version__ = "0.1.0"
 
 __all__ = [
+    "ILQR",
     "KKT",
     "ArgumentError",
     "Blowup",
     "Comparison",
     "Conditioning",
+    "ControlProblem",
     "Cure",
     "Cures",
     "Descent",
@@ -55,14 +67,18 @@ __all__ = [
     "Filtered",
     "Fit",
     "GradientGrowth",
+    "Graph",
+    "GraphKKT",
     "LQProblem",
     "LostDigits",
     "LqradError",
+    "Node",
     "NonFiniteError",
     "Nonnormality",
     "NotConvexError",
     "NotStabilizableError",
     "Objective",
+    "Primitive",
     "Riccati",
     "Score",
     "ShapeError",
@@ -72,6 +88,7 @@ __all__ = [
     "Status",
     "Sweep",
     "TaylorTest",
+    "Training",
     "Trajectory",
     "blowup",
     "compare",
@@ -84,17 +101,29 @@ __all__ = [
     "dot_test",
     "duality",
     "em",
+    "euler",
     "fit",
     "gradient_growth",
+    "ilqr",
+    "implicit_midpoint",
     "kalman_filter",
     "kalman_smoother",
+    "load_parameters",
     "loglik_gradient",
     "lost_digits",
+    "lq_graph",
+    "mlp",
     "multiple_shooting",
     "nonnormality",
+    "primitives",
     "pseudospectrum",
+    "recurrent",
+    "residual",
     "riccati",
+    "rk4",
     "rts_smoother",
+    "save_parameters",
+    "sgd",
     "sweep",
     "systems",
     "taylor_test",

@@ -1,8 +1,9 @@
-"""Models in files: the arrays of a problem as JSON, .npz or .mat; series as .csv.
+"""Models in files: the arrays of a problem as JSON, .npz or .mat; series as .csv; parameters.
 
 A file of a linear-quadratic problem holds A, B, Q and R, and if there are any S, M, c, q, r, s, an
 initial state x0 and a horizon T; one of a smoothing problem A, C, W and V, and if there are any
-m0, P0, c, d: each under its own name. What varies in time has a leading axis of stages.
+m0, P0, c, d: each under its own name. What varies in time has a leading axis of stages. The
+parameters of a network go to a file and come back bit for bit.
 """
 
 from __future__ import annotations
@@ -10,22 +11,33 @@ from __future__ import annotations
 import csv
 import io
 import json
+import os
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from lqrad.errors import ArgumentError, Array, LqradError, check_shape, frozen_array
+from lqrad.errors import (
+    ArgumentError,
+    Array,
+    LqradError,
+    check_shape,
+    check_type,
+    frozen_array,
+    real_array,
+)
 from lqrad.problems.lq import LQProblem
 from lqrad.problems.smoothing import SmoothingProblem
 
 _REQUIRED = ("A", "B", "Q", "R")
 _OPTIONAL = ("S", "M", "c", "q", "r", "s", "x0", "T")
 _VECTORS = ("c", "q", "r", "s", "x0", "m0", "d")
+_PARAMETERS_VERSION = 1  # of the layout of a file of parameters
 
 
 @dataclass(frozen=True)
@@ -187,6 +199,121 @@ def load_series(path: str | Path, columns: int) -> Series:
             row[i] = float(entry) if _is_number(entry) else np.nan
     labels = [entries[0] for _, entries in lines] if labelled else None
     return Series(y, labels, header if header and len(header) == columns + labelled else None)
+
+
+def save_parameters(path: str | Path, theta: Mapping[str, ArrayLike]) -> None:
+    """Write the parameters of a network to a file, which `load_parameters` reads bit for bit.
+
+    Parameters
+    ----------
+    path : str or Path
+        A name that ends in .npz. A file of this name is replaced as a whole: whenever the machine
+        stops, it is the old one or the new.
+    theta : dict of name to array
+        Any names, arrays of real numbers of any shapes.
+
+    Raises
+    ------
+    ArgumentError
+        If the name ends otherwise, or the file cannot be written.
+    DtypeError
+        If an array does not hold real numbers; names it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "network.npz"
+    ...     save_parameters(path, {"W1": [[0.5, -1.0]], "b1": [0.1]})
+    ...     load_parameters(path)
+    {'W1': array([[ 0.5, -1. ]]), 'b1': array([0.1])}
+    """
+    path = _parameter_path(path)
+    check_type("theta", theta, Mapping, "graph.initial(rng)")
+    names = np.array(list(theta), dtype=str)
+    if names.tolist() != list(theta):  # a number, or a text that NumPy would shorten
+        raise ArgumentError(
+            f"theta has the keys {', '.join(map(repr, theta))}, expected texts without NULs"
+        )
+    # Under numbers: savez has arguments of its own, which a name must not meet.
+    arrays: dict[str, Any] = {
+        f"parameter_{i}": real_array(f"theta[{name!r}]", value)
+        for i, (name, value) in enumerate(theta.items())
+    }
+    part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(part, "wb") as file:
+            np.savez(file, parameters_version=np.array(_PARAMETERS_VERSION), names=names, **arrays)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(part, path)
+    except OSError as error:
+        raise ArgumentError(
+            f"{path} cannot be written: {error.strerror or error}; "
+            f"is {path.parent} a directory to write in, with room left?"
+        ) from error
+    finally:
+        with suppress(OSError):
+            part.unlink(missing_ok=True)
+
+
+def load_parameters(path: str | Path) -> dict[str, Array]:
+    """Read the parameters that `save_parameters` wrote, in the same order.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file whose name ends in .npz.
+
+    Returns
+    -------
+    dict of name to array
+
+    Raises
+    ------
+    ArgumentError
+        If the file cannot be read, or is not one of parameters, or of another version.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_parameters(f"{folder}/line.npz", {"W": [[2.0]], "b": [1.0]})
+    ...     load_parameters(f"{folder}/line.npz")
+    {'W': array([[2.]]), 'b': array([1.])}
+    """
+    path = _parameter_path(path)
+    try:
+        content = io.BytesIO(path.read_bytes())
+    except OSError as error:
+        raise ArgumentError(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        data = _read_npz(content)
+        version = data["parameters_version"].item()
+        theta = {}
+        if version == _PARAMETERS_VERSION:
+            for i, name in enumerate(data["names"].tolist()):
+                theta[name] = data[f"parameter_{i}"]
+                if theta[name].dtype != np.float64:
+                    raise TypeError(f"{name!r} is of type {theta[name].dtype}")
+    except Exception as error:  # a damaged file raises whatever it trips over
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise ArgumentError(
+            f"{path} is not a file of parameters: {reason}; save_parameters writes one"
+        ) from error
+    if version != _PARAMETERS_VERSION:
+        raise ArgumentError(
+            f"{path} is of version {version}, expected {_PARAMETERS_VERSION}; "
+            "read it with the version of lqrad that wrote it"
+        )
+    return theta
+
+
+def _parameter_path(path: str | Path) -> Path:
+    path = Path(path)
+    if path.suffix.lower() != ".npz":
+        raise ArgumentError(f"{path} ends in {path.suffix!r}, expected .npz")
+    return path
 
 
 def _is_number(text: str) -> bool:

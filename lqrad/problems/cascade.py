@@ -18,7 +18,7 @@ Each f is a `Primitive`, which brings its transposed derivatives.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
@@ -31,7 +31,6 @@ from lqrad.errors import (
     ArgumentError,
     Array,
     DtypeError,
-    LqradError,
     NonFiniteError,
     ShapeError,
     check_count,
@@ -40,99 +39,14 @@ from lqrad.errors import (
     check_type,
     real_array,
 )
+from lqrad.problems.nodes import Arrays, Node, listed
 from lqrad.problems.objective import Objective
-from lqrad.problems.primitives import Primitive, relu
+from lqrad.problems.primitives import relu
 
 # Overflow is looked for in the results and told in words; NumPy's warnings would only repeat it.
 _quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
 
-Arrays = dict[str, NDArray[Any]]
 Given = Mapping[str, ArrayLike]
-
-
-@dataclass(frozen=True)
-class Node:
-    """A variable of a graph: z[name] = primitive(z of the parents..., theta of the parameters...).
-
-    Parameters
-    ----------
-    name : str
-    primitive : Primitive
-    parents : tuple of str
-        Names of nodes; what no node is called is an input of the graph.
-    parameters : tuple of str
-        Several nodes may use the same one.
-
-    Raises
-    ------
-    ArgumentError
-        If the names are no tuples of text, or not as many as the primitive has arguments.
-    """
-
-    name: str
-    primitive: Primitive
-    parents: tuple[str, ...]
-    parameters: tuple[str, ...] = ()
-
-    def __post_init__(self) -> None:
-        example = "Primitive(name, function, vjps)"
-        check_type(f"the primitive of node {self.name!r}", self.primitive, Primitive, example)
-        for kind in ("parents", "parameters"):
-            names = getattr(self, kind)
-            if isinstance(names, str) or not all(isinstance(name, str) for name in names):
-                raise ArgumentError(
-                    f"{kind} of {self} is {names!r}, expected a tuple of names such as ('a',)"
-                )
-            object.__setattr__(self, kind, tuple(names))
-        vjps = self.primitive.vjps
-        if not callable(vjps) and len(vjps) != len(self.arguments):
-            raise ArgumentError(
-                f"{self} has {len(self.arguments)} arguments, {_listed(self.arguments)}, expected "
-                f"{len(vjps)}, one for each of its vjps: the parents, then the parameters"
-            )
-
-    @property
-    def arguments(self) -> tuple[str, ...]:
-        """The names of the parents and of the parameters."""
-        return self.parents + self.parameters
-
-    def value(self, values: Arrays) -> Array:
-        """Return f(arguments), with the arguments looked up among the values."""
-        return self._call(self.primitive.function, *(values[name] for name in self.arguments))
-
-    def products(
-        self, p: Array, z: Array, values: Arrays, wanted: Collection[str]
-    ) -> Iterator[tuple[str, Array]]:
-        """Yield each wanted argument, and the product of p with the transposed Jacobian in it."""
-        arguments = [values[name] for name in self.arguments]
-        for k, name in enumerate(self.arguments):
-            if name in wanted:
-                term = self._call(self.primitive.vjp, k, p, z, *arguments)
-                if term.shape != arguments[k].shape:
-                    raise ShapeError(
-                        f"vjps[{k}] of {self} returns the shape {term.shape}, expected "
-                        f"{arguments[k].shape}, that of its argument {name!r}"
-                    )
-                yield name, term
-
-    def _call(self, function: Callable[..., Any], *given: Any) -> Array:
-        """Call a function of the primitive; its errors name the node and the shapes it was given."""
-        try:
-            value = function(*given)
-            return real_array("a value that is computed", value)
-        except LqradError as error:
-            raise type(error)(f"{self}: {error}") from error
-        except (AttributeError, IndexError, TypeError, ValueError) as error:
-            shapes = map(np.shape, given[-len(self.arguments) :])
-            listed = ", ".join(
-                f"{name} {shape}" for name, shape in zip(self.arguments, shapes, strict=False)
-            )
-            raise ShapeError(
-                f"{self} fails on {listed}: {error}; check these shapes, and its functions"
-            ) from error
-
-    def __str__(self) -> str:
-        return f"node {self.name!r} ({self.primitive.name})"
 
 
 @dataclass(frozen=True, eq=False)
@@ -495,7 +409,7 @@ class Graph:
         """The named nodes and those that they depend on, parents first."""
         needed = set(names)
         for name in needed.difference(node.name for node in self.nodes):
-            nodes = _listed([node.name for node in self.nodes])
+            nodes = listed([node.name for node in self.nodes])
             raise ArgumentError(f"{name!r} is no node of the graph; its nodes are {nodes}")
         for node in reversed(self.nodes):
             if node.name in needed:
@@ -540,7 +454,7 @@ class Graph:
             if name not in self.parameters:
                 raise ArgumentError(
                     f"the parameter {name!r} of {used[name]} has no shape; add it to parameters, "
-                    f"which has {_listed(self.parameters)}"
+                    f"which has {listed(self.parameters)}"
                 )
         for name in self.parameters:
             if name not in used:
@@ -628,8 +542,8 @@ class Graph:
         )
         return "\n".join(
             [
-                f"graph of {_listed(self.inputs)} with {self.size} parameters in "
-                f"{_listed(self.parameters)}",
+                f"graph of {listed(self.inputs)} with {self.size} parameters in "
+                f"{listed(self.parameters)}",
                 *nodes,
             ]
         )
@@ -659,10 +573,10 @@ def _check_names(
     """Raise ArgumentError unless all that is used is given, and no more than is allowed."""
     for name, node in users.items():
         if name not in given:
-            raise ArgumentError(f"{what} has no {name!r}, for {node}; it has {_listed(given)}")
+            raise ArgumentError(f"{what} has no {name!r}, for {node}; it has {listed(given)}")
     for name in given:
         if name not in allowed:
-            raise ArgumentError(f"{what} has {name!r}, which is not used: {_listed(allowed)} are")
+            raise ArgumentError(f"{what} has {name!r}, which is not used: {listed(allowed)} are")
 
 
 def _sums(terms: Mapping[str, list[Array]]) -> Arrays:
@@ -697,7 +611,3 @@ def _shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     if isinstance(shape, (int, np.integer)):
         raise ShapeError(f"parameters[{name!r}] is {shape}, expected a shape such as ({shape},)")
     return tuple(check_count(f"a length of parameters[{name!r}]", length) for length in shape)
-
-
-def _listed(names: Collection[str]) -> str:
-    return ", ".join(map(repr, names)) or "nothing"

@@ -16,8 +16,9 @@ from itertools import pairwise
 import numpy as np
 
 from lqrad.errors import ArgumentError, Array, check_choice, check_count
-from lqrad.problems.cascade import Graph, Node
+from lqrad.problems.cascade import Graph
 from lqrad.problems.lq import LQProblem
+from lqrad.problems.nodes import Node
 from lqrad.problems.primitives import (
     Primitive,
     add,

@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import lsq_linear
 
 from lqrad.errors import (
     ArgumentError,
@@ -326,6 +325,8 @@ def _box_minimum(G: Array, g: Array, low: Array, high: Array, t: int) -> tuple[A
         if len(d) == 1:
             d = np.clip(d, low, high)
         else:  # 1/2 |L'd + L^-1 g|^2, by an active set
+            from scipy.optimize import lsq_linear  # here, as its import takes longer than lqrad's
+
             d = lsq_linear(L.T, -np.linalg.solve(L, g), (low, high), method="bvls").x
             d = np.clip(d, low, high)
     return d, (d > low) & (d < high)

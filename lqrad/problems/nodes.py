@@ -1,0 +1,104 @@
+"""A node of a computation graph: a primitive, and what its arguments are called."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lqrad.errors import ArgumentError, Array, LqradError, ShapeError, check_type, real_array
+from lqrad.problems.primitives import Primitive
+
+Arrays = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Node:
+    """A variable of a graph: z[name] = primitive(z of the parents..., theta of the parameters...).
+
+    Parameters
+    ----------
+    name : str
+    primitive : Primitive
+    parents : tuple of str
+        Names of nodes; what no node is called is an input of the graph.
+    parameters : tuple of str
+        Several nodes may use the same one.
+
+    Raises
+    ------
+    ArgumentError
+        If the names are no tuples of text, or not as many as the primitive has arguments.
+    """
+
+    name: str
+    primitive: Primitive
+    parents: tuple[str, ...]
+    parameters: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        example = "Primitive(name, function, vjps)"
+        check_type(f"the primitive of node {self.name!r}", self.primitive, Primitive, example)
+        for kind in ("parents", "parameters"):
+            names = getattr(self, kind)
+            if isinstance(names, str) or not all(isinstance(name, str) for name in names):
+                raise ArgumentError(
+                    f"{kind} of {self} is {names!r}, expected a tuple of names such as ('a',)"
+                )
+            object.__setattr__(self, kind, tuple(names))
+        vjps = self.primitive.vjps
+        if not callable(vjps) and len(vjps) != len(self.arguments):
+            raise ArgumentError(
+                f"{self} has {len(self.arguments)} arguments, {listed(self.arguments)}, expected "
+                f"{len(vjps)}, one for each of its vjps: the parents, then the parameters"
+            )
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """The names of the parents and of the parameters."""
+        return self.parents + self.parameters
+
+    def value(self, values: Arrays) -> Array:
+        """Return f(arguments), with the arguments looked up among the values."""
+        return self._call(self.primitive.function, *(values[name] for name in self.arguments))
+
+    def products(
+        self, p: Array, z: Array, values: Arrays, wanted: Collection[str]
+    ) -> Iterator[tuple[str, Array]]:
+        """Yield each wanted argument, and the product of p with the transposed Jacobian in it."""
+        arguments = [values[name] for name in self.arguments]
+        for k, name in enumerate(self.arguments):
+            if name in wanted:
+                term = self._call(self.primitive.vjp, k, p, z, *arguments)
+                if term.shape != arguments[k].shape:
+                    raise ShapeError(
+                        f"vjps[{k}] of {self} returns the shape {term.shape}, expected "
+                        f"{arguments[k].shape}, that of its argument {name!r}"
+                    )
+                yield name, term
+
+    def _call(self, function: Callable[..., Any], *given: Any) -> Array:
+        """Call a function of the primitive; its errors name the node and the shapes it was given."""
+        try:
+            value = function(*given)
+            return real_array("a value that is computed", value)
+        except LqradError as error:
+            raise type(error)(f"{self}: {error}") from error
+        except (AttributeError, IndexError, TypeError, ValueError) as error:
+            shapes = map(np.shape, given[-len(self.arguments) :])
+            listed = ", ".join(
+                f"{name} {shape}" for name, shape in zip(self.arguments, shapes, strict=False)
+            )
+            raise ShapeError(
+                f"{self} fails on {listed}: {error}; check these shapes, and its functions"
+            ) from error
+
+    def __str__(self) -> str:
+        return f"node {self.name!r} ({self.primitive.name})"
+
+
+def listed(names: Collection[str]) -> str:
+    return ", ".join(map(repr, names)) or "nothing"
