@@ -2,9 +2,9 @@
 
     python scripts/bench.py                 all of them
     python scripts/bench.py gradient        the sections named: gradient, horizon, riccati, dare,
-                                            smoothing, import
+                                            smoothing, network, import
 
-BLAS runs on one thread. JAX is an opponent where it is installed, compiled, in double precision:
+BLAS runs on one thread, and PyTorch where it is installed. JAX is an opponent where it is installed, compiled, in double precision:
 once fed and read as its own device arrays, once as the NumPy arrays that a descent loop in NumPy or
 SciPy passes. Each ratio is the median over rounds in which the contestants take turns.
 """
@@ -333,6 +333,52 @@ def long_series() -> None:
     )
 
 
+def torch_gradient(
+    theta: dict[str, np.ndarray], x: np.ndarray, y: np.ndarray
+) -> Callable[[], tuple[float, list[np.ndarray]]]:
+    """The loss of the same network, and its gradient, in double precision."""
+    import torch
+
+    torch.set_num_threads(1)
+    weights = [torch.tensor(array, requires_grad=True) for array in theta.values()]
+    X, labels = torch.tensor(x), torch.tensor(y)
+
+    def call() -> tuple[float, list[np.ndarray]]:
+        h = X
+        for i in range(0, len(weights) - 2, 2):
+            h = torch.tanh(torch.addmm(weights[i + 1], h, weights[i]))
+        logits = torch.addmm(weights[-1], h, weights[-2])
+        loss = torch.nn.functional.cross_entropy(logits, labels)
+        slopes = torch.autograd.grad(loss, weights)
+        return loss.item(), [slope.numpy() for slope in slopes]
+
+    return call
+
+
+def network() -> None:
+    """One gradient of a network of 784-256-256-10, over a batch of 128."""
+    rng = np.random.default_rng(0)
+    graph = lqrad.mlp([784, 256, 256, 10], "tanh")
+    theta = graph.initial(rng)
+    data = {"x": rng.normal(size=(128, 784)), "y": rng.integers(0, 10, 128)}
+    vector, objective = graph.flatten(theta), graph.objective(data)
+    contestants: dict[str, Callable[[], object]] = {
+        "forward": lambda: graph.forward(data, theta),
+        "gradient": lambda: objective.value_and_gradient(vector),
+    }
+    if importlib.util.find_spec("torch") is not None:
+        contestants["torch"] = torch_gradient(theta, data["x"], data["y"])
+    seconds = rounds(contestants, count=25)
+    ours = seconds["gradient"]
+    print("a network of 784-256-256-10, batch of 128, double precision")
+    print(f"  gradient {1e3 * statistics.median(ours):.2f} ms,", end=" ")
+    print(f"{ratio(ours, seconds['forward']):.2f} times its forward pass")
+    if "torch" in seconds:
+        print(
+            f"  PyTorch's forward and backward pass over ours: {ratio(seconds['torch'], ours):.2f}x"
+        )
+
+
 def import_() -> None:
     print("import lqrad, over import scipy.linalg, scipy.sparse.linalg: whole processes in turn")
     lines = ("import lqrad", "import scipy.linalg, scipy.sparse.linalg", "pass")
@@ -355,6 +401,7 @@ SECTIONS = {
     "riccati": riccati,
     "dare": dare,
     "smoothing": smoothing,
+    "network": network,
     "import": import_,
 }
 

@@ -44,6 +44,17 @@ def test_jax_computes_what_we_compute(bench):
     assert np.asarray(gradient) == pytest.approx(ours[1], rel=1e-10, abs=1e-10)
 
 
+def test_pytorch_computes_what_we_compute(bench):
+    pytest.importorskip("torch")
+    graph, rng = lqrad.mlp([5, 4, 4, 3], "tanh"), np.random.default_rng(0)
+    theta = graph.initial(rng)
+    x, y = rng.normal(size=(7, 5)), rng.integers(0, 3, 7)
+    value, slopes = bench["torch_gradient"](theta, x, y)()
+    ours = graph.objective({"x": x, "y": y}).value_and_gradient(graph.flatten(theta))
+    assert value == pytest.approx(ours[0], rel=1e-12)
+    np.testing.assert_allclose(np.concatenate([z.ravel() for z in slopes]), ours[1], atol=1e-14)
+
+
 def test_the_naive_riccati_recursion_finds_our_gains(bench):
     problem = bench["random_problem"](4, 2, 1.1)
     naive = bench["naive_riccati"](problem, 30)
