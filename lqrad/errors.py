@@ -67,6 +67,7 @@ class Status(Enum):
     ILL_CONDITIONED = (
         "ill-conditioned: rounding errors of the largest eigenvalues of the Hessian hide its smallest"
     )
+    PATIENCE = "stopped: the validation loss no longer fell"
     CALLBACK = "stopped: the callback asked for it"
     DIVERGED = "diverged: the cost grew without bound or became non-finite"
 

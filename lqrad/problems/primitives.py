@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
+import scipy
 
 from lqrad.errors import ArgumentError, Array, DtypeError, ShapeError
 
@@ -133,11 +133,16 @@ relu = Primitive("relu", _relu, (_relu_vjp,))
 """max(x, 0); its derivative at 0 is set to 0."""
 
 
+def _expit(x: Array) -> Array:
+    """1 / (1 + exp(-x)); SciPy loads its special functions when they are first asked for."""
+    return np.asarray(scipy.special.expit(x))
+
+
 def _sigmoid_vjp(p: Array, z: Array, x: Array) -> Array:
     return p * (z * (1.0 - z))
 
 
-sigmoid = Primitive("sigmoid", expit, (_sigmoid_vjp,))
+sigmoid = Primitive("sigmoid", _expit, (_sigmoid_vjp,))
 """1 / (1 + exp(-x))"""
 
 
@@ -146,7 +151,7 @@ def _softplus(x: Array) -> Array:
 
 
 def _softplus_vjp(p: Array, z: Array, x: Array) -> Array:
-    return np.asarray(p * expit(x))
+    return np.asarray(p * _expit(x))
 
 
 softplus = Primitive("softplus", _softplus, (_softplus_vjp,))
@@ -266,7 +271,7 @@ def _logistic(a: Array, y: Array) -> Array:
 
 
 def _logistic_vjp(p: Array, z: Array, a: Array, y: Array) -> Array:
-    slope: Array = expit(a)
+    slope = _expit(a)
     slope -= y
     slope *= _columns(p, slope)
     return slope

@@ -262,7 +262,7 @@ def sgd(
                 if asked:
                     status = Status.CALLBACK
                 elif patience is not None and epoch - best_epoch >= patience:
-                    status, reason = Status.STALLED, f"the last {patience} without progress"
+                    status, reason = Status.PATIENCE, f"the last {patience} without progress"
                 elif epoch >= epochs:
                     status = Status.MAX_ITER
         except _DivergenceError as error:
@@ -441,7 +441,7 @@ def _message(
     how = {
         Status.CALLBACK: f"after {epochs} by the callback",
         Status.MAX_ITER: f"after {epochs}, as many as asked for",
-        Status.STALLED: f"after {epochs}, {reason}",
+        Status.PATIENCE: f"after {epochs}, {reason}",
         Status.DIVERGED: reason,
     }[status]
     if status is Status.DIVERGED:

@@ -449,7 +449,7 @@ class TestValidation:
         assert result.epochs == len(result.history.loss) == epochs
         assert result.history.validation_loss.tolist() == losses[1 : epochs + 1]
         assert (result.best_epoch, result.theta["z"]) == (best, best)
-        assert (result.status is Status.STALLED) == (epochs - best >= patience)
+        assert (result.status is Status.PATIENCE) == (epochs - best >= patience)
 
     def test_without_patience_the_best_is_returned_all_the_same(self):
         result = Scripted([9, 3, 2, 5]).train()
@@ -472,7 +472,7 @@ class TestValidation:
         result = sgd(
             graph, start, data, epochs=2000, rng=0, step_size=0.1, validation=held_out, patience=20
         )
-        assert result.status is Status.STALLED
+        assert result.status is Status.PATIENCE
         assert result.epochs == result.best_epoch + 20 < 200
         history = result.history
         assert history.validation_loss[result.best_epoch - 1] == history.validation_loss.min()
