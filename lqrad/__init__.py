@@ -36,7 +36,7 @@ from lqrad.solvers.kalman import (
 from lqrad.solvers.learning import Fit, em, fit
 from lqrad.solvers.riccati import Riccati, Trajectory, riccati
 from lqrad.solvers.score import Score, loglik_gradient
-from lqrad.solvers.sgd import Training, sgd
+from lqrad.solvers.sgd import Training, cosine_decay, sgd, step_decay
 from lqrad.solvers.shooting import Shooting, multiple_shooting
 from lqrad.studies.blowup import Blowup, blowup
 from lqrad.studies.checks import TaylorTest, dot_test, taylor_test
@@ -93,6 +93,7 @@ __all__ = [
     "blowup",
     "compare",
     "conditioning",
+    "cosine_decay",
     "cures",
     "dare",
     "descend",
@@ -124,6 +125,7 @@ __all__ = [
     "rts_smoother",
     "save_parameters",
     "sgd",
+    "step_decay",
     "sweep",
     "systems",
     "taylor_test",

@@ -138,6 +138,8 @@ class Graph:
     labels: tuple[str, ...] = field(init=False)
 
     def __post_init__(self) -> None:
+        for name in ("costs", "parameters"):
+            check_type(name, getattr(self, name), Mapping, "{'name': value}")
         nodes = _parents_first(self.nodes)
         arguments = [
             (name, node.primitive.has_vjp(k))
@@ -178,7 +180,8 @@ class Graph:
             If an input or a parameter is missing or does not fit, or a value overflows; names it
             and the node.
         """
-        nodes = self._leading_to([node.name for node in self.nodes] if only is None else only)
+        names = [only] if isinstance(only, str) else only
+        nodes = self._leading_to([node.name for node in self.nodes] if names is None else names)
         z, theta = self._checked_inputs(inputs, nodes), self._checked_theta(theta)
         values = self._evaluate(nodes, z | theta)
         return z | {node.name: values[node.name] for node in nodes}
@@ -229,11 +232,18 @@ class Graph:
     def _evaluate(self, nodes: Sequence[Node], values: Arrays) -> Arrays:
         for node in nodes:
             values[node.name] = z = node.value(values)
-            if node.name in self.costs and z.ndim > 1:
-                raise ShapeError(
-                    f"{node} is a cost of shape {z.shape}, expected (batch,), one number for each "
-                    "sample; sum it over the other axes"
-                )
+            if node.name in self.costs:
+                batch = tuple(len(values[name]) for name in self.inputs if name in values)[:1]
+                if node.name in self._sampled and z.shape != batch:
+                    raise ShapeError(
+                        f"{node} is a cost of shape {z.shape}, expected (batch,) = {batch}, one "
+                        "number for each sample; sum it over the other axes"
+                    )
+                if node.name not in self._sampled and z.ndim:
+                    raise ShapeError(
+                        f"{node} is a cost of parameters alone, of shape {z.shape}, expected one "
+                        "number, of shape (); the primitive `penalty` gives one"
+                    )
             if _overflowed(z):
                 raise NonFiniteError(f"{node} {_OVERFLOW}")
         return values
@@ -346,23 +356,25 @@ class Graph:
     def _flat(self, theta: Arrays) -> Array:
         return np.concatenate([np.zeros(0), *(theta[name].ravel() for name in self.parameters)])
 
-    def initial(self, rng: np.random.Generator) -> Arrays:
+    def initial(self, rng: np.random.Generator | int) -> Arrays:
         """Return parameters to start a training from.
 
         Vectors and numbers are zero. A matrix (in, out) is normal with the variance 1/in, which
-        keeps the size of what passes through; 2/in where a relu follows, which stops half of it.
+        keeps the size of what passes through; 2/in of a node that a relu takes directly, which stops
+        half of it.
 
         Parameters
         ----------
-        rng : numpy.random.Generator
+        rng : numpy.random.Generator, or int
+            Or a seed.
 
         References
         ----------
         He, Zhang, Ren and Sun, Delving deep into rectifiers, ICCV 2015, section 2.2.
         """
-        halved = {node.parents[0] for node in self.nodes if node.primitive is relu}
+        halved = {name for node in self.nodes if node.primitive is relu for name in node.parents}
         doubled = {name for node in self.nodes if node.name in halved for name in node.parameters}
-        theta = {}
+        theta, rng = {}, np.random.default_rng(rng)
         for name, shape in self.parameters.items():
             variance = (2.0 if name in doubled else 1.0) / math.prod(shape[:-1])
             theta[name] = rng.normal(0.0, math.sqrt(variance if len(shape) > 1 else 0.0), shape)
@@ -428,6 +440,15 @@ class Graph:
         names: set[str] = set()
         for node in self.nodes:
             if node.parameters or not names.isdisjoint(node.parents):
+                names.add(node.name)
+        return frozenset(names)
+
+    @cached_property
+    def _sampled(self) -> frozenset[str]:
+        """The nodes that depend on an input."""
+        names = set(self.inputs)
+        for node in self.nodes:
+            if not names.isdisjoint(node.parents):
                 names.add(node.name)
         return frozenset(names)
 
@@ -598,7 +619,9 @@ def _parents_first(nodes: Sequence[Node]) -> tuple[Node, ...]:
             raise ArgumentError(f"the name of {node} is taken by another node; rename one")
         by_name[node.name] = node
     try:
-        order = list(TopologicalSorter({node.name: node.parents for node in nodes}).static_order())
+        order = list(
+            TopologicalSorter({name: node.parents for name, node in by_name.items()}).static_order()
+        )
     except CycleError as error:
         cycle = " -> ".join(repr(name) for name in error.args[1])
         raise ArgumentError(

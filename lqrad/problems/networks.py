@@ -188,7 +188,7 @@ def recurrent(
     for t in range(1, T + 1):
         driven = f"a{t}" if t == 1 else f"i{t}"
         nodes += [
-            Node(f"x{t}", take(t - 1), ("x",)),
+            Node(f"x{t}", take(t - 1, of=T), ("x",)),
             Node(driven, affine, (f"x{t}",), ("Wx", "b")),
             Node(f"h{t}", s, (f"a{t}",)),
         ]

@@ -78,7 +78,7 @@ class Primitive:
 
 
 def _matmul(x: Array, W: Array) -> Array:
-    if x.ndim < 2 or W.ndim < 2:
+    if x.ndim < 2 or W.ndim < 2 or (x.ndim == 2 and W.ndim > 2):  # that would mix the samples
         raise ShapeError(
             f"its factors have the shapes {x.shape} and {W.shape}, expected (batch, ..., in) and "
             "(in, out), or a batch of matrices; a vector of one number for each sample is x[:, None]"
@@ -97,7 +97,13 @@ def _matmul_right(p: Array, z: Array, x: Array, W: Array, *b: Array) -> Array:
 
 
 def _affine(x: Array, W: Array, b: Array) -> Array:
-    return _matmul(x, W) + b
+    xW = _matmul(x, W)
+    z = xW + b
+    if z.shape != xW.shape:
+        raise ShapeError(
+            f"b has shape {b.shape}, expected (out,) = {W.shape[1:]} to match W {W.shape}"
+        )
+    return np.asarray(z)
 
 
 def _affine_offset(p: Array, z: Array, x: Array, W: Array, b: Array) -> Array:
@@ -200,18 +206,20 @@ concatenate = Primitive("concatenate", _concatenate, _concatenate_vjp)
 """Any number of arrays side by side, along their last axis."""
 
 
-def take(t: int) -> Primitive:
-    """The primitive x (batch, T, n) -> x[:, t] (batch, n): one step of a series.
+def take(t: int, *, of: int | None = None) -> Primitive:
+    """The primitive x (batch, T, n) -> x[:, t] (batch, n): one step of a series, of T = `of`.
 
     Examples
     --------
     >>> take(1).function(np.array([[[1.0], [2.0], [3.0]]]))
     array([[2.]])
     """
-    return Primitive(f"take {t}", partial(_take, t), (partial(_take_vjp, t),))
+    return Primitive(f"take {t}", partial(_take, t, of), (partial(_take_vjp, t),))
 
 
-def _take(t: int, x: Array) -> Array:
+def _take(t: int, of: int | None, x: Array) -> Array:
+    if of is not None and x.shape[1:2] != (of,):
+        raise ShapeError(f"x has shape {x.shape}, expected (batch, T, n) with T = {of}")
     return x[:, t]
 
 
@@ -253,7 +261,19 @@ def _squared_norm_vjp(p: Array, z: Array, a: Array) -> Array:
 
 
 squared_norm = Primitive("squared-norm", _squared_norm, (_squared_norm_vjp,))
-"""1/2 |a|^2, the penalty on a variable."""
+"""1/2 |a|^2 of each sample, the penalty on a variable."""
+
+
+def _penalty(a: Array) -> Array:
+    return np.asarray(0.5 * np.vdot(a, a))
+
+
+def _penalty_vjp(p: Array, z: Array, a: Array) -> Array:
+    return p * a
+
+
+penalty = Primitive("penalty", _penalty, (_penalty_vjp,))
+"""1/2 |a|^2 of a parameter, one number: weight decay as a cost."""
 
 
 def _logistic(a: Array, y: Array) -> Array:

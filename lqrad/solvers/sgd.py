@@ -348,7 +348,7 @@ class _Loop:
             minibatch = {name: array[drawn] for name, array in self.samples.items()}
             where = f"in epoch {epoch} at step {i + 1} of {steps}"
             value, g = _evaluate(self.graph.objective(minibatch), self.z, where)
-            if epoch == 1:
+            if epoch == 1 or self.k < 10:
                 self.peak = max(self.peak, abs(value))
             elif self.peak / EPS < value:  # none of the start's digits is left
                 raise _DivergenceError(f"{where}: J went from {self.peak:.3g} to {value:.3g}")
@@ -477,6 +477,9 @@ def _samples(name: str, data: Mapping[str, ArrayLike]) -> tuple[dict[str, NDArra
             if arrays
             else f"{name} is empty, expected arrays of samples by name"
         )
+    for key, array in arrays.items():
+        if array.dtype.kind == "f":  # here, where a sample still has its own number
+            check_finite(f"{name}[{key!r}]", array)
     return arrays, lengths.popitem()[1]
 
 

@@ -1028,7 +1028,7 @@ def test_faults_of_a_users_primitive_name_the_node(primitive, error, words):
 
 def test_a_cost_must_be_one_number_for_each_sample():
     graph = graph_of(h, costs={"h": 1.0}, **SHAPES)
-    words = r"node 'h' \(affine\) is a cost of shape \(5, 3\), expected \(batch,\), one number for"
+    words = r"node 'h' \(affine\) is a cost of shape \(5, 3\), expected \(batch,\) = \(5,\), one number for"
     with pytest.raises(ShapeError, match=words):
         graph.forward({"x": INPUTS["x"]}, THETA)
 
@@ -1048,3 +1048,46 @@ def test_take_has_no_costate_outside_its_step():
     p = graph.adjoint(graph.forward({"x": x}, {}), {})["x"]
     assert (p[:, 1] == x[:, 1] / 2).all()
     assert not p[:, [0, 2]].any()
+
+
+def test_a_cost_has_one_number_for_each_sample_and_of_parameters_one_in_all():
+    W = {"W": np.arange(6.0).reshape(3, 2)}
+    data = {"x": np.ones(4), "y": np.ones(4)}
+    both = Node("both", primitives.concatenate, ("x", "y"))
+    with pytest.raises(
+        ShapeError, match=r"node 'both' .* shape \(8,\), expected \(batch,\) = \(4,\)"
+    ):
+        Graph([both], costs={"both": 1.0}).forward(data, {})
+    rows = Graph(
+        [Node("rows", primitives.squared_norm, (), ("W",))],
+        costs={"rows": 1.0},
+        parameters={"W": (3, 2)},
+    )
+    with pytest.raises(ShapeError, match=r"a cost of parameters alone.*the primitive `penalty`"):
+        rows.forward({}, W)
+    decay = Graph(
+        [Node("decay", primitives.penalty, (), ("W",))],
+        costs={"decay": 2.0},
+        parameters={"W": (3, 2)},
+    )
+    z = decay.forward({}, W)
+    assert decay.cost(z) == 55.0
+    np.testing.assert_array_equal(decay.gradient(z, decay.adjoint(z, W), W)["W"], 2 * W["W"])
+
+
+def test_nodes_may_come_from_a_generator_and_one_name_may_be_asked_for():
+    nodes = (Node(name, primitives.squared_norm, ("x",)) for name in ("a", "b"))
+    graph = Graph(nodes, costs={"a": 1.0})
+    assert set(graph.forward({"x": np.ones((2, 3))}, {}, only="b")) == {"x", "b"}
+    for wrong in ({"costs": ["a"]}, {"costs": {"a": 1.0}, "parameters": ["W"]}):
+        with pytest.raises(ArgumentError, match="is of type list, expected Mapping"):
+            Graph([Node("a", primitives.squared_norm, ("x",))], **wrong)
+
+
+def test_a_relu_of_a_parameter_can_be_initialised():
+    graph = Graph(
+        [Node("r", primitives.relu, (), ("w",)), Node("p", primitives.penalty, ("r",))],
+        costs={"p": 1.0},
+        parameters={"w": (3,)},
+    )
+    np.testing.assert_array_equal(graph.initial(0)["w"], 0.0)

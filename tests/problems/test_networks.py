@@ -7,7 +7,7 @@ import pytest
 from random_problems import random_case
 
 import lqrad
-from lqrad.errors import ArgumentError
+from lqrad.errors import ArgumentError, ShapeError
 from lqrad.problems import primitives
 from lqrad.problems.networks import lq_graph, mlp, recurrent, residual
 from lqrad.problems.primitives import Primitive
@@ -245,3 +245,11 @@ def test_descent_on_the_graph_ends_at_riccatis_inputs():
 def test_networks_that_cannot_be_built_are_refused(build, words):
     with pytest.raises(ArgumentError, match=words):
         build()
+
+
+def test_a_series_of_another_length_is_refused():
+    graph = recurrent(3, 4, 2, 5, loss="squared")
+    theta = graph.initial(0)
+    for steps in (4, 6):
+        with pytest.raises(ShapeError, match=r"expected \(batch, T, n\) with T = 5"):
+            graph.forward({"x": np.ones((2, steps, 3)), "y": np.ones((2, 2))}, theta)

@@ -32,7 +32,9 @@ CASES = {
     "matmul, rows": (primitives.matmul, [normal(5, 6, 3), normal(3, 4)]),
     "matmul, matrices": (primitives.matmul, [normal(5, 2, 3), normal(5, 3, 4)]),
     "matmul, one row of each": (primitives.matmul, [normal(5, 1, 3), normal(1, 3, 4)]),
-    "matmul, more axes on the right": (primitives.matmul, [normal(2, 3), normal(5, 3, 4)]),
+    "add, over two axes": (primitives.add, [normal(5, 3), normal(1, 1)]),
+    "multiply, over two axes": (primitives.multiply, [normal(5, 3, 2), normal(1, 1, 2)]),
+    "penalty": (primitives.penalty, [normal(3, 2)]),
     "affine": (primitives.affine, [normal(5, 3), normal(3, 4), normal(4)]),
     "affine, rows": (primitives.affine, [normal(5, 6, 3), normal(3, 4), normal(4)]),
     "affine, one number added": (primitives.affine, [normal(5, 3), normal(3, 4), normal()]),
@@ -296,3 +298,24 @@ def test_a_primitive_of_ones_own_takes_three_lines_and_the_same_tests():
 def test_what_would_be_computed_into_nonsense_is_refused(primitive, arguments, error, words):
     with pytest.raises(error, match=words):
         primitive.function(*arguments)
+
+
+def test_logits_of_one_sample_do_not_touch_those_of_another():
+    """Shifted by the largest logit of all, the first row would be 0/0."""
+    a, y = np.array([[0.0, 1.0], [1e4, 1e4 - 1]]), np.array([0, 1])
+    loss = primitives.softmax_cross_entropy.function(a, y)
+    np.testing.assert_allclose(loss, np.log1p(np.e), rtol=1e-12)
+    slope = primitives.softmax_cross_entropy.vjp(0, np.ones(2), loss, a, y)
+    np.testing.assert_allclose(
+        slope, [[-0.7310585786, 0.7310585786], [0.7310585786, -0.7310585786]]
+    )
+
+
+def test_factors_that_would_mix_samples_are_refused():
+    with pytest.raises(ShapeError, match="its factors have the shapes"):
+        primitives.matmul.function(np.ones((2, 3)), np.ones((2, 3, 4)))
+
+
+def test_an_offset_wider_than_the_map_is_refused():
+    with pytest.raises(ShapeError, match=r"b has shape \(3,\), expected \(out,\) = \(1,\)"):
+        primitives.affine.function(np.ones((5, 2)), np.ones((2, 1)), np.ones(3))

@@ -705,7 +705,7 @@ class TestNetworks:
         network = mlp([2, 1], loss="squared")
         start = network.initial(np.random.default_rng(0))
         data = {"x": np.full((4, 2), math.nan), "y": np.zeros((4, 1))}
-        with pytest.raises(NonFiniteError, match="the input 'x'"):
+        with pytest.raises(NonFiniteError, match=r"data\['x'\]\[\d+, \d+\] is nan"):
             sgd(network, start, data, epochs=1, rng=0)
 
 
@@ -784,3 +784,14 @@ class TestArguments:
 
         with pytest.raises(ShapeError, match=r"gradient has shape \(3,\), expected \(4,\) as the"):
             call(graph=Wrong(3, squared))
+
+
+def test_a_fit_that_is_exact_may_be_trained_on():
+    """A start at rounding errors says nothing of what J may rise to in its first steps."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(20, 3))
+    graph = mlp([3, 1], loss="squared")
+    theta = {"W1": rng.normal(size=(3, 1)), "b1": np.zeros(1)}
+    data = {"x": x, "y": x @ theta["W1"]}
+    result = sgd(graph, theta, data, epochs=15, batch_size=20, rng=0)
+    assert result.status is Status.MAX_ITER
