@@ -12,6 +12,7 @@ from lqrad.errors import (
     Status,
 )
 from lqrad.files import load_parameters, save_parameters
+from lqrad.heat import HeatSystem, advection_diffusion, heat_plate, heat_rod
 from lqrad.problems import primitives
 from lqrad.problems.cascade import Graph, GraphKKT
 from lqrad.problems.control import ControlProblem
@@ -23,6 +24,7 @@ from lqrad.problems.objective import Objective
 from lqrad.problems.optimality import KKT
 from lqrad.problems.primitives import Primitive
 from lqrad.problems.smoothing import SmoothingProblem
+from lqrad.problems.sparse import SparseLQProblem
 from lqrad.solvers.dare import dare, dlqe, dlqr
 from lqrad.solvers.descent import Descent, descend
 from lqrad.solvers.ilqr import ILQR, ilqr
@@ -69,6 +71,7 @@ __all__ = [
     "GradientGrowth",
     "Graph",
     "GraphKKT",
+    "HeatSystem",
     "LQProblem",
     "LostDigits",
     "LqradError",
@@ -85,11 +88,13 @@ __all__ = [
     "Shooting",
     "Smoothed",
     "SmoothingProblem",
+    "SparseLQProblem",
     "Status",
     "Sweep",
     "TaylorTest",
     "Training",
     "Trajectory",
+    "advection_diffusion",
     "blowup",
     "compare",
     "conditioning",
@@ -105,6 +110,8 @@ __all__ = [
     "euler",
     "fit",
     "gradient_growth",
+    "heat_plate",
+    "heat_rod",
     "ilqr",
     "implicit_midpoint",
     "kalman_filter",

@@ -23,6 +23,7 @@ from lqrad.plotting.cures import (
 )
 from lqrad.plotting.figure import Picture
 from lqrad.plotting.growth import plot_growth, plot_lost_digits
+from lqrad.plotting.heat import plot_field, plot_heat
 from lqrad.plotting.nonnormality import plot_nonnormality, plot_powers, plot_pseudospectra
 from lqrad.plotting.smoothing import plot_smoothed, plot_smoothed_outputs
 
@@ -37,7 +38,9 @@ __all__ = [
     "plot_cure_gaps",
     "plot_cure_histories",
     "plot_cures",
+    "plot_field",
     "plot_growth",
+    "plot_heat",
     "plot_iterations",
     "plot_lost_digits",
     "plot_nonnormality",

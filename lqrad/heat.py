@@ -1,0 +1,473 @@
+"""Heat in rods and plates, and what a stream carries along, as problems of control.
+
+    dT/dt = div(a grad T) - v . grad T + heating,      T the temperature above that of the surroundings
+
+Finite volumes: the cells are equal, a state is the mean temperature of a cell, and what leaves a cell
+enters its neighbour. With dx the width of a cell and a the diffusivity, the flux through the face
+between two cells is a (T - T') / dx, and through a face at the boundary
+
+    a (T - 0) / (dx/2)                  where the surroundings hold the face at their temperature
+    0                                   where it is insulated
+    (T - 0) / (dx / (2 a) + 1 / w)      where heat passes to the surroundings at the velocity w
+
+In time it is the theta method, E = I - theta dt L, F = I + (1 - theta) dt L, G = dt B: implicit Euler
+for theta = 1, Crank and Nicolson's for 1/2, explicit Euler for 0.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import ArrayLike
+
+from lqrad.errors import ArgumentError, Array, check_choice, check_count, check_shape, frozen_array
+from lqrad.problems.sparse import SparseLQProblem
+
+SCHEMES = {"implicit-euler": 1.0, "crank-nicolson": 0.5, "explicit-euler": 0.0}
+# A side of the body: held at the surroundings' temperature, insulated, or a transfer velocity in m/s.
+Boundary = str | float
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class HeatSystem:
+    """A body in cells, its heaters, and temperatures that it should take.
+
+    Attributes
+    ----------
+    name : str
+    shape : tuple of int
+        Cells along each axis; a state (n,) is a field of this shape, row by row.
+    lengths : tuple of float
+        Metres along each axis.
+    L : (n, n) sparse
+        dT/dt = L T + B u, in 1/s.
+    B : (n, m) sparse
+        Kelvin per second that one unit of each input adds to each cell.
+    dt : float
+        Time step, s.
+    scheme : str
+        "implicit-euler", "crank-nicolson" or "explicit-euler".
+    horizon : int
+        Steps.
+    x0, target : (n,)
+        Temperature at the start, and where it should be, K.
+    observed : (n,) of bool
+        The cells whose temperature counts.
+    input_weight : float
+        What u^2 costs, summed over the inputs, against (T - target)^2, integrated over the body;
+        both integrated over time.
+    source : str
+    """
+
+    name: str
+    shape: tuple[int, ...]
+    lengths: tuple[float, ...]
+    L: Any
+    B: Any
+    dt: float
+    scheme: str
+    horizon: int
+    x0: Array
+    target: Array
+    observed: Array
+    input_weight: float
+    source: str
+
+    @property
+    def n(self) -> int:
+        """Number of cells."""
+        return math.prod(self.shape)
+
+    @property
+    def m(self) -> int:
+        """Number of inputs."""
+        return int(self.B.shape[1])
+
+    def __repr__(self) -> str:
+        cells = " x ".join(map(str, self.shape))
+        return (
+            f"<HeatSystem {self.name}: {cells} cells, m={self.m}, dt={self.dt:g} s, "
+            f"horizon={self.horizon}>"
+        )
+
+    def coordinates(self) -> tuple[Array, ...]:
+        """Return the middles of the cells along each axis, in metres.
+
+        Examples
+        --------
+        >>> heat_rod(4, length=2.0).coordinates()
+        (array([0.25, 0.75, 1.25, 1.75]),)
+        """
+        pairs = zip(self.shape, self.lengths, strict=True)
+        return tuple(length * (np.arange(count) + 0.5) / count for count, length in pairs)
+
+    def field(self, x: ArrayLike) -> Array:
+        """Return states (..., n) as fields (..., *shape).
+
+        Examples
+        --------
+        >>> heat_plate((2, 3), heaters=(1, 1)).field(np.arange(6.0))
+        array([[0., 1., 2.],
+               [3., 4., 5.]])
+        """
+        x = np.asarray(x, dtype=np.float64)
+        return x.reshape(*x.shape[:-1], *self.shape)
+
+    def matrices(self) -> tuple[Any, Any, Any]:
+        """Return E, F and G of the time steps."""
+        theta, unit = SCHEMES[self.scheme], sp.eye_array(self.n, format="csc")
+        E = None if theta == 0 else (unit - theta * self.dt * self.L).tocsc()
+        return E, (unit + (1 - theta) * self.dt * self.L).tocsr(), (self.dt * self.B).tocsr()
+
+    def problem(self, x_ref: ArrayLike | None = None) -> SparseLQProblem:
+        """Return the problem of reaching the target, or another reference, at least cost.
+
+        Parameters
+        ----------
+        x_ref : (n,) or (horizon+1, n), optional
+            Instead of the target.
+
+        Returns
+        -------
+        SparseLQProblem
+            The stage costs are integrals over body and time, so that they do not depend on the
+            cells and the step; the final temperature counts as much as a tenth of the horizon does.
+
+        Examples
+        --------
+        >>> heat_rod(50).problem()
+        SparseLQProblem(n=50, m=2, time-invariant, with q, s)
+        """
+        cell = math.prod(self.lengths) / self.n
+        Q = cell * self.dt * self.observed
+        R = np.full(self.m, self.input_weight * self.dt)
+        S = Q * self.horizon / 10
+        reference = self.target if x_ref is None else x_ref
+        return SparseLQProblem.tracking(*self.matrices(), Q, R, S, reference)
+
+
+def heat_rod(
+    cells: int = 100,
+    *,
+    length: float = 1.0,
+    diffusivity: float = 1.17e-4,
+    left: Boundary = "insulated",
+    right: Boundary = "insulated",
+    actuators: str = "ends",
+    heaters: int = 4,
+    dt: float = 10.0,
+    horizon: int = 200,
+    scheme: str = "implicit-euler",
+    input_weight: float = 1.0,
+) -> HeatSystem:
+    """A copper rod, to be brought to a temperature that rises along it.
+
+    Parameters
+    ----------
+    cells : int
+    length : float
+        m.
+    diffusivity : float
+        m^2/s; copper's when not given.
+    left, right : "held", "insulated" or float
+        The ends: held at the temperature of the surroundings, insulated, or a transfer velocity in
+        m/s, that is, the heat transfer coefficient over density times heat capacity.
+    actuators : "ends" or "distributed"
+        Heat that enters through the two ends, or `heaters` equal pieces that are heated evenly.
+    heaters : int
+    dt : float
+        s.
+    horizon : int
+    scheme : str
+        "implicit-euler", "crank-nicolson" or "explicit-euler".
+    input_weight : float
+
+    Returns
+    -------
+    HeatSystem
+        Inputs are K/s in a heated piece, and at an end K m/s, the flux over density times capacity.
+
+    Raises
+    ------
+    ArgumentError
+        If an argument is not as described, or explicit Euler is unstable at this dt; names the
+        largest stable one.
+
+    References
+    ----------
+    LeVeque, Finite Volume Methods for Hyperbolic Problems, 2002, section 4.2 (finite volumes).
+    Incropera and DeWitt, Fundamentals of Heat and Mass Transfer, 6th edition, 2007, table A.1.
+
+    Examples
+    --------
+    >>> rod = heat_rod(100)
+    >>> rod
+    <HeatSystem heat-rod: 100 cells, m=2, dt=10 s, horizon=200>
+    >>> float(abs(rod.L.sum(axis=0)).max()) < 1e-12  # insulated: what leaves a cell enters another
+    True
+    """
+    cells = check_count("cells", cells, least=2)
+    L = diffusion((cells,), (length,), diffusivity, ((left, right),))
+    check_choice("actuators", actuators, ("ends", "distributed"))
+    if actuators == "ends":
+        B = sp.csr_array(([cells / length] * 2, ([0, cells - 1], [0, 1])), shape=(cells, 2))
+    else:
+        B = patches((cells,), (check_count("heaters", heaters),))
+    middles = (np.arange(cells) + 0.5) / cells
+    return _system(
+        name="heat-rod",
+        shape=(cells,),
+        lengths=(length,),
+        L=L,
+        B=B,
+        dt=dt,
+        scheme=scheme,
+        horizon=horizon,
+        target=1.0 + middles,
+        input_weight=input_weight,
+        source="copper: Incropera and DeWitt (2007), table A.1",
+    )
+
+
+def heat_plate(
+    shape: tuple[int, int] = (100, 100),
+    *,
+    lengths: tuple[float, float] = (1.0, 1.0),
+    diffusivity: float = 9.7e-5,
+    sides: tuple[tuple[Boundary, Boundary], tuple[Boundary, Boundary]] = (
+        ("held", "held"),
+        ("held", "held"),
+    ),
+    heaters: tuple[int, int] = (5, 5),
+    dt: float = 5.0,
+    horizon: int = 200,
+    scheme: str = "implicit-euler",
+    input_weight: float = 1.0,
+) -> HeatSystem:
+    """An aluminium plate over a grid of heaters, to take a temperature with a ridge across.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Cells along y and x.
+    lengths : (float, float)
+        m.
+    diffusivity : float
+        m^2/s; aluminium's when not given.
+    sides : pairs of boundaries
+        ((bottom, top), (left, right)), each as of `heat_rod`.
+    heaters : (int, int)
+        Rows and columns of equal rectangles, each heated evenly.
+    dt, horizon, scheme, input_weight
+        As of `heat_rod`.
+
+    Returns
+    -------
+    HeatSystem
+        Inputs are K/s in each rectangle, row by row.
+
+    Examples
+    --------
+    >>> heat_plate((30, 40))
+    <HeatSystem heat-plate: 30 x 40 cells, m=25, dt=5 s, horizon=200>
+    """
+    for count in shape:
+        check_count("shape", count, least=2)
+    if len(shape) != 2 or len(heaters) != 2:
+        raise ArgumentError(f"shape is {shape} and heaters {heaters}, expected two numbers each")
+    L = diffusion(shape, lengths, diffusivity, sides)
+    y, x = ((np.arange(count) + 0.5) / count for count in shape)
+    bump = np.sin(np.pi * y)[:, None] * np.sin(np.pi * x)[None]
+    ridge = np.exp(-(((y[:, None] - 0.3 - 0.4 * x[None]) / 0.15) ** 2))
+    return _system(
+        name="heat-plate",
+        shape=shape,
+        lengths=lengths,
+        L=L,
+        B=patches(shape, heaters),
+        dt=dt,
+        scheme=scheme,
+        horizon=horizon,
+        target=(bump * (1 + 2 * ridge)).ravel(),
+        input_weight=input_weight,
+        source="aluminium: Incropera and DeWitt (2007), table A.1",
+    )
+
+
+def advection_diffusion(
+    cells: int = 100,
+    *,
+    length: float = 1.0,
+    velocity: float = 0.01,
+    diffusivity: float = 1e-4,
+    heaters: int = 4,
+    dt: float = 1.0,
+    horizon: int = 200,
+    scheme: str = "implicit-euler",
+    input_weight: float = 1.0,
+) -> HeatSystem:
+    """A stream through a heated pipe: what flows in is cold, what flows out takes its heat along.
+
+    Differences are taken upwind, so that no new extremum arises; they add |velocity| dx / 2 to the
+    diffusivity. The matrix is far from normal: powers of the time step rise before they fall, which
+    `lqrad.nonnormality` tells of.
+
+    Parameters
+    ----------
+    cells, length, diffusivity, heaters, dt, horizon, scheme, input_weight
+        As of `heat_rod`.
+    velocity : float
+        m/s, positive to the right.
+
+    References
+    ----------
+    Trefethen and Embree, Spectra and Pseudospectra, 2005, chapter 12 (advection-diffusion).
+
+    Examples
+    --------
+    >>> advection_diffusion(50)
+    <HeatSystem advection-diffusion: 50 cells, m=4, dt=1 s, horizon=200>
+    """
+    cells = check_count("cells", cells, least=2)
+    if not (isinstance(velocity, (int, float)) and 0 <= velocity < math.inf):
+        raise ArgumentError(f"velocity is {velocity!r}, expected a number of at least 0")
+    L = diffusion((cells,), (length,), diffusivity, (("held", "insulated"),))
+    rate = velocity * cells / length
+    upwind = sp.diags_array([rate, -rate], offsets=[-1, 0], shape=(cells, cells))
+    return _system(
+        name="advection-diffusion",
+        shape=(cells,),
+        lengths=(length,),
+        L=(L + upwind).tocsr(),
+        B=patches((cells,), (check_count("heaters", heaters),)),
+        dt=dt,
+        scheme=scheme,
+        horizon=horizon,
+        target=np.ones(cells),
+        input_weight=input_weight,
+        source="LeVeque (2002), section 4.2, upwind",
+    )
+
+
+def diffusion(
+    shape: Sequence[int],
+    lengths: Sequence[float],
+    diffusivity: float,
+    sides: Sequence[tuple[Boundary, Boundary]],
+) -> Any:
+    """Return L, the sparse (n, n) matrix of div(a grad T) on equal cells, in 1/s.
+
+    Parameters
+    ----------
+    shape, lengths : sequences
+        Cells and metres along each axis.
+    diffusivity : float
+        m^2/s.
+    sides : pairs of boundaries
+        The two ends of each axis, as of `heat_rod`.
+
+    Examples
+    --------
+    >>> diffusion([3], [3.0], 1.0, [("held", "insulated")]).toarray()
+    array([[-3.,  1.,  0.],
+           [ 1., -2.,  1.],
+           [ 0.,  1., -1.]])
+    """
+    parts = []
+    for axis, (count, length, ends) in enumerate(zip(shape, lengths, sides, strict=True)):
+        a, dx = _positive("diffusivity", diffusivity), _positive("length", length) / count
+        faces = np.full(count - 1, a / dx)  # m/s
+        diagonal = np.zeros(count)
+        diagonal[:-1] -= faces
+        diagonal[1:] -= faces
+        diagonal[0] -= _leak(ends[0], a, dx)
+        diagonal[-1] -= _leak(ends[1], a, dx)
+        line = sp.diags_array([faces, diagonal, faces], offsets=[-1, 0, 1]) / dx
+        others = [sp.eye_array(size) if k != axis else line for k, size in enumerate(shape)]
+        parts.append(reduce(sp.kron, others))
+    return sp.csr_array(reduce(lambda y, z: y + z, parts))
+
+
+def patches(shape: Sequence[int], heaters: Sequence[int]) -> Any:
+    """Return B, the sparse (n, m) matrix of heaters on equal rectangles, 1 in the cells of each.
+
+    Examples
+    --------
+    >>> patches([4], [2]).toarray()
+    array([[1., 0.],
+           [1., 0.],
+           [0., 1.],
+           [0., 1.]])
+    """
+    owner = np.zeros(tuple(shape), dtype=int)
+    for axis, (cells, count) in enumerate(zip(shape, heaters, strict=True)):
+        if not 0 < count <= cells:
+            raise ArgumentError(
+                f"heaters are {tuple(heaters)}, expected 1 to {cells} on axis {axis}"
+            )
+        index = np.arange(cells) * count // cells
+        owner = owner * count + index.reshape([-1 if k == axis else 1 for k in range(len(shape))])
+    n = owner.size
+    return sp.csr_array((np.ones(n), (np.arange(n), owner.ravel())), shape=(n, math.prod(heaters)))
+
+
+def _leak(boundary: Boundary, a: float, dx: float) -> float:
+    """The velocity at which heat leaves through a face at the boundary, m/s."""
+    if boundary == "held":
+        return 2 * a / dx
+    if boundary == "insulated":
+        return 0.0
+    if isinstance(boundary, (int, float)) and 0 <= boundary < math.inf:
+        return 1 / (dx / (2 * a) + 1 / boundary) if boundary else 0.0
+    raise ArgumentError(
+        f"a boundary is {boundary!r}, expected 'held', 'insulated' or a transfer velocity in m/s"
+    )
+
+
+def _system(
+    *,
+    L: Any,
+    dt: float,
+    scheme: str,
+    horizon: int,
+    target: Array,
+    shape: tuple[int, ...],
+    **rest: Any,
+) -> HeatSystem:
+    check_choice("scheme", scheme, SCHEMES)
+    dt = _positive("dt", dt)
+    if scheme == "explicit-euler":
+        # Gershgorin: no eigenvalue of L is farther to the left than this.
+        limit = 2 / float((abs(L).sum(axis=1)).max())
+        if dt > limit:
+            raise ArgumentError(
+                f"dt is {dt:g} s, and explicit Euler is stable up to {limit:.4g} s on these cells "
+                "(the condition of Courant, Friedrichs and Lewy); take a smaller dt, fewer cells, or "
+                "scheme='implicit-euler'"
+            )
+    n = math.prod(shape)
+    target = frozen_array("target", target)
+    check_shape("target", target, (n,), "one for each cell")
+    return HeatSystem(
+        L=L,
+        dt=dt,
+        scheme=scheme,
+        horizon=check_count("horizon", horizon),
+        shape=shape,
+        x0=np.zeros(n),
+        target=target,
+        observed=np.ones(n),
+        **rest,
+    )
+
+
+def _positive(name: str, value: float) -> float:
+    if not (isinstance(value, (int, float, np.number)) and 0 < value < math.inf):
+        raise ArgumentError(f"{name} is {value!r}, expected a positive number")
+    return float(value)

@@ -1,0 +1,160 @@
+"""Temperatures: fields over a body, what its heaters do, and how the descent went."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from lqrad.errors import check_shape, real_array
+from lqrad.plotting.figure import LEGEND, add_title, colors, new_axes, new_figure
+
+if TYPE_CHECKING:
+    from lqrad.heat import HeatSystem
+    from lqrad.solvers.descent import Descent
+
+
+def plot_field(
+    system: HeatSystem,
+    x: ArrayLike,
+    *,
+    ax: Axes | None = None,
+    label: str = "temperature (K)",
+    limits: tuple[float, float] | None = None,
+) -> Axes:
+    """Draw a field: a plate as a picture with a scale beside it, a rod as a curve.
+
+    Parameters
+    ----------
+    system : HeatSystem
+    x : (n,)
+        One number for each cell.
+    ax : Axes, optional
+        Where to draw; a new figure when not given.
+    label : str
+        What the numbers are, with their unit.
+    limits : (float, float), optional
+        Ends of the scale.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ShapeError
+        If x has not one entry for each cell.
+
+    Examples
+    --------
+    >>> from lqrad.heat import heat_plate
+    >>> plate = heat_plate((6, 8))
+    >>> ax = plot_field(plate, plate.target)
+    >>> ax.get_xlabel()
+    'x (m)'
+    """
+    ax = new_axes() if ax is None else ax
+    x = real_array("x", x)
+    check_shape("x", x, (system.n,), "one for each cell", symbols="(n,)")
+    ax.set_xlabel("x (m)")
+    if len(system.shape) == 1:
+        ax.plot(system.coordinates()[0], x, color=colors(1)[0])
+        ax.set_ylabel(label)
+        if limits is not None:
+            ax.set_ylim(*limits)
+        return ax
+    low, high = (None, None) if limits is None else limits
+    image = ax.imshow(
+        system.field(x),
+        origin="lower",
+        extent=(0.0, system.lengths[1], 0.0, system.lengths[0]),
+        cmap="viridis",
+        vmin=low,
+        vmax=high,
+    )
+    assert ax.figure is not None
+    ax.figure.colorbar(image, ax=ax, label=label, shrink=0.85)
+    ax.set_ylabel("y (m)")
+    return ax
+
+
+def plot_heat(system: HeatSystem, descent: Descent) -> Figure:
+    """Draw a controlled body: target, temperature at the end, costates, heaters, convergence.
+
+    Parameters
+    ----------
+    system : HeatSystem
+    descent : Descent
+        What `descend` made of `system.problem().objective(system.x0, system.horizon)`.
+
+    Returns
+    -------
+    Figure
+
+    Examples
+    --------
+    >>> import lqrad
+    >>> from lqrad.heat import heat_plate
+    >>> plate = heat_plate((6, 8), heaters=(2, 2), horizon=5)
+    >>> objective = plate.problem().objective(plate.x0, 5)
+    >>> figure = plot_heat(plate, lqrad.descend(objective, method="conjugate-gradient"))
+    >>> figure.axes[0].get_title(loc="left")
+    'target'
+    """
+    problem, u = system.problem(), descent.solution
+    x = problem.simulate(system.x0, u)
+    p = problem.adjoint(x, u)
+    seconds = system.dt * np.arange(system.horizon)
+    figure = new_figure(14, 7.5)
+    figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.08)
+    figure.suptitle(repr(system).strip("<>"))
+    panels = figure.subplots(2, 3)
+    span = np.concatenate([system.target, x[-1]])
+    limits = (float(span.min()), float(span.max()) + 1e-9)
+    fields = (
+        (panels[0, 0], "target", system.target, "temperature (K)", limits),
+        (
+            panels[0, 1],
+            f"temperature after {seconds[-1] + system.dt:g} s",
+            x[-1],
+            "temperature (K)",
+            limits,
+        ),
+        (
+            panels[0, 2],
+            "what is missing of the target",
+            x[-1] - system.target,
+            "difference (K)",
+            None,
+        ),
+        (panels[1, 0], "costate at the start: what heat is worth", p[0], "cost per K", None),
+    )
+    for ax, title, field, label, ends in fields:
+        plot_field(system, field, ax=ax, label=label, limits=ends)
+        add_title(ax, title)
+    ax = panels[1, 1]
+    shown = np.linspace(0, system.m - 1, min(system.m, 6)).astype(int)
+    for k, color in zip(shown, colors(len(shown)), strict=True):
+        ax.plot(seconds, u[:, k], color=color, label=f"u[{k}]", drawstyle="steps-post")
+    ax.set_xlabel("time (s)")
+    ax.set_ylabel("input")
+    ax.legend(loc="best", **LEGEND)
+    add_title(ax, f"heaters: {len(shown)} of {system.m}")
+    ax = panels[1, 2]
+    history, scale = descent.history, abs(descent.value) or 1.0
+    if history.gap_bound is not None:
+        bounds = np.array(history.gap_bound, dtype=np.float64) / scale
+        ax.semilogy(bounds, color=colors(2)[0], label="proven gap")
+    last = history.value[-1]
+    gaps = (history.value - last) / scale
+    ax.semilogy(
+        np.where(gaps > 1e-15, gaps, np.nan), "--", color=colors(2)[1], label="above the last"
+    )
+    ax.set_xlabel("iteration")
+    ax.set_ylabel("relative gap")
+    ax.legend(loc="best", **LEGEND)
+    add_title(ax, f"descent by {descent.method}")
+    return figure

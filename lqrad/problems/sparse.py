@@ -1,0 +1,1220 @@
+"""Implicit dynamics with sparse matrices, as discretised partial differential equations have them.
+
+    minimise    J = sum_{t<T} ( 1/2 x'Qx + 1/2 u'Ru + q'x + r'u )  +  1/2 x[T]'S x[T] + s'x[T]
+    subject to  E x[t+1] = F x[t] + G u[t] + c + phi(x[t]),    x[0] = x0
+
+The matrices are constant, c, q and r may vary in time, and phi, a reaction, acts entry by entry. With
+one multiplier p[t] for each step, the derivatives of the Lagrangian
+J + sum_t p[t]'(F x[t] + G u[t] + c + phi(x[t]) - E x[t+1]) are
+
+    in p[t]:    F x[t] + G u[t] + c + phi(x[t]) - E x[t+1]           zero: the simulation, forward
+    in x[t]:    Q x[t] + q + (F + diag(phi'(x[t])))'p[t] - E'p[t-1]  zero: the costates, backward
+                                                                     from E'p[T-1] = S x[T] + s
+    in u[t]:    R u[t] + r + G'p[t]                    with both of these: the gradient of J in u
+
+E is factorised once, and its factor serves both passes: a step forward is one solve, a step backward
+one solve with the transpose. E^-1, and with it the n^2 numbers of A = E^-1 F, is never formed. The
+multiplier of LQProblem, which belongs to x[t+1] = A x[t] + ..., is E'p[t] in these terms.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
+from typing import Any, cast
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import ArrayLike
+from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg.lapack import dpttrf, dpttrs
+from scipy.sparse.linalg import LinearOperator, splu
+
+from lqrad.errors import (
+    EPS,
+    ArgumentError,
+    Array,
+    DtypeError,
+    NonFiniteError,
+    NotConvexError,
+    ShapeError,
+    batch_message,
+    check_count,
+    check_finite,
+    check_semidefinite,
+    check_shape,
+    frozen_array,
+    real_array,
+    shape_message,
+)
+from lqrad.kernels.checkpointing import schedule
+from lqrad.kernels.stages import inner
+from lqrad.problems.lq import LQProblem
+from lqrad.problems.objective import Objective
+from lqrad.problems.optimality import KKT, kkt_from_terms
+
+Solve = Callable[[Array], Array]
+
+_quiet = np.errstate(over="ignore", invalid="ignore")
+
+_OVERFLOW = (
+    "explicit schemes and reactions grow like this where a time step is too long: try a shorter one, "
+    "or an implicit scheme"
+)
+_SINGULAR = (
+    "a stationary equation without a boundary of given values has no unique solution: look at the "
+    "boundary conditions, and whether E has its term of the time step"
+)
+
+
+@dataclass(frozen=True, init=False, eq=False, repr=False)
+class SparseLQProblem:
+    """The problem (E, F, G, Q, R, S): implicit, sparse dynamics and a convex quadratic cost.
+
+    What is dense stays dense and what is sparse stays sparse: nothing of size n^2 is made of
+    anything that is not. Batches are leading axes, as for LQProblem; the series of a batch are the
+    columns of one solve.
+
+    Parameters
+    ----------
+    E : (n, n) sparse, or None
+        Matrix of the new state. None is the identity, of an explicit scheme.
+    F : (n, n) sparse, array or LinearOperator
+        Matrix of the old state.
+    G : (n, m) sparse, array or LinearOperator
+        Input matrix.
+    Q, S : (n, n) sparse, array or LinearOperator, or (n,)
+        Weights of the state, symmetric positive semidefinite; (n,) is a diagonal. S is Q when not
+        given. A LinearOperator is taken at its word.
+    R : (m, m) sparse, array or LinearOperator, or (m,)
+        Weight of the input; it may be singular.
+    c, q : (n,) or (T, n), optional
+        Constant part of the dynamics, linear weight of the state.
+    r : (m,) or (T, m), optional
+        Linear weight of the input.
+    s : (n,), optional
+        Linear weight of the terminal state.
+    reaction : (phi, dphi) or (phi, dphi, ddphi), optional
+        Functions of a state (..., n), entry by entry, and their derivatives. With the third one
+        Hessian products are exact; without, they are those of Gauss and Newton.
+    solver : (solve, solve_transposed), optional
+        Functions b -> E^-1 b and b -> E'^-1 b of right-hand sides (n,) or (n, k), instead of a
+        factor found here. E may be a LinearOperator then.
+
+    Attributes
+    ----------
+    n, m : int
+        Dimensions of state and input.
+    T : int or None
+        The horizon, when something varies in time; None when nothing does.
+
+    Raises
+    ------
+    ShapeError, DtypeError, NonFiniteError
+        If a matrix does not fit; names it, what was expected and what came.
+    ArgumentError
+        If E is singular, up to rounding.
+    NotConvexError
+        If a weight is not symmetric, or has a negative eigenvalue.
+
+    Notes
+    -----
+    A symmetric positive definite tridiagonal E, that of a rod, is factorised as L D L', any other one
+    by SuperLU, its unknowns ordered by minimum degree on E + E'.
+
+    Examples
+    --------
+    A rod of five cells, heated in the middle, by implicit Euler steps:
+
+    >>> import scipy.sparse as sp
+    >>> laplace = sp.diags_array([1.0, -2.0, 1.0], offsets=[-1, 0, 1], shape=(5, 5))
+    >>> G = sp.csr_array(([1.0], ([2], [0])), shape=(5, 1))
+    >>> I = sp.eye_array(5)
+    >>> problem = SparseLQProblem(I - laplace, I, G, Q=np.ones(5), R=[0.1])
+    >>> problem
+    SparseLQProblem(n=5, m=1, time-invariant)
+    >>> J, g = problem.value_and_gradient(np.zeros(5), np.ones((3, 1)))
+    >>> round(J, 9), g.ravel().round(4)
+    (1.307978967, array([0.9897, 0.9543, 0.672 ]))
+
+    References
+    ----------
+    Hinze, Pinnau, Ulbrich and Ulbrich, Optimization with PDE Constraints, 2009, section 1.6.
+    """
+
+    E: Any
+    F: Any
+    G: Any
+    Q: Any
+    R: Any
+    S: Any
+    c: Array
+    q: Array
+    r: Array
+    s: Array
+    reaction: tuple[Callable[[Array], Array], ...] | None
+    solver: tuple[Solve, Solve] | None
+    n: int
+    m: int
+    T: int | None
+
+    def __init__(
+        self,
+        E: Any,
+        F: Any,
+        G: Any,
+        Q: Any,
+        R: Any,
+        S: Any = None,
+        *,
+        c: ArrayLike | None = None,
+        q: ArrayLike | None = None,
+        r: ArrayLike | None = None,
+        s: ArrayLike | None = None,
+        reaction: tuple[Callable[[Array], Array], ...] | None = None,
+        solver: tuple[Solve, Solve] | None = None,
+    ) -> None:
+        F, G = _matrix("F", F), _matrix("G", G)
+        n, m = F.shape[-1], G.shape[-1]
+        if F.ndim != 2 or F.shape[0] != n or not n:
+            raise ShapeError(f"F has shape {F.shape}, expected (n, n), not empty")
+        if G.ndim != 2 or G.shape[0] != n or not m:
+            expected = f"(n, m) with n = {n}, not empty"
+            raise ShapeError(shape_message("G", G.shape, expected, f"to match F {F.shape}", (n, m)))
+        if E is not None:
+            E = _matrix("E", E)
+            check_shape("E", E, (n, n), f"to match F {F.shape}", symbols="(n, n)")
+        S = Q if S is None else S
+        self._set(E=E, F=F, G=G, n=n, m=m)
+        self._set(Q=_weight("Q", Q, n, "n"), R=_weight("R", R, m, "m"))
+        self._set(S=self.Q if S is Q else _weight("S", S, n, "n"))
+        self._set(**_vectors(n, m, c=c, q=q, r=r, s=s))
+        stages = {len(vector) for vector in (self.c, self.q, self.r) if vector.ndim == 2}
+        self._set(T=max(stages, default=None))
+        if reaction is not None and not (
+            isinstance(reaction, tuple) and len(reaction) in (2, 3) and all(map(callable, reaction))
+        ):
+            raise ArgumentError(
+                f"reaction is {reaction!r}, expected two or three functions (phi, dphi, ddphi)"
+            )
+        if solver is not None and not (
+            isinstance(solver, tuple) and len(solver) == 2 and all(map(callable, solver))
+        ):
+            raise ArgumentError(
+                f"solver is {solver!r}, expected two functions (solve, solve_transposed)"
+            )
+        self._set(reaction=reaction, solver=solver)
+        self._solve_pair  # noqa: B018  a singular E is refused here, not at its first use
+
+    def _set(self, **values: Any) -> None:
+        for name, value in values.items():
+            object.__setattr__(self, name, value)  # the way into a frozen dataclass
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: the factor is not, and is found again."""
+        return {name: value for name, value in vars(self).items() if name in _FIELDS}
+
+    def __repr__(self) -> str:
+        words = [f"n={self.n}", f"m={self.m}"]
+        words.append("time-invariant" if self.T is None else f"T={self.T}")
+        extra = [name for name in "cqrs" if getattr(self, name).any()]
+        extra += ["reaction"] if self.reaction else []
+        return f"SparseLQProblem({', '.join(words)}{', with ' if extra else ''}{', '.join(extra)})"
+
+    # Other ways to make one, and to see it
+
+    @classmethod
+    def tracking(
+        cls,
+        E: Any,
+        F: Any,
+        G: Any,
+        Q: Any,
+        R: Any,
+        S: Any,
+        x_ref: ArrayLike,
+        u_ref: ArrayLike | None = None,
+        **options: Any,
+    ) -> SparseLQProblem:
+        """The problem of following a reference: weights on x - x_ref and u - u_ref.
+
+        Parameters
+        ----------
+        E, F, G, Q, R, S
+            As of SparseLQProblem.
+        x_ref : (T+1, n) or (n,)
+            Where the state should be; one row for each state, or a constant set-point.
+        u_ref : (T, m) or (m,), optional
+            Where the input should be; zero when not given.
+        **options
+            c, reaction, solver, as of SparseLQProblem.
+
+        Returns
+        -------
+        SparseLQProblem
+            With q = -Q x_ref, r = -R u_ref, s = -S x_ref[T]. Its cost is that of the deviations
+            less the constant sum_t 1/2 (x_ref'Q x_ref + u_ref'R u_ref) + 1/2 x_ref[T]'S x_ref[T].
+
+        Examples
+        --------
+        >>> problem = SparseLQProblem.tracking(None, [[1.0]], [[1.0]], [1.0], [1.0], None, [2.0])
+        >>> problem.q, problem.s
+        (array([-2.]), array([-2.]))
+        """
+        plain = cls(E, F, G, Q, R, S, **options)
+        x_ref = frozen_array("x_ref", x_ref)
+        u_ref = frozen_array("u_ref", np.zeros(plain.m) if u_ref is None else u_ref)
+        T = plain.T
+        for name, ref, width, letter, extra in (
+            ("x_ref", x_ref, plain.n, "n", 1),
+            ("u_ref", u_ref, plain.m, "m", 0),
+        ):
+            if T is None and ref.ndim == 2 and len(ref) > extra:
+                T = len(ref) - extra
+            if ref.shape not in ((width,), (T and T + extra, width)):
+                expected = f"({letter},) or (T{' + 1' if extra else ''}, {letter}) with "
+                expected += f"{letter} = {width}, T {'>= 1' if T is None else f'= {T}'}"
+                raise ShapeError(shape_message(name, ref.shape, expected, ""))
+        x_stage, x_last = (x_ref[:-1], x_ref[-1]) if x_ref.ndim == 2 else (x_ref, x_ref)
+        return plain._changed(
+            T=T,
+            q=-_times(plain.Q, x_stage),
+            r=-_times(plain.R, u_ref),
+            s=-_times(plain.S, x_last),
+        )
+
+    def _changed(self, **changes: Any) -> SparseLQProblem:
+        """The same problem with other vectors; what was found of its matrices is kept."""
+        new = object.__new__(SparseLQProblem)
+        kept = _FIELDS | {"_solve_pair", "_transposed_F", "_transposed_G", "_curvature"}
+        new._set(**{name: value for name, value in vars(self).items() if name in kept} | changes)
+        return new
+
+    def dense(self) -> LQProblem:
+        """Return the same problem as an LQProblem, with A = E^-1 F, B = E^-1 G and E^-1 c.
+
+        For a small n: `riccati` and all the rest that works on n^2 numbers take it.
+
+        Raises
+        ------
+        ArgumentError
+            If there is a reaction.
+
+        Examples
+        --------
+        >>> problem = SparseLQProblem([[2.0]], [[1.0]], [[4.0]], [1.0], [1.0])
+        >>> problem.dense().A, problem.dense().B
+        (array([[0.5]]), array([[2.]]))
+        """
+        if self.reaction:
+            raise ArgumentError("the problem has a reaction, and an LQProblem is linear")
+        solve = self._solve_pair[0]
+        weights = {name: _dense(getattr(self, name)) for name in "QRS"}
+        return LQProblem(
+            A=solve(_dense(self.F)),
+            B=solve(_dense(self.G)),
+            c=solve(self.c.T).T,
+            q=self.q,
+            r=self.r,
+            s=self.s,
+            **weights,
+        )
+
+    # The two passes
+
+    @_quiet
+    def simulate(self, x0: ArrayLike, u: ArrayLike) -> Array:
+        """Return x with x[0] = x0, E x[t+1] = F x[t] + G u[t] + c + phi(x[t]).
+
+        Parameters
+        ----------
+        x0 : (..., n)
+        u : (..., T, m)
+
+        Returns
+        -------
+        (..., T+1, n)
+
+        Raises
+        ------
+        NonFiniteError
+            If a state overflows; names the first step, and the growth in it.
+
+        Examples
+        --------
+        >>> problem = SparseLQProblem([[2.0]], [[1.0]], [[1.0]], [1.0], [1.0])
+        >>> problem.simulate([8.0], [[0.0], [4.0]]).ravel()
+        array([8., 4., 4.])
+        """
+        x, u, batch = self._start(x0, u)
+        states = np.empty((len(u) + 1, *x.shape))
+        states[0] = x
+        for t in range(len(u)):
+            states[t + 1] = self._step(t, states[t], u[t])
+        return _series_first(states, batch)
+
+    def _step(self, t: int, x: Array, u: Array) -> Array:
+        """The state x[t+1] after x[t]: one row, or one for each series."""
+        right = _times(self.F, x) + _times(self.G, u)
+        if self._has["c"]:
+            right += _at(self.c, t)
+        if self.reaction:
+            right += self._reaction(0, x)
+        new = self._solve(right)
+        if not math.isfinite(np.vdot(new, new)) and not np.isfinite(new).all():
+            size, before = np.linalg.norm(right, ord=np.inf), np.abs(x).max()
+            raise NonFiniteError(
+                f"the state x[{t + 1}] is not finite: max |x[{t}]| is {before:.3g} and the right-hand "
+                f"side of the step from there reaches {size:.3g}; {_OVERFLOW}"
+            )
+        return new
+
+    @_quiet
+    def adjoint(self, x: ArrayLike, u: ArrayLike | None = None) -> Array:
+        """Return p with E'p[T-1] = S x[T] + s, E'p[t-1] = Q x[t] + q + (F + diag(phi'(x[t])))'p[t].
+
+        Parameters
+        ----------
+        x : (..., T+1, n)
+        u : (..., T, m), optional
+            Not needed; taken so that the call is that of LQProblem.
+
+        Returns
+        -------
+        (..., T, n)
+            p[t] is the derivative of the cost in a term added to the right-hand side of step t. That
+            in x[t+1], which LQProblem calls p[t], is E'p[t].
+
+        Examples
+        --------
+        >>> problem = SparseLQProblem([[2.0]], [[1.0]], [[1.0]], [1.0], [1.0])
+        >>> problem.adjoint([[8.0], [4.0], [2.0]]).ravel()
+        array([2.5, 1. ])
+        """
+        if u is None:
+            (x,) = self._trajectory(x)
+        else:
+            x, _ = self._trajectory(x, u=u)
+        batch, states = x.shape[:-2], _time_first(x)
+        p = np.empty((len(states) - 1, *states.shape[1:]))
+        pull = self._last_slope(states[-1])
+        for t in range(len(p) - 1, -1, -1):
+            p[t], pull = self._step_back(t, states[t], pull)
+        return _series_first(p, batch)
+
+    def _step_back(self, t: int, x: Array, pull: Array) -> tuple[Array, Array]:
+        """p[t], and the total derivative of the cost in x[t], from that in x[t+1]."""
+        p = self._costate(t, pull)
+        slope = _times(self.Q, x)
+        if self._has["q"]:
+            slope += _at(self.q, t)
+        return p, self._pulled(t, x, p, slope)
+
+    def _costate(self, t: int, pull: Array) -> Array:
+        p = self._solve(pull, transpose=True)
+        if not math.isfinite(np.vdot(p, p)) and not np.isfinite(p).all():
+            raise NonFiniteError(
+                f"the costate p[{t}] is not finite: costates grow backward as states do forward; "
+                f"{_OVERFLOW}"
+            )
+        return p
+
+    def _pulled(self, t: int, x: Array, p: Array, slope: Array) -> Array:
+        """The total derivative in x[t], from the partial one, which is added to in place."""
+        slope += _times(self._transposed_F, p)
+        if self.reaction:
+            slope += self._reaction(1, x) * p
+        return slope
+
+    def _last_slope(self, x: Array) -> Array:
+        slope = _times(self.S, x)
+        return slope + self.s if self._has["s"] else slope
+
+    @_quiet
+    def input_gradient(self, x: ArrayLike, u: ArrayLike, p: ArrayLike) -> Array:
+        """Return g with g[t] = R u[t] + r + G'p[t].
+
+        With x = simulate(x0, u) and p = adjoint(x) it is the gradient of the cost in u.
+
+        Parameters
+        ----------
+        x : (..., T+1, n)
+        u : (..., T, m)
+        p : (..., T, n)
+
+        Returns
+        -------
+        (..., T, m)
+
+        Examples
+        --------
+        >>> problem = SparseLQProblem([[2.0]], [[1.0]], [[1.0]], [1.0], [1.0])
+        >>> problem.input_gradient([[8.0], [4.0], [2.0]], np.zeros((2, 1)), [[2.5], [1.0]]).ravel()
+        array([2.5, 1. ])
+        """
+        x, u, p = self._trajectory(x, u=u, p=p)
+        gradient = _times(self.R, u) + self.r + _times(self._transposed_G, p)
+        check_finite("the gradient", gradient, computed=True)
+        return gradient
+
+    @_quiet
+    def initial_gradient(self, x: ArrayLike, p: ArrayLike) -> Array:
+        """Return dJ/dx0 = Q x[0] + q[0] + (F + diag(phi'(x[0])))'p[0].
+
+        Parameters
+        ----------
+        x : (..., T+1, n)
+        p : (..., T, n)
+
+        Returns
+        -------
+        (..., n)
+            With x = simulate(x0, u) and p = adjoint(x), the gradient of the cost in x0.
+
+        Examples
+        --------
+        >>> problem = SparseLQProblem([[2.0]], [[1.0]], [[1.0]], [1.0], [1.0])
+        >>> problem.initial_gradient([[8.0], [4.0], [2.0]], [[2.5], [1.0]])
+        array([10.5])
+        """
+        x, p = self._trajectory(x, p=p)
+        first = x[..., 0, :]
+        slope = _times(self.Q, first) + _at(self.q, 0)
+        gradient = self._pulled(0, first, p[..., 0, :], slope)
+        check_finite("the gradient", gradient, computed=True)
+        return gradient
+
+    # Cost, gradient, Hessian
+
+    @_quiet
+    def cost(self, x: ArrayLike, u: ArrayLike) -> float | Array:
+        """Return J(x, u): a float, or one for each series of a batch.
+
+        Parameters
+        ----------
+        x : (..., T+1, n)
+        u : (..., T, m)
+
+        Examples
+        --------
+        >>> problem = SparseLQProblem([[2.0]], [[1.0]], [[1.0]], [1.0], [1.0])
+        >>> problem.cost([[8.0], [4.0], [4.0]], [[0.0], [4.0]])
+        56.0
+        """
+        x, u = self._trajectory(x, u=u)
+        batch, states, inputs = x.shape[:-2], _time_first(x), _time_first(u)
+        value = self._last_value(states[-1], self._last_slope(states[-1]))
+        for t in range(len(inputs) - 1, -1, -1):
+            value = value + self._stage(t, states[t], inputs[t])[0]
+        return self._checked_value(value, batch)
+
+    def _stage(self, t: int, x: Array, u: Array) -> tuple[Any, Array, Array]:
+        """The cost of a stage, and its derivatives Q x + q and R u + r."""
+        x_slope, u_slope = _times(self.Q, x), _times(self.R, u)
+        value = 0.5 * (_dot(x, x_slope) + _dot(u, u_slope))
+        if self._has["q"]:
+            q = _at(self.q, t)
+            value = value + x @ q
+            x_slope += q
+        if self._has["r"]:
+            r = _at(self.r, t)
+            value = value + u @ r
+            u_slope += r
+        return value, x_slope, u_slope
+
+    def _last_value(self, x: Array, slope: Array) -> Any:
+        """1/2 x'S x + s'x, from the slope S x + s."""
+        value = 0.5 * _dot(x, slope)
+        return value + 0.5 * (x @ self.s) if self._has["s"] else value
+
+    def _checked_value(self, value: Any, batch: tuple[int, ...]) -> float | Array:
+        check_finite("the cost", np.asarray(value), computed=True)
+        return np.reshape(value, batch) if batch else float(np.squeeze(value))
+
+    @_quiet
+    def value_and_gradient(
+        self, x0: ArrayLike, u: ArrayLike, *, checkpoints: int | None = None
+    ) -> tuple[float | Array, Array]:
+        """Return the cost of the inputs u from x0, and its gradient in u.
+
+        Parameters
+        ----------
+        x0 : (..., n)
+        u : (..., T, m)
+        checkpoints : int, optional
+            How many states to keep at a time, x0 among them. The others are simulated again when the
+            backward pass needs them, by the fewest steps possible (`forward_steps`). Value and
+            gradient are the same to the last bit. All are kept when not given.
+
+        Returns
+        -------
+        J : float, or (...) for a batch
+        g : (..., T, m)
+
+        Raises
+        ------
+        NonFiniteError
+            If a state, a costate or the cost overflows; names the first step.
+
+        Examples
+        --------
+        >>> problem = SparseLQProblem([[2.0]], [[1.0]], [[1.0]], [1.0], [1.0])
+        >>> J, g = problem.value_and_gradient([8.0], np.zeros((4, 1)))
+        >>> J, g.ravel()
+        (42.625, array([2.65625, 1.3125 , 0.625  , 0.25   ]))
+        >>> bool((problem.value_and_gradient([8.0], np.zeros((4, 1)), checkpoints=2)[1] == g).all())
+        True
+        """
+        x, u, batch = self._start(x0, u)
+        k = len(u) if checkpoints is None else check_count("checkpoints", checkpoints)
+        value, gradient = self._sweep(x, u, k)
+        return self._checked_value(value, batch), self._checked_gradient(gradient, batch)
+
+    def _checked_gradient(
+        self, gradient: Array, batch: tuple[int, ...], what: str = "the gradient"
+    ) -> Array:
+        check_finite(what, gradient, computed=True)
+        return _series_first(gradient, batch)
+
+    def _sweep(self, x: Array, u: Array, k: int) -> tuple[Any, Array]:
+        """Value and gradient, k states kept; every step is the same whatever is kept."""
+        gradient, last = np.empty_like(u), len(u) - 1
+        kept: dict[int, Array] = {}
+        at, value, pull = 0, None, None
+        for action, t in schedule(len(u), k):
+            if action == "store":
+                kept[t] = x
+            elif action == "restore":
+                at, x = t, kept[t]
+            elif action == "free":
+                del kept[t]
+            elif action == "advance":
+                while at < t:
+                    x = self._step(at, x, u[at])
+                    at += 1
+            else:
+                if t == last:
+                    end = self._step(t, x, u[t])
+                    pull = self._last_slope(end)
+                    value = self._last_value(end, pull)
+                    del end
+                stage, x_slope, gradient[t] = self._stage(t, x, u[t])
+                value = value + stage
+                p = self._costate(t, cast(Array, pull))
+                gradient[t] += _times(self._transposed_G, p)
+                pull = self._pulled(t, x, p, x_slope)
+        return value, gradient
+
+    @_quiet
+    def hessian_product(
+        self,
+        v: ArrayLike,
+        x0: ArrayLike | None = None,
+        u: ArrayLike | None = None,
+        *,
+        checkpoints: int | None = None,
+    ) -> Array:
+        """Return H v, with H the Hessian of the cost in u: the two passes, without the offsets.
+
+        Parameters
+        ----------
+        v : (..., T, m)
+        x0, u : (..., n), (..., T, m)
+            The point; needed where there is a reaction, whose states are all kept. If ddphi was
+            given, H is the Hessian there, else that of Gauss and Newton, with the reaction taken to
+            be linear.
+        checkpoints : int, optional
+            As of `value_and_gradient`.
+
+        Returns
+        -------
+        (..., T, m)
+
+        Examples
+        --------
+        >>> problem = SparseLQProblem([[2.0]], [[1.0]], [[1.0]], [1.0], [1.0])
+        >>> problem.hessian_product([[1.0], [0.0]]).ravel()
+        array([1.3125, 0.125 ])
+        """
+        if not self.reaction:
+            quadratic = self._quadratic_part
+            x, v, batch = quadratic._start(np.zeros(self.n), v, "v")
+            k = len(v) if checkpoints is None else check_count("checkpoints", checkpoints)
+            return self._checked_gradient(
+                quadratic._sweep(x, v, k)[1], batch, "the Hessian product"
+            )
+        if x0 is None or u is None:
+            raise ArgumentError(
+                "x0 and u are needed where there is a reaction: the Hessian depends on the point"
+            )
+        if np.shape(u) != np.shape(v):
+            raise ShapeError(f"v has shape {np.shape(v)}, expected {np.shape(u)}, that of u")
+        x = self.simulate(x0, u)
+        p = self.adjoint(x) if len(self.reaction) == 3 else None
+        batch = x.shape[:-2]
+        x, (_, v, _) = _time_first(x), self._start(np.zeros((*batch, self.n)), v, "v")
+        dx = np.zeros_like(x)
+        for t in range(len(v)):
+            right = _times(self.F, dx[t]) + _times(self.G, v[t]) + self._reaction(1, x[t]) * dx[t]
+            dx[t + 1] = self._solve(right)
+        product, pull = _times(self.R, v), _times(self.S, dx[-1])
+        p = None if p is None else _time_first(p)
+        for t in range(len(v) - 1, -1, -1):
+            dp = self._costate(t, pull)
+            product[t] += _times(self._transposed_G, dp)
+            pull = self._pulled(t, x[t], dp, _times(self.Q, dx[t]))
+            if p is not None:
+                pull += self._reaction(2, x[t]) * p[t] * dx[t]
+        return self._checked_gradient(product, batch, "the Hessian product")
+
+    # Optimality
+
+    @_quiet
+    def lagrangian(
+        self, x: ArrayLike, u: ArrayLike, p: ArrayLike, x0: ArrayLike | None = None
+    ) -> float | Array:
+        """Return J(x, u) + sum_t p[t]'(F x[t] + G u[t] + c + phi(x[t]) - E x[t+1]).
+
+        Parameters
+        ----------
+        x : (..., T+1, n)
+        u : (..., T, m)
+        p : (..., T, n)
+        x0 : (..., n), optional
+            The initial state is data, not a variable: where given, it stands in for x[0].
+
+        Examples
+        --------
+        >>> problem = SparseLQProblem([[2.0]], [[1.0]], [[1.0]], [1.0], [1.0])
+        >>> problem.lagrangian([[8.0], [4.0], [4.0]], [[0.0], [4.0]], [[7.0], [-5.0]])
+        56.0
+        """
+        x, u, p = self._trajectory(x, u=u, p=p)
+        if x0 is not None:
+            x = x.copy()
+            x[..., 0, :] = self._initial_state(x0, x)
+        value = self.cost(x, u) + inner(p, np.sum(self._residual_terms(x, u), axis=0))
+        check_finite("the Lagrangian", np.asarray(value), computed=True)
+        return value if np.ndim(value) else float(value)
+
+    def _residual_terms(self, x: Array, u: Array) -> list[Array]:
+        """The terms of F x[t] + G u[t] + c + phi(x[t]) - E x[t+1]."""
+        now, new = x[..., :-1, :], x[..., 1:, :]
+        terms = [_times(self.F, now), _times(self.G, u), np.broadcast_to(self.c, now.shape)]
+        terms.append(-new if self.E is None else -_times(self.E, new))
+        return [*terms, self._reaction(0, now)] if self.reaction else terms
+
+    @_quiet
+    def kkt_residual(self, x: ArrayLike, u: ArrayLike, p: ArrayLike, x0: ArrayLike) -> KKT:
+        """Return the derivatives of the Lagrangian at (x, u, p): all zero at a stationary point.
+
+        Nothing is simulated and nothing is solved: the factor of E is not taken at its word.
+
+        Parameters
+        ----------
+        x : (..., T+1, n)
+        u : (..., T, m)
+        p : (..., T, n)
+        x0 : (..., n)
+
+        Returns
+        -------
+        KKT
+
+        Examples
+        --------
+        >>> problem = SparseLQProblem([[2.0]], [[1.0]], [[1.0]], [1.0], [1.0])
+        >>> x0, u = np.array([8.0]), np.zeros((3, 1))
+        >>> x = problem.simulate(x0, u)
+        >>> kkt = problem.kkt_residual(x, u, problem.adjoint(x), x0)
+        >>> float(abs(kkt.dynamics).max()), float(abs(kkt.state).max())
+        (0.0, 0.0)
+        >>> bool((kkt.input == problem.value_and_gradient(x0, u)[1]).all())
+        True
+        """
+        x, u, p = self._trajectory(x, u=u, p=p)
+        start = self._initial_state(x0, x)[..., None, :] - 0.0 * x[..., :1, :]
+        zero, later, first = np.zeros_like(x[..., :1, :]), x[..., 1:-1, :], x[..., :1, :]
+
+        def rows(*parts: Array) -> Array:
+            return np.concatenate(parts, axis=-2)
+
+        F_terms = [start, zero, zero, -first] + ([zero] if self.reaction else [])
+        q_later = self.q[1:] if self.q.ndim == 2 else self.q
+        state = [
+            rows(_times(self.Q, later), _times(self.S, x[..., -1:, :])),
+            rows(np.broadcast_to(q_later, later.shape), np.broadcast_to(self.s, zero.shape)),
+            rows(_times(self._transposed_F, p[..., 1:, :]), zero),
+            -p if self.E is None else -_times(self.E.T, p),
+        ]
+        if self.reaction:
+            state.append(rows(self._reaction(1, later) * p[..., 1:, :], zero))
+        return kkt_from_terms(
+            dynamics=[
+                rows(*pair) for pair in zip(F_terms, self._residual_terms(x, u), strict=True)
+            ],
+            state=state,
+            input=[
+                _times(self.R, u),
+                np.broadcast_to(self.r, u.shape),
+                _times(self._transposed_G, p),
+            ],
+        )
+
+    def objective(
+        self, x0: ArrayLike, T: int | None = None, *, checkpoints: int | None = None
+    ) -> Objective:
+        """Return u -> J(u) from x0, for `lqrad.descend`.
+
+        Parameters
+        ----------
+        x0 : (..., n)
+            A batch adds up: the costs of its series do not depend on each other.
+        T : int, optional
+            The horizon; needed where nothing varies in time.
+        checkpoints : int, optional
+            As of `value_and_gradient`.
+
+        Returns
+        -------
+        Objective
+            Of shape (..., T, m). Without a reaction it is quadratic and, where R is positive
+            definite, offers the bound J(u) - min J <= 1/2 sum_t g[t]'R^-1 g[t]. With one it has
+            Hessian products if ddphi was given, and no bound.
+
+        Examples
+        --------
+        >>> problem = SparseLQProblem([[2.0]], [[1.0]], [[1.0]], [1.0], [4.0])
+        >>> objective = problem.objective([8.0], T=2)
+        >>> J, g = objective.value_and_gradient(np.zeros((2, 1)))
+        >>> J, g.ravel(), objective.gap_bound(g)
+        (42.0, array([2.5, 1. ]), 0.90625)
+        """
+        x0 = np.array(self._initial_state(x0))
+        shape = (*x0.shape[:-1], self.horizon(T), self.m)
+        if checkpoints is not None:
+            check_count("checkpoints", checkpoints)
+
+        def value_and_gradient(u: Array) -> tuple[float, Array]:
+            u = real_array("u", u)
+            check_shape("u", u, shape, "as the objective says")
+            value, gradient = self.value_and_gradient(x0, u, checkpoints=checkpoints)
+            return float(np.sum(value)), gradient
+
+        def hessian_product(u: Array, v: Array) -> Array:
+            point = (x0, u) if self.reaction else ()
+            return self.hessian_product(v, *point, checkpoints=checkpoints)
+
+        exact = self.reaction is None or len(self.reaction) == 3
+        return Objective(
+            shape=shape,
+            value_and_gradient=value_and_gradient,
+            hessian_product=hessian_product if exact else None,
+            gap_bound=None if self._curvature is None else self._gap_bound,
+            quadratic=self.reaction is None,
+        )
+
+    def _gap_bound(self, gradient: Array) -> float:
+        assert self._curvature is not None
+        g = gradient.reshape(-1, self.m)
+        return 0.5 * float(np.vdot(g, self._curvature(g.T).T))
+
+    # What is found once
+
+    @cached_property
+    def _solve_pair(self) -> tuple[Solve, Solve]:
+        """Solvers of E z = b and of E'z = b, for columns b."""
+        if self.solver is not None:
+            return tuple(_checked_solver(f, n) for f, n in zip(self.solver, _SOLVERS, strict=True))  # type: ignore[return-value]
+        return _identity_pair() if self.E is None else factorised(self.E)
+
+    def _solve(self, b: Array, *, transpose: bool = False) -> Array:
+        """Solve with E or E' for one row, or for one of each series."""
+        solve = self._solve_pair[transpose]
+        return solve(b) if b.ndim == 1 else solve(b.T).T
+
+    @cached_property
+    def _transposed_F(self) -> Any:
+        return _transposed(self.F)
+
+    @cached_property
+    def _transposed_G(self) -> Any:
+        return _transposed(self.G)
+
+    @cached_property
+    def _has(self) -> dict[str, bool]:
+        return {name: bool(getattr(self, name).any()) for name in "cqrs"}
+
+    @cached_property
+    def _curvature(self) -> Solve | None:
+        """R^-1 for columns, where R proves the curvature of the cost; else None."""
+        if self.reaction is not None or isinstance(self.R, LinearOperator):
+            return None
+        if isinstance(self.R, np.ndarray) and self.R.ndim == 1:
+            return (lambda g: (g.T / self.R).T) if self.R.all() else None
+        if isinstance(self.R, np.ndarray):
+            try:
+                return partial(cho_solve, cho_factor(self.R, lower=True))
+            except np.linalg.LinAlgError:
+                return None
+        solve = _definite_factor(self.R)
+        return None if solve is None else solve.solve
+
+    @cached_property
+    def _quadratic_part(self) -> SparseLQProblem:
+        """The same problem without its affine and linear terms."""
+        return self._changed(**{name: 0.0 * getattr(self, name) for name in "cqrs"})
+
+    def _reaction(self, order: int, x: Array) -> Array:
+        """The reaction or a derivative of it."""
+        assert self.reaction is not None
+        value = real_array("reaction", self.reaction[order](x))
+        if value.shape != x.shape:
+            raise ShapeError(
+                f"reaction[{order}] returned shape {value.shape} for x {x.shape}, expected {x.shape}"
+                ": one number for each entry of the state"
+            )
+        return value
+
+    # Checks
+
+    def horizon(self, T: int | None = None) -> int:
+        """Return the horizon to use: this problem's own, or T where nothing varies in time.
+
+        Raises
+        ------
+        ArgumentError
+            If neither is known, or both are and differ.
+
+        Examples
+        --------
+        >>> SparseLQProblem(None, [[0.5]], [[1.0]], [1.0], [1.0]).horizon(10)
+        10
+        """
+        if T is None:
+            if self.T is None:
+                raise ArgumentError("T is not given and nothing varies in time; pass the horizon T")
+            return self.T
+        if self.T not in (None, check_count("T", T)):
+            raise ArgumentError(
+                f"T is {T}, but the problem varies over {self.T} stages; leave T out"
+            )
+        return int(T)
+
+    def _start(self, x0: ArrayLike, u: ArrayLike, name: str = "u") -> tuple[Array, Array, Any]:
+        """Return x0 and u with the time in front and the series of a batch behind it, and the batch."""
+        x0, u = self._initial_state(x0), self._sequence(name, u)
+        try:
+            batch = np.broadcast_shapes(x0.shape[:-1], u.shape[:-2])
+        except ValueError:
+            raise ShapeError(batch_message("x0", x0.shape, name, u.shape)) from None
+        u = _time_first(np.broadcast_to(u, batch + u.shape[-2:]))
+        return np.broadcast_to(x0, (*batch, self.n)).reshape((*u.shape[1:-1], self.n)), u, batch
+
+    def _initial_state(self, x0: ArrayLike, x: Array | None = None) -> Array:
+        """Return x0 (..., n) as a finite array, broadcast to the batch of x where that is given."""
+        x0 = real_array("x0", x0)
+        if x0.ndim == 0 or x0.shape[-1] != self.n:
+            expected = f"(..., n) with n = {self.n}"
+            raise ShapeError(shape_message("x0", x0.shape, expected, "", (self.n,)))
+        check_finite("x0", x0)
+        if x is None:
+            return x0
+        try:
+            return np.broadcast_to(x0, (*x.shape[:-2], self.n))
+        except ValueError:
+            raise ShapeError(batch_message("x0", x0.shape, "x", x.shape)) from None
+
+    def _trajectory(self, x: ArrayLike, **others: ArrayLike) -> tuple[Array, ...]:
+        """Return x and the other sequences as finite arrays of one horizon and batch."""
+        states = self._sequence("x", x)
+        return states, *(self._sequence(name, z, states) for name, z in others.items())
+
+    def _sequence(self, name: str, z: ArrayLike, x: Array | None = None) -> Array:
+        """Return a finite sequence, T + 1 states x or T of the others, of the batch of x if given."""
+        z = real_array(name, z)
+        width, letter = (self.m, "m") if name in "uv" else (self.n, "n")
+        extra = 1 if name == "x" else 0
+        T = self.T if x is None else x.shape[-2] - 1
+        fits = z.ndim >= 2 and z.shape[-1] == width and z.shape[-2] > extra
+        if not fits or T not in (None, z.shape[-2] - extra):
+            known = f"{letter} = {width}, " + ("T >= 1" if T is None else f"T = {T}")
+            rows = f"T{' + 1' if extra else ''}" if T is None else T + extra
+            expected = f"(..., {rows}, {letter if T is None else width}) with {known}"
+            target = (len(z) if T is None and z.ndim else (T or 0) + extra, width)
+            raise ShapeError(shape_message(name, z.shape, expected, "", target))
+        check_finite(name, z)
+        if x is None:
+            return z
+        try:
+            return np.broadcast_to(z, x.shape[:-2] + z.shape[-2:])
+        except ValueError:
+            raise ShapeError(batch_message(name, z.shape, "x", x.shape)) from None
+
+
+_FIELDS = frozenset(SparseLQProblem.__annotations__)
+_SOLVERS = ("solver[0]", "solver[1]")
+
+
+def factorised(E: Any) -> tuple[Solve, Solve]:
+    """Return the solvers of E z = b and of E'z = b, from one factor.
+
+    Parameters
+    ----------
+    E : (n, n) sparse or array
+
+    Returns
+    -------
+    solve, solve_transposed : callable
+        Of right-hand sides (n,) or (n, k).
+
+    Raises
+    ------
+    ArgumentError
+        If E is singular, or so close to it that no digit of a solution is certain.
+
+    References
+    ----------
+    Demmel, Eisenstat, Gilbert, Li and Liu, A supernodal approach to sparse partial pivoting, 1999.
+    Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 15.3 (the estimate).
+
+    Examples
+    --------
+    >>> solve, solve_transposed = factorised(np.array([[2.0, 1.0], [0.0, 4.0]]))
+    >>> solve(np.array([4.0, 8.0])), solve_transposed(np.array([4.0, 10.0]))
+    (array([1., 2.]), array([2., 2.]))
+    """
+    if isinstance(E, LinearOperator):
+        raise ArgumentError(
+            "E is a LinearOperator, which cannot be factorised; pass solver=(solve, solve_transposed)"
+        )
+    E = sp.csc_array(E)
+    pair = _tridiagonal_pair(E)
+    if pair is None:
+        try:
+            factor = splu(E, permc_spec="MMD_AT_PLUS_A")
+        except RuntimeError as error:
+            raise ArgumentError(f"E is singular ({error}); {_SINGULAR}") from None
+        pair = factor.solve, partial(factor.solve, trans="T")
+    size = float(abs(E).sum(axis=0).max()) * _inverse_norm(pair, E.shape[0])
+    if not size < 1 / EPS:
+        raise ArgumentError(f"E is singular: its condition number is above {size:.2g}; {_SINGULAR}")
+    return pair
+
+
+def _tridiagonal_pair(E: Any) -> tuple[Solve, Solve] | None:
+    """Solvers of a symmetric positive definite tridiagonal matrix, or None where it is none."""
+    entries = E.tocoo()
+    if np.any(np.abs(entries.row - entries.col) > 1):
+        return None
+    below, above = E.diagonal(-1), E.diagonal(1)
+    if not np.array_equal(below, above):
+        return None
+    # SciPy's wrapper wants one entry beside the diagonal at least.
+    diagonal, beside, info = dpttrf(E.diagonal(), below) if len(below) else (None, None, 1)
+    if info != 0:
+        return None
+
+    def solve(b: Array) -> Array:
+        return np.asarray(dpttrs(diagonal, beside, b)[0])
+
+    return solve, solve
+
+
+def _inverse_norm(pair: tuple[Solve, Solve], n: int) -> float:
+    """A lower bound on the 1-norm of the inverse, nearly always within a factor of three of it."""
+    solve, solve_transposed = pair
+    z, best = np.full(n, 1.0 / n), 0.0
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+        for _ in range(5):
+            y = solve(z)
+            norm = float(np.abs(y).sum())
+            if not norm > best:
+                return best if math.isfinite(norm) else math.inf
+            best = norm
+            pull = solve_transposed(np.where(y < 0, -1.0, 1.0))
+            z = np.zeros(n)
+            z[np.abs(pull).argmax()] = 1.0
+    return best
+
+
+def _identity_pair() -> tuple[Solve, Solve]:
+    def solve(b: Array) -> Array:
+        return b
+
+    return solve, solve
+
+
+def _checked_solver(function: Solve, name: str) -> Solve:
+    """A user's solver, its answers checked."""
+
+    def solve(b: Array) -> Array:
+        z = real_array(name, function(b))
+        if z.shape != b.shape:
+            raise ShapeError(f"{name} returned shape {z.shape}, expected {b.shape}, that of its b")
+        return z
+
+    return solve
+
+
+# Matrices of any kind, and products with the rows of arrays
+
+
+def _matrix(name: str, value: Any) -> Any:
+    """A frozen copy of a matrix: a csr_array where it is sparse, else an array; an operator as it is."""
+    if isinstance(value, LinearOperator):
+        if np.issubdtype(value.dtype, np.complexfloating):
+            raise DtypeError(f"{name} is a complex LinearOperator, expected a real one")
+        return value
+    if not sp.issparse(value):
+        return frozen_array(name, value)
+    if value.dtype.kind not in "iufb":
+        raise DtypeError(f"{name} holds {value.dtype}, expected real numbers")
+    matrix = sp.csr_array(value, dtype=np.float64, copy=True)
+    matrix.sum_duplicates()
+    if not np.isfinite(matrix.data).all():
+        entry = matrix.tocoo()
+        k = int(np.argmin(np.isfinite(entry.data)))
+        raise NonFiniteError(
+            f"{name}[{entry.row[k]}, {entry.col[k]}] is {entry.data[k]}, expected finite numbers; "
+            "remove the entry or replace it"
+        )
+    matrix.data.setflags(write=False)
+    return matrix
+
+
+def _weight(name: str, value: Any, size: int, letter: str) -> Any:
+    """A checked weight: (size,) where it is diagonal, else as `_matrix`."""
+    weight = _matrix(name, value)
+    shapes = (size, size) if weight.ndim == 2 else (size,)
+    symbols = f"({letter},) or ({letter}, {letter})"
+    if weight.shape != shapes:
+        raise ShapeError(shape_message(name, weight.shape, f"{symbols} with {letter} = {size}", ""))
+    if isinstance(weight, LinearOperator):
+        return weight
+    if sp.issparse(weight):
+        entries = weight.tocoo()
+        if np.any(entries.row != entries.col):
+            _check_sparse_weight(name, weight)
+            return weight
+        weight = frozen_array(name, weight.diagonal())
+    if weight.ndim == 2:
+        check_semidefinite(name, weight)
+    elif weight.min() < 0:
+        i = int(weight.argmin())
+        raise NotConvexError(
+            f"{name} has the eigenvalue {weight[i]:.6g}, its entry {i}, expected none below zero; a "
+            "cost that rewards distance has no minimum to descend to"
+        )
+    return weight
+
+
+def _check_sparse_weight(name: str, weight: Any) -> None:
+    """Raise NotConvexError unless a sparse weight is symmetric positive semidefinite, but for rounding."""
+    root = np.sqrt(np.abs(weight.diagonal()))
+    apart = (weight - weight.T).tocoo()
+    size = root[apart.row] * root[apart.col] + np.abs(weight.tocsr()[apart.row, apart.col])
+    wrong = np.abs(apart.data) > 64 * EPS * size
+    if wrong.any():
+        k = int(np.argmax(wrong))
+        i, j = int(apart.row[k]), int(apart.col[k])
+        raise NotConvexError(
+            f"{name} is not symmetric: entries ({i}, {j}) and ({j}, {i}) are "
+            f"{weight[i, j]:.17g} and {weight[j, i]:.17g}; "
+            f"pass ({name} + {name}.T) / 2 if that is what you mean"
+        )
+    scale = sp.diags_array(1 / np.where(root > 0, root, 1.0))
+    slack = 16 * len(root) * EPS
+    if _definite_factor(scale @ weight @ scale + slack * sp.eye_array(len(root))) is None:
+        raise NotConvexError(
+            f"{name} has a negative eigenvalue, expected a positive semidefinite matrix; a cost that "
+            "rewards distance has no minimum to descend to"
+        )
+
+
+def _definite_factor(weight: Any) -> Any:
+    """The factor L D L' of a symmetric sparse matrix, or None unless all of D is positive.
+
+    SuperLU pivots on the diagonal here, so that its U is D L': by Sylvester's law of inertia the
+    signs of D are those of the eigenvalues.
+    """
+    try:
+        factor = splu(
+            sp.csc_array(weight),
+            permc_spec="MMD_AT_PLUS_A",
+            diag_pivot_thresh=0.0,
+            options={"SymmetricMode": True},
+        )
+    except RuntimeError:  # exactly singular
+        return None
+    on_diagonal = np.array_equal(factor.perm_r, factor.perm_c)
+    return factor if on_diagonal and factor.U.diagonal().min() > 0 else None
+
+
+def _vectors(n: int, m: int, **given: ArrayLike | None) -> dict[str, Array]:
+    """Frozen copies of c, q, r and s, zeros where not given, of one horizon."""
+    found, varying = {}, None
+    for name, value in given.items():
+        size, letter = (m, "m") if name == "r" else (n, "n")
+        vector = frozen_array(name, np.zeros(size) if value is None else value)
+        stages = vector.ndim == 2 and name != "s" and len(vector) > 0
+        if vector.shape[stages:] != (size,):
+            expected = f"({letter},)" + ("" if name == "s" else f" or (T, {letter})")
+            expected += f" with {letter} = {size}"
+            raise ShapeError(shape_message(name, vector.shape, expected, ""))
+        if stages:
+            varying = varying or (name, len(vector))
+            if len(vector) != varying[1]:
+                raise ShapeError(
+                    f"{name} has {len(vector)} stages and {varying[0]} has {varying[1]}; "
+                    "everything that varies in time needs the same leading axis"
+                )
+        found[name] = vector
+    return found
+
+
+def _times(M: Any, z: Array) -> Array:
+    """M z for each row z of an array, M (r,) being a diagonal."""
+    if M.ndim == 1:
+        return cast(Array, M * z)
+    if z.ndim == 1:
+        return cast(Array, M @ z)
+    rows = z.reshape(-1, z.shape[-1])
+    return cast(Array, (M @ rows.T).T.reshape(*z.shape[:-1], M.shape[0]))
+
+
+def _transposed(M: Any) -> Any:
+    """M', stored by rows where it is sparse: its products are as fast as those of M then."""
+    return sp.csr_array(M.T) if sp.issparse(M) else M.T
+
+
+def _dense(M: Any) -> Array:
+    """A matrix of any kind as an array."""
+    if isinstance(M, LinearOperator):
+        return np.asarray(M @ np.eye(M.shape[1]))
+    if sp.issparse(M):
+        return np.asarray(M.toarray())
+    return np.diag(M) if M.ndim == 1 else np.asarray(M)
+
+
+def _at(vector: Array, t: int) -> Array:
+    return np.asarray(vector[t]) if vector.ndim == 2 else vector
+
+
+def _dot(y: Array, z: Array) -> Any:
+    """y'z, for each row."""
+    return float(y @ z) if y.ndim == 1 else np.einsum("ki,ki->k", y, z)
+
+
+def _time_first(z: Array) -> Array:
+    """(..., T, n) as (T, n), or as (T, k, n) with the k series of a batch."""
+    if z.ndim == 2:
+        return np.ascontiguousarray(z)
+    return np.ascontiguousarray(z.reshape(-1, *z.shape[-2:]).swapaxes(0, 1))
+
+
+def _series_first(z: Array, batch: tuple[int, ...]) -> Array:
+    """The inverse of `_time_first`."""
+    return z if not batch else np.ascontiguousarray(z.swapaxes(0, 1)).reshape(*batch, len(z), -1)
