@@ -28,7 +28,7 @@ FLOORS = [
     {"__main__"},
 ]
 STUDIES = FLOORS.index({"studies"})
-DESCENT = {"lqrad.solvers.descent", "lqrad.solvers.methods"}
+DESCENT = {"lqrad.solvers.descent", "lqrad.solvers.methods", "lqrad.solvers.proximal"}
 RICCATI = {"lqrad.solvers.dare", "lqrad.solvers.riccati"}
 ADJOINT = {"simulate", "adjoint", "input_gradient", "value_and_gradient", "hessian_product"}
 
