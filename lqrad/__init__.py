@@ -22,6 +22,7 @@ from lqrad.problems.networks import lq_graph, mlp, recurrent, residual
 from lqrad.problems.nodes import Node
 from lqrad.problems.objective import Objective
 from lqrad.problems.optimality import KKT
+from lqrad.problems.policy import PolicyProblem, linear_policy
 from lqrad.problems.primitives import Primitive
 from lqrad.problems.smoothing import SmoothingProblem
 from lqrad.problems.sparse import SparseLQProblem
@@ -36,6 +37,7 @@ from lqrad.solvers.kalman import (
     rts_smoother,
 )
 from lqrad.solvers.learning import Fit, em, fit
+from lqrad.solvers.policy_gradient import PolicyGradient, policy_gradient
 from lqrad.solvers.riccati import Riccati, Trajectory, riccati
 from lqrad.solvers.score import Score, loglik_gradient
 from lqrad.solvers.sgd import Training, cosine_decay, sgd, step_decay
@@ -81,6 +83,8 @@ __all__ = [
     "NotConvexError",
     "NotStabilizableError",
     "Objective",
+    "PolicyGradient",
+    "PolicyProblem",
     "Primitive",
     "Riccati",
     "Score",
@@ -116,6 +120,7 @@ __all__ = [
     "implicit_midpoint",
     "kalman_filter",
     "kalman_smoother",
+    "linear_policy",
     "load_parameters",
     "loglik_gradient",
     "lost_digits",
@@ -123,6 +128,7 @@ __all__ = [
     "mlp",
     "multiple_shooting",
     "nonnormality",
+    "policy_gradient",
     "primitives",
     "pseudospectrum",
     "recurrent",

@@ -1,0 +1,319 @@
+"""Descent on the gain of u = -K x itself, over an endless horizon.
+
+    minimise  J(K) = 1/2 tr(P S0),    P = Q - MK - K'M' + K'RK + F'PF,    F = A - BK stable
+
+where S0 is the covariance of x0 (its second moment). With the sum of x[t]x[t]' over all times, X, and
+
+    X = S0 + F X F'        G = R + B'PB        E = G K - (B'PA + M')
+
+the gradient is E X, and no term is approximated: P and X are solutions of Lyapunov equations. J is
+not convex in K, but its only stationary point is the regulator of Riccati's equation, E = 0, and
+
+    gradient        K - step E X
+    natural         K - step E              the gradient times X^-1
+    gauss-newton    K - step G^-1 E         at step 1 Hewer's policy iteration, which is quadratic
+
+all three reach it from every stabilising K.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lqrad.errors import (
+    EPS,
+    ArgumentError,
+    Array,
+    NotConvexError,
+    Status,
+    check_choice,
+    check_count,
+    check_finite,
+    check_semidefinite,
+    check_shape,
+    check_type,
+    real_array,
+)
+from lqrad.kernels.riccati import lyapunov
+from lqrad.problems.lq import LQProblem
+
+METHODS = ("gradient", "natural", "gauss-newton")
+
+_ARMIJO = 1e-4  # the part of the predicted decrease that a step has to bring
+_HALVINGS = 60
+# Where J moves by no more than so many rounding errors, they decide whether it falls.
+_ROUNDING = 8 * EPS
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PolicyGradient:
+    """What `policy_gradient` returns.
+
+    Attributes
+    ----------
+    K : (m, n)
+        The gain of u = -K x.
+    P : (n, n)
+        The cost of K from x0 is 1/2 x0'P x0.
+    costs, gradient_norms, steps : (iterations + 1,)
+        Of every iterate, the start first; steps[k] led to iterate k, and steps[0] = 0.
+    gap_bound : float
+        J(K) - min J is proven not to exceed it; infinite where Q - M R^-1 M' is singular.
+    iterations, evaluations : int
+        Steps, and gains whose cost was asked for, those that were refused included.
+    status : Status
+    message, method : str
+    """
+
+    K: Array
+    P: Array
+    costs: Array
+    gradient_norms: Array
+    steps: Array
+    gap_bound: float
+    iterations: int
+    evaluations: int
+    status: Status
+    message: str
+    method: str
+
+    def __repr__(self) -> str:
+        return f"<PolicyGradient by {self.method}: {self.message}>"
+
+
+def policy_gradient(
+    problem: LQProblem,
+    K0: ArrayLike,
+    x0_cov: ArrayLike | None = None,
+    *,
+    method: str = "gradient",
+    step_size: float = 1.0,
+    max_iter: int = 1000,
+    tol: float = 1e-8,
+) -> PolicyGradient:
+    """Minimise the mean cost of u = -K x over an endless horizon, by descent in K.
+
+    Parameters
+    ----------
+    problem : LQProblem
+        Not varying in time, and without c, q, r, s. The terminal weight S is not used.
+    K0 : (m, n)
+        Where to start: A - B K0 is stable.
+    x0_cov : (n, n), optional
+        Second moment of the initial state, positive definite; the identity by default.
+    method : {"gradient", "natural", "gauss-newton"}
+    step_size : float
+        The first step to try, which is halved until the loop is stable and J falls as far as it
+        should. The next iteration begins with the double, with "gauss-newton" never more than this.
+        Fazel et al. leave out the 1/2 of the cost: their steps are half of those here.
+    max_iter : int
+    tol : float
+        Stop where J(K) - min J is proven to be at most tol J(K), or, where nothing can be proven,
+        where the gradient's norm is at most tol times that at the start.
+
+    Returns
+    -------
+    PolicyGradient
+
+    Raises
+    ------
+    ArgumentError
+        If K0 does not stabilise, x0_cov is singular, or the problem varies in time or has linear
+        terms.
+    NotConvexError
+        If R + B'PB is singular.
+    ShapeError, DtypeError, NonFiniteError
+        If an array does not fit; names it.
+
+    Notes
+    -----
+    With K* the minimiser and X* its X, J(K) - J(K*) <= 1/2 |X*| tr(E'G^-1 E), by the gradient
+    domination of Fazel et al. X* is bounded by J(K*) <= J(K): it is at most 2 J(K) over the least eigenvalue of
+    Q - M R^-1 M'.
+
+    References
+    ----------
+    Fazel, Ge, Kakade and Mesbahi, Global convergence of policy gradient methods for the linear
+    quadratic regulator, ICML 2018, sections 3 and 4.
+    Hewer, An iterative technique for the computation of the steady state gains for the discrete
+    optimal regulator, IEEE Trans. Automatic Control 16 (1971), 382-384.
+
+    Examples
+    --------
+    >>> from lqrad import dlqr
+    >>> A, B, Q, R = [[1.2, 0.5], [0.0, 0.9]], [[0.0], [1.0]], np.eye(2), [[1.0]]
+    >>> problem = LQProblem(A, B, Q, R)
+    >>> for method in METHODS:
+    ...     result = policy_gradient(problem, [[0.5, 1.0]], method=method, tol=1e-12)
+    ...     error = abs(result.K - dlqr(A, B, Q, R)[0]).max()
+    ...     print(method, result.status.converged, bool(error < 1e-6))
+    gradient True True
+    natural True True
+    gauss-newton True True
+    """
+    check_choice("method", method, METHODS)
+    max_iter, least = check_count("max_iter", max_iter, least=0), _checked(problem)
+    for name, number in (("step_size", step_size), ("tol", tol)):
+        if not 0 < number < math.inf:
+            raise ArgumentError(f"{name} is {number!r}, expected a positive number")
+    K, S0 = _start(problem, K0, x0_cov)
+    point = _evaluate(problem, K, S0)
+    if point is None:
+        radius = np.abs(np.linalg.eigvals(problem.A - problem.B @ K)).max()
+        raise ArgumentError(
+            f"K0 leaves A - B K0 with the spectral radius {radius:.4g}, expected less than 1: J is "
+            "infinite there; start from a gain that stabilises, such as dlqr of other weights gives"
+        )
+    values = np.linalg.eigvalsh(point.G)
+    if values[0] <= problem.n * EPS * values[-1]:
+        raise NotConvexError(
+            f"R + B'PB is singular, with eigenvalues from {values[0]:.3g} to {values[-1]:.3g}: an "
+            "input that costs nothing and moves nothing has no best gain; give R more weight"
+        )
+    rows, evaluations, trial = [(point.cost, point.norm, 0.0)], 1, step_size
+    while (status := _verdict(point, rows, least, max_iter, tol)) is None:
+        direction = point.direction(method)
+        slope = float(np.vdot(point.gradient, direction))
+        for _ in range(_HALVINGS):
+            new = _evaluate(problem, point.K - trial * direction, S0)
+            evaluations += 1
+            least_decrease = _ARMIJO * trial * slope - _ROUNDING * point.cost
+            if new is not None and new.cost <= point.cost - least_decrease:
+                break
+            trial /= 2
+        else:
+            status = Status.STALLED
+            break
+        point = new
+        rows.append((new.cost, new.norm, trial))
+        trial = min(2 * trial, step_size) if method == "gauss-newton" else 2 * trial
+    costs, norms, steps = (np.array(column) for column in zip(*rows, strict=True))
+    bound, k = _gap_bound(point, least), len(rows) - 1
+    known = (
+        f"proven to be within {bound:.2g} of the minimum"
+        if bound < math.inf
+        else f"gradient norm {point.norm:.2g}, at the start {rows[0][1]:.2g}"
+    )
+    limit = ", the limit max_iter" if status is Status.MAX_ITER else ""
+    word = status.value.split(":")[0]
+    return PolicyGradient(
+        K=point.K,
+        P=point.P,
+        costs=costs,
+        gradient_norms=norms,
+        steps=steps,
+        gap_bound=bound,
+        iterations=k,
+        evaluations=evaluations,
+        status=status,
+        message=f"{word} after {k} iteration{'s' * (k != 1)}{limit}; J = {point.cost:.7g}, {known}",
+        method=method,
+    )
+
+
+class _Point(NamedTuple):
+    """A stabilising gain, and the exact cost and gradient there."""
+
+    K: Array
+    P: Array
+    G: Array
+    E: Array
+    gradient: Array
+    cost: float
+
+    @property
+    def norm(self) -> float:
+        return float(np.linalg.norm(self.gradient))
+
+    def direction(self, method: str) -> Array:
+        """What is taken off K: the gradient, times X^-1, and times G^-1 on the left."""
+        if method == "gradient":
+            return self.gradient
+        if method == "natural":
+            return self.E
+        return np.asarray(np.linalg.solve(self.G, self.E), dtype=np.float64)
+
+
+def _evaluate(problem: LQProblem, K: Array, S0: Array) -> _Point | None:
+    """The cost and its gradient at K, or None where the loop is not stable."""
+    with np.errstate(over="ignore", invalid="ignore"):  # a trial step may go anywhere
+        closed = problem.with_feedback(K) if np.isfinite(K).all() else None
+        found = closed and lyapunov(closed.A, closed.Q)
+        sums = closed and lyapunov(closed.A.T, S0)
+        if not (closed and found and sums):
+            return None
+        P, X = found[0], sums[0]
+        PB = P @ problem.B
+        # What the closed loop leaves of M: E = -(B'P F + M' - RK), with nothing large to cancel.
+        E = -(PB.T @ closed.A + closed.M.T)
+        cost = 0.5 * float(np.vdot(P, S0))
+        gradient = E @ X
+    if not (math.isfinite(cost) and np.isfinite(gradient).all()):
+        return None
+    return _Point(K, P, problem.R + problem.B.T @ PB, E, gradient, cost)
+
+
+def _verdict(
+    point: _Point, rows: list[tuple[float, float, float]], least: float, max_iter: int, tol: float
+) -> Status | None:
+    """The status at the last iterate, or None to go on."""
+    bound = _gap_bound(point, least)
+    if bound <= tol * point.cost:
+        return Status.CONVERGED_GAP
+    if point.norm == 0 or (bound == math.inf and point.norm <= tol * rows[0][1]):
+        return Status.CONVERGED_GRADIENT
+    return Status.MAX_ITER if len(rows) > max_iter else None
+
+
+def _gap_bound(point: _Point, least: float) -> float:
+    if not least > 0:
+        return math.inf
+    try:
+        decrease = float(np.vdot(point.E, np.linalg.solve(point.G, point.E)))
+    except np.linalg.LinAlgError:
+        return math.inf
+    return point.cost / least * decrease
+
+
+def _checked(problem: LQProblem) -> float:
+    """The least eigenvalue of Q - M R^-1 M', zero where rounding errors hide it."""
+    check_type("problem", problem, LQProblem, "LQProblem(A, B, Q, R)")
+    if problem.T is not None:
+        raise ArgumentError(
+            f"the problem varies over T = {problem.T} stages, expected one that does not: an "
+            "endless horizon has one gain; train linear_policy in a PolicyProblem instead"
+        )
+    for name in "cqrs":
+        if getattr(problem, name).any():
+            raise ArgumentError(
+                f"the problem has a linear term {name}, expected none: the best u would not be -K x; "
+                "move the origin to the set-point first"
+            )
+    try:
+        rest = problem.Q - problem.M @ np.linalg.solve(problem.R, problem.M.T)
+    except np.linalg.LinAlgError:
+        return 0.0
+    values = np.linalg.eigvalsh((rest + rest.T) / 2)
+    return float(values[0]) if values[0] > 1e3 * EPS * max(values[-1], 0.0) else 0.0
+
+
+def _start(problem: LQProblem, K0: ArrayLike, x0_cov: ArrayLike | None) -> tuple[Array, Array]:
+    n, m = problem.n, problem.m
+    K = np.array(real_array("K0", K0))
+    check_shape("K0", K, (m, n), f"to match B {problem.B.shape}", symbols="(m, n)")
+    S0 = np.eye(n) if x0_cov is None else np.array(real_array("x0_cov", x0_cov))
+    check_shape("x0_cov", S0, (n, n), f"to match A {problem.A.shape}", symbols="(n, n)")
+    for name, array in (("K0", K), ("x0_cov", S0)):
+        check_finite(name, array)
+    check_semidefinite("x0_cov", S0)
+    if np.linalg.matrix_rank(S0, hermitian=True) < n:
+        raise ArgumentError(
+            "x0_cov is singular, expected a positive definite matrix: a gain is not determined in "
+            "states that no initial state has a part in; add a multiple of the identity"
+        )
+    return K, S0
