@@ -17,6 +17,9 @@ from numpy.typing import ArrayLike
 import lqrad
 from lqrad.errors import ArgumentError, Array, LqradError, ShapeError
 from lqrad.files import load_model, load_series, load_smoothing_model
+from lqrad.heat import SCHEMES, heat_plate, heat_rod
+from lqrad.nonlinear import NONLINEAR_SYSTEMS
+from lqrad.solvers.ilqr import ilqr
 from lqrad.solvers.methods import METHODS
 from lqrad.systems import SYSTEMS, System
 
@@ -87,6 +90,37 @@ x[0] ~ (m0, P0), and without P0 there is no prior. A level that drifts, the rive
 
 exit status:
   0 done     2 the input is not usable
+"""
+
+
+_SWINGUP = """\
+Find the inputs that bring a nonlinear system to its target within their bounds, and a feedback
+around them, by iterative LQR from inputs of zero.
+
+examples:
+  lqrad swingup                                     a pole on a cart
+  lqrad swingup --plot cart.png --gif cart.gif
+  lqrad swingup --system pendulum --second-order --json
+
+exit status:
+  0 it converged     1 it did not     2 the input is not usable
+"""
+
+
+_HEAT = """\
+Control the temperature of a plate or a rod by descent along adjoint gradients, where Riccati would
+need a matrix of the square of the number of cells.
+
+examples:
+  lqrad heat                                        a plate of 50 x 50 cells over 25 heaters
+  lqrad heat --cells 100x100 --plot plate.png
+  lqrad heat --cells 200 --scheme crank-nicolson --tol 1e-6 --json
+
+A plate has its edges held at the temperature of its surroundings, a rod is heated at its insulated
+ends. The target is a temperature field to be reached and kept.
+
+exit status:
+  0 the tolerance was met     1 it was not     2 the input is not usable
 """
 
 
@@ -191,6 +225,122 @@ def _blowup(options: argparse.Namespace) -> int:
     if options.plot is not None:
         _save(study.plot(model.system), options)
     return 0
+
+
+def _swingup(options: argparse.Namespace) -> int:
+    """Run `lqrad swingup`."""
+    if options.plot is not None:
+        _check_target("--plot", options.plot, _PICTURES)
+    if options.gif is not None:
+        _check_target("--gif", options.gif, (".gif",))
+        if options.system != "cart-pole":
+            raise ArgumentError(f"--gif {options.gif}: films are of the cart-pole only")
+    system = NONLINEAR_SYSTEMS[options.system]()
+    problem, x0 = system.problem, system.x0 if options.x0 is None else np.array(options.x0)
+    if len(x0) != problem.n:
+        raise ShapeError(f"x0 has {len(x0)} entries, expected n = {problem.n}, one for each state")
+    result = ilqr(
+        problem,
+        x0,
+        T=options.horizon or system.T,
+        second_order=options.second_order,
+        bounds=system.bounds,
+        max_iter=options.max_iter,
+        tol=options.tol,
+    )
+    missed = result.x[-1] - system.target
+    low, high = system.bounds
+    at_bound = int(((result.u <= low) | (result.u >= high)).sum())
+    if options.json:
+        found = {
+            "system": system.name,
+            "source": system.source,
+            "dt": system.dt,
+            "T": len(result.u),
+            "status": result.status.name,
+            "message": result.message,
+            "cost": result.cost,
+            "costs": result.costs.tolist(),
+            "iterations": result.iterations,
+            "seconds": result.seconds,
+            "states": system.state_names,
+            "inputs": system.input_names,
+            "bounds": [low.tolist(), high.tolist()],
+            "missed": missed.tolist(),
+            "inputs_at_bound": at_bound,
+            "x": result.x.tolist(),
+            "u": result.u.tolist(),
+            "p": result.p.tolist(),
+            "K": result.K.tolist(),
+        }
+        print(json.dumps(found, indent=1, allow_nan=False))
+    else:
+        print(
+            f"{system.name}: n={problem.n}, m={problem.m}, sampled every {system.dt:g} s, "
+            f"horizon {len(result.u)}"
+        )
+        print(result.message)
+        print(f"inputs at a bound: {at_bound} of {result.u.size}")
+        print("what the last state lacks of the target:")
+        for name, unit, value in zip(system.state_names, system.state_units, missed, strict=True):
+            print(f"  {name:16s} {value:10.2e}{'' if unit == '1' else ' ' + unit}")
+    if options.plot is not None:
+        from lqrad.plotting.nonlinear import plot_swingup
+
+        _save(plot_swingup(system, result), options)
+    if options.gif is not None:
+        from lqrad.plotting.nonlinear import animate_cart_pole
+
+        options.gif.parent.mkdir(parents=True, exist_ok=True)
+        animate_cart_pole(system, result.x, options.gif)
+        print(f"film: {options.gif.resolve()}", file=sys.stderr if options.json else sys.stdout)
+    return 0 if result.status.converged else 1
+
+
+def _heat(options: argparse.Namespace) -> int:
+    """Run `lqrad heat`."""
+    if options.plot is not None:
+        _check_target("--plot", options.plot, _PICTURES)
+    if len(options.cells) == 2:
+        system = heat_plate(options.cells, horizon=options.horizon, scheme=options.scheme)
+    else:
+        system = heat_rod(options.cells[0], horizon=options.horizon, scheme=options.scheme)
+    objective = system.problem().objective(system.x0, system.horizon)
+    descent = lqrad.descend(
+        objective,
+        method="conjugate-gradient",
+        max_iter=options.max_iter,
+        tol=options.tol,
+        progress=sys.stderr.isatty(),
+    )
+    missed = system.problem().simulate(system.x0, descent.solution)[-1] - system.target
+    error = float(np.sqrt(np.mean(missed**2) / np.mean(system.target**2)))
+    if options.json:
+        found = {
+            "system": system.name,
+            "source": system.source,
+            "cells": system.shape,
+            "dt": system.dt,
+            "T": system.horizon,
+            "status": descent.status.name,
+            "message": descent.message,
+            "cost": descent.value,
+            "gap_bound": descent.gap_bound,
+            "iterations": descent.iterations,
+            "seconds": descent.seconds,
+            "error": error,
+            "u": descent.solution.tolist(),
+        }
+        print(json.dumps(found, indent=1, allow_nan=False))
+    else:
+        print(repr(system).strip("<>"))
+        print(f"{descent.message}, in {descent.seconds:.1f} s")
+        print(f"temperature at the end: {100 * error:.2g} % off the target, in the mean square")
+    if options.plot is not None:
+        from lqrad.plotting import plot_heat
+
+        _save(plot_heat(system, descent), options)
+    return 0 if descent.status.converged else 1
 
 
 class _Model(NamedTuple):
@@ -353,6 +503,67 @@ def _parser() -> argparse.ArgumentParser:
     _add_results(blowup)
     blowup.set_defaults(run=_blowup)
 
+    swingup = commands.add_parser(
+        "swingup",
+        help="control a nonlinear system within bounds by iterative LQR",
+        description=_SWINGUP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    swingup.add_argument(
+        "--system",
+        choices=NONLINEAR_SYSTEMS,
+        default="cart-pole",
+        metavar="NAME",
+        help=f"a nonlinear system (default cart-pole): {', '.join(NONLINEAR_SYSTEMS)}",
+    )
+    _add_start(swingup)
+    swingup.add_argument(
+        "--second-order", action="store_true", help="differential dynamic programming"
+    )
+    swingup.add_argument(
+        "--max-iter", type=_count, default=500, metavar="K", help="limit on iterations (500)"
+    )
+    swingup.add_argument(
+        "--tol", type=float, default=1e-10, help="relative decrease that ends it (1e-10)"
+    )
+    _add_results(swingup)
+    swingup.add_argument(
+        "--gif", type=Path, metavar="FILM", help="save a film of the cart-pole: .gif"
+    )
+    swingup.set_defaults(run=_swingup)
+
+    heat = commands.add_parser(
+        "heat",
+        help="control the temperature of a plate or a rod",
+        description=_HEAT,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    heat.add_argument(
+        "--cells",
+        type=_cells,
+        default=(50, 50),
+        metavar="NxM",
+        help="of a plate, or N of a rod (50x50)",
+    )
+    heat.add_argument(
+        "--horizon", type=_count, default=200, metavar="T", help="number of time steps (200)"
+    )
+    heat.add_argument(
+        "--scheme",
+        choices=SCHEMES,
+        default="implicit-euler",
+        metavar="SCHEME",
+        help=f"in time (default implicit-euler): {', '.join(SCHEMES)}",
+    )
+    heat.add_argument(
+        "--max-iter", type=_count, default=500, metavar="K", help="limit on iterations (500)"
+    )
+    heat.add_argument(
+        "--tol", type=float, default=1e-4, help="relative gap to prove before stopping (1e-4)"
+    )
+    _add_results(heat)
+    heat.set_defaults(run=_heat)
+
     smooth = commands.add_parser(
         "smooth",
         help="smooth a series with gaps by a linear-Gaussian model",
@@ -385,6 +596,11 @@ def _add_model(command: argparse.ArgumentParser, default: str) -> None:
         help=f"an example system (default {default}): {', '.join(SYSTEMS)}",
     )
     source.add_argument("--file", type=Path, metavar="MODEL", help="a .json, .npz or .mat file")
+    _add_start(command)
+
+
+def _add_start(command: argparse.ArgumentParser) -> None:
+    """The options for where to start and how far to go."""
     command.add_argument(
         "--horizon", type=_count, metavar="T", help="number of inputs (default: the model's)"
     )
@@ -405,6 +621,15 @@ def _count(text: str) -> int:
     if not (text.isdecimal() and len(text) < 10 and int(text) > 0):
         raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 to 999999999")
     return int(text)
+
+
+def _cells(text: str) -> tuple[int, ...]:
+    words = text.lower().split("x")
+    if len(words) > 2 or not all(word.isdecimal() and 1 < int(word) < 10**5 for word in words):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of cells such as 200 or 100x100"
+        )
+    return tuple(map(int, words))
 
 
 def _numbers(text: str) -> list[float]:

@@ -24,11 +24,19 @@ from lqrad.plotting.cures import (
 from lqrad.plotting.figure import Picture
 from lqrad.plotting.growth import plot_growth, plot_lost_digits
 from lqrad.plotting.heat import plot_field, plot_heat
+from lqrad.plotting.nonlinear import (
+    animate_cart_pole,
+    plot_descent,
+    plot_inputs,
+    plot_portrait,
+    plot_swingup,
+)
 from lqrad.plotting.nonnormality import plot_nonnormality, plot_powers, plot_pseudospectra
 from lqrad.plotting.smoothing import plot_smoothed, plot_smoothed_outputs
 
 __all__ = [
     "Picture",
+    "animate_cart_pole",
     "plot_blowup",
     "plot_comparison",
     "plot_condition",
@@ -38,15 +46,19 @@ __all__ = [
     "plot_cure_gaps",
     "plot_cure_histories",
     "plot_cures",
+    "plot_descent",
     "plot_field",
     "plot_growth",
     "plot_heat",
+    "plot_inputs",
     "plot_iterations",
     "plot_lost_digits",
     "plot_nonnormality",
+    "plot_portrait",
     "plot_powers",
     "plot_pseudospectra",
     "plot_smoothed",
     "plot_smoothed_outputs",
+    "plot_swingup",
     "plot_trajectory",
 ]

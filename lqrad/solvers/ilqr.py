@@ -197,6 +197,8 @@ def ilqr(
     began = time.perf_counter()
     x0, u, limits = _checked(problem, x0, u, T, bounds)
     check_count("max_iter", max_iter, least=0)
+    if not (isinstance(tol, (int, float, np.number)) and 0 <= tol < math.inf):
+        raise ArgumentError(f"tol is {tol!r}, expected a number of at least 0")
     x = problem.simulate(x0, u)
     cost = float(problem.cost(x, u))
     weight, costs, decreases = 0.0, [cost], []
@@ -216,8 +218,9 @@ def ilqr(
             found = _search(problem, x, u, cost, expansion, limits)
             while found is None and weight < _LAST:
                 weight = max(_FIRST, _FACTOR**2 * weight)
-                expansion, weight = _expand(problem, x, u, weight, second_order, limits)
-                found = _search(problem, x, u, cost, expansion, limits)
+                # Under another name: where all fail, the gains returned are those without a weight.
+                heavier, weight = _expand(problem, x, u, weight, second_order, limits)
+                found = _search(problem, x, u, cost, heavier, limits)
             if found is None:
                 status = Status.STALLED
             else:
@@ -316,6 +319,14 @@ def _box_sweep(problem: LQProblem, low: Array, high: Array) -> _Expansion:
 
 def _box_minimum(G: Array, g: Array, low: Array, high: Array, t: int) -> tuple[Array, Any]:
     """The minimum of 1/2 d'Gd + g'd between the limits, and which entries are at none."""
+    held = low >= high
+    if held.any():
+        d = low.copy()
+        if not held.all():
+            inner = np.ix_(~held, ~held)
+            rest = g[~held] + G[~held][:, held] @ d[held]
+            d[~held], _ = _box_minimum(G[inner], rest, low[~held], high[~held], t)
+        return d, (d > low) & (d < high)
     try:
         L = np.linalg.cholesky(G)
     except np.linalg.LinAlgError:
@@ -404,7 +415,11 @@ def _checked(
         real_array(name, z) for name, z in zip(("bounds[0]", "bounds[1]"), pair, strict=True)
     )
     for name, z in (("bounds[0]", low), ("bounds[1]", high)):
-        if z.shape not in ((), (problem.m,)) or np.isnan(z).any():
+        if np.isnan(z).any():
+            raise ArgumentError(
+                f"{name} holds a NaN; expected numbers, infinite where there is no limit"
+            )
+        if z.shape not in ((), (problem.m,)):
             raise ShapeError(f"{name} has shape {z.shape}, expected a number or ({problem.m},)")
     low, high = (np.array(np.broadcast_to(z, problem.m)) for z in (low, high))
     if (low > high).any():

@@ -1,0 +1,344 @@
+"""Nonlinear control: a trajectory within its bounds, its portrait, its convergence, a film of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.animation import FuncAnimation, PillowWriter
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
+from numpy.typing import ArrayLike
+
+from lqrad.errors import ArgumentError, Array, check_shape
+from lqrad.plotting.comparison import plot_trajectory
+from lqrad.plotting.figure import LEGEND, add_title, colors, new_axes, new_figure, one_series
+
+if TYPE_CHECKING:
+    from lqrad.nonlinear import NonlinearSystem
+    from lqrad.solvers.ilqr import ILQR
+
+_MOST_FRAMES_PER_SECOND = (
+    50  # a GIF counts in hundredths of a second, and viewers slow down below two
+)
+
+
+def plot_inputs(system: NonlinearSystem, u: ArrayLike, *, ax: Axes | None = None) -> Axes:
+    """Draw inputs against time, with what lies outside their bounds shaded.
+
+    Parameters
+    ----------
+    system : NonlinearSystem
+    u : (T, m)
+    ax : Axes, optional
+        Where to draw; a new figure when not given.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ShapeError
+        If `u` is not one series of m columns.
+
+    Examples
+    --------
+    >>> from lqrad.nonlinear import pendulum_swingup
+    >>> ax = plot_inputs(pendulum_swingup(), [[4.0], [-4.0]])
+    >>> ax.get_ylabel()
+    'torque (N m)'
+    """
+    names = _with_units(system.input_names, system.input_units)
+    ax = plot_trajectory(u, ax=ax, dt=system.dt, names=names, symbol="u")
+    low, high = system.bounds
+    for limit in np.unique(system.bounds):
+        ax.axhline(limit, color="0.5", linewidth=0.8, linestyle="--", zorder=1)
+    bottom, top = min(low.min(), ax.get_ylim()[0]), max(high.max(), ax.get_ylim()[1])
+    margin = 0.08 * (top - bottom)
+    ax.set_ylim(bottom - margin, top + margin)
+    ax.axhspan(bottom - margin, low.min(), color="0.92", zorder=0)
+    ax.axhspan(high.max(), top + margin, color="0.92", zorder=0)
+    add_title(ax, "inputs, and their bounds (dashed)")
+    return ax
+
+
+def plot_portrait(system: NonlinearSystem, x: ArrayLike, *, ax: Axes | None = None) -> Axes:
+    """Draw two states against each other, such as an angle and its rate, a dot for each step.
+
+    The start and the target are marked, and where the abscissa is an angle, every upright (cross)
+    and hanging (circle) position in sight.
+
+    Parameters
+    ----------
+    system : NonlinearSystem
+        Its `portrait` tells which states.
+    x : (T+1, n)
+    ax : Axes, optional
+        Where to draw; a new figure when not given.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ShapeError
+        If `x` is not one series of n columns.
+
+    Examples
+    --------
+    >>> from lqrad.nonlinear import pendulum_swingup
+    >>> ax = plot_portrait(pendulum_swingup(), [[3.1, 0.0], [3.0, -1.0]])
+    >>> ax.get_xlabel(), ax.get_ylabel()
+    ('angle (rad)', 'rate (rad/s)')
+    """
+    x = _states(system, x)
+    ax = new_axes() if ax is None else ax
+    dark, light = colors(2)
+    pair = list(system.portrait)
+    names = _with_units(system.state_names, system.state_units)
+    across, up = x[:, pair].T
+    ax.plot(across, up, ".-", color=dark, linewidth=1.2, markersize=3, zorder=2)
+    ax.plot(across[0], up[0], "o", color=dark, markersize=7, label="start", zorder=3)
+    places = [across, [system.target[pair[0]]]]
+    if system.state_units[pair[0]] == "rad":
+        low, high = (np.min(np.concatenate(places)), np.max(np.concatenate(places)))
+        half_turns = np.arange(math.ceil(low / math.pi - 0.1), math.floor(high / math.pi + 0.1) + 1)
+        for remainder, marker, word in ((0, "P", "upright"), (1, "o", "hanging")):
+            angles = math.pi * half_turns[half_turns % 2 == remainder]
+            face = light if remainder == 0 else "none"
+            ax.plot(
+                angles,
+                0 * angles,
+                linestyle="none",
+                marker=marker,
+                color=light if remainder == 0 else "0.4",
+                markerfacecolor=face,
+                markersize=9,
+                label=word,
+                zorder=4,
+            )
+        ax.xaxis.set_major_locator(MultipleLocator(math.pi / 2))
+        ax.xaxis.set_major_formatter(FuncFormatter(lambda angle, _: _in_turns(angle)))
+    else:
+        target = system.target[pair]
+        ax.plot(*target, "P", color=light, markersize=9, label="target", zorder=4)
+        if system.state_units[pair[0]] == system.state_units[pair[1]] == "m":
+            ax.set_aspect("equal", adjustable="datalim")
+    ax.set_xlabel(names[pair[0]])
+    ax.set_ylabel(names[pair[1]])
+    ax.legend(loc="best", **LEGEND)
+    add_title(ax, f"portrait: a dot every {system.dt:g} s")
+    return ax
+
+
+def plot_descent(
+    results: ILQR | Sequence[ILQR],
+    *,
+    names: Sequence[str] | None = None,
+    reference: float | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw by how much the cost of each iteration is above the lowest one that is known.
+
+    Parameters
+    ----------
+    results : ILQR or sequence of ILQR
+        Of one problem, by different methods or from different starts.
+    names : sequence of str, optional
+        What the curves are called.
+    reference : float, optional
+        The lowest cost; when not given, the lowest of the results, less what its last expansion
+        still promises.
+    ax : Axes, optional
+        Where to draw; a new figure when not given.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ShapeError
+        If there are not as many names as results.
+
+    Examples
+    --------
+    >>> import lqrad.nonlinear
+    >>> from lqrad.solvers.ilqr import ilqr
+    >>> system = lqrad.nonlinear.van_der_pol()
+    >>> ax = plot_descent(ilqr(system.problem, system.x0, T=system.T, bounds=system.bounds))
+    >>> ax.get_yscale()
+    'log'
+    """
+    runs = list(results) if isinstance(results, Sequence) else [results]
+    labels = [""] * len(runs) if names is None else list(names)
+    check_shape("names", np.empty(len(labels)), (len(runs),), "one for each result")
+    ax = new_axes() if ax is None else ax
+    if reference is None:
+        reference = min(run.cost - max(run.decreases[-1], 0.0) for run in runs)
+    scale = abs(reference) or 1.0
+    for run, label, color in zip(runs, labels, colors(len(runs)), strict=True):
+        gap = (run.costs - reference) / scale
+        seen = np.flatnonzero(gap > 0)
+        ax.plot(seen, gap[seen], ".-", color=color, markersize=4, linewidth=1.2, label=label)
+    ax.set_yscale("log")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_xlabel("iteration")
+    ax.set_ylabel("relative gap  (J \N{MINUS SIGN} J*) / |J*|")
+    if names is not None:
+        ax.legend(loc="best", **LEGEND)
+    add_title(ax, f"cost above the lowest, J* = {reference:.6g}")
+    return ax
+
+
+def plot_swingup(system: NonlinearSystem, result: ILQR) -> Figure:
+    """Draw what `ilqr` found for a nonlinear system: states, inputs, portrait and convergence.
+
+    Parameters
+    ----------
+    system : NonlinearSystem
+    result : ILQR
+
+    Returns
+    -------
+    Figure
+
+    Raises
+    ------
+    ShapeError
+        If the result has not as many states or inputs as the system.
+
+    Examples
+    --------
+    >>> import lqrad.nonlinear
+    >>> from lqrad.solvers.ilqr import ilqr
+    >>> system = lqrad.nonlinear.van_der_pol()
+    >>> result = ilqr(system.problem, system.x0, T=system.T, bounds=system.bounds)
+    >>> len(plot_swingup(system, result).axes)
+    4
+    """
+    figure = new_figure(11, 8)
+    figure.suptitle(f"{system.name}: {result.message}")
+    (top_left, top_right), (low_left, low_right) = figure.subplots(2, 2)
+    names = _with_units(system.state_names, system.state_units)
+    plot_trajectory(_states(system, result.x), ax=top_left, dt=system.dt, names=names)
+    add_title(top_left, "states")
+    plot_inputs(system, result.u, ax=top_right)
+    top_right.set_xlim(top_left.get_xlim())
+    plot_portrait(system, result.x, ax=low_left)
+    plot_descent(result, ax=low_right)
+    for ax in figure.axes:
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def animate_cart_pole(
+    system: NonlinearSystem,
+    x: ArrayLike,
+    path: str | PathLike[str],
+    *,
+    half_length: float = 0.5,
+) -> None:
+    """Save a film of a cart and its pole as a GIF, a frame for each step, in real time.
+
+    Parameters
+    ----------
+    system : NonlinearSystem
+        A `cart_pole_swingup`.
+    x : (T+1, 4)
+        Cart position, its velocity, the pole's angle from upright, its rate.
+    path : path
+        Where to save it; a name that ends in .gif.
+    half_length : float
+        That of the pole, as the system was made with, in m.
+
+    Raises
+    ------
+    ArgumentError
+        If the system is no cart-pole.
+    ShapeError
+        If `x` is not one series of four columns.
+
+    Notes
+    -----
+    A GIF counts in hundredths of a second: at other sampling times it runs a little fast or slow.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> from lqrad.nonlinear import cart_pole_swingup
+    >>> system = cart_pole_swingup()
+    >>> x = system.problem.simulate(system.x0, [[10.0]] * 4)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     film = Path(folder) / "push.gif"
+    ...     animate_cart_pole(system, x, film)
+    ...     film.read_bytes()[:6]
+    b'GIF89a'
+    """
+    if system.name != "cart-pole":
+        raise ArgumentError(
+            f"system is {system!r}, expected a cart-pole; try lqrad.nonlinear.cart_pole_swingup()"
+        )
+    x = _states(system, x)
+    dark, light = colors(2)
+    y, angle = x[:, 0], x[:, 2]
+    # The angle is positive where the tip leans towards positive y.
+    tip = np.column_stack([y + 2 * half_length * np.sin(angle), 2 * half_length * np.cos(angle)])
+    left, right = min(y.min(), tip[:, 0].min()) - 0.3, max(y.max(), tip[:, 0].max()) + 0.3
+    reach = 2 * half_length + 0.15
+    width = 6.0
+    figure = Figure(figsize=(width, max(1.5, width * 2 * reach / (right - left))), dpi=80)
+    ax = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    ax.set_axis_off()
+    ax.set_aspect("equal")
+    ax.set_xlim(left, right)
+    ax.set_ylim(-reach, reach)
+    ax.axhline(0.0, color="0.7", linewidth=1.0, zorder=0)
+    cart = Rectangle((0.0, -0.06), 0.3, 0.12, color="0.35", zorder=1)
+    ax.add_patch(cart)
+    (trail,) = ax.plot([], [], color=light, linewidth=1.0, zorder=2)
+    (pole,) = ax.plot([], [], "-o", color=dark, linewidth=4.0, markersize=5, zorder=3)
+    clock = ax.text(0.02, 0.96, "", transform=ax.transAxes, va="top", fontsize="small")
+
+    def draw(t: int) -> tuple[Rectangle]:
+        cart.set_x(y[t] - 0.15)
+        pole.set_data([y[t], tip[t, 0]], [0.0, tip[t, 1]])
+        trail.set_data(tip[: t + 1, 0], tip[: t + 1, 1])
+        clock.set_text(f"{t * system.dt:.2f} s")
+        return (cart,)
+
+    every = max(1, math.ceil(1 / (_MOST_FRAMES_PER_SECOND * system.dt) - 1e-9))
+    film = FuncAnimation(figure, draw, frames=range(0, len(x), every), blit=False)
+    film.save(Path(path), writer=PillowWriter(fps=max(1, round(1 / (every * system.dt)))))
+
+
+def _states(system: NonlinearSystem, x: ArrayLike) -> Array:
+    x = one_series("x", x)
+    check_shape("x", x, (len(x), system.problem.n), f"a column for each state of {system!r}")
+    return x
+
+
+def _in_turns(angle: float) -> str:
+    """An angle as a multiple of pi: "pi/2", "-pi", "0"."""
+    halves = round(2 * angle / math.pi)
+    if halves == 0:
+        return "0"
+    top = {1: "", 2: ""}.get(abs(halves), str(abs(halves) if halves % 2 else abs(halves) // 2))
+    sign = "\N{MINUS SIGN}" if halves < 0 else ""
+    return f"{sign}{top}π" + ("/2" if halves % 2 else "")
+
+
+def _with_units(names: Sequence[str], units: Sequence[str]) -> list[str]:
+    return [
+        name if unit in ("", "1") else f"{name} ({unit})"
+        for name, unit in zip(names, units, strict=True)
+    ]
