@@ -17,6 +17,14 @@ from lqrad.problems import primitives
 from lqrad.problems.cascade import Graph, GraphKKT
 from lqrad.problems.control import ControlProblem
 from lqrad.problems.integrators import euler, implicit_midpoint, rk4
+from lqrad.problems.losses import (
+    Penalty,
+    huber,
+    log_barrier,
+    penalised,
+    robust_objective,
+    student_t,
+)
 from lqrad.problems.lq import LQProblem
 from lqrad.problems.networks import lq_graph, mlp, recurrent, residual
 from lqrad.problems.nodes import Node
@@ -38,6 +46,7 @@ from lqrad.solvers.kalman import (
 )
 from lqrad.solvers.learning import Fit, em, fit
 from lqrad.solvers.policy_gradient import PolicyGradient, policy_gradient
+from lqrad.solvers.proximal import l1
 from lqrad.solvers.riccati import Riccati, Trajectory, riccati
 from lqrad.solvers.score import Score, loglik_gradient
 from lqrad.solvers.sgd import Training, cosine_decay, sgd, step_decay
@@ -83,6 +92,7 @@ __all__ = [
     "NotConvexError",
     "NotStabilizableError",
     "Objective",
+    "Penalty",
     "PolicyGradient",
     "PolicyProblem",
     "Primitive",
@@ -116,18 +126,22 @@ __all__ = [
     "gradient_growth",
     "heat_plate",
     "heat_rod",
+    "huber",
     "ilqr",
     "implicit_midpoint",
     "kalman_filter",
     "kalman_smoother",
+    "l1",
     "linear_policy",
     "load_parameters",
+    "log_barrier",
     "loglik_gradient",
     "lost_digits",
     "lq_graph",
     "mlp",
     "multiple_shooting",
     "nonnormality",
+    "penalised",
     "policy_gradient",
     "primitives",
     "pseudospectrum",
@@ -135,10 +149,12 @@ __all__ = [
     "residual",
     "riccati",
     "rk4",
+    "robust_objective",
     "rts_smoother",
     "save_parameters",
     "sgd",
     "step_decay",
+    "student_t",
     "sweep",
     "systems",
     "taylor_test",

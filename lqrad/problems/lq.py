@@ -42,7 +42,7 @@ from lqrad.errors import (
 from lqrad.kernels.banded import Bidiagonal
 from lqrad.kernels.curvature import input_curvature
 from lqrad.kernels.stages import add_times, inner, times
-from lqrad.problems.objective import Objective
+from lqrad.problems.objective import Objective, diagonal_below
 from lqrad.problems.optimality import KKT, kkt_from_terms
 
 # Overflow is looked for in the results and told in words; NumPy's warnings would only repeat it.
@@ -716,6 +716,7 @@ class LQProblem:
             hessian_product=lambda u, v: self.hessian_product(v),
             gap_bound=None if self._input_curvature is None else self._gap_bound,
             quadratic=True,
+            curvature=self._diagonal_curvature,
         )
 
     def _gap_bound(self, gradient: Array) -> float:
@@ -732,6 +733,12 @@ class LQProblem:
     def _input_curvature(self) -> Array | None:
         """Cholesky factor of a D with Hessian >= blkdiag(D), or None where none is proven."""
         return input_curvature(self.Q, self.R, self.M)
+
+    @cached_property
+    def _diagonal_curvature(self) -> Array | None:
+        """Numbers such that the Hessian is at least diag of them, or None where none are proven."""
+        factor = self._input_curvature
+        return None if factor is None else diagonal_below(factor @ factor.swapaxes(-1, -2))
 
     # Checks
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.errors import Array, ShapeError, frozen_array
+from lqrad.errors import EPS, Array, ShapeError, frozen_array
 from lqrad.kernels.stages import times
 
 
@@ -28,6 +29,9 @@ class Objective:
         gradient -> a number that J(z) - min J is proven not to exceed, at any z with this gradient.
     quadratic : bool
         Whether J is a quadratic, so that the Hessian product is the same at every z.
+    curvature : float, or array that fits z, optional
+        Numbers, at least zero, such that the Hessian is proven to be at least diag(curvature) at
+        every z: what bounds J(z) - min J within bounds on z. Zero says that J is convex.
 
     Examples
     --------
@@ -43,6 +47,7 @@ class Objective:
     hessian_product: Callable[[Array, Array], Array] | None = None
     gap_bound: Callable[[Array], float] | None = None
     quadratic: bool = False
+    curvature: ArrayLike | None = None
 
     def scaled(self, factor: ArrayLike) -> Objective:
         """The same function in the variables w of z[t] = factor[t] w[t]: a preconditioner.
@@ -81,22 +86,91 @@ class Objective:
                 f"(..., T, r), which is {self.shape}"
             )
 
-        def value_and_gradient(w: Array) -> tuple[float, Array]:
-            value, gradient = self.value_and_gradient(times(F, w))
-            return value, times(F, gradient, transpose=True)
+        new = self.substituted(
+            partial(times, F), partial(times, F, transpose=True), partial(_solve_transposed, F)
+        )
+        return replace(new, curvature=self._scaled_curvature(F))
 
-        product, bound = self.hessian_product, self.gap_bound
+    def substituted(
+        self,
+        factor: Callable[[Array], Array],
+        transposed: Callable[[Array], Array],
+        solve_transposed: Callable[[Array], Array] | None = None,
+    ) -> Objective:
+        """The same function in the variables w of z = F w, with F known by its products.
+
+        Parameters
+        ----------
+        factor, transposed : callable
+            w -> F w and g -> F'g, of arrays of this objective's shape.
+        solve_transposed : callable, optional
+            g -> h of F'h = g; without it the new objective has no gap bound.
+
+        Returns
+        -------
+        Objective
+
+        Examples
+        --------
+        >>> steep = Objective(
+        ...     shape=(2,), value_and_gradient=lambda z: (2.0 * float(np.vdot(z, z)), 4.0 * z)
+        ... )
+        >>> round_ = steep.substituted(lambda w: w / 2, lambda g: g / 2)
+        >>> round_.value_and_gradient(np.array([2.0, 0.0]))[1]
+        array([2., 0.])
+        """
+
+        def value_and_gradient(w: Array) -> tuple[float, Array]:
+            value, gradient = self.value_and_gradient(factor(w))
+            return value, transposed(gradient)
+
+        product, bound, solve = self.hessian_product, self.gap_bound, solve_transposed
         return Objective(
             shape=self.shape,
             value_and_gradient=value_and_gradient,
             hessian_product=None
             if product is None
-            else lambda w, v: times(F, product(times(F, w), times(F, v)), transpose=True),
-            gap_bound=None if bound is None else lambda g: bound(_solve_transposed(F, g)),
+            else lambda w, v: transposed(product(factor(w), factor(v))),
+            gap_bound=None if bound is None or solve is None else lambda g: bound(solve(g)),
             quadratic=self.quadratic,
         )
+
+    def _scaled_curvature(self, F: Array) -> Array | None:
+        """A diagonal below F' diag(curvature) F."""
+        if self.curvature is None:
+            return None
+        D = np.broadcast_to(np.asarray(self.curvature, dtype=np.float64), self.shape)
+        return diagonal_below(F.swapaxes(-1, -2) @ (D[..., None] * F))
 
 
 def _solve_transposed(F: Array, g: Array) -> Array:
     """The solutions of F[t]' h[t] = g[t]."""
     return np.asarray(np.linalg.solve(F.swapaxes(-1, -2), g[..., None])[..., 0], dtype=np.float64)
+
+
+def diagonal_below(D: Array) -> Array:
+    """Return numbers d with diag(d) <= D, for symmetric positive semidefinite matrices D.
+
+    Scaled to a unit diagonal D has the smallest eigenvalue mu, whence mu diag(D) <= D, in any units
+    of the variables. A diagonal D is its own bound.
+
+    Parameters
+    ----------
+    D : (..., m, m)
+
+    Returns
+    -------
+    (..., m)
+
+    Examples
+    --------
+    >>> diagonal_below(np.array([[2.0, 0.0], [0.0, 3.0]])).round(9)
+    array([2., 3.])
+    >>> diagonal_below(np.array([[2.0, 1.0], [1.0, 2.0]])).round(9)
+    array([1., 1.])
+    """
+    diagonal = np.maximum(np.diagonal(D, axis1=-2, axis2=-1), 0.0)
+    root = np.sqrt(np.where(diagonal > 0, diagonal, 1.0))
+    scaled = D / root[..., :, None] / root[..., None, :]
+    least = np.linalg.eigvalsh(scaled)[..., :1] - 8 * D.shape[-1] * EPS  # less what may be rounding
+    return np.asarray(np.maximum(least, 0.0) * diagonal)

@@ -2,6 +2,7 @@
 
     z[k+1] = z[k] + step[k] d[k],    d[k] made of g(z[0]) ... g(z[k]) and of Hessian products
 
+Within bounds, or with a regulariser, each step ends in a prox (see `lqrad.solvers.proximal`).
 It knows no control: whatever has a value and a gradient is minimised by the same loop.
 """
 
@@ -35,6 +36,7 @@ from lqrad.errors import (
 )
 from lqrad.problems.objective import Objective
 from lqrad.solvers.methods import METHODS, STEPPED, Oracle, Point, improves, run
+from lqrad.solvers.proximal import Bounds, ProximalOracle, Regulariser
 
 # An eigenvalue of the Hessian below so many rounding errors of the largest cannot be descended on.
 _HIDDEN = 100.0
@@ -59,6 +61,7 @@ class History:
 
     SciPy's methods keep their steps to themselves: there it is the length of the move over that of
     the gradient. Conjugate gradients on a quadratic know all but the last entry by recursion.
+    With bounds or a regulariser `gradient_norm` is that of the gradient map, see `descend`.
     """
 
     value: Array
@@ -72,7 +75,8 @@ class Descent:
     """What `descend` returns.
 
     `value`, `gradient` and `gap_bound` (None where the objective offers none) were evaluated at
-    `solution`; `evaluations` counts values with gradients, `products` Hessian products.
+    `solution`; `evaluations` counts values with gradients, `products` Hessian products. With a
+    regulariser `value` includes it, and `gradient` is that of the objective alone.
     """
 
     solution: Array
@@ -100,6 +104,8 @@ def descend(
     step_size: float | None = None,
     max_iter: int = 1000,
     tol: float = 1e-8,
+    bounds: Bounds | None = None,
+    regulariser: Regulariser | None = None,
     callback: Callable[[Iterate], object] | None = None,
     progress: bool = False,
 ) -> Descent:
@@ -131,6 +137,16 @@ def descend(
         With a gap bound, stop where J - min J is proven to be at most tol |J|; without, where the
         gradient's norm is at most tol times that at the start, which proves nothing of J - min J. The bound is quadratic in the
         gradient: tol=1e-18 can be met, and gives z to about 1e-9.
+    bounds : pair (lo, hi), optional
+        lo <= z <= hi, each a number, an array that fits z, or None for no bound; the start is moved
+        inside. Methods: "gradient", projected, and "nesterov", FISTA with restart, in steps 1/L on
+        quadratics, which need not be convex here, else with backtracking; and "l-bfgs".
+    regulariser : Regulariser, optional
+        A convex h(z) to be added, such as `l1(weight)`; by "gradient" and "nesterov".
+
+        With either, the gradient's norm is replaced by that of (z - prox(z - s g))/s, which is zero
+        exactly at optima: s is 1/L on quadratics, else the step size, else 1/|g| at the start. There
+        is a gap bound where the objective's `curvature` is given.
     callback : callable, optional
         Called with each `Iterate`; a true return value stops. Its exceptions are passed on.
     progress : bool
@@ -156,6 +172,8 @@ def descend(
     ----------
     Polyak, Introduction to Optimization, 1987, sections 1.4 and 3.2 (optimal steps, heavy ball).
     O'Donoghue and Candes, Adaptive restart for accelerated gradient schemes, 2015.
+    Beck and Teboulle, A fast iterative shrinkage-thresholding algorithm, 2009 (FISTA).
+    Byrd, Lu, Nocedal and Zhu, A limited memory algorithm for bound constrained optimization, 1995.
     Hestenes and Stiefel, Methods of conjugate gradients for solving linear systems, 1952.
 
     Examples
@@ -171,10 +189,16 @@ def descend(
     >>> result = descend(bowl, method="conjugate-gradient")
     >>> result.solution.round(9), result.iterations, result.status.converged
     (array([1., 1.]), 2, True)
+    >>> descend(bowl, method="nesterov", bounds=(0.0, 0.5)).solution
+    array([0.5, 0.5])
     """
     began = time.perf_counter()
     z, step_size = _checked(objective, start, method, step_size, max_iter, tol)
     oracle = Oracle(objective, z)
+    if bounds is not None or regulariser is not None:
+        oracle = ProximalOracle(objective, z, bounds, regulariser, step_size)
+        oracle.check(method)
+        z = oracle.start
     bar = _progress_bar(method, max_iter) if progress else None
     # An overflow is found, and reported in words: NumPy's warnings would only repeat it.
     quiet = np.errstate(over="ignore", invalid="ignore")
@@ -205,7 +229,7 @@ def descend(
             monitor.diagnose()
         status = monitor.status
     final = monitor.last if status.converged or status is Status.CALLBACK else monitor.best
-    values, norms, steps, bounds = (np.array(column) for column in zip(*monitor.rows, strict=True))
+    values, norms, steps, proven = (np.array(column) for column in zip(*monitor.rows, strict=True))
     result = Descent(
         solution=final.z.reshape(objective.shape).copy(),
         value=final.value,
@@ -217,7 +241,7 @@ def descend(
         status=status,
         message=monitor.message(final),
         method=method,
-        history=History(values, norms, steps, bounds if objective.gap_bound else None),
+        history=History(values, norms, steps, None if monitor.rows[0][3] is None else proven),
         seconds=time.perf_counter() - began,
     )
     if progress and bar is None:
@@ -342,7 +366,8 @@ class _Monitor:
 
 def _remedy(oracle: Oracle, method: str, step_size: float | None) -> str:
     """What to try after a divergence."""
-    other = "method='l-bfgs'" if method == "conjugate-gradient" else "method='conjugate-gradient'"
+    known = ("conjugate-gradient", "l-bfgs", "nesterov", "gradient")
+    other = next(f"method={m!r}" for m in known if m in oracle.methods and m != method)
     if step_size is None:
         return other
     limit = ""

@@ -37,6 +37,7 @@ class Point(NamedTuple):
     gradient: Array
     norm: float
     evaluated: bool
+    smooth: float = math.nan  # the value without that of a regulariser, where there may be one
 
 
 def _point(z: Array, value: float, gradient: Array, *, evaluated: bool) -> Point:
@@ -44,6 +45,18 @@ def _point(z: Array, value: float, gradient: Array, *, evaluated: bool) -> Point
     if not (math.isfinite(value) and math.isfinite(norm)):
         raise NonFiniteError(f"J is {value:.3g}, with a gradient of norm {norm:.3g}")
     return Point(z, value, gradient, norm, evaluated)
+
+
+def exceeds_noise(difference: float, value: float) -> bool:
+    """Whether a difference of values is more than their rounding errors may be."""
+    return abs(difference) > _NOISE * abs(value)
+
+
+def bend(a: Point, b: Point) -> float:
+    """How far J(b) lies above the tangent at a; where rounding hides it, by the trapezoidal rule."""
+    d = b.z - a.z
+    above = b.smooth - a.smooth - float(a.gradient @ d)
+    return above if exceeds_noise(above, a.smooth) else 0.5 * float((b.gradient - a.gradient) @ d)
 
 
 def _rise(a: Point, b: Point) -> float:
@@ -54,7 +67,7 @@ def _rise(a: Point, b: Point) -> float:
     search loses half of the digits of z.
     """
     rise = b.value - a.value
-    if abs(rise) <= _NOISE * abs(a.value):
+    if not exceeds_noise(rise, a.value):
         rise = 0.5 * float((a.gradient + b.gradient) @ (b.z - a.z))
     return rise
 
@@ -68,7 +81,11 @@ def improves(point: Point, best: Point) -> bool:
 class Oracle:
     """The objective on flat vectors: checked, counted, and copied, as it may reuse its arrays."""
 
+    methods: tuple[str, ...]
+    box: tuple[Array, Array] | None = None
+
     def __init__(self, objective: Objective, start: Array) -> None:
+        self.methods = METHODS
         self.objective, self.shape, self.start = objective, objective.shape, start
         self.quadratic = objective.quadratic and objective.hessian_product is not None
         self.evaluations = self.products = 0
@@ -94,6 +111,18 @@ class Oracle:
             return None
         bound = float(self.objective.gap_bound(point.gradient.reshape(self.shape)))
         return math.inf if math.isnan(bound) else bound
+
+    def inside(self, z: Array) -> Array:
+        """The nearest point within the bounds, of which there are none."""
+        return z
+
+    def stepped(self, point: Point, method: str, step_size: float | None) -> Iterates | None:
+        """The iterates of a method, or None where it is SciPy's."""
+        if method in STEPPED:
+            return STEPPED[method](self, point, step_size)
+        if method == "conjugate-gradient" and self.quadratic:
+            return _conjugate_gradients(self, point)
+        return None
 
     def product(self, v: Array) -> Array:
         """The Hessian, of a quadratic, times v."""
@@ -125,11 +154,11 @@ class Oracle:
 
 
 _Moved = tuple[Point | None, float, float]  # no point where rounding leaves no descent
-_Iterates = Iterator[tuple[Point, float]]  # the points, with the steps that led to them
+Iterates = Iterator[tuple[Point, float]]  # the points, with the steps that led to them
 Accept = Callable[[Point, float], bool]  # records a point and its step; whether to stop there
 
 
-def _gradient(oracle: Oracle, point: Point, step_size: float | None) -> _Iterates:
+def _gradient(oracle: Oracle, point: Point, step_size: float | None) -> Iterates:
     """d[k] = -g(z[k])."""
     if oracle.quadratic and step_size is None:
         mu, L = oracle.spectrum
@@ -137,7 +166,7 @@ def _gradient(oracle: Oracle, point: Point, step_size: float | None) -> _Iterate
     return _steps(oracle, point, step_size, 0.0)
 
 
-def _heavy_ball(oracle: Oracle, point: Point, step_size: float | None) -> _Iterates:
+def _heavy_ball(oracle: Oracle, point: Point, step_size: float | None) -> Iterates:
     """d[k] = momentum d[k-1] - g(z[k]); on quadratics the momentum is the best for the step."""
     momentum = 0.9
     if oracle.quadratic:
@@ -149,7 +178,7 @@ def _heavy_ball(oracle: Oracle, point: Point, step_size: float | None) -> _Itera
     return _steps(oracle, point, step_size, momentum)
 
 
-def _steps(oracle: Oracle, point: Point, step_size: float | None, momentum: float) -> _Iterates:
+def _steps(oracle: Oracle, point: Point, step_size: float | None, momentum: float) -> Iterates:
     advance = oracle.search if step_size is None else oracle.move
     step, d = step_size or 1 / point.norm, -point.gradient
     while True:
@@ -162,7 +191,7 @@ def _steps(oracle: Oracle, point: Point, step_size: float | None, momentum: floa
             d = -point.gradient
 
 
-def _nesterov(oracle: Oracle, point: Point, step_size: float | None) -> _Iterates:
+def _nesterov(oracle: Oracle, point: Point, step_size: float | None) -> Iterates:
     """A gradient step from y = z[k] + momentum (z[k] - z[k-1]); no momentum where J would rise."""
     if oracle.quadratic and step_size is None:
         step_size = 1 / oracle.spectrum[1]
@@ -190,7 +219,7 @@ def _nesterov(oracle: Oracle, point: Point, step_size: float | None) -> _Iterate
             previous, point, t = point, new, t_next
 
 
-def _conjugate_gradients(oracle: Oracle, point: Point) -> _Iterates:
+def _conjugate_gradients(oracle: Oracle, point: Point) -> Iterates:
     """The method for linear systems, for as long as its recursion for g has any digits."""
     lost, d = 1e-14 * point.norm, -point.gradient
     while point.norm > lost:
@@ -215,14 +244,14 @@ def _scipy(oracle: Oracle, entry: Point, method: str, accept: Accept) -> None:
     by the parabola, along the line from the last iterate, whose minimum is at a tenth of the way:
     any line search will come back.
     """
-    from scipy.optimize import minimize  # here, as its import takes longer than lqrad's own
+    from scipy.optimize import Bounds, minimize  # here, as its import takes longer than lqrad's own
 
     last = trial = best = entry  # the last iterate and trial, the best trial since that iterate
     level = 0.0  # J(last) - J(entry)
 
     def value_and_gradient(z: Array) -> tuple[float, Array]:
         nonlocal trial, best
-        point = oracle.trial(z.copy())
+        point = oracle.trial(oracle.inside(z).copy())
         if point is None:
             slope = float(last.gradient @ (z - last.z))
             return (level - 4 * slope) / entry.norm, -9 * last.gradient / entry.norm
@@ -237,13 +266,23 @@ def _scipy(oracle: Oracle, entry: Point, method: str, accept: Accept) -> None:
         return accept(point, step)
 
     def callback(z: Array) -> None:
+        z = oracle.inside(z)
         if report(trial if np.array_equal(trial.z, z) else oracle.point(z.copy())):
             raise StopIteration
 
     name, options = "CG", {"gtol": 0, "maxiter": sys.maxsize}
     if method == "l-bfgs":
         name, options = "L-BFGS-B", options | {"ftol": 0, "maxfun": sys.maxsize}
-    minimize(value_and_gradient, entry.z, jac=True, method=name, callback=callback, options=options)
+    limits = None if oracle.box is None else Bounds(*oracle.box)
+    minimize(
+        value_and_gradient,
+        entry.z,
+        jac=True,
+        method=name,
+        bounds=limits,
+        callback=callback,
+        options=options,
+    )
     if best is not last:  # its CG gives up where no next direction is left, be it at the minimum
         report(best)
 
@@ -254,11 +293,8 @@ METHODS = (*STEPPED, "conjugate-gradient", "l-bfgs")
 
 def run(oracle: Oracle, entry: Point, method: str, step_size: float | None, accept: Accept) -> None:
     """Run a method from `entry` until `accept` says stop, or until it finds no further descent."""
-    if method in STEPPED:
-        iterates = STEPPED[method](oracle, entry, step_size)
-    elif method == "conjugate-gradient" and oracle.quadratic:
-        iterates = _conjugate_gradients(oracle, entry)
-    else:
+    iterates = oracle.stepped(entry, method, step_size)
+    if iterates is None:
         _scipy(oracle, entry, method, accept)
         return
     for point, step in iterates:

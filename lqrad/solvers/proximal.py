@@ -1,0 +1,312 @@
+"""Bounds and l1: what a gradient step is followed by, and what is proven of where it ends.
+
+    minimise    F(z) = J(z) + h(z)    subject to    lo <= z <= hi
+
+with J smooth and h convex, a sum over the entries of z, such as weight |z|_1. Gradient steps become
+
+    z+ = prox(z - s g),    prox(v) = argmin over lo <= z <= hi of  h(z) + |z - v|^2 / (2 s)
+
+and z is optimal where G(z) = (z - z+)/s, the gradient where there is neither h nor a bound, is zero.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.linalg.blas import dnrm2
+
+from lqrad.errors import (
+    EPS,
+    ArgumentError,
+    Array,
+    NonFiniteError,
+    ShapeError,
+    frozen_array,
+    real_array,
+)
+from lqrad.kernels.lanczos import extreme_eigenvalues
+from lqrad.problems.objective import Objective
+from lqrad.solvers.methods import Iterates, Oracle, Point, bend, exceeds_noise
+
+Bounds = tuple[ArrayLike | None, ArrayLike | None]
+
+
+@runtime_checkable
+class Regulariser(Protocol):
+    """A convex function h(z), a sum over the entries of z, known by its value and its prox."""
+
+    def value(self, z: Array) -> float:
+        """Return h(z)."""
+        ...
+
+    def prox(self, v: Array, step: Array | float) -> Array:
+        """Return argmin over z of h(z) + sum (z - v)^2 / (2 step); step is a number or as v."""
+        ...
+
+
+@dataclass(frozen=True, eq=False)
+class L1:
+    """h(z) = sum weight |z|, which makes small entries exactly zero; see `l1`."""
+
+    weight: Array
+
+    def value(self, z: Array) -> float:
+        """Return h(z)."""
+        return float(np.sum(self.weight * np.abs(z)))
+
+    def prox(self, v: Array, step: Array | float) -> Array:
+        """Return v, brought closer to zero by step weight, and to zero where it is closer."""
+        return np.asarray(np.sign(v) * np.maximum(np.abs(v) - step * self.weight, 0.0))
+
+
+def l1(weight: ArrayLike) -> L1:
+    """Return the regulariser sum weight |z|, for sparse inputs: `descend(..., regulariser=l1(1))`.
+
+    Parameters
+    ----------
+    weight : float or array that fits z
+        At least zero.
+
+    Raises
+    ------
+    ArgumentError, NonFiniteError, DtypeError
+        If a weight is negative or not finite, or not a number.
+
+    References
+    ----------
+    Beck and Teboulle, A fast iterative shrinkage-thresholding algorithm, 2009.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> regulariser = l1(2.0)
+    >>> regulariser.value(np.array([3.0, -1.0])), regulariser.prox(np.array([3.0, -1.0]), 1.0)
+    (8.0, array([ 1., -0.]))
+    """
+    array = frozen_array("weight", weight)
+    if (array < 0).any():
+        raise ArgumentError(
+            f"weight is {array.min():.6g} at its least, expected at least 0: less is not convex"
+        )
+    return L1(array)
+
+
+class ProximalOracle(Oracle):
+    """An objective with bounds or a regulariser: points are inside, and their norm is that of G.
+
+    The step s of G is one for the whole run: 1/L on quadratics, else the step size, else that
+    which moves the start by a length of one.
+    """
+
+    def __init__(
+        self,
+        objective: Objective,
+        start: Array,
+        bounds: Bounds | None,
+        regulariser: Regulariser | None,
+        step_size: float | None,
+    ) -> None:
+        super().__init__(objective, start)
+        if regulariser is not None and not isinstance(regulariser, Regulariser):
+            raise ArgumentError(
+                f"regulariser is {regulariser!r}, expected an object with the methods value and "
+                "prox, such as l1(0.1)"
+            )
+        self.lo, self.hi = self.box = checked_bounds(bounds, objective.shape)
+        self.regulariser, self.step_size = regulariser, step_size
+        self.methods = ("gradient", "nesterov", *(["l-bfgs"] if regulariser is None else []))
+        self.start = self.inside(start)
+        self.unit: float | None = None  # the step of G, which the first evaluation finds
+
+    def check(self, method: str) -> None:
+        """Raise ArgumentError unless the method takes what is given."""
+        if method not in self.methods:
+            what = "bounds" if self.regulariser is None else "regulariser"
+            raise ArgumentError(
+                f"method is {method!r}, which takes no {what}; use one of: {', '.join(self.methods)}"
+            )
+
+    def inside(self, z: Array) -> Array:
+        """The nearest point within the bounds."""
+        assert self.box is not None
+        return np.minimum(np.maximum(z, self.lo), self.hi)
+
+    def prox(self, v: Array, step: Array | float) -> Array:
+        """The point behind a gradient step: in one variable, the bounds cut off the prox of h."""
+        if self.regulariser is not None:
+            step = step.reshape(self.shape) if isinstance(step, np.ndarray) else step
+            v = np.asarray(self.regulariser.prox(v.reshape(self.shape), step), float).ravel()
+        return self.inside(v)
+
+    def penalty(self, z: Array) -> float:
+        """The regulariser's value."""
+        return (
+            0.0
+            if self.regulariser is None
+            else float(self.regulariser.value(z.reshape(self.shape)))
+        )
+
+    def point(self, z: Array) -> Point:
+        """F, the gradient of J and the norm of G at z; NonFiniteError where they are not finite."""
+        smooth = super().point(z)
+        if self.unit is None:
+            L = self.lipschitz
+            self.unit = 1 / L if L else self.step_size or 1 / (smooth.norm or 1.0)
+        G = (z - self.prox(z - self.unit * smooth.gradient, self.unit)) / self.unit
+        value, norm = smooth.value + self.penalty(z), float(dnrm2(G)) if G.size else 0.0
+        if not (math.isfinite(value) and math.isfinite(norm)):
+            raise NonFiniteError(f"J is {value:.3g}, with a projected gradient of norm {norm:.3g}")
+        return smooth._replace(value=value, norm=norm, smooth=smooth.value)
+
+    @cached_property
+    def lipschitz(self) -> float:
+        """L of a quadratic, its largest |eigenvalue|: within bounds it need not be convex; or 0."""
+        if not self.quadratic:
+            return 0.0
+        return max(map(abs, extreme_eigenvalues(self.product, self.start.shape)))
+
+    def gap_bound(self, point: Point) -> float | None:
+        """A bound on F(z) - min F where the Hessian is at least diag(curvature); else None.
+
+        By strong convexity with D = diag(curvature), wherever z + d is within the bounds,
+
+            F(z + d) - F(z)  >=  g'd + 1/2 d'D d + h(z + d) - h(z)
+
+        so that the gap is at most minus the least value of the right-hand side. That separates
+        into the entries, and its minimiser z + d is the prox of z - g/D with the steps 1/D.
+        """
+        D = self._curvature
+        if D is None:
+            return None
+        z, g = point.z, point.gradient
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            nearest = self.prox(z - np.where(g == 0, 0.0, g / D), 1 / D)
+            d = nearest - z
+            before, after = self.penalty(z), self.penalty(nearest)
+            bound = -float(np.sum(d * (g + 0.5 * D * d))) + before - after
+            bound += 8 * EPS * (abs(before) + abs(after))  # their rounding errors
+        bound = math.inf if math.isnan(bound) else max(bound, 0.0)
+        if self.regulariser is None:  # then what is proven without the bounds holds as well
+            without = super().gap_bound(point)
+            bound = bound if without is None else min(bound, without)
+        return bound
+
+    @cached_property
+    def _curvature(self) -> Array | None:
+        given = self.objective.curvature
+        if given is None or np.min(given) < 0:  # not known to be convex
+            return None
+        return np.broadcast_to(np.asarray(given, dtype=np.float64), self.shape).ravel()
+
+    def stepped(self, point: Point, method: str, step_size: float | None) -> Iterates | None:
+        """The iterates of a method, or None where it is SciPy's."""
+        if method == "l-bfgs":
+            return None
+        return self._iterates(point, step_size, accelerated=method == "nesterov")
+
+    def _iterates(self, point: Point, step_size: float | None, *, accelerated: bool) -> Iterates:
+        """Proximal gradient steps from y = z[k] + momentum (z[k] - z[k-1]).
+
+        The momentum is dropped where F would rise or, where rounding hides whether it does, where
+        the step goes against it.
+        """
+        step = step_size or self.unit or 1.0
+        advance = self._step if step_size or self.lipschitz else self._search
+        previous, t = point, 1.0
+        while True:
+            t_next = 0.5 + math.sqrt(0.25 + t * t) if accelerated else 1.0
+            momentum = (t - 1) / t_next
+            ahead = self._ahead(point, previous, momentum)
+            new: Point | None = None
+            if ahead is not None:
+                new, used, step = advance(ahead, step)
+            if new is None or np.array_equal(new.z, point.z):
+                if not momentum:
+                    return
+                previous, t = point, 1.0
+            elif momentum and _against(point, ahead, new):
+                previous, t = point, 1.0
+            else:
+                yield new, used
+                previous, point, t = point, new, t_next
+
+    def _ahead(self, point: Point, previous: Point, momentum: float) -> Point | None:
+        """The point y, with its gradient; None where J is not finite there.
+
+        Where that has to be evaluated y is moved inside: J may not be defined elsewhere.
+        """
+        if not momentum:
+            return point
+        y = point.z + momentum * (point.z - previous.z)
+        if not self.lipschitz:
+            return self.trial(self.inside(y))
+        g = point.gradient + momentum * (point.gradient - previous.gradient)
+        return point._replace(z=y, gradient=g)  # affine in z: there is nothing to evaluate
+
+    def _step(self, point: Point, step: float) -> tuple[Point | None, float, float]:
+        """A step of constant length: the new point, the step, the step to try next."""
+        return self.point(self.prox(point.z - step * point.gradient, step)), step, step
+
+    def _search(self, point: Point, step: float) -> tuple[Point | None, float, float]:
+        """As `_step`, but shortened until J lies below its parabola of curvature 1/step."""
+        first = step
+        for _ in range(60):
+            z = self.prox(point.z - step * point.gradient, step)
+            trial, d = self.trial(z), z - point.z
+            if trial is not None and bend(point, trial) <= 0.5 * float(d @ d) / step:
+                return trial, step, 2 * step if step == first else step
+            step *= 0.3
+        return None, step, step
+
+
+def _against(point: Point, ahead: Point | None, new: Point | None) -> bool:
+    """Whether F rises, or the move goes against the step where rounding hides the rise."""
+    assert ahead is not None
+    assert new is not None
+    rise = new.value - point.value
+    if exceeds_noise(rise, point.value):
+        return rise > 0
+    return float((ahead.z - new.z) @ (new.z - point.z)) > 0
+
+
+def checked_bounds(bounds: Any, shape: tuple[int, ...]) -> tuple[Array, Array]:
+    """Return (lo, hi) as flat arrays; a None is no bound.
+
+    Raises
+    ------
+    ArgumentError, ShapeError, DtypeError
+        If it is no pair, does not fit the variables, or leaves no room between lo and hi.
+
+    Examples
+    --------
+    >>> checked_bounds((None, [1.0, 2.0]), (2,))
+    (array([-inf, -inf]), array([1., 2.]))
+    """
+    pair = (None, None) if bounds is None else bounds
+    if not (isinstance(pair, (tuple, list)) and len(pair) == 2):
+        raise ArgumentError(
+            f"bounds is {bounds!r}, expected a pair (lo, hi) of numbers, arrays or None"
+        )
+    found = []
+    for i, (given, none) in enumerate(zip(pair, (-math.inf, math.inf), strict=True)):
+        side = real_array(f"bounds[{i}]", none if given is None else given)
+        try:
+            found.append(np.broadcast_to(side, shape))
+        except ValueError:
+            raise ShapeError(
+                f"bounds[{i}] has shape {side.shape}, expected one that fits the variables, {shape}"
+            ) from None
+    lo, hi = found
+    empty = ~(lo <= hi) | (lo == math.inf) | (hi == -math.inf)
+    if empty.any():
+        index = tuple(int(i) for i in np.argwhere(empty)[0])
+        raise ArgumentError(
+            f"bounds leave nothing at {list(index)}: lo is {lo[index]:.6g} and hi is "
+            f"{hi[index]:.6g}, expected lo <= hi, and no NaN"
+        )
+    return lo.ravel().copy(), hi.ravel().copy()
