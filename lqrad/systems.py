@@ -169,7 +169,7 @@ def inverted_pendulum(
     """A pendulum balanced on a cart that is pushed along a line, linearised about the upright.
 
     With y the cart's position and a the angle from the upright, positive where the tip leans
-    towards positive y,
+    towards negative y (the cart is to be pushed under it),
 
         (cart_mass + pendulum_mass) y'' + friction y' - pendulum_mass length a'' = u
         (inertia + pendulum_mass length^2) a'' = pendulum_mass length (gravity a + y'')
