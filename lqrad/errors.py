@@ -64,9 +64,7 @@ class Status(Enum):
     CONVERGED_GRADIENT = "converged: the gradient is below the tolerance"
     STALLED = "stalled: rounding errors leave no further descent"
     MAX_ITER = "stopped: the limit on iterations was reached"
-    ILL_CONDITIONED = (
-        "ill-conditioned: rounding errors of the largest eigenvalues of the Hessian hide its smallest"
-    )
+    ILL_CONDITIONED = "ill-conditioned: rounding errors of the largest eigenvalues of the Hessian hide its smallest"
     PATIENCE = "stopped: the validation loss no longer fell"
     CALLBACK = "stopped: the callback asked for it"
     DIVERGED = "diverged: the cost grew without bound or became non-finite"

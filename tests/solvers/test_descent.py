@@ -489,7 +489,8 @@ class TestIllConditioning:
         assert result.status is Status.ILL_CONDITIONED
         assert not result.status.converged
         assert re.search(
-            r"ill-conditioned after \d+ iterations?(, the limit max_iter)?: the Hessian's eigenvalues reach 1e\+18", result.message
+            r"ill-conditioned after \d+ iterations?(, the limit max_iter)?: the Hessian's eigenvalues reach 1e\+18",
+            result.message,
         )
         assert "with_feedback" in result.message
         assert "multiple_shooting" in result.message
