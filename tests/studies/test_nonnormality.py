@@ -446,3 +446,21 @@ def test_what_was_given_is_not_changed_by_it():
     assert result.A[0, 0] == 0.9
     with pytest.raises(ValueError, match="read-only"):
         result.A[0, 0] = 1.0
+
+
+@pytest.mark.parametrize("n", [2, 3, 5, 8])
+def test_a_large_nilpotent_shift_comes_up_to_the_bound_e_n_k(n):
+    """The case in which Kreiss's bound is sharp: Trefethen and Embree (2005), section 18.
+
+    For large g the resolvent of g J is g^(n-1) / r^n on the circle of radius r, so that K is
+    g^(n-1) (n-1)^(n-1) / n^n, from r = n/(n-1), and max |A^k| / K = n (1 + 1/(n-1))^(n-1) < e n.
+    """
+    g = 1e6
+    study = nonnormality(g * np.eye(n, k=1))
+    assert study.peak == pytest.approx(g ** (n - 1), rel=1e-12)
+    assert study.peak_step == n - 1
+    assert study.kreiss == pytest.approx(g ** (n - 1) * (n - 1) ** (n - 1) / n**n, rel=1e-5)
+    assert abs(study.kreiss_point) == pytest.approx(n / (n - 1), rel=1e-2)
+    ratio = study.peak / study.kreiss
+    assert ratio == pytest.approx(n * (1 + 1 / (n - 1)) ** (n - 1), rel=1e-5)
+    assert ratio < np.e * n
