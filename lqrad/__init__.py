@@ -45,6 +45,7 @@ from lqrad.solvers.kalman import (
     rts_smoother,
 )
 from lqrad.solvers.learning import Fit, em, fit
+from lqrad.solvers.low_rank import LowRank, low_rank
 from lqrad.solvers.policy_gradient import PolicyGradient, policy_gradient
 from lqrad.solvers.proximal import l1
 from lqrad.solvers.riccati import Riccati, Trajectory, riccati
@@ -85,6 +86,7 @@ __all__ = [
     "HeatSystem",
     "LQProblem",
     "LostDigits",
+    "LowRank",
     "LqradError",
     "Node",
     "NonFiniteError",
@@ -137,6 +139,7 @@ __all__ = [
     "log_barrier",
     "loglik_gradient",
     "lost_digits",
+    "low_rank",
     "lq_graph",
     "mlp",
     "multiple_shooting",

@@ -52,7 +52,7 @@ from lqrad.errors import (
 from lqrad.kernels.checkpointing import schedule
 from lqrad.kernels.stages import inner
 from lqrad.problems.lq import LQProblem
-from lqrad.problems.objective import Objective
+from lqrad.problems.objective import Objective, diagonal_below
 from lqrad.problems.optimality import KKT, kkt_from_terms
 
 Solve = Callable[[Array], Array]
@@ -292,6 +292,17 @@ class SparseLQProblem:
         new._set(**{name: value for name, value in vars(self).items() if name in kept} | changes)
         return new
 
+    def homogeneous(self) -> SparseLQProblem:
+        """Return the same problem without c, q, r and s: its states are linear in x0 and u.
+
+        Examples
+        --------
+        >>> problem = SparseLQProblem(None, [[1.0]], [[1.0]], [1.0], [1.0], c=[1.0])
+        >>> problem.homogeneous()
+        SparseLQProblem(n=1, m=1, time-invariant)
+        """
+        return self._homogeneous
+
     def dense(self) -> LQProblem:
         """Return the same problem as an LQProblem, with A = E^-1 F, B = E^-1 G and E^-1 c.
 
@@ -397,20 +408,46 @@ class SparseLQProblem:
             (x,) = self._trajectory(x)
         else:
             x, _ = self._trajectory(x, u=u)
-        batch, states = x.shape[:-2], _time_first(x)
-        p = np.empty((len(states) - 1, *states.shape[1:]))
-        pull = self._last_slope(states[-1])
-        for t in range(len(p) - 1, -1, -1):
-            p[t], pull = self._step_back(t, states[t], pull)
-        return _series_first(p, batch)
+        slopes = _times(self.Q, x)
+        slopes[..., :-1, :] += self.q
+        slopes[..., -1, :] = self._last_slope(x[..., -1, :])
+        return self.pull_back(slopes, x)[0]
 
-    def _step_back(self, t: int, x: Array, pull: Array) -> tuple[Array, Array]:
-        """p[t], and the total derivative of the cost in x[t], from that in x[t+1]."""
-        p = self._costate(t, pull)
-        slope = _times(self.Q, x)
-        if self._has["q"]:
-            slope += _at(self.q, t)
-        return p, self._pulled(t, x, p, slope)
+    @_quiet
+    def pull_back(self, f: ArrayLike, x: ArrayLike | None = None) -> tuple[Array, Array]:
+        """Return p with E'p[T-1] = f[T], E'p[t-1] = f[t] + (F + diag(phi'(x[t])))'p[t], and E'p[-1].
+
+        The transpose of a simulation: where f[t] are the derivatives of a function of the states in
+        each of them, G'p[t] is its derivative in u[t], and E'p[-1] that in x0.
+
+        Parameters
+        ----------
+        f : (..., T+1, n)
+        x : (..., T+1, n), optional
+            The states; needed where there is a reaction.
+
+        Returns
+        -------
+        p : (..., T, n)
+        pull : (..., n)
+
+        Examples
+        --------
+        >>> problem = SparseLQProblem([[2.0]], [[1.0]], [[1.0]], [1.0], [1.0])
+        >>> p, pull = problem.pull_back([[0.0], [0.0], [1.0]])  # x[2] = x0 / 4 + u[0] / 4 + u[1] / 2
+        >>> p.ravel(), pull
+        (array([0.25, 0.5 ]), array([0.25]))
+        """
+        if x is None and self.reaction:
+            raise ArgumentError("x is needed where there is a reaction: its slope depends on x")
+        f = self._sequence("f", f)
+        batch, slopes = f.shape[:-2], _time_first(f)
+        states = slopes if x is None else _time_first(self._sequence("x", x, f))
+        p, pull = np.empty((len(slopes) - 1, *slopes.shape[1:])), slopes[-1]
+        for t in range(len(p) - 1, -1, -1):
+            p[t] = self._costate(t, pull)
+            pull = self._pulled(t, states[t], p[t], slopes[t].copy())
+        return _series_first(p, batch), np.reshape(pull, (*batch, self.n))
 
     def _costate(self, t: int, pull: Array) -> Array:
         p = self._solve(pull, transpose=True)
@@ -639,7 +676,7 @@ class SparseLQProblem:
         array([1.3125, 0.125 ])
         """
         if not self.reaction:
-            quadratic = self._quadratic_part
+            quadratic = self._homogeneous
             x, v, batch = quadratic._start(np.zeros(self.n), v, "v")
             k = len(v) if checkpoints is None else check_count("checkpoints", checkpoints)
             return self._checked_gradient(
@@ -814,6 +851,7 @@ class SparseLQProblem:
             hessian_product=hessian_product if exact else None,
             gap_bound=None if self._curvature is None else self._gap_bound,
             quadratic=self.reaction is None,
+            curvature=self._diagonal_curvature,
         )
 
     def _gap_bound(self, gradient: Array) -> float:
@@ -863,9 +901,17 @@ class SparseLQProblem:
         return None if solve is None else solve.solve
 
     @cached_property
-    def _quadratic_part(self) -> SparseLQProblem:
-        """The same problem without its affine and linear terms."""
-        return self._changed(**{name: 0.0 * getattr(self, name) for name in "cqrs"})
+    def _homogeneous(self) -> SparseLQProblem:
+        return self._changed(**{name: np.zeros(getattr(self, name).shape[-1:]) for name in "cqrs"})
+
+    @property
+    def _diagonal_curvature(self) -> Array | float | None:
+        """Numbers such that the Hessian is at least diag of them; None where none are proven."""
+        if self.reaction is not None or isinstance(self.R, LinearOperator):
+            return None
+        if isinstance(self.R, np.ndarray):
+            return self.R if self.R.ndim == 1 else diagonal_below(self.R)
+        return 0.0
 
     def _reaction(self, order: int, x: Array) -> Array:
         """The reaction or a derivative of it."""
@@ -936,7 +982,7 @@ class SparseLQProblem:
         """Return a finite sequence, T + 1 states x or T of the others, of the batch of x if given."""
         z = real_array(name, z)
         width, letter = (self.m, "m") if name in "uv" else (self.n, "n")
-        extra = 1 if name == "x" else 0
+        extra = 1 if name in "xf" else 0
         T = self.T if x is None else x.shape[-2] - 1
         fits = z.ndim >= 2 and z.shape[-1] == width and z.shape[-2] > extra
         if not fits or T not in (None, z.shape[-2] - extra):
