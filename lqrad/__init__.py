@@ -60,6 +60,7 @@ from lqrad.studies.cures import Cure, Cures, cures
 from lqrad.studies.digits import LostDigits, lost_digits
 from lqrad.studies.duality import Duality, duality
 from lqrad.studies.growth import GradientGrowth, gradient_growth
+from lqrad.studies.inverse import Inversion, invert
 from lqrad.studies.nonnormality import Nonnormality, nonnormality, pseudospectrum
 from lqrad.studies.sweep import Sweep, sweep
 
@@ -84,6 +85,7 @@ __all__ = [
     "Graph",
     "GraphKKT",
     "HeatSystem",
+    "Inversion",
     "LQProblem",
     "LostDigits",
     "LowRank",
@@ -131,6 +133,7 @@ __all__ = [
     "huber",
     "ilqr",
     "implicit_midpoint",
+    "invert",
     "kalman_filter",
     "kalman_smoother",
     "l1",

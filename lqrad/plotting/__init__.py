@@ -24,6 +24,7 @@ from lqrad.plotting.cures import (
 from lqrad.plotting.figure import Picture
 from lqrad.plotting.growth import plot_growth, plot_lost_digits
 from lqrad.plotting.heat import plot_field, plot_heat
+from lqrad.plotting.inverse import plot_inversion
 from lqrad.plotting.nonlinear import (
     animate_cart_pole,
     plot_descent,
@@ -51,6 +52,7 @@ __all__ = [
     "plot_growth",
     "plot_heat",
     "plot_inputs",
+    "plot_inversion",
     "plot_iterations",
     "plot_lost_digits",
     "plot_nonnormality",

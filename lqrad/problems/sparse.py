@@ -181,8 +181,9 @@ class SparseLQProblem:
         if F.ndim != 2 or F.shape[0] != n or not n:
             raise ShapeError(f"F has shape {F.shape}, expected (n, n), not empty")
         if G.ndim != 2 or G.shape[0] != n or not m:
-            expected = f"(n, m) with n = {n}, not empty"
-            raise ShapeError(shape_message("G", G.shape, expected, f"to match F {F.shape}", (n, m)))
+            target = (n, G.shape[0] if G.ndim == 2 else 1)
+            why = f"to match F {F.shape}, not empty"
+            raise ShapeError(shape_message("G", G.shape, f"(n, m) with n = {n}", why, target))
         if E is not None:
             E = _matrix("E", E)
             check_shape("E", E, (n, n), f"to match F {F.shape}", symbols="(n, n)")

@@ -1,0 +1,529 @@
+"""Inverse problems: what a few sensors tell of an initial state, or of a source.
+
+    y[t] = C x[t] + noise,    E x[t+1] = F x[t] + G u[t] + c,    w = x[0], or w = u[t] for all t
+
+Diffusion forgets: most of w hardly reaches the sensors, and the w that fits them best is made of
+amplified noise. Tikhonov's method charges for a w that is far from a prior w0,
+
+    minimise    |A w - d|^2 + alpha (w - w0)'W (w - w0)
+
+with A w - d the residuals of the sensors in units of their noise. All alpha are served by one basis: k
+steps of Golub and Kahan's bidiagonalisation, a simulation and its adjoint each, reduce A to a
+bidiagonal matrix of k columns, on which the minimum of every alpha is found at once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import cho_factor, cho_solve
+
+from lqrad.errors import (
+    EPS,
+    ArgumentError,
+    Array,
+    NonFiniteError,
+    NotConvexError,
+    ShapeError,
+    check_choice,
+    check_count,
+    check_finite,
+    check_shape,
+    check_type,
+    frozen_array,
+    real_array,
+)
+from lqrad.problems.sparse import SparseLQProblem, factorised
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+UNKNOWNS = ("initial", "source")
+RULES = ("discrepancy", "l-curve")
+_DECADES = 16  # below the square of the largest singular value, in which alpha is looked for
+_PER_DECADE = 20
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Inversion:
+    """What `invert` returns. It shows as a sentence; `plot` draws how alpha was chosen.
+
+    Attributes
+    ----------
+    unknown : str
+        "initial" or "source".
+    solution : (n,) or (m,)
+        The initial state, or the constant input.
+    x : (T+1, n)
+        The states that follow from it.
+    alpha : float
+        The weight; infinite where the prior explains the data.
+    rule : str
+        "discrepancy", "l-curve" or "given".
+    misfit, expected : float
+        Root of the sum of the squared residuals, in units of the noise, and of their number.
+    size : float
+        ((w - w0)'W(w - w0))^1/2.
+    gradient : float
+        Norm of the gradient at the solution over that at the prior, both evaluated there.
+    iterations : int
+        Steps of the bidiagonalisation.
+    alphas, misfits, sizes : (j,)
+        The L-curve, as far down in alpha as it has converged.
+    """
+
+    unknown: str
+    solution: Array
+    x: Array
+    alpha: float
+    rule: str
+    misfit: float
+    expected: float
+    size: float
+    gradient: float
+    iterations: int
+    alphas: Array
+    misfits: Array
+    sizes: Array
+
+    def __repr__(self) -> str:
+        what = "initial state" if self.unknown == "initial" else "source"
+        return (
+            f"<Inversion: {what}, alpha = {self.alpha:.3g} ({self.rule}), misfit {self.misfit:.4g} "
+            f"where noise gives {self.expected:.4g}, {self.iterations} iterations>"
+        )
+
+    def plot(self) -> Figure:
+        """Return a figure: the L-curve, and the misfit over alpha."""
+        from lqrad.plotting import plot_inversion
+
+        return plot_inversion(self)
+
+
+def invert(
+    problem: SparseLQProblem,
+    y: ArrayLike,
+    C: Any,
+    *,
+    noise: ArrayLike,
+    unknown: str = "initial",
+    x0: ArrayLike | None = None,
+    u: ArrayLike | None = None,
+    prior: ArrayLike | None = None,
+    weight: Any = None,
+    alpha: str | float = "discrepancy",
+    max_iter: int = 200,
+    tol: float = 1e-6,
+) -> Inversion:
+    """Recover an initial state or a constant source from noisy sensors.
+
+    Parameters
+    ----------
+    problem : SparseLQProblem
+        Its dynamics, which are linear; its weights play no part.
+    y : (T+1, ny)
+        What the sensors read, a row for each state; NaN where nothing was read.
+    C : (ny, n) array or sparse
+        What they measure.
+    noise : float or (ny,)
+        Standard deviation of their noise.
+    unknown : "initial" or "source"
+        x[0], or the input that is the same at all times.
+    x0 : (n,), optional
+        The initial state where the source is unknown; zero when not given.
+    u : (T, m), optional
+        The inputs where the initial state is unknown; zero when not given.
+    prior : (n,) or (m,), optional
+        w0; zero when not given.
+    weight : (k,), or (k, k) array or sparse, optional
+        W, symmetric positive definite, for k unknowns; the identity when not given. With I - l^2
+        Laplacian, say, roughness on scales below l is charged for.
+    alpha : "discrepancy", "l-curve" or float
+        - "discrepancy": the misfit is what noise gives, the number of readings (Morozov).
+        - "l-curve": where the curve of log size over log misfit bends most, for a noise that is known
+          up to a factor only (Hansen).
+        - a positive number.
+    max_iter : int
+        Limit on steps, each a simulation and its adjoint.
+    tol : float
+        They end where the gradient's norm is tol times that at the prior.
+
+    Returns
+    -------
+    Inversion
+
+    Raises
+    ------
+    ArgumentError
+        If an argument is not as described, the steps do not suffice, or no solution fits as closely as
+        the noise says.
+    ShapeError, DtypeError, NonFiniteError
+        If an array does not fit.
+    NotConvexError
+        If the weight is not positive definite.
+
+    References
+    ----------
+    Golub and Kahan, Calculating the singular values and pseudo-inverse of a matrix, 1965.
+    Hansen, Rank-Deficient and Discrete Ill-Posed Problems, 1998, sections 6.4, 7.2 and 7.5.
+    Arridge, Betcke and Harhanen, Iterated preconditioned LSQR method for inverse problems on
+    unstructured grids, Inverse Problems 30, 2014 (the weight without its root).
+
+    Examples
+    --------
+    Where on a rod was it warm? Two sensors, which see the end of it only after a while:
+
+    >>> import scipy.sparse as sp
+    >>> n, T = 40, 100
+    >>> laplace = sp.diags_array([1.0, -2.0, 1.0], offsets=[-1, 0, 1], shape=(n, n))
+    >>> rod = SparseLQProblem(sp.eye_array(n) - laplace, sp.eye_array(n), np.ones((n, 1)), np.ones(n), [1])
+    >>> warm = np.exp(-(((np.arange(n) - 12) / 4) ** 2))
+    >>> C = np.eye(n)[[8, 30]]
+    >>> rng = np.random.default_rng(0)
+    >>> y = rod.simulate(warm, np.zeros((T, 1))) @ C.T + 0.01 * rng.normal(size=(T + 1, 2))
+    >>> found = invert(rod, y, C, noise=0.01)
+    >>> found
+    <Inversion: initial state, alpha = ... (discrepancy), misfit 14.21 where noise gives 14.21, ...>
+    >>> int(found.solution.argmax())
+    12
+    """
+    check_type("problem", problem, SparseLQProblem, "SparseLQProblem(E, F, G, Q, R)")
+    if problem.reaction:
+        raise ArgumentError("problem has a reaction; `invert` takes linear dynamics")
+    check_choice("unknown", unknown, UNKNOWNS)
+    sensors = _Sensors.of(problem, y, C, noise, unknown)
+    n, m, T = problem.n, problem.m, sensors.T
+    size = n if unknown == "initial" else m
+    w0 = _vector("prior", prior, (size,))
+    if unknown == "initial":
+        if x0 is not None:
+            raise ArgumentError("x0 is given and unknown at once; pass a guess of it as prior")
+        known = _vector("u", u, (T, m))
+    else:
+        if u is not None:
+            raise ArgumentError("u is given and unknown at once; pass a guess of it as prior")
+        known = _vector("x0", x0, (n,))
+    measure = _Weight.of(weight, size)
+    rule, value = _rule(alpha)
+    max_iter = check_count("max_iter", max_iter)
+    tol = float(real_array("tol", tol))
+    if not 0 < tol < 1:
+        raise ArgumentError(f"tol is {tol!r}, expected a number between 0 and 1")
+
+    def states(w: Array) -> Array:
+        if unknown == "initial":
+            return problem.simulate(w, known)
+        return problem.simulate(known, np.broadcast_to(w, (T, m)))
+
+    d = sensors.residual(states(w0))
+    count = len(d)
+    if not d.any() or (rule == "discrepancy" and d @ d <= count):
+        shift, chosen, curve, iterations = np.zeros(size), math.inf, (np.empty(0),) * 3, 0
+    else:
+        shift, chosen, curve, iterations = _minimise(
+            sensors, measure, d, rule, value, max_iter, tol
+        )
+    solution = w0 + shift
+    x = states(solution)
+    residual = sensors.residual(x)
+    gradient = 0.0
+    if iterations:
+        slope = chosen * measure.times(shift) - sensors.transposed(residual)
+        gradient = measure.dual_norm(slope) / measure.dual_norm(sensors.transposed(d))
+    return Inversion(
+        unknown=unknown,
+        solution=solution,
+        x=x,
+        alpha=chosen,
+        rule=rule,
+        misfit=float(np.linalg.norm(residual)),
+        expected=math.sqrt(count),
+        size=_root(float(shift @ measure.times(shift))),
+        gradient=gradient,
+        iterations=iterations,
+        alphas=curve[0],
+        misfits=curve[1],
+        sizes=curve[2],
+    )
+
+
+@dataclass(frozen=True)
+class _Sensors:
+    """The linear map A from the unknown to all readings, in units of their noise."""
+
+    problem: SparseLQProblem
+    linear: SparseLQProblem  # without its offsets
+    C: Any
+    y: Array
+    seen: NDArray[np.bool_]
+    noise: Array
+    initial: bool
+
+    @classmethod
+    def of(
+        cls, problem: SparseLQProblem, y: ArrayLike, C: Any, noise: ArrayLike, unknown: str
+    ) -> _Sensors:
+        C = sp.csr_array(C, dtype=np.float64) if sp.issparse(C) else frozen_array("C", C)
+        if C.ndim != 2 or C.shape[1] != problem.n or not C.shape[0]:
+            raise ShapeError(f"C has shape {C.shape}, expected (ny, n) with n = {problem.n}")
+        y = real_array("y", y)
+        T = len(y) - 1 if problem.T is None and y.ndim else problem.T or 0
+        if y.shape != (T + 1, C.shape[0]) or T < 1:
+            rows = "T+1" if problem.T is None else T + 1
+            raise ShapeError(
+                f"y has shape {y.shape}, expected ({rows}, {C.shape[0]}): a row for each state, a "
+                "column for each row of C"
+            )
+        seen = ~np.isnan(y)
+        y = np.where(seen, y, 0.0)
+        check_finite("y", y)
+        if not seen.any():
+            raise ArgumentError("y holds nothing but NaN, which says that nothing was read")
+        sigma = frozen_array("noise", noise)
+        if sigma.shape not in ((), (C.shape[0],)) or not np.all(sigma > 0):
+            raise ArgumentError(
+                f"noise is {noise!r}, expected a positive number or {C.shape[0]} of them"
+            )
+        initial = unknown == "initial"
+        return cls(problem, problem.homogeneous(), C, y, seen, sigma, initial)
+
+    @property
+    def T(self) -> int:
+        return len(self.y) - 1
+
+    def _read(self, x: Array) -> Array:
+        return np.asarray((self.C @ x.T).T)
+
+    def residual(self, x: Array) -> Array:
+        """Readings less what they should be for these states."""
+        return np.asarray(((self.y - self._read(x)) / self.noise)[self.seen])
+
+    def times(self, w: Array) -> Array:
+        """A w."""
+        if self.initial:
+            x = self.linear.simulate(w, np.zeros((self.T, self.problem.m)))
+        else:
+            u = np.broadcast_to(w, (self.T, self.problem.m))
+            x = self.linear.simulate(np.zeros(self.problem.n), u)
+        return np.asarray((self._read(x) / self.noise)[self.seen])
+
+    def transposed(self, residual: Array) -> Array:
+        """A'r."""
+        slopes = np.zeros(self.y.shape)
+        slopes[self.seen] = residual
+        p, pull = self.linear.pull_back((self.C.T @ (slopes / self.noise).T).T)
+        return pull if self.initial else np.asarray(self.problem.G.T @ p.sum(axis=0))
+
+
+@dataclass(frozen=True)
+class _Weight:
+    """W and its inverse, for vectors; the norm of gradients is that of W^-1."""
+
+    times: Callable[[Array], Array]
+    solve: Callable[[Array], Array]
+
+    @classmethod
+    def of(cls, weight: Any, size: int) -> _Weight:
+        if weight is None:
+            return cls(lambda v: v, lambda g: g)
+        W = sp.csr_array(weight, dtype=np.float64) if sp.issparse(weight) else None
+        W = frozen_array("weight", weight) if W is None else W
+        if W.shape not in ((size,), (size, size)):
+            raise ShapeError(
+                f"weight has shape {W.shape}, expected (k,) or (k, k) with k = {size} unknowns"
+            )
+        if W.ndim == 1:
+            if W.min() <= 0:
+                raise NotConvexError(
+                    f"weight holds {W.min():.6g}, expected positive numbers; leave nothing without a "
+                    "price, or alpha cannot regularise it"
+                )
+            return cls(lambda v: W * v, lambda g: g / W)
+        if abs(W - W.T).max() > 64 * EPS * abs(W).max():
+            raise NotConvexError("weight is not symmetric; pass (weight + weight.T) / 2")
+        if sp.issparse(W):
+            return cls(lambda v: W @ v, factorised(W)[0])
+        try:
+            factor = cho_factor(W, lower=True)
+        except np.linalg.LinAlgError:
+            raise NotConvexError("weight is not positive definite") from None
+        return cls(lambda v: W @ v, lambda g: np.asarray(cho_solve(factor, g)))
+
+    def dual_norm(self, g: Array) -> float:
+        """(g'W^-1 g)^1/2."""
+        return _root(float(g @ self.solve(g)))
+
+
+def _minimise(
+    sensors: _Sensors,
+    measure: _Weight,
+    d: Array,
+    rule: str,
+    value: float,
+    max_iter: int,
+    tol: float,
+) -> tuple[Array, float, tuple[Array, Array, Array], int]:
+    """The minimum of the chosen alpha, alpha, the L-curve, and the number of steps."""
+    diagonal, below = [], [float(np.linalg.norm(d))]
+    first = d / below[0]
+    z = measure.solve(sensors.transposed(first))
+    U, V = np.empty((max_iter + 1, len(d))), np.empty((max_iter, len(z)))
+    U[0] = first
+    for k in range(1, max_iter + 1):
+        size = _root(float(z @ measure.times(z)))
+        if k == 1 and size == 0:
+            raise ArgumentError("C sees nothing of the unknown: all its effects on y are zero")
+        diagonal.append(size)
+        V[k - 1] = z / size
+        left = sensors.times(V[k - 1]) - size * U[k - 1]
+        for _ in range(2):  # once is not enough to be orthogonal up to rounding, twice is
+            left -= (U[:k] @ left) @ U[:k]
+        below.append(float(np.linalg.norm(left)))
+        U[k] = left / (below[k] or 1.0)
+        z = measure.solve(sensors.transposed(U[k])) - below[k] * V[k - 1]
+        for _ in range(2):
+            z -= (V[:k] @ measure.times(z)) @ V[:k]
+        rest = _root(float(z @ measure.times(z)))
+        exhausted = k in (len(d), len(z)) or min(below[k], rest) <= 100 * EPS * diagonal[0]
+        small = _Projected.of(diagonal, below, 0.0 if exhausted else rest)
+        chosen = small.choose(rule, value, len(d), tol, exhausted)
+        if chosen is not None:
+            return small.minimum(chosen) @ V[:k], chosen, small.curve(tol), k
+        if exhausted:
+            break
+    least = float(small.misfit(0.0))
+    if rule == "discrepancy" and least**2 > len(d):
+        raise ArgumentError(
+            f"noise is too small: after {k} steps the closest fit leaves a misfit of {least:.4g}, and "
+            f"noise would give {math.sqrt(len(d)):.4g}; check the model, or try alpha='l-curve'"
+        )
+    raise ArgumentError(
+        f"max_iter is {max_iter}, and the gradient has not fallen to tol = {tol:g} of its start; "
+        "try more steps, a larger alpha or a larger tol"
+    )
+
+
+@dataclass(frozen=True)
+class _Projected:
+    """The problem on the basis: |B v - beta e|^2 + alpha |v|^2, by the singular values of B."""
+
+    s: Array
+    c: Array  # components of beta e
+    Vt: Array
+    outside: float  # squared part of beta e that no v reaches
+    tail: float  # the gradient's norm is this times the last entry of v
+
+    @classmethod
+    def of(cls, diagonal: list[float], below: list[float], rest: float) -> _Projected:
+        k = len(diagonal)
+        B = np.zeros((k + 1, k))
+        B[np.arange(k), np.arange(k)] = diagonal
+        B[np.arange(1, k + 1), np.arange(k)] = below[1:]
+        left, s, Vt = np.linalg.svd(B, full_matrices=True)
+        c = below[0] * left[0]
+        return cls(s, c[:k], Vt, float(c[k]) ** 2, rest * below[-1])
+
+    @property
+    def start(self) -> float:
+        """The norm of the gradient at zero."""
+        return float(np.linalg.norm(self.s * self.c))
+
+    def filtered(self, alphas: Array | float) -> Array:
+        """The minimum v of each alpha, in the singular vectors."""
+        return np.asarray(self.s * self.c / (self.s**2 + np.asarray(alphas)[..., None]))
+
+    def minimum(self, alpha: float) -> Array:
+        return np.asarray(self.filtered(alpha) @ self.Vt)
+
+    def misfit(self, alphas: Array | float) -> Array:
+        left = self.c - self.s * self.filtered(alphas)
+        return np.asarray(np.sqrt((left**2).sum(axis=-1) + self.outside))
+
+    def converged(self, alphas: Array | float, tol: float) -> NDArray[np.bool_]:
+        last = self.filtered(alphas) @ self.Vt[:, -1]
+        return np.asarray(self.tail * np.abs(last) <= tol * self.start)
+
+    def grid(self, tol: float) -> Array:
+        """Values of alpha down to the smallest that has converged."""
+        alphas = self.s[0] ** 2 * np.logspace(2, -_DECADES, (_DECADES + 2) * _PER_DECADE + 1)
+        done = self.converged(alphas, tol)
+        return np.asarray(alphas if done.all() else alphas[: int(np.argmin(done))])
+
+    def curve(self, tol: float) -> tuple[Array, Array, Array]:
+        alphas = self.grid(tol)
+        return alphas, self.misfit(alphas), np.linalg.norm(self.filtered(alphas), axis=-1)
+
+    def choose(
+        self, rule: str, value: float, count: int, tol: float, exhausted: bool
+    ) -> float | None:
+        """Alpha by the rule, or None where more steps are needed to know it."""
+        if rule == "l-curve":
+            return self._corner(tol, exhausted)
+        alpha = value if rule == "given" else self._discrepancy(count)
+        return alpha if alpha is not None and self.converged(alpha, tol) else None
+
+    def _discrepancy(self, count: int) -> float | None:
+        """The alpha whose misfit is the root of count: the misfit rises with alpha."""
+        low, high = math.log(self.s[0] ** 2) - 100.0, math.log(self.s[0] ** 2) + 100.0
+        if self.misfit(math.exp(low)) ** 2 > count:
+            return None
+        for _ in range(100):
+            middle = (low + high) / 2
+            if self.misfit(math.exp(middle)) ** 2 > count:
+                high = middle
+            else:
+                low = middle
+        return math.exp(low)
+
+    def _corner(self, tol: float, exhausted: bool) -> float | None:
+        """The alpha where the curve of log size over log misfit turns most to the left.
+
+        More steps show more of the curve, down to where the misfit hardly falls any more.
+        """
+        alphas, misfit, size = self.curve(tol)
+        below = 2 * _PER_DECADE
+        seen = len(alphas) > 2.5 * below and misfit[-1] > 0.9 * misfit[-below]
+        if not (seen or exhausted) or len(alphas) < 3:
+            return None
+        f = self.s**2 / (self.s**2 + alphas[:, None])
+        rise = (f * ((1 - f) * self.c) ** 2).sum(axis=1)  # that of misfit^2 / 2 over log alpha
+        right, up = rise / misfit**2, -rise / alphas / size**2
+        bend = right * np.gradient(up) - up * np.gradient(right)
+        turn = -bend / np.hypot(right, up) ** 3  # alpha falls along the grid
+        k = int(np.argmax(turn[1:-1])) + 1
+        return float(alphas[k]) if exhausted or k < len(alphas) - below else None
+
+
+def _rule(alpha: str | float) -> tuple[str, float]:
+    if isinstance(alpha, str):
+        check_choice("alpha", alpha, RULES)
+        return alpha, math.nan
+    value = real_array("alpha", alpha)
+    if value.shape != () or not 0 < float(value) < math.inf:
+        raise ArgumentError(
+            f"alpha is {alpha!r}, expected a positive number or one of: {', '.join(RULES)}"
+        )
+    return "given", float(value)
+
+
+def _vector(name: str, value: ArrayLike | None, shape: tuple[int, ...]) -> Array:
+    if value is None:
+        return np.zeros(shape)
+    array = frozen_array(name, value)
+    check_shape(name, array, shape, "to match the problem and y")
+    return array
+
+
+def _root(square: float) -> float:
+    """The root of v'W v."""
+    if not math.isfinite(square):
+        raise NonFiniteError("a product with A is not finite; are the dynamics unstable?")
+    if square < 0:
+        raise NotConvexError("weight is not positive definite: v'W v is negative for some v")
+    return math.sqrt(square)
