@@ -23,7 +23,7 @@ from lqrad.plotting.cures import (
 )
 from lqrad.plotting.figure import Picture
 from lqrad.plotting.growth import plot_growth, plot_lost_digits
-from lqrad.plotting.heat import plot_field, plot_heat
+from lqrad.plotting.heat import animate_field, plot_field, plot_heat
 from lqrad.plotting.inverse import plot_inversion
 from lqrad.plotting.nonlinear import (
     animate_cart_pole,
@@ -38,6 +38,7 @@ from lqrad.plotting.smoothing import plot_smoothed, plot_smoothed_outputs
 __all__ = [
     "Picture",
     "animate_cart_pole",
+    "animate_field",
     "plot_blowup",
     "plot_comparison",
     "plot_condition",

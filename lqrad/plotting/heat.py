@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib.animation import FuncAnimation, PillowWriter
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike
 
-from lqrad.errors import check_shape, real_array
-from lqrad.plotting.figure import LEGEND, add_title, colors, new_axes, new_figure
+from lqrad.errors import ArgumentError, check_shape, real_array
+from lqrad.plotting.figure import LEGEND, add_title, colors, new_axes, new_figure, one_series
 
 if TYPE_CHECKING:
     from lqrad.heat import HeatSystem
@@ -79,6 +82,64 @@ def plot_field(
     ax.figure.colorbar(image, ax=ax, label=label, shrink=0.85)
     ax.set_ylabel("y (m)")
     return ax
+
+
+def animate_field(
+    system: HeatSystem,
+    x: ArrayLike,
+    path: str | Path,
+    *,
+    frames: int = 40,
+    label: str = "temperature (K)",
+) -> None:
+    """Save a film of a plate's field over time, as a .gif.
+
+    Parameters
+    ----------
+    system : HeatSystem
+        A plate.
+    x : (k, n)
+        The field at k times, dt apart: states, or costates.
+    path : str or Path
+        Where to, a name that ends in .gif.
+    frames : int
+        How many of the times are shown, at most.
+    label : str
+        What the numbers are, with their unit.
+
+    Raises
+    ------
+    ShapeError
+        If x is not a row for each time, of one entry for each cell.
+    ArgumentError
+        If the system is not a plate.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from lqrad.heat import heat_plate
+    >>> plate = heat_plate((5, 5), heaters=(1, 1))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     animate_field(plate, np.zeros((3, 25)), f"{folder}/cold.gif")
+    """
+    x = one_series("x", x)
+    check_shape("x", x, (len(x), system.n), "a row for each time, one entry for each cell")
+    if len(system.shape) != 2:
+        raise ArgumentError(f"{system!r} is no plate; `plot_field` draws a rod")
+    figure = Figure(figsize=(4.4, 3.6), dpi=80, layout="constrained")
+    ax = figure.subplots()
+    limits = (float(x.min()), float(x.max()) + 1e-12)
+    plot_field(system, x[0], ax=ax, label=label, limits=limits)
+    image = ax.images[0]
+
+    def draw(t: int) -> tuple[AxesImage]:
+        image.set_data(system.field(x[t]))
+        ax.set_title(f"{t * system.dt:g} s", loc="left", fontsize="medium")
+        return (image,)
+
+    shown = np.unique(np.linspace(0, len(x) - 1, min(frames, len(x))).astype(int))
+    film = FuncAnimation(figure, draw, frames=shown.tolist(), blit=False)
+    film.save(Path(path), writer=PillowWriter(fps=10))
 
 
 def plot_heat(system: HeatSystem, descent: Descent) -> Figure:
