@@ -13,7 +13,7 @@ def test_a_plate_is_a_picture_with_its_lengths_and_a_rod_a_curve():
     plate = lqrad.heat_plate((6, 9), lengths=(1.0, 2.0))
     ax = plot_field(plate, plate.target, limits=(0.0, 3.0))
     (image,) = ax.images
-    assert image.get_extent() == (0.0, 2.0, 0.0, 1.0)
+    assert tuple(image.get_extent()) == (0.0, 2.0, 0.0, 1.0)
     assert image.get_clim() == (0.0, 3.0)
     np.testing.assert_array_equal(image.get_array(), plate.field(plate.target))
     rod = lqrad.heat_rod(7)
