@@ -216,26 +216,27 @@ def low_rank(
     basis, alpha, beta = np.empty((steps, size)), np.empty(steps), np.empty(steps)
     v = np.random.default_rng(0).normal(size=size)
     v /= dnrm2(v)
+    largest = 1.0
     for k in range(steps):
         basis[k] = v
         whitened = _solve_root(root, v.reshape(shape), transpose=True)
         v = _solve_root(root, product(z, whitened)).ravel() - v
         check_finite("the Hessian's product", v, computed=True)
-        alpha[k], scale = basis[k] @ v, dnrm2(v)
+        alpha[k], largest = basis[k] @ v, max(largest, dnrm2(v))
         for _ in range(2):  # once is not enough to be orthogonal up to rounding, twice is
             v -= (basis[: k + 1] @ v) @ basis[: k + 1]
         beta[k] = dnrm2(v)
-        if beta[k] <= 100 * EPS * max(scale, 1.0):  # nothing is left outside of this subspace
+        if beta[k] <= 100 * EPS * largest:  # nothing is left outside of this subspace
             steps = k + 1
             break
         v /= beta[k]
     values, vectors = eigh_tridiagonal(alpha[:steps], beta[: steps - 1])
-    largest = slice(None, -min(rank, steps) - 1, -1)
+    top = slice(None, -min(rank, steps) - 1, -1)
     return LowRank(
         shape=shape,
         R=root,
-        values=np.maximum(values[largest], 0.0),
-        vectors=vectors.T[largest] @ basis[:steps],
+        values=np.maximum(values[top], 0.0),
+        vectors=vectors.T[top] @ basis[:steps],
         products=steps,
     )
 
