@@ -57,12 +57,22 @@ class HeatSystem:
         Steps.
     x0, target : (n,)
         Temperature at the start, and where it should be, K.
-    observed : (n,) of bool
-        The cells whose temperature counts.
+    observed : (n,)
+        How much the temperature of each cell counts: 1, or 0 where it is not looked at.
     input_weight : float
         What u^2 costs, summed over the inputs, against (T - target)^2, integrated over the body;
         both integrated over time.
     source : str
+
+    Examples
+    --------
+    A rod of which only the left half is looked at:
+
+    >>> from dataclasses import replace
+    >>> rod = heat_rod(4)
+    >>> half = replace(rod, observed=np.array([1.0, 1.0, 0.0, 0.0]))
+    >>> half.problem().Q
+    array([2.5, 2.5, 0. , 0. ])
     """
 
     name: str

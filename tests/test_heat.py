@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
@@ -133,6 +135,20 @@ def test_the_iterations_do_not_grow_with_the_cells():
         objective = plate.problem().objective(plate.x0, 40)
         counts.append(lqrad.descend(objective, method="conjugate-gradient", tol=1e-8).iterations)
     assert max(counts) - min(counts) <= 2
+
+
+def test_only_the_cells_that_are_observed_count():
+    rod = heat_rod(30, horizon=40, actuators="distributed", heaters=2)
+    seen = (rod.coordinates()[0] < 0.5).astype(float)
+    errors = []
+    for system in (rod, replace(rod, observed=seen)):
+        problem = system.problem()
+        objective = problem.objective(rod.x0, 40)
+        u = lqrad.descend(objective, method="conjugate-gradient", tol=1e-8).solution
+        missed = np.abs(problem.simulate(rod.x0, u)[30] - rod.target)
+        errors.append((missed[seen == 1].mean(), missed[seen == 0].mean()))
+    assert errors[1][0] < 0.9 * errors[0][0]  # nothing is spent on the others
+    assert errors[1][1] > 1.1 * errors[0][1]
 
 
 def test_a_stream_is_far_from_normal():
