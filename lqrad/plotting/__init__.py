@@ -24,7 +24,7 @@ from lqrad.plotting.cures import (
 from lqrad.plotting.figure import Picture
 from lqrad.plotting.growth import plot_growth, plot_lost_digits
 from lqrad.plotting.heat import animate_field, plot_field, plot_heat
-from lqrad.plotting.inverse import plot_inversion
+from lqrad.plotting.inverse import plot_discrepancy, plot_inversion, plot_l_curve
 from lqrad.plotting.nonlinear import (
     animate_cart_pole,
     plot_descent,
@@ -49,12 +49,14 @@ __all__ = [
     "plot_cure_histories",
     "plot_cures",
     "plot_descent",
+    "plot_discrepancy",
     "plot_field",
     "plot_growth",
     "plot_heat",
     "plot_inputs",
     "plot_inversion",
     "plot_iterations",
+    "plot_l_curve",
     "plot_lost_digits",
     "plot_nonnormality",
     "plot_portrait",

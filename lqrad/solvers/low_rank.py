@@ -50,8 +50,8 @@ class LowRank:
     ----------
     shape : tuple of int
         Shape of z, w and gradients.
-    R : (m, m)
-        Lower Cholesky factor of the weight, or its root if that is a diagonal (m,).
+    root : (m, m) or (m,)
+        Lower Cholesky factor of the weight R; the square roots of a diagonal one.
     values : (k,)
         The largest eigenvalues of K, the largest first.
     vectors : (k, size)
@@ -61,7 +61,7 @@ class LowRank:
     """
 
     shape: tuple[int, ...]
-    R: Array
+    root: Array
     values: Array
     vectors: Array
     products: int
@@ -122,7 +122,7 @@ class LowRank:
         -------
         array of this shape
         """
-        return self._stretched(_times_root(self.R, self._checked("z", z), transpose=True), -0.5)
+        return self._stretched(_times_root(self.root, self._checked("z", z), transpose=True), -0.5)
 
     def _checked(self, name: str, z: ArrayLike) -> Array:
         z = real_array(name, z)
@@ -130,13 +130,13 @@ class LowRank:
         return z
 
     def _forward(self, w: Array) -> Array:
-        return _solve_root(self.R, self._stretched(w, 0.5), transpose=True)
+        return _solve_root(self.root, self._stretched(w, 0.5), transpose=True)
 
     def _transposed(self, g: Array) -> Array:
-        return self._stretched(_solve_root(self.R, g), 0.5)
+        return self._stretched(_solve_root(self.root, g), 0.5)
 
     def _solve_transposed(self, g: Array) -> Array:
-        return _times_root(self.R, self._stretched(g, -0.5))
+        return _times_root(self.root, self._stretched(g, -0.5))
 
     def _stretched(self, w: Array, power: float) -> Array:
         """The power of I + V diag(level / (1 + lambda) - 1) V' times w."""
@@ -234,7 +234,7 @@ def low_rank(
     top = slice(None, -min(rank, steps) - 1, -1)
     return LowRank(
         shape=shape,
-        R=root,
+        root=root,
         values=np.maximum(values[top], 0.0),
         vectors=vectors.T[top] @ basis[:steps],
         products=steps,
