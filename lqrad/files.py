@@ -11,10 +11,9 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,6 +30,7 @@ from lqrad.errors import (
     frozen_array,
     real_array,
 )
+from lqrad.outside import replace_npz
 from lqrad.problems.lq import LQProblem
 from lqrad.problems.smoothing import SmoothingProblem
 
@@ -240,21 +240,7 @@ def save_parameters(path: str | Path, theta: Mapping[str, ArrayLike]) -> None:
         f"parameter_{i}": real_array(f"theta[{name!r}]", value)
         for i, (name, value) in enumerate(theta.items())
     }
-    part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(part, "wb") as file:
-            np.savez(file, parameters_version=np.array(_PARAMETERS_VERSION), names=names, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        raise ArgumentError(
-            f"{path} cannot be written: {error.strerror or error}; "
-            f"is {path.parent} a directory to write in, with room left?"
-        ) from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+    replace_npz(path, parameters_version=np.array(_PARAMETERS_VERSION), names=names, **arrays)
 
 
 def load_parameters(path: str | Path) -> dict[str, Array]:

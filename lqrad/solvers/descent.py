@@ -34,6 +34,7 @@ from lqrad.errors import (
     check_type,
     real_array,
 )
+from lqrad.outside import progress_bar
 from lqrad.problems.objective import Objective
 from lqrad.solvers.methods import METHODS, STEPPED, Oracle, Point, improves, run
 from lqrad.solvers.proximal import Bounds, ProximalOracle, Regulariser
@@ -199,7 +200,7 @@ def descend(
         oracle = ProximalOracle(objective, z, bounds, regulariser, step_size)
         oracle.check(method)
         z = oracle.start
-    bar = _progress_bar(method, max_iter) if progress else None
+    bar = progress_bar(method, max_iter, "step") if progress else None
     # An overflow is found, and reported in words: NumPy's warnings would only repeat it.
     quiet = np.errstate(over="ignore", invalid="ignore")
     with quiet, nullcontext() if bar is None else bar:
@@ -375,15 +376,6 @@ def _remedy(oracle: Oracle, method: str, step_size: float | None) -> str:
         with suppress(NonFiniteError, NotConvexError):
             limit = f" (gradient descent needs less than 2/L = {2 / oracle.spectrum[1]:.3g})"
     return f"a step_size smaller than {step_size:g}{limit}, or {other}"
-
-
-def _progress_bar(method: str, max_iter: int) -> Any:
-    """A progress bar of tqdm's, or None where it is not installed."""
-    try:
-        from tqdm.auto import tqdm
-    except ImportError:
-        return None
-    return tqdm(total=max_iter, desc=method, unit="step")
 
 
 def _checked(

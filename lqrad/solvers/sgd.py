@@ -37,6 +37,7 @@ from lqrad.errors import (
     check_type,
     real_array,
 )
+from lqrad.outside import progress_bar
 from lqrad.problems.objective import Objective
 
 _STEP_SIZES = {"plain": 0.1, "momentum": 0.01, "adam": 0.001}
@@ -234,7 +235,7 @@ def sgd(
     best, best_epoch, best_loss = z, 0, math.inf
     rows: list[tuple[float, ...]] = []
     status, reason = None, ""
-    bar = _progress_bar(method, epochs) if progress else None
+    bar = progress_bar(method, epochs, "epoch") if progress else None
     # An overflow is found, and reported in words: NumPy's warnings would only repeat it.
     quiet = np.errstate(over="ignore", invalid="ignore")
     with quiet, nullcontext() if bar is None else bar:
@@ -453,15 +454,6 @@ def _message(
     loss, held_out, *_ = rows[best_epoch - 1]
     known = "" if math.isnan(held_out) else f", validation loss {held_out:.4g}"
     return message + f"the parameters are those after epoch {best_epoch}, loss {loss:.4g}{known}"
-
-
-def _progress_bar(method: str, epochs: int) -> Any:
-    """A progress bar of tqdm's, or None where it is not installed."""
-    try:
-        from tqdm.auto import tqdm
-    except ImportError:
-        return None
-    return tqdm(total=epochs, desc=method, unit="epoch")
 
 
 def _samples(name: str, data: Mapping[str, ArrayLike]) -> tuple[dict[str, NDArray[Any]], int]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import io
 import itertools
 import math
-import os
 import pickle
 import reprlib
 import sys
@@ -30,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lqrad.errors import ArgumentError, Array, DtypeError, check_shape, check_type
+from lqrad.outside import progress_bar, replace_npz
 
 _VERSION = 1  # of the file's layout
 _INTERVAL = 1.0  # the least time between two savings, in seconds
@@ -169,7 +169,11 @@ def sweep(
         if not record.done(k)
     )
     outcomes = _here(function, cells) if executor is None else _on(executor, function, cells)
-    bar = _progress_bar(record) if progress else None
+    bar = None
+    if progress:
+        count = math.prod(len(axis) for axis in record.axes.values())
+        done = sum(map(record.done, record.outcomes))
+        bar = progress_bar("sweep", count, "cell", initial=done)
     with nullcontext() if bar is None else bar:
         try:
             with closing(outcomes):  # which cancels what has not begun, whatever happens here
@@ -300,17 +304,6 @@ def _check_picklable(function: Callable[..., Any]) -> None:
             f"function must be picklable for a ProcessPoolExecutor, and is not ({_worded(error)}); "
             "define it at the top level of a module, or use a ThreadPoolExecutor"
         ) from error
-
-
-def _progress_bar(record: _Record) -> Any:
-    """A progress bar of tqdm's, or None where it is not installed."""
-    try:
-        from tqdm.auto import tqdm
-    except ImportError:
-        return None
-    cells = math.prod(len(axis) for axis in record.axes.values())
-    done = sum(map(record.done, record.outcomes))
-    return tqdm(total=cells, initial=done, desc="sweep", unit="cell")
 
 
 # --- the grid, and what came of it ----------------------------------------------------------------
@@ -458,21 +451,7 @@ def _write(path: Path, result: Sweep) -> None:
         ),
         "error_texts": np.array(list(result.errors.values()), dtype=str),
     }
-    part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(part, "wb") as file:
-            np.savez(file, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(part, path)
-    except OSError as error:
-        raise ArgumentError(
-            f"{path} cannot be written: {error.strerror or error}; "
-            f"is {path.parent} a directory to write in, with room left?"
-        ) from error
-    finally:
-        with suppress(OSError):
-            part.unlink(missing_ok=True)
+    replace_npz(path, **arrays)
 
 
 def _read(path: Path) -> tuple[_Axes, dict[int, _Outcome]]:
