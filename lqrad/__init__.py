@@ -34,6 +34,7 @@ from lqrad.problems.policy import PolicyProblem, linear_policy
 from lqrad.problems.primitives import Primitive
 from lqrad.problems.smoothing import SmoothingProblem
 from lqrad.problems.sparse import SparseLQProblem
+from lqrad.problems.statespace import StateSpace
 from lqrad.solvers.dare import dare, dlqe, dlqr
 from lqrad.solvers.descent import Descent, descend
 from lqrad.solvers.ilqr import ILQR, ilqr
@@ -107,6 +108,7 @@ __all__ = [
     "Smoothed",
     "SmoothingProblem",
     "SparseLQProblem",
+    "StateSpace",
     "Status",
     "Sweep",
     "TaylorTest",

@@ -1,0 +1,1 @@
+"""Design: from a model to a controller that one would ship."""
