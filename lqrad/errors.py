@@ -66,6 +66,7 @@ class Status(Enum):
     MAX_ITER = "stopped: the limit on iterations was reached"
     ILL_CONDITIONED = "ill-conditioned: rounding errors of the largest eigenvalues of the Hessian hide its smallest"
     PATIENCE = "stopped: the validation loss no longer fell"
+    INFEASIBLE = "infeasible: no inputs keep everything within its limits"
     CALLBACK = "stopped: the callback asked for it"
     DIVERGED = "diverged: the cost grew without bound or became non-finite"
 

@@ -1,0 +1,472 @@
+"""Linear-quadratic problems within limits: the method of multipliers, with Newton steps by Riccati.
+
+    minimise  J(x, u)   subject to   x[t+1] = A x[t] + B u[t] + c,    low[t] <= g[t] <= high[t]
+
+where g[t] holds rows C x[t] + D u[t] and rows E x[t+1]. With a multiplier y of each row and a
+stiffness rho, a step of the method minimises
+
+    phi = J + sum (y+^2 - y^2) / (2 rho),    y+ = w - clip(w, rho low, rho high),   w = y + rho g
+
+over the trajectories of the dynamics, and takes y+ for y. phi is a piecewise quadratic: on a piece
+it is the cost of a linear-quadratic problem whose weights are stiffer by rho along the rows that
+are at a limit. So a Newton step is a Riccati sweep and two passes with the loop closed, which no
+unstable A can blow up, and where to stop along it follows from the ends of the pieces.
+
+Three facts make it exact. At the minimiser of phi the Lagrangian J + sum y+ (g - limit) is
+stationary, so that its value bounds the minimum from below, and sum y+ (limit - g) the gap. Where
+no trajectory keeps the limits, y grows along a direction whose own lower bound on the cost is
+without limit: that proves it. Soft rows then get a price, |y| <= price, and the same steps go on.
+
+The stiffness is in units of one over the variance of a row under the inverse Hessian, which is what
+the row gets from inputs u[t] = -K[t] x[t] + noise of covariance (R + B'P[t+1]B)^-1: a single row
+at its limit comes nearer to it by this factor with each new multiplier.
+
+References
+----------
+Bertsekas, Constrained Optimization and Lagrange Multiplier Methods, 1982, chapters 2 and 5.
+Hermans, Themelis and Patrinos, QPALM: a proximal augmented Lagrangian method for nonconvex
+quadratic programs, Mathematical Programming Computation 14 (2022), 497-541 (semismooth Newton
+steps with an exact step size).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lqrad.errors import Array, Status
+from lqrad.kernels.banded import Bidiagonal
+from lqrad.kernels.riccati import sweep
+from lqrad.kernels.stages import times
+from lqrad.problems.lq import LQProblem
+
+# Rows at a limit are this much stiffer than by nature at first, and by how much more where new
+# multipliers do not bring them nearer by as much.
+_STIFFNESS, _STIFFER, _STIFFEST = 1e5, 10.0, 1e11
+# A row with less than this part of its largest variance does not feel the inputs.
+_NO_VARIANCE = 1e-10
+# Where the decrease that is left is below this part of the cost, it is of rounding errors.
+_NOTHING = 1e-26
+# Limits that are kept by no trajectory of less than this many times the cost are kept by none.
+_BEYOND = 1e10
+# The price of a soft row for each standard deviation, in units of sqrt(2 J).
+_PRICE = 1e3
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Plan:
+    """A trajectory within limits, and how far it is from the best at most.
+
+    Attributes
+    ----------
+    x : (T+1, n)
+    u : (T, m)
+    p : (T, n)
+        Costates, with the multipliers of the limits in their equation.
+    y : (T, rows)
+        Multipliers of the limits: positive at an upper one, negative at a lower one.
+    cost : float
+        J of x and u.
+    gap_bound : float
+        What the cost is proven not to exceed the minimum by, among trajectories within the limits.
+        Where these cannot be kept, it is that of the cost and the price of what is exceeded.
+    excess : float
+        The most that a limit is exceeded by, in units of its row; zero up to the tolerance where
+        the status is a converged one.
+    status : Status
+    message : str
+    iterations : int
+        Newton steps.
+    """
+
+    x: Array
+    u: Array
+    p: Array
+    y: Array
+    cost: float
+    gap_bound: float
+    excess: float
+    status: Status
+    message: str
+    iterations: int
+
+    def __repr__(self) -> str:
+        return f"<Plan of {len(self.u)} steps: {self.message}>"
+
+
+@dataclass(frozen=True)
+class _Limits:
+    """Limits (T, rows), and the price (rows,) of exceeding them: infinite but for soft rows."""
+
+    low: Array
+    high: Array
+    price: Array
+
+    def excess(self, g: Array) -> Array:
+        return np.maximum(np.maximum(g - self.high, self.low - g), 0.0)
+
+    def multipliers(self, w: Array, rho: Array) -> tuple[Array, NDArray[np.float64]]:
+        """Return y+ of w = y + rho g, and the piece that each row is on.
+
+        A piece is 0 within the limits, 1 beyond the upper one, 2 where the price is reached there;
+        -1 and -2 at the lower one.
+        """
+        beyond = w - np.clip(w, rho * self.low, rho * self.high)
+        piece = np.sign(beyond) * (1 + (np.abs(beyond) >= self.price))
+        return np.clip(beyond, -self.price, self.price), piece
+
+    def pull(self, y: Array, g: Array) -> float:
+        """Return sum y (g - limit), with the limit on the side that the sign of y tells."""
+        at = y != 0
+        limit = np.where(y > 0, self.high, self.low)[at]
+        return float((y[at] * (g[at] - limit)).sum())
+
+
+class _Newton:
+    """Newton steps for stage weights (T, n+m, n+m) and a terminal weight S, by one Riccati sweep."""
+
+    def __init__(self, problem: LQProblem, weights: Array, S: Array) -> None:
+        n = problem.n
+        Q, M, R = weights[:, :n, :n], weights[:, :n, n:], weights[:, n:, n:]
+        self.B = problem.B
+        self.P, self.K, self.L, _ = sweep(problem.A, problem.B, Q, R, M, S, len(weights))
+        self.closed = problem.A - problem.B @ self.K
+        self.dynamics = Bidiagonal(self.closed)
+
+    def step(
+        self, in_x: Array, in_u: Array, x0: Array | None = None, c: Array | None = None
+    ) -> tuple[Array, Array, Array, float]:
+        """Return dx, du, p and g'H^-1 g, twice the decrease that the step is worth.
+
+        dx and du minimise 1/2 the form of the weights + in_x'dx + in_u'du over the trajectories
+        dx[t+1] = A dx[t] + B du[t] + c[t], dx[0] = x0, both of these zero where not given.
+        """
+        Pc = None if c is None else times(self.P[1:], c)
+        v, whitened = self._backward(in_x, in_u, Pc)
+        k = np.asarray(np.linalg.solve(self.L.swapaxes(-1, -2), whitened), np.float64)[..., 0]
+        dx = np.zeros_like(in_x)
+        dx[1:] = -times(self.B, k)
+        if x0 is not None:
+            dx[0] = x0
+        if c is not None:
+            dx[1:] += c
+        dx = self.dynamics.solve(dx, overwrite=True)
+        p = v[1:] + times(self.P[1:], dx[1:])
+        return dx, -times(self.K, dx[:-1]) - k, p, float(np.vdot(whitened, whitened))
+
+    def size(self, in_x: Array, in_u: Array) -> float:
+        """Return g'H^-1 g, with H the Hessian in the inputs and g the gradient of these slopes."""
+        _, whitened = self._backward(in_x, in_u, None)
+        return float(np.vdot(whitened, whitened))
+
+    def _backward(self, in_x: Array, in_u: Array, Pc: Array | None) -> tuple[Array, Array]:
+        """The linear part v of the value function, and L^-1 times its slope in each input."""
+        v = in_x.copy()
+        v[:-1] -= times(self.K, in_u, transpose=True)
+        if Pc is not None:
+            v[:-1] += times(self.closed, Pc, transpose=True)
+        v = self.dynamics.solve(v, transpose=True, overwrite=True)
+        slope = in_u + times(self.B, v[1:] if Pc is None else v[1:] + Pc, transpose=True)
+        return v, np.asarray(np.linalg.solve(self.L, slope[..., None]), np.float64)
+
+
+class Limited:
+    """A problem with limits on rows of its states and inputs, ready for any initial state.
+
+    Parameters
+    ----------
+    problem : LQProblem
+    T : int
+        Horizon.
+    C, D : (k, n), (k, m)
+        The rows C x[t] + D u[t], for t = 0 ... T-1.
+    E : (j, n)
+        The rows E x[t+1].
+    soft : (k+j,) of bool
+        The rows that give way where not all limits can be kept.
+    names : sequence of k+j str
+        What messages call the rows.
+
+    Raises
+    ------
+    NotConvexError, NonFiniteError
+        As `riccati`.
+
+    Examples
+    --------
+    A mass that is to be stopped, with a force of at most 1:
+
+    >>> problem = LQProblem([[1, 0.5], [0, 1]], [[0.125], [0.5]], np.eye(2), [[0.1]])
+    >>> force, none = np.ones((1, 1)), np.zeros((1, 2))
+    >>> limited = Limited(
+    ...     problem, 20, none, force, none[:0], soft=np.array([False]), names=["force"]
+    ... )
+    >>> ones = np.ones((20, 1))
+    >>> plan = limited.solve(np.array([3.0, 0.0]), -ones, ones)
+    >>> plan.u[:6].ravel().round(3) + 0.0
+    array([-1.   , -1.   , -1.   ,  0.682,  0.822,  0.589])
+    """
+
+    def __init__(
+        self,
+        problem: LQProblem,
+        T: int,
+        C: Array,
+        D: Array,
+        E: Array,
+        *,
+        soft: NDArray[np.bool_],
+        names: Sequence[str],
+    ) -> None:
+        n, m = problem.n, problem.m
+        self.problem, self.T, self.soft, self.names = problem, T, soft, names
+        self._CD, self._E, self._k = np.hstack([C, D]), E, len(C)
+        self._weights, self._linear = np.empty((T, n + m, n + m)), np.empty((T, n + m))
+        self._weights[:, :n, :n], self._weights[:, n:, n:] = problem.Q, problem.R
+        self._weights[:, :n, n:] = problem.M
+        self._weights[:, n:, :n] = problem.M.swapaxes(-1, -2)
+        self._linear[:, :n], self._linear[:, n:] = problem.q, problem.r
+        self._c = np.broadcast_to(problem.c, (T, n)) if problem.c.any() else None
+        self._plain = _Newton(problem, self._weights, problem.S)
+        self._last = b"", self._plain  # the last rows that were stiff, and their Newton steps
+        variance = self._variances()
+        self._deviation = np.sqrt(variance.max(axis=0, initial=0.0))
+        self._reached = variance > _NO_VARIANCE * self._deviation**2
+        self._natural = 1 / np.where(self._reached, variance, 1.0)
+
+    def _variances(self) -> Array:
+        """The diagonal of G H^-1 G', with H the Hessian and G the map from inputs to rows."""
+        problem, newton = self.problem, self._plain
+        A, B = (np.broadcast_to(z, (self.T, *z.shape[-2:])) for z in (problem.A, problem.B))
+        noise = np.linalg.solve(newton.L, np.broadcast_to(np.eye(problem.m), newton.L.shape))
+        noise = noise.swapaxes(-1, -2) @ noise
+        X = np.zeros((problem.n, problem.n))
+        variances = np.empty((self.T, len(self.soft)))
+        for t in range(self.T):
+            loop = np.vstack([np.eye(problem.n), -newton.K[t]])
+            joint = loop @ X @ loop.T
+            joint[problem.n :, problem.n :] += noise[t]
+            variances[t, : self._k] = ((self._CD @ joint) * self._CD).sum(axis=1)
+            step = np.hstack([A[t], B[t]])
+            X = step @ joint @ step.T
+            variances[t, self._k :] = ((self._E @ X) * self._E).sum(axis=1)
+        return variances
+
+    def solve(
+        self,
+        x0: Array,
+        low: Array,
+        high: Array,
+        *,
+        y: Array | None = None,
+        max_iter: int = 200,
+        tol: float = 1e-8,
+    ) -> Plan:
+        """Return the cheapest trajectory from x0 within limits.
+
+        Parameters
+        ----------
+        x0 : (n,)
+        low, high : (T, k+j)
+            Limits of the rows, those of C x[t] + D u[t] first; -inf and inf where there are none.
+        y : (T, k+j), optional
+            Multipliers to start from, such as those of a neighbouring problem.
+        max_iter : int
+            Limit on Newton steps.
+        tol : float
+            Of the gap relative to the cost, and of an excess relative to its row's limits.
+
+        Returns
+        -------
+        Plan
+            Its status is INFEASIBLE where it is proven that not all limits can be kept; the soft
+            ones then give way.
+        """
+        zero = np.zeros((self.T + 1, self.problem.n)), np.zeros((self.T, self.problem.m))
+        x, u, p, _ = self._plain.step(*self._slopes(*zero), x0, self._c)
+        g, cost = self._rows(x, u), self._cost(x, u)
+        free = g, cost
+        asked = limits = _Limits(low, high, np.full(len(self.soft), np.inf))
+        unit = self._units(low, high, cost)
+        exceeded = asked.excess(g) > tol * unit
+        if not exceeded.any():
+            return self._plan(x, u, p, 0.0 * g, cost, 0.0, asked, Status.CONVERGED_GAP, 0)
+
+        # What no input moves cannot be helped: it is left out, and told of at the end.
+        infeasible, softened = bool(exceeded[~self._reached].any()), False
+        low, high = np.where(self._reached, low, -np.inf), np.where(self._reached, high, np.inf)
+        limits = replace(limits, low=low, high=high)
+        before = 0.0 * g if y is None else np.where(self._reached, y, 0.0)
+        stiffness, last, iterations = _STIFFNESS, np.inf, 0
+        if before.any():
+            x, u = self._start(x0, before, stiffness * self._natural, limits)
+        while True:
+            x, u, p, y, steps = self._minimise(
+                x, u, before, stiffness * self._natural, limits, max_iter - iterations
+            )
+            iterations += steps
+            g, cost = self._rows(x, u), self._cost(x, u)
+            paid = np.abs(y) >= limits.price
+            worst = float(np.where(paid, 0.0, limits.excess(g) / unit).max())
+            gap, size = -limits.pull(np.where(paid, 0.0, y), g), abs(cost) + abs(free[1])
+            if worst <= tol and abs(gap) <= tol * size:
+                status = Status.CONVERGED_GAP
+                break
+            if iterations >= max_iter:
+                status = Status.MAX_ITER
+                break
+            unpriced = np.where(limits.price < np.inf, 0.0, y - before)
+            if self._least_cost(unpriced, limits, *free) > _BEYOND * size:
+                infeasible = True
+                if softened or not self.soft.any():
+                    status = Status.INFEASIBLE
+                    break
+                softened, stiffness, worst, y = True, _STIFFNESS, np.inf, 0.0 * y
+                price = _PRICE * np.sqrt(2 * size) / np.where(self._deviation, self._deviation, 1.0)
+                limits = replace(limits, price=np.where(self.soft, price, np.inf))
+            elif worst > last / _STIFFER:
+                if stiffness >= _STIFFEST:
+                    status = Status.STALLED
+                    break
+                stiffness *= _STIFFER
+            before, last = y, worst
+        gap += 0.5 * self._plain.size(*self._slopes(x, u, y))
+        if infeasible:
+            status = Status.INFEASIBLE
+        return self._plan(x, u, p, y, cost, max(gap, 0.0), asked, status, iterations)
+
+    def _minimise(
+        self, x: Array, u: Array, before: Array, rho: Array, limits: _Limits, most: int
+    ) -> tuple[Array, Array, Array, Array, int]:
+        """Return the x, u of the least phi, their costates and multipliers, and the steps taken."""
+        w = before + rho * self._rows(x, u)
+        y, piece = limits.multipliers(w, rho)
+        steps = 0
+        while True:
+            newton = self._newton(np.where(np.abs(piece) == 1, rho, 0.0))
+            dx, du, p, worth = newton.step(*self._slopes(x, u, y))
+            size = step_size(worth, w, rho * self._rows(dx, du), rho, limits)
+            x, u = x + size * dx, u + size * du
+            w = before + rho * self._rows(x, u)
+            (y, piece), old = limits.multipliers(w, rho), piece
+            steps += 1
+            exact = size == 1.0 and np.array_equal(piece, old)
+            if exact or worth <= _NOTHING * abs(self._cost(x, u)) or steps >= most:
+                return x, u, p, y, steps
+
+    def _start(self, x0: Array, y: Array, rho: Array, limits: _Limits) -> tuple[Array, Array]:
+        """The trajectory from x0 of the least phi where the rows with a y are at their limits."""
+        limit = np.where(y > 0, limits.high, limits.low)
+        stiff = (y != 0) & np.isfinite(limit)
+        pull = np.where(stiff, y - rho * np.where(stiff, limit, 0.0), 0.0)
+        zero = np.zeros((self.T + 1, self.problem.n)), np.zeros((self.T, self.problem.m))
+        newton = self._newton(np.where(stiff, rho, 0.0))
+        x, u, _, _ = newton.step(*self._slopes(*zero, pull), x0, self._c)
+        return x, u
+
+    def _newton(self, rho: Array) -> _Newton:
+        """Newton steps with rows that are stiffer by rho; those of the last rho are kept."""
+        key = rho.tobytes()
+        if not rho.any():
+            return self._plain
+        if self._last[0] != key:
+            n, k = self.problem.n, self._k
+            weights = self._weights + (self._CD.T * rho[:, None, :k]) @ self._CD
+            ahead = (self._E.T * rho[:, None, k:]) @ self._E
+            weights[1:, :n, :n] += ahead[:-1]
+            self._last = key, _Newton(self.problem, weights, self.problem.S + ahead[-1])
+        return self._last[1]
+
+    def _least_cost(self, y: Array, limits: _Limits, g: Array, cost: float) -> float:
+        """A lower bound on the cost of what keeps the limits: the best that multiples of y give.
+
+        With multipliers a y, a >= 0, the Lagrangian has the minimum cost + a pull - 1/2 a^2 size,
+        where g and cost are those without limits.
+        """
+        pull = limits.pull(y, g)
+        if pull <= 0:
+            return cost
+        zero = np.zeros((self.T + 1, self.problem.n)), np.zeros((self.T, self.problem.m))
+        size = self._plain.size(*self._pulled(*zero, y))
+        return cost + pull / size * pull / 2 if size else np.inf
+
+    def _rows(self, x: Array, u: Array) -> Array:
+        z = np.concatenate([x[:-1], u], axis=1)
+        return np.concatenate([z @ self._CD.T, x[1:] @ self._E.T], axis=1)
+
+    def _slopes(self, x: Array, u: Array, y: Array | None = None) -> tuple[Array, Array]:
+        """The partial derivatives of J + sum y g in each state and input."""
+        n, z = self.problem.n, np.concatenate([x[:-1], u], axis=1)
+        slopes = times(self._weights, z) + self._linear
+        end = self.problem.S @ x[-1] + self.problem.s
+        in_x, in_u = np.concatenate([slopes[:, :n], end[None]]), slopes[:, n:]
+        return (in_x, in_u) if y is None else self._pulled(in_x, in_u, y)
+
+    def _pulled(self, in_x: Array, in_u: Array, y: Array) -> tuple[Array, Array]:
+        """The slopes, and those of sum y g on top of them."""
+        n, k = self.problem.n, self._k
+        pull = y[:, :k] @ self._CD
+        in_x = in_x.copy()
+        in_x[:-1] += pull[:, :n]
+        in_x[1:] += y[:, k:] @ self._E
+        return in_x, in_u + pull[:, n:]
+
+    def _cost(self, x: Array, u: Array) -> float:
+        return float(self.problem.cost(x, u))
+
+    def _units(self, low: Array, high: Array, cost: float) -> Array:
+        """What an excess of each row is compared with: its largest limit, or how far it goes."""
+        sizes = [np.where(np.isfinite(z), np.abs(z), 0.0).max(axis=0) for z in (low, high)]
+        largest = np.maximum(*sizes)
+        natural = self._deviation * np.sqrt(2 * abs(cost))
+        return np.where(largest > 0, largest, np.where(natural > 0, natural, 1.0))
+
+    def _plan(
+        self,
+        x: Array,
+        u: Array,
+        p: Array,
+        y: Array,
+        cost: float,
+        gap: float,
+        asked: _Limits,
+        status: Status,
+        iterations: int,
+    ) -> Plan:
+        excess = asked.excess(self._rows(x, u))
+        t, row = (int(i) for i in np.unravel_index(excess.argmax(), excess.shape))
+        most = float(excess[t, row])
+        word, _, reason = status.value.partition(": ")
+        message = f"{word} after {iterations} Newton step{'s' * (iterations != 1)}; J = {cost:.6g}"
+        if status is Status.CONVERGED_GAP:
+            message += f", at most {gap:.1g} above the minimum"
+        else:
+            message += f"; {reason}, and {self.names[row]} exceeds its limit by {most:.3g} at t={t}"
+        return Plan(x, u, p, y, cost, gap, most, status, message, iterations)
+
+
+def step_size(worth: float, w: Array, change: Array, rho: Array, limits: _Limits) -> float:
+    """Return the a > 0 at which phi is least along x + a dx, u + a du.
+
+    Its derivative is -worth at a = 0 and rises by worth a, but for what changes where a row comes
+    to the end of its piece: there its share change^2 / rho of the slope's rise sets in or ends.
+    """
+    share = change**2 / rho
+    low, high = rho * limits.low, rho * limits.high
+    ends = np.stack([low, high, low - limits.price, high + limits.price]) - w
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # rows that hardly move
+        ends /= change
+    rise = np.sign(change) * share
+    turns = np.stack([-rise, rise, rise, -rise])
+    ahead = ((ends > 0) | ((ends == 0) & (turns > 0))) & (ends < np.inf)
+    ends, turns = ends[ahead], turns[ahead]
+    order = np.argsort(ends)
+    ends = np.concatenate([[0.0], ends[order]])
+    rises = worth + np.concatenate([[0.0], np.cumsum(turns[order])])
+    with np.errstate(over="ignore"):  # far beyond the minimum
+        slopes = -worth + np.concatenate([[0.0], np.cumsum(rises[:-1] * np.diff(ends))])
+    last = int(np.argmax(slopes >= 0)) - 1 if slopes[-1] >= 0 else len(slopes) - 1
+    return 1.0 if last == 0 else float(ends[last] - slopes[last] / rises[last])
