@@ -299,7 +299,7 @@ class Limited:
         infeasible, softened = bool(exceeded[~self._reached].any()), False
         low, high = np.where(self._reached, low, -np.inf), np.where(self._reached, high, np.inf)
         limits = replace(limits, low=low, high=high)
-        before = 0.0 * g if y is None else np.where(self._reached, y, 0.0)
+        before = start = 0.0 * g if y is None else np.where(self._reached, y, 0.0)
         stiffness, last, iterations = _STIFFNESS, np.inf, 0
         if before.any():
             x, u = self._start(x0, before, stiffness * self._natural, limits)
@@ -324,9 +324,10 @@ class Limited:
                 if softened or not self.soft.any():
                     status = Status.INFEASIBLE
                     break
-                softened, stiffness, worst, y = True, _STIFFNESS, np.inf, 0.0 * y
                 price = _PRICE * np.sqrt(2 * size) / np.where(self._deviation, self._deviation, 1.0)
                 limits = replace(limits, price=np.where(self.soft, price, np.inf))
+                softened, stiffness, worst = True, _STIFFNESS, np.inf
+                y = np.clip(start, -limits.price, limits.price)
             elif worst > last / _STIFFER:
                 if stiffness >= _STIFFEST:
                     status = Status.STALLED
@@ -334,6 +335,8 @@ class Limited:
                 stiffness *= _STIFFER
             before, last = y, worst
         gap += 0.5 * self._plain.size(*self._slopes(x, u, y))
+        if not infeasible:  # early multipliers prove little; their best multiple proves more
+            gap = min(gap, cost - self._least_cost(y, limits, *free))
         if infeasible:
             status = Status.INFEASIBLE
         return self._plan(x, u, p, y, cost, max(gap, 0.0), asked, status, iterations)
