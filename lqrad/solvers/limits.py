@@ -15,7 +15,8 @@ unstable A can blow up, and where to stop along it follows from the ends of the 
 Three facts make it exact. At the minimiser of phi the Lagrangian J + sum y+ (g - limit) is
 stationary, so that its value bounds the minimum from below, and sum y+ (limit - g) the gap. Where
 no trajectory keeps the limits, y grows along a direction whose own lower bound on the cost is
-without limit: that proves it. Soft rows then get a price, |y| <= price, and the same steps go on.
+without limit: that proves it. Soft rows then keep their stiffness, a spring beyond each limit, and
+what is minimised is J + sum spring/2 excess^2 within the limits of the others.
 
 The stiffness is in units of one over the variance of a row under the inverse Hessian, which is what
 the row gets from inputs u[t] = -K[t] x[t] + noise of covariance (R + B'P[t+1]B)^-1: a single row
@@ -32,7 +33,7 @@ steps with an exact step size).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,8 +53,8 @@ _NO_VARIANCE = 1e-10
 _NOTHING = 1e-26
 # Limits that are kept by no trajectory of less than this many times the cost are kept by none.
 _BEYOND = 1e10
-# The price of a soft row for each standard deviation, in units of sqrt(2 J).
-_PRICE = 1e3
+# The spring of a soft row that gives way, in units of one over its largest variance.
+_SPRING = 1e2
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -72,7 +73,7 @@ class Plan:
         J of x and u.
     gap_bound : float
         What the cost is proven not to exceed the minimum by, among trajectories within the limits.
-        Where these cannot be kept, it is that of the cost and the price of what is exceeded.
+        Where these cannot be kept, it is that of J + sum spring/2 excess^2.
     excess : float
         The most that a limit is exceeded by, in units of its row; zero up to the tolerance where
         the status is a converged one.
@@ -99,24 +100,17 @@ class Plan:
 
 @dataclass(frozen=True)
 class _Limits:
-    """Limits (T, rows), and the price (rows,) of exceeding them: infinite but for soft rows."""
+    """Limits (T, rows)."""
 
     low: Array
     high: Array
-    price: Array
 
     def excess(self, g: Array) -> Array:
         return np.maximum(np.maximum(g - self.high, self.low - g), 0.0)
 
-    def multipliers(self, w: Array, rho: Array) -> tuple[Array, NDArray[np.float64]]:
-        """Return y+ of w = y + rho g, and the piece that each row is on.
-
-        A piece is 0 within the limits, 1 beyond the upper one, 2 where the price is reached there;
-        -1 and -2 at the lower one.
-        """
-        beyond = w - np.clip(w, rho * self.low, rho * self.high)
-        piece = np.sign(beyond) * (1 + (np.abs(beyond) >= self.price))
-        return np.clip(beyond, -self.price, self.price), piece
+    def multipliers(self, w: Array, rho: Array) -> Array:
+        """Return y+ of w = y + rho g; its sign is the piece that each row is on."""
+        return np.asarray(w - np.clip(w, rho * self.low, rho * self.high))
 
     def pull(self, y: Array, g: Array) -> float:
         """Return sum y (g - limit), with the limit on the side that the sign of y tells."""
@@ -236,6 +230,7 @@ class Limited:
         self._deviation = np.sqrt(variance.max(axis=0, initial=0.0))
         self._reached = variance > _NO_VARIANCE * self._deviation**2
         self._natural = 1 / np.where(self._reached, variance, 1.0)
+        self._spring = _SPRING / np.where(self._deviation, self._deviation, 1.0) ** 2
 
     def _variances(self) -> Array:
         """The diagonal of G H^-1 G', with H the Hessian and G the map from inputs to rows."""
@@ -289,56 +284,53 @@ class Limited:
         x, u, p, _ = self._plain.step(*self._slopes(*zero), x0, self._c)
         g, cost = self._rows(x, u), self._cost(x, u)
         free = g, cost
-        asked = limits = _Limits(low, high, np.full(len(self.soft), np.inf))
+        asked = _Limits(low, high)
         unit = self._units(low, high, cost)
         exceeded = asked.excess(g) > tol * unit
         if not exceeded.any():
             return self._plan(x, u, p, 0.0 * g, cost, 0.0, asked, Status.CONVERGED_GAP, 0)
 
         # What no input moves cannot be helped: it is left out, and told of at the end.
-        infeasible, softened = bool(exceeded[~self._reached].any()), False
-        low, high = np.where(self._reached, low, -np.inf), np.where(self._reached, high, np.inf)
-        limits = replace(limits, low=low, high=high)
-        before = start = 0.0 * g if y is None else np.where(self._reached, y, 0.0)
+        infeasible, gives = bool(exceeded[~self._reached].any()), np.zeros(len(self.soft), bool)
+        limits = _Limits(
+            np.where(self._reached, low, -np.inf), np.where(self._reached, high, np.inf)
+        )
+        before = 0.0 * g if y is None else np.where(self._reached, y, 0.0)
         stiffness, last, iterations = _STIFFNESS, np.inf, 0
         if before.any():
             x, u = self._start(x0, before, stiffness * self._natural, limits)
         while True:
-            x, u, p, y, steps = self._minimise(
-                x, u, before, stiffness * self._natural, limits, max_iter - iterations
-            )
+            rho = np.where(gives, self._spring, stiffness * self._natural)
+            x, u, p, y, steps = self._minimise(x, u, before, rho, limits, max_iter - iterations)
             iterations += steps
             g, cost = self._rows(x, u), self._cost(x, u)
-            paid = np.abs(y) >= limits.price
-            worst = float(np.where(paid, 0.0, limits.excess(g) / unit).max())
-            gap, size = -limits.pull(np.where(paid, 0.0, y), g), abs(cost) + abs(free[1])
+            worst = float(np.where(gives, 0.0, limits.excess(g) / unit).max())
+            gap, size = -limits.pull(np.where(gives, 0.0, y), g), abs(cost) + abs(free[1])
             if worst <= tol and abs(gap) <= tol * size:
                 status = Status.CONVERGED_GAP
                 break
             if iterations >= max_iter:
                 status = Status.MAX_ITER
                 break
-            unpriced = np.where(limits.price < np.inf, 0.0, y - before)
-            if self._least_cost(unpriced, limits, *free) > _BEYOND * size:
+            growth = np.where(gives, 0.0, y - before)
+            if self._least_cost(growth, limits, *free) > _BEYOND * size:
                 infeasible = True
-                if softened or not self.soft.any():
+                if gives.any() or not self.soft.any():
                     status = Status.INFEASIBLE
                     break
-                price = _PRICE * np.sqrt(2 * size) / np.where(self._deviation, self._deviation, 1.0)
-                limits = replace(limits, price=np.where(self.soft, price, np.inf))
-                softened, stiffness, worst = True, _STIFFNESS, np.inf
-                y = np.clip(start, -limits.price, limits.price)
+                gives, stiffness, worst = self.soft, _STIFFNESS, np.inf
+                y = np.zeros_like(y)
             elif worst > last / _STIFFER:
                 if stiffness >= _STIFFEST:
                     status = Status.STALLED
                     break
                 stiffness *= _STIFFER
-            before, last = y, worst
+            before, last = np.where(gives, 0.0, y), worst
         gap += 0.5 * self._plain.size(*self._slopes(x, u, y))
-        if not infeasible:  # early multipliers prove little; their best multiple proves more
-            gap = min(gap, cost - self._least_cost(y, limits, *free))
         if infeasible:
             status = Status.INFEASIBLE
+        else:  # early multipliers prove little; their best multiple proves more
+            gap = min(gap, cost - self._least_cost(y, limits, *free))
         return self._plan(x, u, p, y, cost, max(gap, 0.0), asked, status, iterations)
 
     def _minimise(
@@ -346,17 +338,18 @@ class Limited:
     ) -> tuple[Array, Array, Array, Array, int]:
         """Return the x, u of the least phi, their costates and multipliers, and the steps taken."""
         w = before + rho * self._rows(x, u)
-        y, piece = limits.multipliers(w, rho)
+        y = limits.multipliers(w, rho)
         steps = 0
         while True:
-            newton = self._newton(np.where(np.abs(piece) == 1, rho, 0.0))
+            piece = np.sign(y)
+            newton = self._newton(np.where(piece, rho, 0.0))
             dx, du, p, worth = newton.step(*self._slopes(x, u, y))
-            size = step_size(worth, w, rho * self._rows(dx, du), rho, limits)
+            size = step_size(worth, w, rho * self._rows(dx, du), rho, limits.low, limits.high)
             x, u = x + size * dx, u + size * du
             w = before + rho * self._rows(x, u)
-            (y, piece), old = limits.multipliers(w, rho), piece
+            y = limits.multipliers(w, rho)
             steps += 1
-            exact = size == 1.0 and np.array_equal(piece, old)
+            exact = size == 1.0 and np.array_equal(piece, np.sign(y))
             if exact or worth <= _NOTHING * abs(self._cost(x, u)) or steps >= most:
                 return x, u, p, y, steps
 
@@ -451,19 +444,17 @@ class Limited:
         return Plan(x, u, p, y, cost, gap, most, status, message, iterations)
 
 
-def step_size(worth: float, w: Array, change: Array, rho: Array, limits: _Limits) -> float:
-    """Return the a > 0 at which phi is least along x + a dx, u + a du.
+def step_size(worth: float, w: Array, change: Array, rho: Array, low: Array, high: Array) -> float:
+    """Return the a > 0 at which phi is least along x + a dx, u + a du, where w changes by a change.
 
     Its derivative is -worth at a = 0 and rises by worth a, but for what changes where a row comes
-    to the end of its piece: there its share change^2 / rho of the slope's rise sets in or ends.
+    to a limit: there its share change^2 / rho of the rise sets in or ends.
     """
-    share = change**2 / rho
-    low, high = rho * limits.low, rho * limits.high
-    ends = np.stack([low, high, low - limits.price, high + limits.price]) - w
+    ends = np.stack([rho * low, rho * high]) - w
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):  # rows that hardly move
         ends /= change
-    rise = np.sign(change) * share
-    turns = np.stack([-rise, rise, rise, -rise])
+    rise = np.sign(change) * change**2 / rho
+    turns = np.stack([-rise, rise])
     ahead = ((ends > 0) | ((ends == 0) & (turns > 0))) & (ends < np.inf)
     ends, turns = ends[ahead], turns[ahead]
     order = np.argsort(ends)
