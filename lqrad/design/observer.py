@@ -2,6 +2,9 @@
 
     x_bar[t]   = x_hat[t] + L (y[t] - C x_hat[t])          correct
     x_hat[t+1] = A x_bar[t] + B u[t]                        predict
+
+The gain L is that of the correction; a predictor x_hat[t+1] = A x_hat + B u + K (y - C x_hat), the
+form of `dlqe`, has K = A L.
 """
 
 from __future__ import annotations

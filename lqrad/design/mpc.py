@@ -1,0 +1,374 @@
+"""Receding horizon: at every step the best inputs of the next T, of which the first is applied.
+
+    minimise    sum_{t<T} (1/2 x'Qx + x'Mu + 1/2 u'Ru + q'x + r'u)  +  1/2 x[T]'S x[T] + s'x[T]
+    subject to  x[t+1] = A x[t] + B u[t] + c,    x[0] the state at hand,
+                u[t], u[t] - u[t-1] and x[t+1] within their bounds
+
+The bounds of the inputs and of their rates hold always. Those of the states give way where no
+inputs can keep them, as seldom as possible, and the plan's status says so. To follow a reference
+is the same problem around its steady state: x - x_ref and u - u_ref take the place of x and u.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lqrad.design.controller import limits
+from lqrad.design.observer import Observer
+from lqrad.design.regulators import steady_state_targets
+from lqrad.errors import (
+    ArgumentError,
+    Array,
+    ShapeError,
+    Status,
+    check_count,
+    check_finite,
+    check_shape,
+    check_type,
+    frozen_array,
+    real_array,
+)
+from lqrad.problems.lq import LQProblem
+from lqrad.problems.statespace import StateSpace
+from lqrad.solvers.dare import dare
+from lqrad.solvers.limits import Limited, Plan
+
+Pair = tuple[ArrayLike, ArrayLike]
+
+
+def mpc(
+    problem: LQProblem,
+    T: int,
+    *,
+    input_bounds: Pair | None = None,
+    state_bounds: Pair | None = None,
+    rate_bounds: Pair | None = None,
+    tracked: ArrayLike | None = None,
+    observer: Observer | None = None,
+    max_iter: int = 200,
+    tol: float = 1e-8,
+) -> MPC:
+    """Return a receding-horizon controller (model predictive control) with bounds.
+
+    Parameters
+    ----------
+    problem : LQProblem
+        Nothing in it varies in time. Where it was made without S, the terminal weight is the
+        stationary Riccati solution of `dare`: without active bounds the inputs are those of `dlqr`
+        at every T.
+    T : int
+        How many steps are looked ahead.
+    input_bounds : pair (low, high), optional
+        On u[t]: numbers, (m,) or (T, m), infinite where there is no bound.
+    state_bounds : pair (low, high), optional
+        On x[1] ... x[T], likewise with n in the place of m.
+    rate_bounds : pair (low, high), optional
+        On u[t] - u[t-1], likewise; before the first step u is what `MPC.reset` says, or zero.
+    tracked : (nr, n), optional
+        The outputs `tracked` x that follow the reference.
+    observer : Observer, optional
+        Estimates the state from what is measured; where not given, the state is measured.
+    max_iter : int
+        Limit on Newton steps, so on the time of each step, whatever the state.
+    tol : float
+        Of the gap relative to the cost, and of the bounds relative to themselves.
+
+    Returns
+    -------
+    MPC
+
+    Raises
+    ------
+    ArgumentError
+        If bounds are crossed or NaN, something in the problem varies in time, or it has linear
+        terms and a reference is to be followed too.
+    NotStabilizableError
+        If there is no S, and no stationary solution to stand for it; names the mode.
+    ShapeError, DtypeError, NonFiniteError
+        If an array does not fit; names it.
+
+    References
+    ----------
+    Rawlings, Mayne and Diehl, Model Predictive Control: Theory, Computation, and Design, 2nd
+    edition, 2017, chapters 1 and 2 (terminal weight, targets, soft constraints).
+
+    Examples
+    --------
+    A cart of 1 kg with a force of at most 1 N and no faster than 0.8 m/s, brought home from 3 m:
+
+    >>> A, B = [[1, 0.1], [0, 1]], [[0.005], [0.1]]
+    >>> problem = LQProblem(A, B, np.diag([10, 1]), [[0.1]])
+    >>> controller = mpc(
+    ...     problem, 30, input_bounds=(-1, 1), state_bounds=([-np.inf, -0.8], [np.inf, 0.8])
+    ... )
+    >>> x = np.array([3.0, 0.0])
+    >>> speeds = []
+    >>> for _ in range(100):
+    ...     x = problem.A @ x + problem.B @ controller.step(x)
+    ...     speeds.append(x[1])
+    >>> round(min(speeds), 6), abs(x).max().round(3)
+    (np.float64(-0.8), np.float64(0.0))
+    """
+    check_type("problem", problem, LQProblem, "LQProblem(A, B, Q, R)")
+    T = check_count("T", T)
+    if problem.T is not None:
+        raise ArgumentError(
+            f"problem varies over {problem.T} stages; a horizon that recedes wants one in which "
+            "nothing does"
+        )
+    if problem.S is problem.Q:
+        problem = problem.replace(S=dare(problem.A, problem.B, problem.Q, problem.R, problem.M))
+    rows = None if tracked is None else frozen_array("tracked", tracked)
+    if rows is not None:
+        if rows.ndim != 2 or rows.shape[1] != problem.n or not len(rows):
+            raise ShapeError(
+                f"tracked has shape {rows.shape}, expected (nr, n) with n = {problem.n}"
+            )
+        extra = [name for name in "cqrs" if getattr(problem, name).any()]
+        if extra:
+            raise ArgumentError(
+                f"tracked is given and the problem has {', '.join(extra)}: say what is to be "
+                "followed either by a reference or by linear terms"
+            )
+    if observer is not None:
+        check_type("observer", observer, Observer, "Observer(A, B, C, L)")
+        check_shape("observer.A", observer.A, problem.A.shape, "as the problem's A")
+        check_shape("observer.B", observer.B, problem.B.shape, "as the problem's B")
+    return MPC(
+        problem,
+        limits("input_bounds", input_bounds, T, problem.m),
+        limits("state_bounds", state_bounds, T, problem.n),
+        limits("rate_bounds", rate_bounds, T, problem.m),
+        tracked=rows,
+        observer=observer,
+        max_iter=check_count("max_iter", max_iter),
+        tol=tol,
+    )
+
+
+class MPC:
+    """A receding-horizon controller, made by `mpc`: a design and its memory.
+
+    Attributes
+    ----------
+    problem : LQProblem
+        With the terminal weight that is used.
+    T : int
+        How many steps are looked ahead.
+    last : Plan or None
+        What the last `step` planned; the next starts from its multipliers.
+    u_before : (m,)
+        The input that was applied last.
+    x_hat : (n,)
+        What the observer predicts, where there is one.
+    """
+
+    def __init__(
+        self,
+        problem: LQProblem,
+        input_bounds: tuple[Array, Array],
+        state_bounds: tuple[Array, Array],
+        rate_bounds: tuple[Array, Array],
+        *,
+        tracked: Array | None,
+        observer: Observer | None,
+        max_iter: int,
+        tol: float,
+    ) -> None:
+        n, m, T = problem.n, problem.m, len(input_bounds[0])
+        self.problem, self.T, self.tracked, self.observer = problem, T, tracked, observer
+        self._input, self._state, self._rate = input_bounds, state_bounds, rate_bounds
+        self._max_iter, self._tol = max_iter, tol
+        on_u, on_x, on_rate = (_bounded(z) for z in (input_bounds, state_bounds, rate_bounds))
+        self._has_rates = bool(len(on_rate))
+        full = _with_last_input(problem) if self._has_rates else problem
+        C = np.zeros((len(on_u) + len(on_rate), full.n))
+        D = np.concatenate([np.eye(m)[on_u], np.eye(m)[on_rate]])
+        if self._has_rates:
+            C[len(on_u) :, n:] = -np.eye(m)[on_rate]
+        names = [f"u[{i}]" for i in on_u]
+        names += [f"the change of u[{i}]" for i in on_rate]
+        names += [f"x[{i}]" for i in on_x]
+        self._rows = np.concatenate(
+            [
+                np.hstack([C, D]),
+                np.hstack([np.eye(n, full.n)[on_x], np.zeros((len(on_x), m))]),
+            ]
+        )
+        self._low, self._high = (
+            np.hstack(
+                [input_bounds[k][:, on_u], rate_bounds[k][:, on_rate], state_bounds[k][:, on_x]]
+            )
+            for k in (0, 1)
+        )
+        soft = np.arange(len(names)) >= len(C)
+        E = np.eye(n, full.n)[on_x]
+        self._limited = Limited(full, T, C, D, E, soft=soft, names=names)
+        self._targets: tuple[bytes, Array, Array] | None = None
+        self.reset()
+
+    def __repr__(self) -> str:
+        parts = [f"n={self.problem.n}", f"m={self.problem.m}", f"T={self.T}"]
+        return f"MPC({', '.join(parts)}, {self._low.shape[1]} bounded rows)"
+
+    def reset(self, *, u_before: ArrayLike | None = None, x_hat: ArrayLike | None = None) -> None:
+        """Forget what was, and start from an input u_before and a prediction x_hat, or zero.
+
+        Parameters
+        ----------
+        u_before : (m,), optional
+        x_hat : (n,), optional
+            Where there is an observer.
+        """
+        m, n = self.problem.m, self.problem.n
+        if x_hat is not None and self.observer is None:
+            raise ArgumentError("x_hat is given and there is no observer; the state is measured")
+        self.u_before = _vector("u_before", np.zeros(m) if u_before is None else u_before, m)
+        self.x_hat = _vector("x_hat", np.zeros(n) if x_hat is None else x_hat, n)
+        self.last: Plan | None = None
+
+    def step(self, y: ArrayLike, reference: ArrayLike | None = None) -> Array:
+        """Return the input to apply, from what is measured, and move on by one step.
+
+        Parameters
+        ----------
+        y : (n,), or (ny,) where there is an observer
+        reference : (nr,), optional
+            What the tracked outputs are to be; zero when not given.
+
+        Returns
+        -------
+        (m,)
+            Within its bounds to the last bit, also where the limit on iterations was reached or
+            the bounds on the states cannot be kept: `last.status` tells.
+
+        Raises
+        ------
+        ArgumentError
+            If no input within its bounds can hold the reference; names it.
+        ShapeError, DtypeError, NonFiniteError
+            If y or the reference does not fit.
+        """
+        if self.observer is None:
+            x = _vector("y", y, self.problem.n)
+        else:
+            x = self.observer.correct(self.x_hat, _vector("y", y, self.observer.ny))
+        plan = self.plan(x, reference)
+        u = self._clipped(plan.u[0], self.u_before, 0)
+        self.last, self.u_before = plan, u
+        if self.observer is not None:
+            self.x_hat = self.observer.predict(x, u)
+        return u.copy()
+
+    def plan(self, x: ArrayLike, reference: ArrayLike | None = None) -> Plan:
+        """Return the best trajectory over the next T steps, and change nothing.
+
+        Parameters
+        ----------
+        x : (n,)
+        reference : (nr,), optional
+
+        Returns
+        -------
+        Plan
+            Its cost is that of x - x_ref and u - u_ref where there is a reference. Where the limit
+            on iterations was reached it is the best that is known within the bounds of the inputs.
+        """
+        x = _vector("x", x, self.problem.n)
+        x_ref, u_ref = self._target(reference)
+        z_ref, z = x_ref, x - x_ref
+        if self._has_rates:
+            z_ref, z = np.concatenate([x_ref, u_ref]), np.concatenate([z, self.u_before - u_ref])
+        around = self._rows @ np.concatenate([z_ref, u_ref])
+        y = None
+        if self.last is not None:
+            y = np.concatenate([self.last.y[1:], np.zeros_like(self.last.y[:1])])
+        low, high = self._low - around, self._high - around
+        plan = self._limited.solve(z, low, high, y=y, max_iter=self._max_iter, tol=self._tol)
+        n = self.problem.n
+        plan = replace(plan, x=plan.x[:, :n] + x_ref, u=plan.u + u_ref, p=plan.p[:, :n])
+        if plan.status in (Status.MAX_ITER, Status.STALLED):
+            plan = self._kept(plan, x, x_ref, u_ref)
+        return plan
+
+    def _kept(self, plan: Plan, x0: Array, x_ref: Array, u_ref: Array) -> Plan:
+        """The better of two trajectories whose inputs are brought within their bounds.
+
+        They are those of the plan and of the last one, a step later. The states are simulated, so
+        that what is promised of the cost holds.
+        """
+        before = [] if self.last is None else [np.concatenate([self.last.u[1:], self.last.u[-1:]])]
+        found = []
+        for wanted in (plan.u, *before):
+            u, last = np.empty_like(wanted), self.u_before
+            for t in range(self.T):
+                u[t] = last = self._clipped(wanted[t], last, t)
+            x = self.problem.simulate(x0, u)
+            low, high = self._state
+            excess = float(np.maximum(np.maximum(x[1:] - high, low - x[1:]), 0.0).max())
+            cost = float(self.problem.cost(x - x_ref, u - u_ref))
+            found.append((excess, cost, x, u))
+        slack = self._tol * max(np.abs(z[np.isfinite(z)]).max(initial=0.0) for z in self._state)
+        excess, cost, x, u = min(found, key=lambda z: (z[0] if z[0] > slack else 0.0, z[1]))
+        gap = max(plan.gap_bound + cost - plan.cost, 0.0)
+        message = (
+            f"{plan.message}; inputs within their bounds cost {cost:.6g}, at most {gap:.1g} above "
+            f"the minimum, and exceed a bound on a state by {excess:.3g} at most"
+        )
+        return replace(plan, x=x, u=u, cost=cost, gap_bound=gap, excess=excess, message=message)
+
+    def _clipped(self, u: Array, before: Array, t: int) -> Array:
+        """The input nearest to u that keeps its bounds, and its rate's where both can be kept."""
+        low, high = self._rate
+        u = np.clip(u, before + low[t], before + high[t])
+        return np.clip(u, self._input[0][t], self._input[1][t])
+
+    def _target(self, reference: ArrayLike | None) -> tuple[Array, Array]:
+        """The steady state that holds a reference, kept until another is asked for."""
+        if self.tracked is None:
+            if reference is not None:
+                raise ArgumentError(
+                    "reference is given, but nothing is tracked; say what follows it by "
+                    "mpc(..., tracked=)"
+                )
+            return np.zeros(self.problem.n), np.zeros(self.problem.m)
+        width = len(self.tracked)
+        r = np.zeros(width) if reference is None else _vector("reference", reference, width)
+        if self._targets is None or self._targets[0] != r.tobytes():
+            plant = StateSpace(self.problem.A, self.problem.B, self.tracked, dt=1.0)
+            bounds = self._input[0][-1], self._input[1][-1]
+            targets = steady_state_targets(plant, r, input_bounds=bounds)
+            self._targets = (r.tobytes(), *targets)
+        return self._targets[1:]
+
+
+def _vector(name: str, value: ArrayLike, width: int) -> Array:
+    """One vector as a finite array."""
+    array = real_array(name, value)
+    check_shape(name, array, (width,), "one series at a time")
+    check_finite(name, array)
+    return array
+
+
+def _bounded(bounds: tuple[Array, Array]) -> NDArray[np.intp]:
+    """The entries that have a bound at any time."""
+    return np.flatnonzero((np.isfinite(bounds[0]) | np.isfinite(bounds[1])).any(axis=0))
+
+
+def _with_last_input(problem: LQProblem) -> LQProblem:
+    """The same problem with the input of the step before as further states."""
+    n, m = problem.n, problem.m
+    zero, size = np.zeros((m, m)), (n + m, n + m)
+    wide = {name: np.zeros(size) for name in "AQS"}
+    for name, array in wide.items():
+        array[:n, :n] = getattr(problem, name)
+    ends = {name: np.concatenate([getattr(problem, name), np.zeros(m)]) for name in "cqs"}
+    return problem.replace(
+        B=np.concatenate([problem.B, np.eye(m)]),
+        M=np.concatenate([problem.M, zero]),
+        **wide,
+        **ends,
+    )

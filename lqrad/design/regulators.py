@@ -1,0 +1,341 @@
+"""Controllers designed: set-points, integral action, estimators.
+
+`lqi` measures the state and integrates what the tracked outputs lack of their reference; `lqg`
+estimates the state from what is measured, with or without integral action. Both regulate about
+the steady state of the reference, so that the integrators have only errors of the model to remove.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lqrad.design.controller import Controller, discrete_plant, limits
+from lqrad.design.observer import Observer
+from lqrad.errors import (
+    ArgumentError,
+    Array,
+    NotStabilizableError,
+    ShapeError,
+    check_shape,
+    frozen_array,
+    shape_message,
+)
+from lqrad.problems.statespace import StateSpace
+from lqrad.solvers.dare import dlqr
+
+Pair = tuple[ArrayLike, ArrayLike]
+
+# Singular values below this part of the largest count as zero, rows and columns of unit length.
+_RANK = 1e-10
+
+
+def lqi(
+    plant: StateSpace,
+    Q: ArrayLike,
+    R: ArrayLike,
+    Q_i: ArrayLike,
+    *,
+    tracked: ArrayLike | None = None,
+    M: ArrayLike | None = None,
+    input_bounds: Pair | None = None,
+) -> Controller:
+    """Design a regulator with integral action, for a plant whose state is measured.
+
+    It minimises sum_t 1/2 (x'Qx + z'Q_i z + 2 x'Mu + u'Ru) of the deviations from the steady state,
+    with the integrators z[t+1] = z[t] + H x[t] - r as further states.
+
+    Parameters
+    ----------
+    plant : StateSpace
+        In discrete time.
+    Q, R, M : (n, n), (m, m), (n, m)
+        Weights of the state, of the input and of the cross term x'Mu.
+    Q_i : (nr, nr)
+        Weight of the integrators, which are sums, not times dt.
+    tracked : (nr, n), optional
+        H of the outputs H x that follow the reference; the plant's C when not given.
+    input_bounds : pair (low, high), optional
+        Limits of the inputs; the integrators do not wind up at them.
+
+    Returns
+    -------
+    Controller
+        Its `step` takes the state for y.
+
+    Raises
+    ------
+    ArgumentError
+        If the plant is in continuous time or has a feedthrough, or no steady state holds some
+        reference: names it.
+    NotStabilizableError
+        If no feedback stabilises the plant; names the mode.
+    NotConvexError, ShapeError, DtypeError, NonFiniteError
+        If a weight does not fit.
+
+    References
+    ----------
+    Young and Willems, An approach to the linear multivariable servomechanism problem, International
+    Journal of Control 15(5), 1972, 961-979 (integrators as states).
+
+    Examples
+    --------
+    A motor whose speed is to be 3 whatever the load torque:
+
+    >>> plant = StateSpace([[0.9]], [[0.1]], dt=0.1)
+    >>> controller = lqi(plant, [[1]], [[0.1]], [[0.2]])
+    >>> x = np.zeros(1)
+    >>> for _ in range(100):
+    ...     x = plant.A @ x + plant.B @ (controller.step(x, [3.0]) - 5.0)
+    >>> x.round(6)
+    array([3.])
+    """
+    plant = discrete_plant(plant)
+    H = _tracked(plant, tracked)
+    K, K_i = _gains(plant, Q, R, M, H, Q_i)
+    identity = np.eye(plant.n)
+    return Controller(
+        Observer(plant.A, plant.B, identity, identity),
+        K,
+        dt=plant.dt,
+        H=H,
+        K_i=K_i,
+        N=steady_states(plant, H),
+        input_bounds=input_bounds,
+    )
+
+
+def lqg(
+    plant: StateSpace,
+    Q: ArrayLike,
+    R: ArrayLike,
+    W: ArrayLike,
+    V: ArrayLike,
+    *,
+    Q_i: ArrayLike | None = None,
+    tracked: ArrayLike | None = None,
+    M: ArrayLike | None = None,
+    input_bounds: Pair | None = None,
+) -> Controller:
+    """Design a regulator for a plant whose state is estimated by the stationary Kalman filter.
+
+    Without integral action and limits it minimises the mean of 1/2 (x'Qx + 2 x'Mu + u'Ru) over time
+    for x[t+1] = A x[t] + B u[t] + w[t], y[t] = C x[t] + v[t], w ~ (0, W), v ~ (0, V), among all
+    controllers: the regulator and the filter, each designed by itself.
+
+    Parameters
+    ----------
+    plant : StateSpace
+        In discrete time; its C is what is measured.
+    Q, R, M : (n, n), (m, m), (n, m)
+        Weights of the state, of the input and of the cross term x'Mu.
+    W : (n, n)
+        Covariance of what disturbs the state at each step.
+    V : (ny, ny)
+        Covariance of the sensors' noise.
+    Q_i : (nr, nr), optional
+        Weight of the integrators, as of `lqi`; none when not given.
+    tracked : (nr, n), optional
+        H of the outputs H x that follow the reference. When not given: the plant's C where there is
+        a Q_i, else nothing.
+    input_bounds : pair (low, high), optional
+        Limits of the inputs.
+
+    Returns
+    -------
+    Controller
+
+    Raises
+    ------
+    ArgumentError
+        If the plant is in continuous time or has a feedthrough, or no steady state holds some
+        reference: names it.
+    NotStabilizableError
+        If no feedback stabilises the plant, or what is measured does not show a mode that is not
+        stable; names the mode.
+    NotConvexError, ShapeError, DtypeError, NonFiniteError
+        If a weight or a covariance does not fit.
+
+    References
+    ----------
+    Anderson and Moore, Optimal Control: Linear Quadratic Methods, 1990, sections 8.1 and 8.2.
+
+    Examples
+    --------
+    A mass whose position is measured:
+
+    >>> plant = StateSpace([[1, 0.1], [0, 1]], [[0.005], [0.1]], [[1, 0]], dt=0.1)
+    >>> controller = lqg(plant, np.eye(2), [[1]], W=0.01 * np.eye(2), V=[[0.1]])
+    >>> controller
+    Controller(n=2, m=1, ny=1, dt=0.1 s)
+    >>> abs(controller.closed_loop(plant).poles).round(4)   # two of the regulator, two of the filter
+    array([0.9171, 0.9171, 0.8993, 0.7432])
+    """
+    plant = discrete_plant(plant)
+    observer = Observer.kalman(plant, W, V)
+    H = None if tracked is None and Q_i is None else _tracked(plant, tracked)
+    K, K_i = _gains(plant, Q, R, M, H, Q_i)
+    return Controller(
+        observer,
+        K,
+        dt=plant.dt,
+        H=H,
+        K_i=K_i,
+        N=None if H is None else steady_states(plant, H),
+        input_bounds=input_bounds,
+    )
+
+
+def _gains(
+    plant: StateSpace,
+    Q: ArrayLike,
+    R: ArrayLike,
+    M: ArrayLike | None,
+    H: Array | None,
+    Q_i: ArrayLike | None,
+) -> tuple[Array, Array | None]:
+    """The gains of the state and of the integrators."""
+    n = plant.n
+    if H is None or Q_i is None:
+        return dlqr(plant.A, plant.B, Q, R, M)[0], None
+    nr = len(H)
+    Q, Q_i = frozen_array("Q", Q), frozen_array("Q_i", Q_i)
+    check_shape("Q", Q, (n, n), f"to match A {plant.A.shape}", symbols="(n, n)")
+    check_shape("Q_i", Q_i, (nr, nr), f"for {nr} tracked outputs", symbols="(nr, nr)")
+    cross = np.zeros((n, plant.m)) if M is None else frozen_array("M", M)
+    check_shape("M", cross, (n, plant.m), f"to match B {plant.B.shape}", symbols="(n, m)")
+    steady_states(plant, H)  # where some reference cannot be held, this says so in its own words
+    A = np.block([[plant.A, np.zeros((n, nr))], [H, np.eye(nr)]])
+    B = np.concatenate([plant.B, np.zeros((nr, plant.m))])
+    weight = np.block([[Q, np.zeros((n, nr))], [np.zeros((nr, n)), Q_i]])
+    try:
+        K, _, _ = dlqr(A, B, weight, R, np.concatenate([cross, np.zeros((nr, plant.m))]))
+    except NotStabilizableError as error:
+        raise NotStabilizableError(
+            f"of the plant with its integrators, x[{n}] to x[{n + nr - 1}]: {error}"
+        ) from None
+    return K[:, :n], K[:, n:]
+
+
+def steady_state_targets(
+    plant: StateSpace,
+    reference: ArrayLike,
+    *,
+    tracked: ArrayLike | None = None,
+    input_bounds: Pair | None = None,
+) -> tuple[Array, Array]:
+    """Return the steady state in which the tracked outputs are at a reference.
+
+        x_ref = A x_ref + B u_ref,    H x_ref = r
+
+    Parameters
+    ----------
+    plant : StateSpace
+        In discrete time.
+    reference : (nr,)
+        r.
+    tracked : (nr, n), optional
+        H; the plant's C when not given.
+    input_bounds : pair (low, high), optional
+        Limits within which u_ref must be.
+
+    Returns
+    -------
+    x_ref : (n,)
+    u_ref : (m,)
+        Of all that do it, the one with the least |u_ref|.
+
+    Raises
+    ------
+    ArgumentError
+        If no steady state holds the reference, or its input is outside the limits: names both.
+
+    Examples
+    --------
+    >>> plant = StateSpace([[0.9]], [[0.1]], dt=0.1)
+    >>> steady_state_targets(plant, [2.0])
+    (array([2.]), array([2.]))
+    """
+    plant = discrete_plant(plant)
+    H = _tracked(plant, tracked)
+    r = frozen_array("reference", reference)
+    check_shape("reference", r, (len(H),), "one number for each tracked output", symbols="(nr,)")
+    N, blind = _steady(plant, H)
+    missed = blind @ r
+    if (np.abs(missed) > _RANK * np.linalg.norm(r)).any():
+        direction = blind[int(np.abs(missed).argmax())]
+        raise ArgumentError(_not_held(direction, f", expected 0, and is {_value(direction, r)}"))
+    target = N @ r
+    x_ref, u_ref = target[: plant.n], target[plant.n :]
+    low, high = limits("input_bounds", input_bounds, plant.m)
+    beyond = np.maximum(low - u_ref, u_ref - high)
+    if (beyond > 1e-9 * np.abs(u_ref)).any():
+        i = int(beyond.argmax())
+        raise ArgumentError(
+            f"reference {r} needs the constant input u[{i}] = {u_ref[i]:.6g}, which is outside its "
+            f"limits {low[i]:.6g} to {high[i]:.6g}; ask for less, or for a stronger actuator"
+        )
+    return x_ref, u_ref
+
+
+def steady_states(plant: StateSpace, H: Array) -> Array:
+    """Return N (n + m, nr): the steady state of the reference r is N r, for every r.
+
+    Raises
+    ------
+    ArgumentError
+        If some reference has none; names it.
+    """
+    N, blind = _steady(plant, H)
+    if len(blind):
+        raise ArgumentError(_not_held(blind[0], ""))
+    return N
+
+
+def _steady(plant: StateSpace, H: Array) -> tuple[Array, Array]:
+    """N, right for all references that have a steady state, and the directions (k, nr) that have none."""
+    n, m, nr = plant.n, plant.m, len(H)
+    Z = np.block([[plant.A - np.eye(n), plant.B], [H, np.zeros((nr, m))]])
+    # The units of states, inputs and outputs must not decide about the rank.
+    columns = _lengths(Z, axis=0)
+    rows = _lengths(Z / columns, axis=1)[:, None]
+    left, values, right = np.linalg.svd(Z / columns / rows)
+    rank = int((values > _RANK * max(values.max(), 1e-300)).sum())
+    r_rows = np.concatenate([np.zeros((n, nr)), np.eye(nr)]) / rows
+    solution = (right[:rank].T / values[:rank]) @ (left[:, :rank].T @ r_rows) / columns[:, None]
+    freedom = right[rank:].T / columns[:, None]
+    # Of all solutions, that with the least input.
+    solution -= freedom @ np.linalg.lstsq(freedom[n:], solution[n:], rcond=_RANK)[0]
+    blind = (left[:, rank:] / rows).T[:, n:]
+    if not blind.size:
+        return solution, np.zeros((0, nr))
+    _, sizes, directions = np.linalg.svd(
+        blind / _lengths((left[:, rank:] / rows).T, axis=1)[:, None]
+    )
+    return solution, directions[: int((sizes > _RANK).sum())]
+
+
+def _lengths(matrix: Array, axis: int) -> Array:
+    lengths = np.linalg.norm(matrix, axis=axis)
+    return np.where(lengths > 0, lengths, 1.0)
+
+
+def _not_held(direction: Array, found: str) -> str:
+    scaled = direction / direction[np.abs(direction).argmax()]
+    terms = [f"{c:.4g} r[{i}]" for i, c in enumerate(scaled) if abs(c) > 1e-6]
+    return (
+        f"no steady state holds every reference: {' + '.join(terms)} is 0 in all of them{found}; "
+        "the plant has a zero at z = 1 there, or fewer inputs than tracked outputs: track less"
+    )
+
+
+def _value(direction: Array, r: Array) -> str:
+    return f"{float(direction @ r / direction[np.abs(direction).argmax()]):.4g}"
+
+
+def _tracked(plant: StateSpace, tracked: ArrayLike | None) -> Array:
+    """The rows H of what follows the reference."""
+    H = plant.C if tracked is None else frozen_array("tracked", tracked)
+    if H.ndim != 2 or H.shape[1] != plant.n or not len(H):
+        raise ShapeError(shape_message("tracked", H.shape, f"(nr, n) with n = {plant.n}", ""))
+    return H
