@@ -1,6 +1,11 @@
 """lqrad: linear-quadratic optimal control by adjoint gradients, proven against Riccati."""
 
 from lqrad import systems
+from lqrad.design.closed_loop import ClosedLoop, expected_cost, simulate_closed_loop
+from lqrad.design.controller import Controller
+from lqrad.design.mpc import MPC, mpc
+from lqrad.design.observer import Observer
+from lqrad.design.regulators import lqg, lqi, steady_state_targets
 from lqrad.errors import (
     ArgumentError,
     DtypeError,
@@ -46,6 +51,7 @@ from lqrad.solvers.kalman import (
     rts_smoother,
 )
 from lqrad.solvers.learning import Fit, em, fit
+from lqrad.solvers.limits import Plan
 from lqrad.solvers.low_rank import LowRank, low_rank
 from lqrad.solvers.policy_gradient import PolicyGradient, policy_gradient
 from lqrad.solvers.proximal import l1
@@ -70,11 +76,14 @@ __version__ = "0.1.0"
 __all__ = [
     "ILQR",
     "KKT",
+    "MPC",
     "ArgumentError",
     "Blowup",
+    "ClosedLoop",
     "Comparison",
     "Conditioning",
     "ControlProblem",
+    "Controller",
     "Cure",
     "Cures",
     "Descent",
@@ -97,7 +106,9 @@ __all__ = [
     "NotConvexError",
     "NotStabilizableError",
     "Objective",
+    "Observer",
     "Penalty",
+    "Plan",
     "PolicyGradient",
     "PolicyProblem",
     "Primitive",
@@ -128,6 +139,7 @@ __all__ = [
     "duality",
     "em",
     "euler",
+    "expected_cost",
     "fit",
     "gradient_growth",
     "heat_plate",
@@ -146,7 +158,10 @@ __all__ = [
     "lost_digits",
     "low_rank",
     "lq_graph",
+    "lqg",
+    "lqi",
     "mlp",
+    "mpc",
     "multiple_shooting",
     "nonnormality",
     "penalised",
@@ -161,6 +176,8 @@ __all__ = [
     "rts_smoother",
     "save_parameters",
     "sgd",
+    "simulate_closed_loop",
+    "steady_state_targets",
     "step_decay",
     "student_t",
     "sweep",

@@ -1,0 +1,347 @@
+"""A plant under its controller: noise, limits, delays, a plant that is not the model, many runs.
+
+    y[t]   = C x[t] + v[t],                                v ~ (0, V)
+    u[t]   = what the controller makes of y[t] and the reference
+    x[t+1] = A x[t] + B clip(u[t-d], low, high) + w[t],    w ~ (0, W)
+
+All runs of a Monte Carlo study are advanced by the same array operations, a step at a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.linalg import solve_discrete_lyapunov
+
+from lqrad.design.controller import Controller, discrete_plant, limits
+from lqrad.errors import (
+    ArgumentError,
+    Array,
+    NonFiniteError,
+    NotStabilizableError,
+    ShapeError,
+    check_count,
+    check_finite,
+    check_semidefinite,
+    check_shape,
+    check_stage_weights,
+    frozen_array,
+    real_array,
+    shape_message,
+)
+from lqrad.kernels.banded import first_nonfinite_step
+from lqrad.problems.statespace import StateSpace
+
+Pair = tuple[ArrayLike, ArrayLike]
+
+
+class Steps(Protocol):
+    """What can run a plant: a `Controller`, an `MPC`, or an object of one's own."""
+
+    def step(self, y: Array, reference: Array | None = None, /) -> Array:
+        """Return the input to apply, from what is measured, and move on by one step."""
+
+    def reset(self) -> None:
+        """Forget what was."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ClosedLoop:
+    """What a plant did under its controller, with a leading axis of runs where there are several.
+
+    Attributes
+    ----------
+    x : (..., steps+1, n)
+    y : (..., steps, ny)
+    u : (..., steps, m)
+        As they reached the plant: delayed, and within the actuators' limits.
+    reference : (steps, nr) or None
+    at_limit : (m,)
+        The share of all steps at which each input was at a limit.
+    cost : (...) or None
+        Sum over the steps of 1/2 x'Qx + x'Mu + 1/2 u'Ru, of each run.
+    dt : float
+    """
+
+    x: Array
+    y: Array
+    u: Array
+    reference: Array | None
+    at_limit: Array
+    cost: Array | None
+    dt: float
+
+    def __repr__(self) -> str:
+        runs = f"{len(self.x)} runs of " if self.x.ndim == 3 else ""
+        words = f"<ClosedLoop: {runs}{self.u.shape[-2]} steps of {self.dt:g} s"
+        if self.cost is not None:
+            mean, error = self.mean_cost()
+            words += f", cost {mean:.6g}" + (f" +- {error:.2g}" if runs else "")
+        return f"{words}>"
+
+    @property
+    def t(self) -> Array:
+        """The times of the states in seconds: (steps+1,)."""
+        return np.asarray(self.dt * np.arange(self.x.shape[-2]))
+
+    def mean_cost(self) -> tuple[float, float]:
+        """Return the mean cost of all runs, and its standard error: zero for a single run."""
+        if self.cost is None:
+            raise ArgumentError(
+                "no cost was asked for; pass Q and R to simulate_closed_loop for the weights"
+            )
+        cost = np.atleast_1d(self.cost)
+        error = cost.std(ddof=1) / np.sqrt(len(cost)) if len(cost) > 1 else 0.0
+        return float(cost.mean()), float(error)
+
+
+def simulate_closed_loop(
+    plant: StateSpace,
+    controller: Steps,
+    steps: int,
+    *,
+    reference: ArrayLike | None = None,
+    x0: ArrayLike | None = None,
+    W: ArrayLike | None = None,
+    V: ArrayLike | None = None,
+    runs: int | None = None,
+    rng: np.random.Generator | int | None = None,
+    input_bounds: Pair | None = None,
+    input_delay: int = 0,
+    Q: ArrayLike | None = None,
+    R: ArrayLike | None = None,
+    M: ArrayLike | None = None,
+) -> ClosedLoop:
+    """Simulate a plant under its controller, once or in many runs at the same time.
+
+    Parameters
+    ----------
+    plant : StateSpace
+        The plant as it is, in discrete time with D = 0; its model in the controller may be another.
+        Its C is what is measured, unless a `Controller` measures the state.
+    controller : Controller, MPC, or any object with `step(y, reference)` and `reset()`
+        It is reset first. Several runs need one that takes batches, as `Controller` does.
+    steps : int
+    reference : (nr,) or (steps, nr), optional
+        Handed on to the controller.
+    x0 : (n,) or (runs, n), optional
+        Initial state; zero when not given.
+    W, V : (n, n), (ny, ny), optional
+        Covariances of what disturbs the state at each step and of the sensors' noise, singular ones
+        included; zero when not given.
+    runs : int, optional
+        How many runs; when not given, one without an axis of runs.
+    rng : numpy.random.Generator or int, optional
+        Source of the noise, or its seed; needed where there is noise.
+    input_bounds : pair (low, high), optional
+        Limits of the actuators: numbers or (m,).
+    input_delay : int
+        Steps before an input reaches the plant, which gets zeros until then.
+    Q, R, M : (n, n), (m, m), (n, m), optional
+        Weights of a cost.
+
+    Returns
+    -------
+    ClosedLoop
+        All of x, y and u, 8 (n + ny + m) bytes for each step of each run.
+
+    Raises
+    ------
+    NonFiniteError
+        If a state overflows: the loop is unstable. Names the step.
+    NotConvexError
+        If a covariance has a negative eigenvalue.
+    ArgumentError, ShapeError, DtypeError
+        If an argument does not fit.
+
+    Examples
+    --------
+    A thousand runs of a noisy integrator:
+
+    >>> from lqrad import lqi
+    >>> plant = StateSpace([[1.0]], [[1.0]], dt=0.1)
+    >>> controller = lqi(plant, [[1.0]], [[1.0]], [[0.1]])
+    >>> loop = simulate_closed_loop(
+    ...     plant, controller, 200, reference=[2.0], W=[[0.01]], runs=1000, rng=0
+    ... )
+    >>> loop
+    <ClosedLoop: 1000 runs of 200 steps of 0.1 s>
+    >>> loop.x[:, -1].mean().round(2), loop.x[:, -1].std().round(2)
+    (np.float64(2.0), np.float64(0.11))
+    """
+    measured = discrete_plant(plant).C
+    if isinstance(controller, Controller) and controller.measures_state:
+        measured = np.eye(plant.n)
+    steps, lag = check_count("steps", steps), check_count("input_delay", input_delay, least=0)
+    batch = () if runs is None else (check_count("runs", runs),)
+    n, m, ny = plant.n, plant.m, len(measured)
+    start = np.zeros(n) if x0 is None else real_array("x0", x0)
+    if start.shape not in ((n,), (*batch, n)):
+        expected = f"({n},)" + (f" or {(*batch, n)}" if batch else "")
+        raise ShapeError(shape_message("x0", start.shape, expected, ""))
+    check_finite("x0", start)
+    r = None if reference is None else _reference(reference, steps)
+    low, high = limits("input_bounds", input_bounds, m)
+    weight = _weight(Q, R, M, n, m)
+    roots = [_root("W", W, n), _root("V", V, ny)]
+    if rng is None and any(root is not None for root in roots):
+        raise ArgumentError("W or V is given and rng is not; pass a Generator or a seed")
+    generator = np.random.default_rng(rng)
+
+    # Time is the first axis while it runs: each step is one block of memory.
+    x, y = np.empty((steps + 1, *batch, n)), np.empty((steps, *batch, ny))
+    u, asked = np.empty((steps, *batch, m)), np.zeros((steps + lag, *batch, m))
+    x[0] = start
+    controller.reset()
+    with np.errstate(over="ignore", invalid="ignore"):  # looked for below
+        for t in range(steps):
+            y[t] = x[t] @ measured.T
+            _add_noise(y[t], roots[1], generator)
+            if not np.isfinite(y[t]).all():
+                raise _diverged(t)
+            asked[t + lag] = controller.step(y[t], None if r is None else r[t])
+            np.clip(asked[t], low, high, out=u[t])
+            x[t + 1] = x[t] @ plant.A.T + u[t] @ plant.B.T
+            _add_noise(x[t + 1], roots[0], generator)
+    if first_nonfinite_step(np.moveaxis(x, 0, -2)) is not None:
+        raise _diverged(steps)
+    if isinstance(controller, Controller):
+        low, high = np.maximum(low, controller.low), np.minimum(high, controller.high)
+    at_limit = ((u <= low) | (u >= high)).mean(axis=tuple(range(u.ndim - 1)))
+    cost = None
+    if weight is not None:
+        cost = np.zeros(batch)
+        for state, force in zip(x, u, strict=False):
+            z = np.concatenate([state, force], axis=-1)
+            cost += 0.5 * ((z @ weight) * z).sum(axis=-1)
+    x, y, u = (np.moveaxis(z, 0, -2) for z in (x, y, u))
+    return ClosedLoop(x, y, u, r, np.asarray(at_limit), cost, plant.dt)
+
+
+def expected_cost(
+    plant: StateSpace,
+    controller: Controller,
+    Q: ArrayLike,
+    R: ArrayLike,
+    *,
+    W: ArrayLike,
+    V: ArrayLike | None = None,
+    M: ArrayLike | None = None,
+) -> float:
+    """Return the mean of 1/2 x'Qx + x'Mu + 1/2 u'Ru in a step of the closed loop, once settled.
+
+    It is that of the loop without limits and with the reference zero, 1/2 tr([Q M; M' R] X), where
+    the covariance X of (x, u) is the solution of a Lyapunov equation.
+
+    Parameters
+    ----------
+    plant : StateSpace
+        In discrete time; it need not be the controller's model.
+    controller : Controller
+    Q, R, M : (n, n), (m, m), (n, m)
+        Weights.
+    W, V : (n, n), (ny, ny)
+        Covariances of what disturbs the state and of the sensors' noise; V zero when not given.
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    NotStabilizableError
+        If the closed loop is unstable; names the pole.
+
+    References
+    ----------
+    Anderson and Moore, Optimal Control: Linear Quadratic Methods, 1990, section 8.2.
+
+    Examples
+    --------
+    For `lqg` it is 1/2 tr(P W + X K'(R + B'PB)K), with X the covariance of x - x_bar; here
+    with the state measured, X = 0:
+
+    >>> from lqrad import dlqr
+    >>> plant = StateSpace([[1.0]], [[1.0]], dt=0.1)
+    >>> K, P, _ = dlqr(plant.A, plant.B, [[1.0]], [[1.0]])
+    >>> from lqrad import Observer
+    >>> controller = Controller(Observer([[1]], [[1]], [[1]], [[1]]), K, dt=0.1)
+    >>> cost = expected_cost(plant, controller, [[1.0]], [[1.0]], W=[[0.1]])
+    >>> round(cost, 12) == round(float(0.5 * P[0, 0] * 0.1), 12)
+    True
+    """
+    loop = controller.closed_loop(plant)
+    worst = loop.poles[0]
+    if abs(worst) >= 1:
+        raise NotStabilizableError(
+            f"the closed loop has the pole {worst:.6g}, of magnitude {abs(worst):.6g}: its mean "
+            "cost grows without bound; design for this plant, or remove the integrators' weight"
+        )
+    n, m, own = plant.n, plant.m, controller.statespace()
+    weight = _weight(Q, R, M, n, m)
+    assert weight is not None
+    ny = controller.observer.ny
+    measured = np.eye(n) if controller.measures_state else plant.C
+    noise = frozen_array("W", W)
+    check_shape("W", noise, (n, n), "to match A", symbols="(n, n)")
+    sensors = np.zeros((ny, ny)) if V is None else frozen_array("V", V)
+    check_shape("V", sensors, (ny, ny), "to match what is measured", symbols="(ny, ny)")
+    from_y = np.concatenate([plant.B @ own.D[:, :ny], own.B[:, :ny]])
+    disturbed = from_y @ sensors @ from_y.T
+    disturbed[:n, :n] += noise
+    X = solve_discrete_lyapunov(loop.A, disturbed)
+    of_state = np.block([[np.eye(n), np.zeros((n, own.n))], [own.D[:, :ny] @ measured, own.C]])
+    of_noise = np.concatenate([np.zeros((n, ny)), own.D[:, :ny]])
+    joint = of_state @ X @ of_state.T + of_noise @ sensors @ of_noise.T
+    return 0.5 * float((weight * joint).sum())
+
+
+def _weight(
+    Q: ArrayLike | None, R: ArrayLike | None, M: ArrayLike | None, n: int, m: int
+) -> Array | None:
+    """[Q M; M' R], or None where neither Q nor R is given."""
+    if Q is None and R is None and M is None:
+        return None
+    shapes = {"Q": (n, n), "R": (m, m), "M": (n, m)}
+    found = {}
+    for (name, shape), value in zip(shapes.items(), (Q, R, M), strict=True):
+        found[name] = np.zeros(shape) if value is None else frozen_array(name, value)
+        check_shape(name, found[name], shape, "to match the plant")
+    check_stage_weights(found["Q"], found["R"], found["M"])
+    return np.block([[found["Q"], found["M"]], [found["M"].T, found["R"]]])
+
+
+def _root(name: str, covariance: ArrayLike | None, width: int) -> Array | None:
+    """A matrix whose product with white noise has a covariance, which may be singular."""
+    if covariance is None:
+        return None
+    covariance = frozen_array(name, covariance)
+    check_shape(name, covariance, (width, width), "to match the plant")
+    check_semidefinite(name, covariance)
+    values, vectors = np.linalg.eigh(covariance)
+    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
+
+
+def _add_noise(z: Array, root: Array | None, generator: np.random.Generator) -> None:
+    if root is not None:
+        z += generator.standard_normal(z.shape) @ root.T
+
+
+def _reference(reference: ArrayLike, steps: int) -> Array:
+    """A reference with a row for each step."""
+    r = frozen_array("reference", reference)
+    if r.ndim not in (1, 2) or (r.ndim == 2 and len(r) != steps):
+        raise ShapeError(
+            f"reference has shape {r.shape}, expected (nr,) or (steps, nr) = ({steps}, nr)"
+        )
+    return np.broadcast_to(r, (steps, r.shape[-1]))
+
+
+def _diverged(t: int) -> NonFiniteError:
+    return NonFiniteError(
+        f"the closed loop overflowed at step {t}: the controller does not stabilise this plant "
+        "within these limits; look at the poles of its closed loop, or simulate fewer steps"
+    )
