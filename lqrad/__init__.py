@@ -37,6 +37,7 @@ from lqrad.problems.objective import Objective
 from lqrad.problems.optimality import KKT
 from lqrad.problems.policy import PolicyProblem, linear_policy
 from lqrad.problems.primitives import Primitive
+from lqrad.problems.sampling import Sampled, discretise
 from lqrad.problems.smoothing import SmoothingProblem
 from lqrad.problems.sparse import SparseLQProblem
 from lqrad.problems.statespace import StateSpace
@@ -113,6 +114,7 @@ __all__ = [
     "PolicyProblem",
     "Primitive",
     "Riccati",
+    "Sampled",
     "Score",
     "ShapeError",
     "Shooting",
@@ -133,6 +135,7 @@ __all__ = [
     "cures",
     "dare",
     "descend",
+    "discretise",
     "dlqe",
     "dlqr",
     "dot_test",

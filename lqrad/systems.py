@@ -12,8 +12,6 @@ the acceptable deviations, the initial states and the horizons are our choice.
 References
 ----------
 Bryson and Ho, Applied Optimal Control, Hemisphere, 1975 (the rule for the weights).
-Van Loan, Computing integrals involving the matrix exponential, IEEE Transactions on Automatic
-Control 23(3), 1978, pp. 395-404 (A and B from one exponential).
 """
 
 from __future__ import annotations
@@ -25,11 +23,11 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import ArrayLike
 
 from lqrad.errors import ArgumentError, Array, check_count, check_shape, frozen_array
 from lqrad.problems.lq import LQProblem
+from lqrad.problems.sampling import discretise
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -517,13 +515,8 @@ Variable = tuple[str, str, float]
 
 def _sampled(name: str, F: ArrayLike, G: ArrayLike, *, dt: float, **rest: Any) -> System:
     """The system dx/dt = F x + G u, sampled every dt seconds with its inputs held in between."""
-    _check_positive(dt=dt)
-    F, G = np.asarray(F), np.asarray(G)
-    n, m = G.shape
-    # exp([F G; 0 0] dt) = [A B; 0 I]
-    generator = np.vstack([np.hstack([F, G]), np.zeros((m, n + m))])
-    transition = scipy.linalg.expm(generator * dt)
-    return _weighted(name, transition[:n, :n], transition[:n, n:], dt=dt, **rest)
+    sampled = discretise(F, G, dt=dt)
+    return _weighted(name, sampled.A, sampled.B, dt=dt, **rest)
 
 
 def _weighted(

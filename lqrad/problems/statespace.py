@@ -9,6 +9,7 @@ Discrete or continuous, the frequency response is C (zI - A)^-1 B + D on the bor
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,12 +17,18 @@ from numpy.typing import ArrayLike, NDArray
 from lqrad.errors import (
     ArgumentError,
     Array,
+    LqradError,
     ShapeError,
+    batch_message,
+    check_finite,
     check_shape,
     frozen_array,
     real_array,
+    shape_message,
     stage_arrays,
 )
+from lqrad.kernels.banded import Bidiagonal
+from lqrad.kernels.stages import times
 
 Complex = NDArray[np.complex128]
 
@@ -133,3 +140,129 @@ class StateSpace:
         points = np.exp(1j * omega * self.dt) if self.dt else 1j * omega
         resolvent = points[:, None, None] * np.eye(self.n) - self.A
         return np.asarray(self.C @ np.linalg.solve(resolvent, self.B + 0j) + self.D)
+
+    def simulate(self, u: ArrayLike, x0: ArrayLike | None = None) -> tuple[Array, Array]:
+        """Return the states and outputs that inputs make, in discrete time.
+
+        Parameters
+        ----------
+        u : (..., T, m)
+        x0 : (..., n), optional
+            Initial state; zero when not given.
+
+        Returns
+        -------
+        x : (..., T+1, n)
+        y : (..., T, ny)
+
+        Raises
+        ------
+        ArgumentError
+            If the system is in continuous time.
+        ShapeError, DtypeError, NonFiniteError
+            If u or x0 does not fit, or a state overflows; names the step.
+
+        Examples
+        --------
+        >>> x, y = StateSpace([[0.5]], [[1.0]], [[2.0]], dt=0.1).simulate(np.ones((3, 1)))
+        >>> x.ravel(), y.ravel()
+        (array([0.  , 1.  , 1.5 , 1.75]), array([0., 2., 3.]))
+        """
+        if not self.dt:
+            raise ArgumentError("the system is in continuous time (dt = 0); sample it first")
+        u = real_array("u", u)
+        if u.ndim < 2 or u.shape[-1] != self.m:
+            raise ShapeError(shape_message("u", u.shape, f"(..., T, m) with m = {self.m}", ""))
+        start = np.zeros(self.n) if x0 is None else real_array("x0", x0)
+        if start.ndim == 0 or start.shape[-1] != self.n:
+            raise ShapeError(shape_message("x0", start.shape, f"(..., n) with n = {self.n}", ""))
+        for name, array in (("u", u), ("x0", start)):
+            check_finite(name, array)
+        try:
+            batch = np.broadcast_shapes(u.shape[:-2], start.shape[:-1])
+        except ValueError:
+            raise ShapeError(batch_message("x0", start.shape, "u", u.shape)) from None
+        x = np.empty((*batch, u.shape[-2] + 1, self.n))
+        x[..., 0, :] = start
+        x[..., 1:, :] = times(self.B, u)
+        x = Bidiagonal(self.A).solve(x, overwrite=True)
+        return x, times(self.C, x[..., :-1, :]) + times(self.D, u)
+
+    # From and to other packages
+
+    @classmethod
+    def of(cls, system: Any, *, dt: float | None = None) -> StateSpace:
+        """The same system from another package, bit for bit where that is in state-space form.
+
+        Parameters
+        ----------
+        system
+            A StateSpace, a `System` of `lqrad.systems`, a `control.StateSpace`, a system of
+            `scipy.signal` in any form, or anything with attributes A, B, dt and, if it has them, C, D.
+        dt : float, optional
+            Sampling time in seconds (0 for continuous time), where the system has none: python-control
+            means by None that it is not specified, and by True that it is that of a discrete time.
+
+        Raises
+        ------
+        ArgumentError
+            If it is none of these, or its time is not known.
+
+        Examples
+        --------
+        >>> from scipy.signal import TransferFunction
+        >>> StateSpace.of(TransferFunction([1.0], [1.0, 2.0]))
+        StateSpace(n=1, m=1, ny=1, continuous time)
+        """
+        if isinstance(system, cls):
+            return system
+        convert = getattr(system, "to_ss", None)  # scipy.signal; no dt means continuous time there
+        own = getattr(system, "dt", None)
+        if convert is not None:
+            system, own = convert(), 0.0 if own is None else own
+        A, B = (getattr(system, name, None) for name in "AB")
+        if A is None or B is None:
+            raise ArgumentError(
+                f"system is a {type(system).__name__} without the attributes A and B; convert it to "
+                "state-space form first, for instance by control.ss"
+            )
+        if own is None or own is True:
+            if dt is None or (own is True and not dt):
+                raise ArgumentError(
+                    f"system has dt = {own}, which says no time; pass dt in seconds"
+                    + ("" if own else ", 0 for continuous time")
+                )
+            own = dt
+        elif dt not in (None, own):
+            raise ArgumentError(f"dt is {dt}, but the system has its own, {own}; leave dt out")
+        C, D = (getattr(system, name, None) for name in "CD")
+        return cls(A, B, C, D, dt=float(own))
+
+    def to_control(self) -> Any:
+        """The same system as a `control.StateSpace`, of the package python-control.
+
+        Raises
+        ------
+        LqradError
+            If it is not installed.
+        """
+        try:
+            import control
+        except ImportError as error:
+            raise LqradError("to_control needs python-control, try: pip install control") from error
+        return control.StateSpace(
+            self.A, self.B, self.C, self.D, self.dt, remove_useless_states=False
+        )
+
+    def to_scipy(self) -> Any:
+        """The same system as a `scipy.signal.dlti`, or a `scipy.signal.lti` in continuous time.
+
+        Examples
+        --------
+        >>> StateSpace([[0.5]], [[1.0]], dt=0.1).to_scipy().A
+        array([[0.5]])
+        """
+        from scipy import signal
+
+        matrices = (self.A, self.B, self.C, self.D)
+        return signal.dlti(*matrices, dt=self.dt) if self.dt else signal.lti(*matrices)
