@@ -69,7 +69,10 @@ from lqrad.studies.digits import LostDigits, lost_digits
 from lqrad.studies.duality import Duality, duality
 from lqrad.studies.growth import GradientGrowth, gradient_growth
 from lqrad.studies.inverse import Inversion, invert
+from lqrad.studies.margins import LoopMargins, Margins, margins
+from lqrad.studies.modes import Modes, controllability, observability
 from lqrad.studies.nonnormality import Nonnormality, nonnormality, pseudospectrum
+from lqrad.studies.responses import StepResponse, step_response
 from lqrad.studies.sweep import Sweep, sweep
 
 __version__ = "0.1.0"
@@ -98,9 +101,12 @@ __all__ = [
     "HeatSystem",
     "Inversion",
     "LQProblem",
+    "LoopMargins",
     "LostDigits",
     "LowRank",
     "LqradError",
+    "Margins",
+    "Modes",
     "Node",
     "NonFiniteError",
     "Nonnormality",
@@ -123,6 +129,7 @@ __all__ = [
     "SparseLQProblem",
     "StateSpace",
     "Status",
+    "StepResponse",
     "Sweep",
     "TaylorTest",
     "Training",
@@ -131,6 +138,7 @@ __all__ = [
     "blowup",
     "compare",
     "conditioning",
+    "controllability",
     "cosine_decay",
     "cures",
     "dare",
@@ -163,10 +171,12 @@ __all__ = [
     "lq_graph",
     "lqg",
     "lqi",
+    "margins",
     "mlp",
     "mpc",
     "multiple_shooting",
     "nonnormality",
+    "observability",
     "penalised",
     "policy_gradient",
     "primitives",
@@ -182,6 +192,7 @@ __all__ = [
     "simulate_closed_loop",
     "steady_state_targets",
     "step_decay",
+    "step_response",
     "student_t",
     "sweep",
     "systems",

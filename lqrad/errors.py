@@ -337,3 +337,30 @@ def check_type(name: str, value: object, expected: type, example: str) -> None:
             f"{name} is of type {type(value).__name__}, expected {expected.__name__}, "
             f"such as {example} gives"
         )
+
+
+def number_words(value: complex) -> str:
+    """Write a number, as a real one where it is.
+
+    Examples
+    --------
+    >>> number_words(1 + 0j), number_words(0.5 + 1j)
+    ('1', '0.5+1j')
+    """
+    return f"{value.real:.6g}" if value.imag == 0 else f"{value:.6g}"
+
+
+def direction_words(vector: NDArray[np.complex128] | Array, name: str) -> str:
+    """Write the largest entries of a direction, the largest of all scaled to one.
+
+    Examples
+    --------
+    >>> direction_words(np.array([0.0, 2.0, -1.0]), "x")
+    '1 in x[1], -0.5 in x[2]'
+    """
+    order = np.argsort(-np.abs(vector), kind="stable")
+    scaled = vector / vector[order[0]]
+    chosen = [i for i in order[:4] if abs(scaled[i]) >= 0.01]
+    return ", ".join(
+        f"{number_words(complex(np.round(scaled[i], 3) + 0))} in {name}[{i}]" for i in chosen
+    )

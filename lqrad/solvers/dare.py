@@ -23,8 +23,11 @@ from lqrad.errors import (
     ShapeError,
     check_stage_weights,
     check_symmetric,
+    direction_words,
+    number_words,
     stage_arrays,
 )
+from lqrad.kernels.hautus import hautus
 from lqrad.kernels.riccati import double, lyapunov
 from lqrad.problems.smoothing import SmoothingProblem
 
@@ -370,21 +373,16 @@ def _explain(A: Array, B: Array, Q: Array, R: Array, M: Array) -> LqradError:
     if values[-1] <= _BLIND:
         return NotConvexError(
             "R + B'PB is singular for every P: the direction of the input with "
-            f"{_entries(left[:, -1], 'u')} costs nothing in R and does nothing in B; "
+            f"{direction_words(left[:, -1], 'u')} costs nothing in R and does nothing in B; "
             "leave that input out or give it a weight"
         )
-    modes = np.linalg.eigvals(A)
-    for mode in modes[np.argsort(-np.abs(modes))]:
-        if abs(mode) < 1 - _BLIND:
-            break
-        reach = np.concatenate([A - mode * np.eye(n), _unit(B) * np.abs(A).max()], axis=1)
-        left, values, _ = np.linalg.svd(reach)
-        if values[-1] <= _BLIND * values[0]:
+    for mode, distance, direction in zip(*hautus(A, B), strict=True):
+        if abs(mode) >= 1 - _BLIND and distance <= _BLIND:
             return NotStabilizableError(
-                f"B cannot move the mode with the eigenvalue {_number(mode)} of A, of magnitude "
+                f"B cannot move the mode with the eigenvalue {number_words(mode)} of A, of magnitude "
                 f"{abs(mode):.6g}, which no feedback can make stable: B is orthogonal to its left "
-                f"eigenvector, with {_entries(left[:, -1], 'x')}; add an input that reaches it, or "
-                "leave the mode out of the model"
+                f"eigenvector, with {direction_words(direction, 'x')}; add an input that reaches "
+                "it, or leave the mode out of the model"
             )
     weights = _unit(np.block([[Q, M], [M.T, R]]))
     modes = np.linalg.eigvals(A - B @ np.linalg.lstsq(R, M.T, rcond=None)[0])
@@ -393,8 +391,8 @@ def _explain(A: Array, B: Array, Q: Array, R: Array, M: Array) -> LqradError:
         _, values, right = np.linalg.svd(np.concatenate([circle, weights]))
         if values[-1] <= _BLIND * values[0]:
             return NotStabilizableError(
-                f"the weights do not see the mode with the eigenvalue {_number(mode)} on the unit "
-                f"circle, with {_entries(right[-1, :n], 'x')}, so that the cheapest feedback "
+                f"the weights do not see the mode with the eigenvalue {number_words(mode)} on the unit "
+                f"circle, with {direction_words(right[-1, :n], 'x')}, so that the cheapest feedback "
                 "leaves it there; give it a weight in Q"
             )
     least = float(np.linalg.eigvalsh(R)[0])
@@ -414,17 +412,3 @@ def _unit(matrix: Array) -> Array:
     """The matrix with its largest entry scaled to one."""
     largest = np.abs(matrix).max()
     return matrix / largest if largest else matrix
-
-
-def _number(value: complex) -> str:
-    return f"{value.real:.6g}" if value.imag == 0 else f"{value:.6g}"
-
-
-def _entries(vector: NDArray[np.complex128] | Array, name: str) -> str:
-    """The largest entries of a direction, in words."""
-    order = np.argsort(-np.abs(vector), kind="stable")
-    scaled = vector / vector[order[0]]
-    chosen = [i for i in order[:4] if abs(scaled[i]) >= 0.01]
-    return ", ".join(
-        f"{_number(complex(np.round(scaled[i], 3) + 0))} in {name}[{i}]" for i in chosen
-    )

@@ -1,0 +1,153 @@
+"""Which modes of a system its inputs can move, and which ones its outputs show."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lqrad.errors import ArgumentError, Array, direction_words, number_words
+from lqrad.kernels.hautus import hautus
+from lqrad.problems.statespace import StateSpace
+
+# A mode counts as out of reach where the test's distance is below this: a change of the matrices
+# that rounding errors could have made puts it there.
+_OUT_OF_REACH = 1e-10
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Modes:
+    """The modes of a system, and whether each is in reach of its inputs, or of its outputs.
+
+    Attributes
+    ----------
+    eigenvalues : (n,), complex
+        The largest magnitude first.
+    distances : (n,)
+        How far, relative to the matrices, the nearest system is in which the mode is out of reach.
+    directions : (n, n), complex
+        A row for each mode: the left eigenvector that B is orthogonal to, or the right one that C
+        does not see, or nearly so.
+    reached : (n,) of bool
+    stable : (n,) of bool
+    through : "inputs" or "outputs"
+    """
+
+    eigenvalues: NDArray[np.complex128]
+    distances: Array
+    directions: NDArray[np.complex128]
+    reached: NDArray[np.bool_]
+    stable: NDArray[np.bool_]
+    through: str
+
+    @property
+    def all_reached(self) -> bool:
+        """Whether the system is controllable, or observable."""
+        return bool(self.reached.all())
+
+    @property
+    def unstable_reached(self) -> bool:
+        """Whether the system is stabilisable, or detectable."""
+        return bool((self.reached | self.stable).all())
+
+    def __repr__(self) -> str:
+        words = {
+            "inputs": ("controllable", "stabilisable"),
+            "outputs": ("observable", "detectable"),
+        }[self.through]
+        if self.all_reached:
+            return f"<Modes: {len(self.reached)}, {words[0]}>"
+        lost = [number_words(z) for z in self.eigenvalues[~self.reached]]
+        kind = f"{'' if self.unstable_reached else 'not '}{words[1]}"
+        return f"<Modes: {len(self.reached)}, {kind}; out of reach of {self.through}: {', '.join(lost)}>"
+
+    def table(self) -> str:
+        """Return the modes as a table, with the direction of each that is out of reach."""
+        rows = [f"{'mode':>24}{'magnitude':>11}{'stable':>8}{'reached':>9}{'distance':>10}"]
+        for i, mode in enumerate(self.eigenvalues):
+            row = f"{number_words(mode):>24}{abs(mode):11.4g}"
+            row += f"{'yes' if self.stable[i] else 'no':>8}{'yes' if self.reached[i] else 'no':>9}"
+            row += f"{self.distances[i]:10.1e}"
+            if not self.reached[i]:
+                row += f"  {direction_words(self.directions[i], 'x')}"
+            rows.append(row)
+        return "\n".join(rows)
+
+
+def controllability(system: Any, B: ArrayLike | None = None) -> Modes:
+    """Return which modes the inputs can move.
+
+    Parameters
+    ----------
+    system : StateSpace or what `StateSpace.of` takes, or A (n, n) of a system in discrete time
+    B : (n, m), where A is given
+
+    Returns
+    -------
+    Modes
+
+    References
+    ----------
+    Hautus, Controllability and observability conditions of linear autonomous systems, Indagationes
+    Mathematicae 31, 1969, 443-448.
+    Eising, Between controllable and uncontrollable, Systems & Control Letters 4(5), 1984, 263-264
+    (the distance).
+
+    Examples
+    --------
+    >>> found = controllability([[1.2, 0.0], [0.0, 0.5]], [[0.0], [1.0]])
+    >>> found
+    <Modes: 2, not stabilisable; out of reach of inputs: 1.2>
+    >>> print(found.table())
+                        mode  magnitude  stable  reached  distance
+                         1.2        1.2      no       no   0.0e+00  1 in x[0]
+                         0.5        0.5     yes      yes   5.8e-01
+    """
+    system = _system(system, B, None, "B")
+    return _modes(hautus(system.A, system.B), system, "inputs")
+
+
+def observability(system: Any, C: ArrayLike | None = None) -> Modes:
+    """Return which modes the outputs show.
+
+    Parameters
+    ----------
+    system : StateSpace or what `StateSpace.of` takes, or A (n, n) of a system in discrete time
+    C : (ny, n), where A is given
+
+    Returns
+    -------
+    Modes
+
+    Examples
+    --------
+    >>> observability([[1.0, 0.1], [0.0, 1.0]], [[0.0, 1.0]])      # the speed does not tell where
+    <Modes: 2, not detectable; out of reach of outputs: 1, 1>
+    """
+    system = _system(system, None, C, "C")
+    found = hautus(system.A.T, system.C.T)
+    return _modes(found._replace(directions=found.directions.conj()), system, "outputs")
+
+
+def _system(system: Any, B: ArrayLike | None, C: ArrayLike | None, name: str) -> StateSpace:
+    """A system, or one in discrete time of two matrices."""
+    if B is None and C is None:
+        try:
+            return StateSpace.of(system, dt=1.0)
+        except ArgumentError as error:
+            if isinstance(system, (list, tuple, np.ndarray)):
+                raise ArgumentError(
+                    f"A is given and {name} is not; pass both, or a system"
+                ) from error
+            raise
+    n = np.shape(system)[-1] if np.ndim(system) else 1
+    return StateSpace(system, np.zeros((n, 1)) if B is None else B, C, dt=1.0)
+
+
+def _modes(found: Any, system: StateSpace, through: str) -> Modes:
+    s = found.modes
+    stable = np.abs(s) < 1 if system.dt else s.real < 0
+    reached = found.distances > _OUT_OF_REACH
+    return Modes(s, found.distances, found.directions, reached, stable, through)
