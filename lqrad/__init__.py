@@ -57,6 +57,7 @@ from lqrad.solvers.low_rank import LowRank, low_rank
 from lqrad.solvers.policy_gradient import PolicyGradient, policy_gradient
 from lqrad.solvers.proximal import l1
 from lqrad.solvers.riccati import Riccati, Trajectory, riccati
+from lqrad.solvers.riccati_gradient import LQGradient, dlqr_vjp
 from lqrad.solvers.score import Score, loglik_gradient
 from lqrad.solvers.sgd import Training, cosine_decay, sgd, step_decay
 from lqrad.solvers.shooting import Shooting, multiple_shooting
@@ -100,6 +101,7 @@ __all__ = [
     "GraphKKT",
     "HeatSystem",
     "Inversion",
+    "LQGradient",
     "LQProblem",
     "LoopMargins",
     "LostDigits",
@@ -146,6 +148,7 @@ __all__ = [
     "discretise",
     "dlqe",
     "dlqr",
+    "dlqr_vjp",
     "dot_test",
     "duality",
     "em",

@@ -39,7 +39,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lqrad.errors import Array, Status
-from lqrad.kernels.banded import Bidiagonal
+from lqrad.kernels.feedback import Feedback
 from lqrad.kernels.riccati import sweep
 from lqrad.kernels.stages import times
 from lqrad.problems.lq import LQProblem
@@ -119,54 +119,6 @@ class _Limits:
         return float((y[at] * (g[at] - limit)).sum())
 
 
-class _Newton:
-    """Newton steps for stage weights (T, n+m, n+m) and a terminal weight S, by one Riccati sweep."""
-
-    def __init__(self, problem: LQProblem, weights: Array, S: Array) -> None:
-        n = problem.n
-        Q, M, R = weights[:, :n, :n], weights[:, :n, n:], weights[:, n:, n:]
-        self.B = problem.B
-        self.P, self.K, self.L, _ = sweep(problem.A, problem.B, Q, R, M, S, len(weights))
-        self.closed = problem.A - problem.B @ self.K
-        self.dynamics = Bidiagonal(self.closed)
-
-    def step(
-        self, in_x: Array, in_u: Array, x0: Array | None = None, c: Array | None = None
-    ) -> tuple[Array, Array, Array, float]:
-        """Return dx, du, p and g'H^-1 g, twice the decrease that the step is worth.
-
-        dx and du minimise 1/2 the form of the weights + in_x'dx + in_u'du over the trajectories
-        dx[t+1] = A dx[t] + B du[t] + c[t], dx[0] = x0, both of these zero where not given.
-        """
-        Pc = None if c is None else times(self.P[1:], c)
-        v, whitened = self._backward(in_x, in_u, Pc)
-        k = np.asarray(np.linalg.solve(self.L.swapaxes(-1, -2), whitened), np.float64)[..., 0]
-        dx = np.zeros_like(in_x)
-        dx[1:] = -times(self.B, k)
-        if x0 is not None:
-            dx[0] = x0
-        if c is not None:
-            dx[1:] += c
-        dx = self.dynamics.solve(dx, overwrite=True)
-        p = v[1:] + times(self.P[1:], dx[1:])
-        return dx, -times(self.K, dx[:-1]) - k, p, float(np.vdot(whitened, whitened))
-
-    def size(self, in_x: Array, in_u: Array) -> float:
-        """Return g'H^-1 g, with H the Hessian in the inputs and g the gradient of these slopes."""
-        _, whitened = self._backward(in_x, in_u, None)
-        return float(np.vdot(whitened, whitened))
-
-    def _backward(self, in_x: Array, in_u: Array, Pc: Array | None) -> tuple[Array, Array]:
-        """The linear part v of the value function, and L^-1 times its slope in each input."""
-        v = in_x.copy()
-        v[:-1] -= times(self.K, in_u, transpose=True)
-        if Pc is not None:
-            v[:-1] += times(self.closed, Pc, transpose=True)
-        v = self.dynamics.solve(v, transpose=True, overwrite=True)
-        slope = in_u + times(self.B, v[1:] if Pc is None else v[1:] + Pc, transpose=True)
-        return v, np.asarray(np.linalg.solve(self.L, slope[..., None]), np.float64)
-
-
 class Limited:
     """A problem with limits on rows of its states and inputs, ready for any initial state.
 
@@ -224,7 +176,7 @@ class Limited:
         self._weights[:, n:, :n] = problem.M.swapaxes(-1, -2)
         self._linear[:, :n], self._linear[:, n:] = problem.q, problem.r
         self._c = np.broadcast_to(problem.c, (T, n)) if problem.c.any() else None
-        self._plain = _Newton(problem, self._weights, problem.S)
+        self._plain = self._swept(self._weights, problem.S)
         self._last = b"", self._plain  # the last rows that were stiff, and their Newton steps
         variance = self._variances()
         self._deviation = np.sqrt(variance.max(axis=0, initial=0.0))
@@ -281,7 +233,7 @@ class Limited:
             ones then give way.
         """
         zero = np.zeros((self.T + 1, self.problem.n)), np.zeros((self.T, self.problem.m))
-        x, u, p, _ = self._plain.step(*self._slopes(*zero), x0, self._c)
+        x, u, p, _ = self._plain.minimise(*self._slopes(*zero), x0, self._c)
         g, cost = self._rows(x, u), self._cost(x, u)
         free = g, cost
         asked = _Limits(low, high)
@@ -343,7 +295,7 @@ class Limited:
         while True:
             piece = np.sign(y)
             newton = self._newton(np.where(piece, rho, 0.0))
-            dx, du, p, worth = newton.step(*self._slopes(x, u, y))
+            dx, du, p, worth = newton.minimise(*self._slopes(x, u, y))
             size = step_size(worth, w, rho * self._rows(dx, du), rho, limits.low, limits.high)
             x, u = x + size * dx, u + size * du
             w = before + rho * self._rows(x, u)
@@ -360,10 +312,10 @@ class Limited:
         pull = np.where(stiff, y - rho * np.where(stiff, limit, 0.0), 0.0)
         zero = np.zeros((self.T + 1, self.problem.n)), np.zeros((self.T, self.problem.m))
         newton = self._newton(np.where(stiff, rho, 0.0))
-        x, u, _, _ = newton.step(*self._slopes(*zero, pull), x0, self._c)
+        x, u, _, _ = newton.minimise(*self._slopes(*zero, pull), x0, self._c)
         return x, u
 
-    def _newton(self, rho: Array) -> _Newton:
+    def _newton(self, rho: Array) -> Feedback:
         """Newton steps with rows that are stiffer by rho; those of the last rho are kept."""
         key = rho.tobytes()
         if not rho.any():
@@ -373,8 +325,15 @@ class Limited:
             weights = self._weights + (self._CD.T * rho[:, None, :k]) @ self._CD
             ahead = (self._E.T * rho[:, None, k:]) @ self._E
             weights[1:, :n, :n] += ahead[:-1]
-            self._last = key, _Newton(self.problem, weights, self.problem.S + ahead[-1])
+            self._last = key, self._swept(weights, self.problem.S + ahead[-1])
         return self._last[1]
+
+    def _swept(self, weights: Array, S: Array) -> Feedback:
+        """Newton steps for stage weights (T, n+m, n+m) and a terminal weight."""
+        n, problem = self.problem.n, self.problem
+        Q, M, R = weights[:, :n, :n], weights[:, :n, n:], weights[:, n:, n:]
+        P, K, L, _ = sweep(problem.A, problem.B, Q, R, M, S, self.T)
+        return Feedback(problem.A, problem.B, P, K, L)
 
     def _least_cost(self, y: Array, limits: _Limits, g: Array, cost: float) -> float:
         """A lower bound on the cost of what keeps the limits: the best that multiples of y give.

@@ -1,0 +1,261 @@
+"""Derivatives through the solution of a linear-quadratic problem: of gains, value and trajectory.
+
+A cost of the solution is pulled back to the matrices of the problem, in one pass each.
+
+Of P and K. One stage of the recursion moves by
+
+    dP[t] = F'dP F + [I -K'] d[Q M; M' R] [I; -K] + F'P (dA - dB K) + (the same, transposed)
+    dK[t] = G^-1 ( B'dP F + B'P (dA - dB K) + dB'P F + dM' - dR K )
+
+with P, dP at t+1, F = A - B K and G = R + B'PB: so the multiplier X of P runs forward, like the
+covariance of the closed loop, X[t+1] = F X[t] F' + sym(B Y F') + what is given of P[t+1], Y = G^-1
+times what is given of K.
+
+Of x and u. They solve the optimality conditions, which are linear and symmetric: the adjoint is the
+same problem from x[0] = 0 with what is given of x and u for its linear terms, solved with the same
+P and K. Its states and costates, times those of the solution, are the gradient.
+
+References
+----------
+Amos, Jimenez, Sacks, Boots and Kolter, Differentiable MPC for end-to-end planning and control,
+NeurIPS 2018 (the adjoint of the optimality conditions).
+Kao and Hennequin, Automatic differentiation of Sylvester, Lyapunov, and algebraic Riccati equations,
+arXiv:2011.11430, 2020 (the stationary equation).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.linalg import cho_factor, cho_solve, solve_discrete_lyapunov
+
+from lqrad.errors import ArgumentError, Array, ShapeError, check_finite, check_shape, real_array
+from lqrad.kernels.feedback import Feedback
+from lqrad.problems.lq import LQProblem
+from lqrad.solvers.dare import dlqr
+
+if TYPE_CHECKING:
+    from lqrad.solvers.riccati import Riccati
+
+
+@dataclass(frozen=True, eq=False)
+class LQGradient:
+    """A gradient in the arrays of a problem, each of its shape; a symmetric one in a weight.
+
+    That of a weight W is the symmetric D with <D, dW> the change for a symmetric dW.
+
+    Attributes
+    ----------
+    A, B, Q, R, S, M, c, q, r, s
+        As in `LQProblem`.
+    x0 : (..., n) or None
+        In the initial state, where there is one.
+    """
+
+    A: Array
+    B: Array
+    Q: Array
+    R: Array
+    S: Array
+    M: Array
+    c: Array
+    q: Array
+    r: Array
+    s: Array
+    x0: Array | None
+
+
+def pull_back(
+    solution: Riccati,
+    dK: ArrayLike | None,
+    dP: ArrayLike | None,
+    dx: ArrayLike | None,
+    du: ArrayLike | None,
+    x0: ArrayLike | None,
+) -> LQGradient:
+    """Return the gradient of <dK, K> + <dP, P> + <dx, x> + <du, u>; see `Riccati.vjp`."""
+    problem, T, n, m = solution.problem, solution.T, solution.problem.n, solution.problem.m
+    given = {"dK": dK, "dP": dP, "dx": dx, "du": du}
+    arrays = {name: real_array(name, z) for name, z in given.items() if z is not None}
+    if not arrays:
+        raise ArgumentError("none of dK, dP, dx and du is given; pass a derivative in one of them")
+    for name, array in arrays.items():
+        shape = {"dK": (T, m, n), "dP": (T + 1, n, n), "dx": (T + 1, n), "du": (T, m)}[name]
+        tail = array.shape if name in ("dK", "dP") else array.shape[-2:]
+        if tail != shape:
+            dots = "" if name in ("dK", "dP") else "..., "
+            raise ShapeError(f"{name} has shape {array.shape}, expected ({dots}{str(shape)[1:]}")
+        check_finite(name, array)
+    total = _Sums(problem)
+    if "dK" in arrays or "dP" in arrays:
+        _of_recursion(total, solution, arrays.get("dK"), arrays.get("dP"))
+    if "dx" not in arrays and "du" not in arrays:
+        return total.gradient(None)
+    if x0 is None:
+        raise ArgumentError("dx or du is given and x0 is not; pass where the trajectory starts")
+    return total.gradient(_of_trajectory(total, solution, arrays.get("dx"), arrays.get("du"), x0))
+
+
+def cost_gradient(solution: Riccati, x0: ArrayLike) -> LQGradient:
+    """Return the gradient of the optimal cost; see `Riccati.cost_gradient`."""
+    path = solution.rollout(x0)
+    x, u, p = path.x, path.u, path.p
+    total = _Sums(solution.problem)
+    before = x[..., :-1, :]
+    total.add("A", _outer(p, before))
+    total.add("B", _outer(p, u))
+    total.add("Q", 0.5 * _outer(before, before))
+    total.add("R", 0.5 * _outer(u, u))
+    total.add("M", _outer(before, u))
+    total.add("S", 0.5 * _outer(x[..., -1:, :], x[..., -1:, :])[0])
+    for name, z in (("c", p), ("q", before), ("r", u)):
+        total.add(name, _rows(z))
+    total.add("s", _rows(x[..., -1:, :])[0])
+    slope = x[..., 0, :] @ solution.P[0] + solution.v[0]
+    return total.gradient(np.asarray(slope))
+
+
+def dlqr_vjp(
+    A: ArrayLike,
+    B: ArrayLike,
+    Q: ArrayLike,
+    R: ArrayLike,
+    M: ArrayLike | None = None,
+    *,
+    dK: ArrayLike | None = None,
+    dP: ArrayLike | None = None,
+) -> LQGradient:
+    """Return the gradient of <dK, K> + <dP, P> of the stationary regulator `dlqr`.
+
+    Parameters
+    ----------
+    A, B, Q, R, M
+        As of `dlqr`.
+    dK : (m, n), optional
+    dP : (n, n), optional
+
+    Returns
+    -------
+    LQGradient
+        In A, B, Q, R and M; zero in the others.
+
+    Raises
+    ------
+    ArgumentError
+        If neither is given.
+    NotStabilizableError, NotConvexError, ShapeError, DtypeError, NonFiniteError
+        As `dlqr`, or if dK or dP does not fit.
+
+    Examples
+    --------
+    >>> gradient = dlqr_vjp([[1.0]], [[1.0]], [[1.0]], [[1.0]], dP=[[1.0]])
+    >>> K, P, E = dlqr([[1.0]], [[1.0]], [[1.001]], [[1.0]])
+    >>> gradient.Q.round(3), ((P - dlqr([[1.0]], [[1.0]], [[1.0]], [[1.0]])[1]) / 0.001).round(3)
+    (array([[1.171]]), array([[1.171]]))
+    """
+    if dK is None and dP is None:
+        raise ArgumentError("neither dK nor dP is given; pass a derivative in one of them")
+    K, P, _ = dlqr(A, B, Q, R, M)
+    problem = LQProblem(A, B, Q, R, M=M)
+    m, n = K.shape
+    bars = {"dK": np.zeros((m, n)), "dP": np.zeros((n, n))}
+    for name, value in (("dK", dK), ("dP", dP)):
+        if value is not None:
+            bars[name] = real_array(name, value)
+            shape = (m, n) if name == "dK" else (n, n)
+            check_shape(name, bars[name], shape, f"as {name[1]}")
+            check_finite(name, bars[name])
+    F = problem.A - problem.B @ K
+    Y = cho_solve(cho_factor(problem.R + problem.B.T @ P @ problem.B), bars["dK"])
+    inside = problem.B @ Y @ F.T
+    X = solve_discrete_lyapunov(F, _symmetric(bars["dP"] + inside))
+    total = _Sums(problem)
+    total.add_recursion(P[None], K[None], F[None], X[None], Y[None])
+    return total.gradient(None)
+
+
+def _of_recursion(total: _Sums, solution: Riccati, dK: Array | None, dP: Array | None) -> None:
+    """Pull back what is given of K and P."""
+    problem, P, K, T = solution.problem, solution.P, solution.K, solution.T
+    A, B, R = (np.broadcast_to(z, (T, *z.shape[-2:])) for z in (problem.A, problem.B, problem.R))
+    F = A - B @ K
+    G = R + B.swapaxes(-1, -2) @ P[1:] @ B
+    Y = np.zeros_like(K) if dK is None else np.linalg.solve(G, dK)
+    X = np.zeros_like(P) if dP is None else _symmetric(dP)
+    X[1:] += _symmetric(B @ Y @ F.swapaxes(-1, -2))
+    for t in range(T):
+        X[t + 1] += F[t] @ X[t] @ F[t].T
+    check_finite("the gradient", X, computed=True)
+    total.add_recursion(P[1:], K, F, X[:-1], np.asarray(Y, np.float64))
+    total.add("S", X[-1])
+
+
+def _of_trajectory(
+    total: _Sums, solution: Riccati, dx: Array | None, du: Array | None, x0: ArrayLike
+) -> Array:
+    """Pull back what is given of x and u; return what that is in x0."""
+    problem, path = solution.problem, solution.rollout(x0)
+    batch = path.x.shape[:-2]
+    in_x = np.zeros_like(path.x) if dx is None else np.broadcast_to(dx, path.x.shape).copy()
+    in_u = np.zeros_like(path.u) if du is None else np.broadcast_to(du, path.u.shape)
+    G = problem.R + problem.B.swapaxes(-1, -2) @ solution.P[1:] @ problem.B
+    L = np.asarray(np.linalg.cholesky(G), np.float64)
+    feedback = Feedback(problem.A, problem.B, solution.P, solution.K, L)
+    x, u, p, _ = feedback.minimise(in_x, in_u)
+    before, moved = path.x[..., :-1, :], x[..., :-1, :]
+    total.add("A", _outer(path.p, moved) + _outer(p, before))
+    total.add("B", _outer(path.p, u) + _outer(p, path.u))
+    total.add("Q", _outer(moved, before))
+    total.add("R", _outer(u, path.u))
+    total.add("M", _outer(moved, path.u) + _outer(before, u))
+    total.add("S", _outer(x[..., -1:, :], path.x[..., -1:, :])[0])
+    for name, z in (("c", p), ("q", moved), ("r", u)):
+        total.add(name, _rows(z))
+    total.add("s", _rows(x[..., -1:, :])[0])
+    A, M = (z[0] if z.ndim == 3 else z for z in (problem.A, problem.M))
+    return np.asarray(in_x[..., 0, :] + p[..., 0, :] @ A + u[..., 0, :] @ M.T).reshape(*batch, -1)
+
+
+class _Sums:
+    """Gradients that add up, over the stages where an array is constant."""
+
+    def __init__(self, problem: LQProblem) -> None:
+        self.problem = problem
+        self.sums = {name: np.zeros_like(getattr(problem, name)) for name in "ABQRSMcqrs"}
+
+    def add(self, name: str, stages: Array) -> None:
+        """Add a gradient in each stage, or in the terminal weight."""
+        total = self.sums[name]
+        total += stages if stages.ndim == total.ndim else stages.sum(axis=0)
+
+    def add_recursion(self, P: Array, K: Array, F: Array, X: Array, Y: Array) -> None:
+        """Add what multipliers X of P[t] and Y of K[t] make of each stage; P is that of t+1."""
+        B, Kt = self.problem.B, K.swapaxes(-1, -2)
+        ahead, gain = 2 * P @ F @ X, P @ B @ Y
+        self.add("A", ahead + gain)
+        self.add("B", P @ F @ Y.swapaxes(-1, -2) - (ahead + gain) @ Kt)
+        self.add("Q", X)
+        self.add("R", K @ X @ Kt - Y @ Kt)
+        self.add("M", Y.swapaxes(-1, -2) - 2 * X @ Kt)
+
+    def gradient(self, x0: Array | None) -> LQGradient:
+        symmetric = {name: _symmetric(self.sums[name]) for name in "QRS"}
+        return LQGradient(**(self.sums | symmetric), x0=x0)
+
+
+def _symmetric(matrix: Array) -> Array:
+    return np.asarray((matrix + matrix.swapaxes(-1, -2)) / 2)
+
+
+def _outer(left: Array, right: Array) -> Array:
+    """The products left[t] right[t]', summed over a batch: (T, i, j)."""
+    left, right = (z.reshape(-1, *z.shape[-2:]) for z in (left, right))
+    return np.asarray(np.einsum("bti,btj->tij", left, right))
+
+
+def _rows(z: Array) -> Array:
+    """The rows of a sequence, summed over a batch."""
+    return np.asarray(z.reshape(-1, *z.shape[-2:]).sum(axis=0))

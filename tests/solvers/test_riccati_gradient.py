@@ -1,0 +1,264 @@
+"""Derivatives through the Riccati solution, against differences of solutions."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from random_problems import random_case
+
+import lqrad
+from lqrad import ArgumentError, LQProblem, NonFiniteError, ShapeError
+
+ARRAYS = "ABQRSMcqrs"
+SEEDS = range(24)
+
+
+def moved(problem, direction, step):
+    """The problem with every array a step further along a direction."""
+    return problem.replace(
+        **{name: getattr(problem, name) + step * direction[name] for name in ARRAYS}
+    )
+
+
+def random_direction(problem, rng):
+    direction = {}
+    for name in ARRAYS:
+        array = getattr(problem, name)
+        d = rng.normal(size=array.shape) * (np.abs(array).max(initial=0.0) or 1.0)
+        direction[name] = d + d.swapaxes(-1, -2) if name in "QRS" else d
+    return direction
+
+
+def against(gradient, direction):
+    return sum(float(np.vdot(getattr(gradient, name), direction[name])) for name in ARRAYS)
+
+
+def function_of_solution(problem, T, x0, weights):
+    solution = lqrad.riccati(problem, T)
+    path = solution.rollout(x0)
+    parts = {"K": solution.K, "P": solution.P, "x": path.x, "u": path.u}
+    return sum(float(np.vdot(weights[f"d{name}"], parts[name])) for name in parts)
+
+
+def convex(problem):
+    """The same problem with weights so far inside the convex ones that a step stays there."""
+    eye = np.eye
+    return problem.replace(
+        Q=problem.Q + 0.5 * eye(problem.n),
+        R=problem.R + eye(problem.m),
+        S=problem.S + eye(problem.n),
+    )
+
+
+def fourth_order(function, h):
+    """A difference whose error is of the order h^4."""
+    return (8 * (function(h) - function(-h)) - (function(2 * h) - function(-2 * h))) / (12 * h)
+
+
+def derivatives(case, rng):
+    """A problem with room around it, its solution, and random derivatives in the latter."""
+    problem = convex(case.problem)
+    solution = lqrad.riccati(problem, case.T)
+    shapes = {
+        "dK": solution.K.shape,
+        "dP": solution.P.shape,
+        "dx": (case.T + 1, problem.n),
+        "du": case.u.shape,
+    }
+    return problem, solution, {name: rng.normal(size=shape) for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize("of", ["dK", "dP", "dx", "du"])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_it_is_the_derivative_along_a_random_direction(seed, of):
+    case, rng = random_case(seed), np.random.default_rng(seed)
+    problem, solution, weights = derivatives(case, rng)
+    weights = {name: z * (name == of) for name, z in weights.items()}
+    found = solution.vjp(**{of: weights[of]}, x0=case.x0)
+    direction = random_direction(problem, rng)
+    scale = sum(
+        np.linalg.norm(getattr(found, name)) * np.linalg.norm(direction[name]) for name in ARRAYS
+    )
+
+    def along(step):
+        return function_of_solution(moved(problem, direction, step), case.T, case.x0, weights)
+
+    assert abs(against(found, direction) - fourth_order(along, 3e-4)) <= 1e-7 * scale
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_everything_at_once_is_the_sum_of_each(seed):
+    case, rng = random_case(seed), np.random.default_rng(seed)
+    _, solution, weights = derivatives(case, rng)
+    whole = solution.vjp(**weights, x0=case.x0)
+    parts = [solution.vjp(**{name: z}, x0=case.x0) for name, z in weights.items()]
+    for name in ARRAYS:
+        added = sum(getattr(part, name) for part in parts)
+        np.testing.assert_allclose(getattr(whole, name), added, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_shapes_are_those_of_the_arrays_and_weights_are_symmetric(seed):
+    case, rng = random_case(seed), np.random.default_rng(seed)
+    problem, solution, weights = derivatives(case, rng)
+    found = solution.vjp(**weights, x0=case.x0)
+    for name in ARRAYS:
+        assert getattr(found, name).shape == getattr(problem, name).shape
+    for name in "QRS":
+        np.testing.assert_array_equal(getattr(found, name), getattr(found, name).swapaxes(-1, -2))
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_gradient_in_the_initial_state(seed):
+    case, rng = random_case(seed), np.random.default_rng(seed)
+    problem, solution, weights = derivatives(case, rng)
+    found = solution.vjp(dx=weights["dx"], du=weights["du"], x0=case.x0).x0
+
+    def cost(x0):
+        path = solution.rollout(x0)
+        return np.vdot(weights["dx"], path.x) + np.vdot(weights["du"], path.u)
+
+    # The solution is affine in x0: differences of any size are exact.
+    zero = cost(np.zeros(problem.n))
+    slopes = [cost(unit) - zero for unit in np.eye(problem.n)]
+    np.testing.assert_allclose(found, slopes, rtol=1e-9, atol=1e-9 * np.abs(slopes).max())
+
+
+@pytest.mark.parametrize("seed", [1, 5, 8])
+def test_a_batch_adds_up(seed):
+    case, rng = random_case(seed), np.random.default_rng(seed)
+    _, solution, weights = derivatives(case, rng)
+    starts = rng.normal(size=(3, case.problem.n))
+    whole = solution.vjp(dx=weights["dx"], du=weights["du"], x0=starts)
+    parts = [solution.vjp(dx=weights["dx"], du=weights["du"], x0=x0) for x0 in starts]
+    for name in ARRAYS:
+        added = sum(getattr(part, name) for part in parts)
+        np.testing.assert_allclose(getattr(whole, name), added, rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(whole.x0, [part.x0 for part in parts], rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_gradient_of_the_cost_is_that_of_the_value_function(seed):
+    """Two ways: the envelope theorem, and differences of the optimal cost."""
+    case, rng = random_case(seed), np.random.default_rng(seed)
+    problem = convex(case.problem)
+    found = lqrad.riccati(problem, case.T).cost_gradient(case.x0)
+    direction = random_direction(problem, rng)
+    scale = sum(
+        np.linalg.norm(getattr(found, name)) * np.linalg.norm(direction[name]) for name in ARRAYS
+    )
+
+    def cost(step):
+        return lqrad.riccati(moved(problem, direction, step), case.T).cost(case.x0)
+
+    assert abs(against(found, direction) - fourth_order(cost, 3e-4)) <= 1e-8 * scale
+    plain = random_case(seed, all_terms=False)
+    solution = lqrad.riccati(plain.problem, plain.T)
+    dP = np.zeros_like(solution.P)
+    dP[0] = 0.5 * np.outer(plain.x0, plain.x0)  # the cost is 1/2 x0'P[0]x0 there
+    by_P, by_envelope = solution.vjp(dP=dP), solution.cost_gradient(plain.x0)
+    for name in "ABQRSM":
+        expected = getattr(by_envelope, name)
+        np.testing.assert_allclose(
+            getattr(by_P, name), expected, rtol=1e-8, atol=1e-9 * max(np.abs(expected).max(), 1)
+        )
+
+
+def test_unstable_over_a_long_horizon():
+    """An open-loop adjoint would have no digit left: the gain's derivative is the stationary one."""
+    problem = LQProblem([[1.5, 0.3], [0.0, 1.2]], [[0.2], [1.0]], np.eye(2), [[1.0]])
+    solution = lqrad.riccati(problem, 400)
+    dK = np.zeros_like(solution.K)
+    dK[0] = [[1.0, -2.0]]
+    found = solution.vjp(dK=dK)
+    stationary = lqrad.dlqr_vjp(problem.A, problem.B, problem.Q, problem.R, dK=dK[0])
+    for name in "ABQR":
+        np.testing.assert_allclose(
+            getattr(found, name), getattr(stationary, name), rtol=1e-11, atol=1e-12
+        )
+    assert np.abs(found.S).max() < 1e-60
+
+
+@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("of", ["dK", "dP"])
+def test_the_stationary_regulator(seed, of):
+    case = random_case(seed, time_varying=False, all_terms=bool(seed % 2), radius=1.1)
+    rng, problem = np.random.default_rng(seed), convex(case.problem)
+    names = "ABQRM"
+    data = {name: getattr(problem, name) for name in names}
+    shape = (problem.m, problem.n) if of == "dK" else (problem.n, problem.n)
+    weight = rng.normal(size=shape)
+    found = lqrad.dlqr_vjp(**data, **{of: weight})
+    direction = random_direction(problem, rng)
+    scale = sum(
+        np.linalg.norm(getattr(found, name)) * np.linalg.norm(direction[name]) for name in names
+    )
+
+    def along(step):
+        K, P, _ = lqrad.dlqr(**{name: data[name] + step * direction[name] for name in names})
+        return float(np.vdot(weight, K if of == "dK" else P))
+
+    total = sum(np.vdot(getattr(found, name), direction[name]) for name in names)
+    assert abs(total - fourth_order(along, 1e-4)) <= 1e-7 * scale
+
+
+def test_jax_differentiates_to_the_same():
+    jax = pytest.importorskip("jax")
+    jax.config.update("jax_enable_x64", True)
+    case = random_case(3, n=3, m=2, T=7, all_terms=False, time_varying=False)
+    rng, problem = np.random.default_rng(0), convex(case.problem)
+    solution = lqrad.riccati(problem, 7)
+    dK, du = rng.normal(size=solution.K.shape), rng.normal(size=(7, 2))
+
+    def function(A, B, Q, R, S):
+        P, gains = S, []
+        for _ in range(7):
+            G = R + B.T @ P @ B
+            K = jax.numpy.linalg.solve(G, B.T @ P @ A)
+            P = Q + A.T @ P @ A - A.T @ P @ B @ K
+            gains.append(K)
+        x, total = jax.numpy.asarray(case.x0), 0.0
+        for t, K in enumerate(reversed(gains)):
+            u = -K @ x
+            total += (dK[t] * K).sum() + du[t] @ u
+            x = A @ x + B @ u
+        return total
+
+    names = "ABQRS"
+    theirs = jax.grad(function, argnums=range(5))(*(getattr(problem, name) for name in names))
+    ours = solution.vjp(dK=dK, du=du, x0=case.x0)
+    for name, other in zip(names, theirs, strict=True):
+        other = np.asarray(other)
+        if name in "QRS":
+            other = (other + other.T) / 2
+        np.testing.assert_allclose(getattr(ours, name), other, rtol=1e-10, atol=1e-11)
+
+
+def test_what_does_not_fit():
+    solution = lqrad.riccati(LQProblem([[1.0]], [[1.0]], [[1.0]], [[1.0]]), T=3)
+    with pytest.raises(ArgumentError, match="none of dK, dP, dx and du is given"):
+        solution.vjp()
+    with pytest.raises(ArgumentError, match="dx or du is given and x0 is not"):
+        solution.vjp(dx=np.zeros((4, 1)))
+    with pytest.raises(ShapeError, match=r"dK has shape \(3, 1\), expected \(3, 1, 1\)"):
+        solution.vjp(dK=np.zeros((3, 1)))
+    with pytest.raises(ShapeError, match=r"dx has shape \(3, 1\), expected \(\.\.\., 4, 1\)"):
+        solution.vjp(dx=np.zeros((3, 1)), x0=[1.0])
+    with pytest.raises(NonFiniteError, match=r"dP\[0, 0, 0\] is nan"):
+        solution.vjp(dP=np.full((4, 1, 1), np.nan))
+    with pytest.raises(ArgumentError, match="neither dK nor dP is given"):
+        lqrad.dlqr_vjp([[1.0]], [[1.0]], [[1.0]], [[1.0]])
+    with pytest.raises(ShapeError, match=r"dP has shape \(2, 2\), expected \(1, 1\)"):
+        lqrad.dlqr_vjp([[1.0]], [[1.0]], [[1.0]], [[1.0]], dP=np.eye(2))
+
+
+def test_a_weight_is_tuned_by_the_gradient():
+    """The weight of the force is found for which the closed loop has the gain that one wants."""
+    A, B, Q = [[1, 0.1], [0, 1]], [[0.005], [0.1]], np.eye(2)
+    wanted, log_r = 0.7, 0.0
+    for _ in range(20):
+        R = [[np.exp(log_r)]]
+        K, _, _ = lqrad.dlqr(A, B, Q, R)
+        slope = lqrad.dlqr_vjp(A, B, Q, R, dK=[[1.0, 0.0]]).R[0, 0] * R[0][0]
+        log_r -= (K[0, 0] - wanted) / slope
+    assert K[0, 0] == pytest.approx(wanted, rel=1e-12)
