@@ -5,7 +5,8 @@ from lqrad.design.closed_loop import ClosedLoop, expected_cost, simulate_closed_
 from lqrad.design.controller import Controller
 from lqrad.design.mpc import MPC, mpc
 from lqrad.design.observer import Observer
-from lqrad.design.regulators import lqg, lqi, steady_state_targets
+from lqrad.design.regulators import lqg, lqi, lqr, steady_state_targets
+from lqrad.design.report import Design, design_controller
 from lqrad.errors import (
     ArgumentError,
     DtypeError,
@@ -16,7 +17,7 @@ from lqrad.errors import (
     ShapeError,
     Status,
 )
-from lqrad.files import load_parameters, save_parameters
+from lqrad.files import load_controller, load_parameters, save_controller, save_parameters
 from lqrad.heat import HeatSystem, advection_diffusion, heat_plate, heat_rod
 from lqrad.problems import primitives
 from lqrad.problems.cascade import Graph, GraphKKT
@@ -92,6 +93,7 @@ __all__ = [
     "Cure",
     "Cures",
     "Descent",
+    "Design",
     "DtypeError",
     "Duality",
     "Filtered",
@@ -145,6 +147,7 @@ __all__ = [
     "cures",
     "dare",
     "descend",
+    "design_controller",
     "discretise",
     "dlqe",
     "dlqr",
@@ -166,6 +169,7 @@ __all__ = [
     "kalman_smoother",
     "l1",
     "linear_policy",
+    "load_controller",
     "load_parameters",
     "log_barrier",
     "loglik_gradient",
@@ -174,6 +178,7 @@ __all__ = [
     "lq_graph",
     "lqg",
     "lqi",
+    "lqr",
     "margins",
     "mlp",
     "mpc",
@@ -190,6 +195,7 @@ __all__ = [
     "rk4",
     "robust_objective",
     "rts_smoother",
+    "save_controller",
     "save_parameters",
     "sgd",
     "simulate_closed_loop",

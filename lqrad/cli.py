@@ -16,7 +16,13 @@ from numpy.typing import ArrayLike
 
 import lqrad
 from lqrad.errors import ArgumentError, Array, LqradError, ShapeError
-from lqrad.files import load_model, load_series, load_smoothing_model
+from lqrad.files import (
+    load_model,
+    load_plant,
+    load_series,
+    load_smoothing_model,
+    save_controller,
+)
 from lqrad.heat import SCHEMES, heat_plate, heat_rod
 from lqrad.nonlinear import NONLINEAR_SYSTEMS
 from lqrad.solvers.ilqr import ilqr
@@ -121,6 +127,29 @@ ends. The target is a temperature field to be reached and kept.
 
 exit status:
   0 the tolerance was met     1 it was not     2 the input is not usable
+"""
+
+
+_DESIGN = """\
+Design a controller for a plant and look at its loop: margins, step response, limits.
+
+examples:
+  lqrad design                                      an inverted pendulum
+  lqrad design --file plant.json --plot design.png --out controller.json
+  lqrad design --file plant.json --json
+
+A plant file (.json, .npz, .mat) holds A, B, Q, R in continuous time, with weights per second, and
+the sampling time dt in seconds; with "discrete": 1 they are of discrete time. It may hold
+  C                    what is measured (the state, if there is none)
+  M                    the cross weight x'Mu
+  W, V                 covariances per step: the state is then estimated from C x
+  tracked, Q_i         outputs that follow a reference, and the weight of their integrators
+  low, high            limits of the inputs (null for none)
+  input_delay          in seconds
+  reference, x0        of the simulation
+
+exit status:
+  0 done     2 the input is not usable, or nothing stabilises the plant
 """
 
 
@@ -341,6 +370,38 @@ def _heat(options: argparse.Namespace) -> int:
 
         _save(plot_heat(system, descent), options)
     return 0 if descent.status.converged else 1
+
+
+def _design(options: argparse.Namespace) -> int:
+    """Run `lqrad design`."""
+    if options.plot is not None:
+        _check_target("--plot", options.plot, _PICTURES)
+    if options.out is not None:
+        _check_target("--out", options.out, (".json", ".npz"))
+        if options.file is not None and options.out.resolve() == options.file.resolve():
+            raise ArgumentError(f"--out {options.out}: is the input; save under another name")
+    if options.file is not None:
+        content = load_plant(options.file)
+        plant, arguments, title = content.plant, content.arguments, str(options.file)
+    else:
+        system = SYSTEMS[options.system]()
+        plant, title = lqrad.StateSpace.of(system), system.name
+        arguments = {"Q": system.Q, "R": system.R, "x0": system.x0}
+    found = lqrad.design_controller(plant, **arguments)
+    if options.json:
+        print(json.dumps({"plant": title} | found.to_dict(), indent=1, allow_nan=False))
+    else:
+        print(f"{title}: n={plant.n}, m={plant.m}, sampled every {plant.dt:g} s")
+        print()
+        print(found.table())
+    if options.out is not None:
+        options.out.parent.mkdir(parents=True, exist_ok=True)
+        save_controller(options.out, found.controller)
+        where = sys.stderr if options.json else sys.stdout
+        print(f"\ncontroller: {options.out.resolve()}", file=where)
+    if options.plot is not None:
+        _save(found.plot(), options)
+    return 0
 
 
 class _Model(NamedTuple):
@@ -564,6 +625,19 @@ def _parser() -> argparse.ArgumentParser:
     _add_results(heat)
     heat.set_defaults(run=_heat)
 
+    design = commands.add_parser(
+        "design",
+        help="design a controller with limits, an estimator, integral action",
+        description=_DESIGN,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    _add_source(design, "inverted-pendulum")
+    design.add_argument(
+        "--out", type=Path, metavar="CONTROLLER", help="save the controller: .json or .npz"
+    )
+    _add_results(design)
+    design.set_defaults(run=_design)
+
     smooth = commands.add_parser(
         "smooth",
         help="smooth a series with gaps by a linear-Gaussian model",
@@ -587,6 +661,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_model(command: argparse.ArgumentParser, default: str) -> None:
     """The options that `_model` reads."""
+    _add_source(command, default)
+    _add_start(command)
+
+
+def _add_source(command: argparse.ArgumentParser, default: str) -> None:
+    """The options for an example system or a file."""
     source = command.add_mutually_exclusive_group()
     source.add_argument(
         "--system",
@@ -596,7 +676,6 @@ def _add_model(command: argparse.ArgumentParser, default: str) -> None:
         help=f"an example system (default {default}): {', '.join(SYSTEMS)}",
     )
     source.add_argument("--file", type=Path, metavar="MODEL", help="a .json, .npz or .mat file")
-    _add_start(command)
 
 
 def _add_start(command: argparse.ArgumentParser) -> None:

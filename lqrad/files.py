@@ -3,7 +3,7 @@
 A file of a linear-quadratic problem holds A, B, Q and R, and if there are any S, M, c, q, r, s, an
 initial state x0 and a horizon T; one of a smoothing problem A, C, W and V, and if there are any
 m0, P0, c, d: each under its own name. What varies in time has a leading axis of stages. The
-parameters of a network go to a file and come back bit for bit.
+parameters of a network, and the arrays of a controller, go to a file and come back bit for bit.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import csv
 import io
 import json
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +21,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lqrad.design.controller import Controller
+from lqrad.design.observer import Observer
 from lqrad.errors import (
     ArgumentError,
     Array,
@@ -30,9 +32,11 @@ from lqrad.errors import (
     frozen_array,
     real_array,
 )
-from lqrad.outside import replace_npz
+from lqrad.outside import replace_file, replace_npz
 from lqrad.problems.lq import LQProblem
+from lqrad.problems.sampling import discretise
 from lqrad.problems.smoothing import SmoothingProblem
+from lqrad.problems.statespace import StateSpace
 
 _REQUIRED = ("A", "B", "Q", "R")
 _OPTIONAL = ("S", "M", "c", "q", "r", "s", "x0", "T")
@@ -120,6 +124,91 @@ def load_smoothing_model(path: str | Path) -> SmoothingProblem:
     data = _read_arrays(path, ("A", "C", "W", "V"), ("m0", "P0", "c", "d"))
     with _naming(path):
         return SmoothingProblem(**{"m0": None, "P0": None, **data})
+
+
+_PLANT = ("A", "B", "Q", "R", "dt")
+_PLANT_OPTIONAL = (
+    "C",
+    "M",
+    "W",
+    "V",
+    "Q_i",
+    "tracked",
+    "low",
+    "high",
+    "input_delay",
+    "discrete",
+    "reference",
+    "x0",
+)
+
+
+@dataclass(frozen=True)
+class PlantFile:
+    """What a file of a plant holds: the sampled plant, and the arguments of `design_controller`."""
+
+    plant: StateSpace
+    arguments: dict[str, Any]
+
+
+def load_plant(path: str | Path) -> PlantFile:
+    """Read a plant and what its controller is to be designed for.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file whose name ends in .json, .npz or .mat. It holds A, B, Q, R of a model in continuous
+        time, with weights per second, and dt, the time in seconds at which it is sampled; where
+        `discrete` is given and not 0, of a model in discrete time with weights per step. It may
+        hold C (what is measured; the state if there is none), M, W, V (covariances per step, of an
+        estimator), tracked and Q_i (integral action), low and high (limits of the inputs; null in
+        .json where there is none), input_delay in seconds, a reference and an initial state x0.
+
+    Returns
+    -------
+    PlantFile
+
+    Raises
+    ------
+    ArgumentError
+        If the file cannot be read, lacks an array or holds a name that is not known.
+    ArgumentError, ShapeError, DtypeError, NonFiniteError, NotConvexError
+        If the arrays do not fit each other. Names the file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> text = '{"A": [[-1]], "B": [[1]], "Q": [[1]], "R": [[1]], "dt": 0.1, "low": -2}'
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "motor.json"
+    ...     _ = path.write_text(text)
+    ...     load_plant(path).plant.A.round(4)
+    array([[0.9048]])
+    """
+    data = _read_arrays(path, _PLANT, _PLANT_OPTIONAL)
+    with _naming(path):
+        A, B, C = data.pop("A"), data.pop("B"), data.pop("C", None)
+        weights = {name: data.pop(name, None) for name in "QRM"}
+        dt, delay = (
+            _number("dt", data.pop("dt")),
+            _number("input_delay", data.pop("input_delay", 0)),
+        )
+        if _number("discrete", data.pop("discrete", 0)):
+            if delay:
+                raise ArgumentError(
+                    "input_delay is given with a discrete model; append the inputs before as states"
+                )
+            plant = StateSpace(A, B, C, dt=dt)
+            arguments = {name: z for name, z in weights.items() if z is not None}
+        else:
+            sampled = discretise(A, B, **weights, dt=dt, input_delay=delay)
+            plant = sampled.plant(C)
+            arguments = {"Q": sampled.Q, "R": sampled.R, "M": sampled.M}
+        ends = [data.pop("low", None), data.pop("high", None)]
+        if ends != [None, None]:
+            infinite = (-np.inf, np.inf)
+            arguments["input_bounds"] = tuple(map(_without_null, ends, infinite))
+    return PlantFile(plant, arguments | data)
 
 
 @dataclass(frozen=True)
@@ -228,7 +317,7 @@ def save_parameters(path: str | Path, theta: Mapping[str, ArrayLike]) -> None:
     ...     load_parameters(path)
     {'W1': array([[ 0.5, -1. ]]), 'b1': array([0.1])}
     """
-    path = _parameter_path(path)
+    path = _with_ending(path, (".npz",))
     check_type("theta", theta, Mapping, "graph.initial(rng)")
     names = np.array(list(theta), dtype=str)
     if names.tolist() != list(theta):  # a number, or a text that NumPy would shorten
@@ -268,7 +357,7 @@ def load_parameters(path: str | Path) -> dict[str, Array]:
     ...     load_parameters(f"{folder}/line.npz")
     {'W': array([[2.]]), 'b': array([1.])}
     """
-    path = _parameter_path(path)
+    path = _with_ending(path, (".npz",))
     try:
         content = io.BytesIO(path.read_bytes())
     except OSError as error:
@@ -295,10 +384,115 @@ def load_parameters(path: str | Path) -> dict[str, Array]:
     return theta
 
 
-def _parameter_path(path: str | Path) -> Path:
+_CONTROLLER = ("A", "B", "C", "L", "K", "K_i", "H", "F", "low", "high", "dt")
+_CONTROLLER_VERSION = 1  # of the layout of a file of a controller
+
+
+def save_controller(path: str | Path, controller: Controller) -> None:
+    """Write a controller to a file, which `load_controller` reads bit for bit.
+
+    Parameters
+    ----------
+    path : str or Path
+        A name that ends in .json or .npz. A file of this name is replaced as a whole. It holds the
+        arrays of `Controller` under their names, dt, and the version of this layout; in .json an
+        infinite limit is null.
+    controller : Controller
+        Its design; what it remembers of a run is not written.
+
+    Raises
+    ------
+    ArgumentError
+        If the name ends otherwise, or the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from lqrad import StateSpace, lqi
+    >>> controller = lqi(StateSpace([[0.9]], [[0.1]], dt=0.1), [[1]], [[1]], [[0.1]])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_controller(f"{folder}/speed.json", controller)
+    ...     load_controller(f"{folder}/speed.json").K == controller.K
+    array([[ True]])
+    """
+    path = _with_ending(path, (".json", ".npz"))
+    check_type("controller", controller, Controller, "lqi(plant, Q, R, Q_i)")
+    sources = {"A": controller.observer, "B": controller.observer, "C": controller.observer}
+    sources["L"] = controller.observer
+    arrays = {name: getattr(sources.get(name, controller), name) for name in _CONTROLLER}
+    if path.suffix.lower() == ".npz":
+        replace_npz(path, controller_version=np.array(_CONTROLLER_VERSION), **arrays)
+        return
+    data: dict[str, Any] = {"controller_version": _CONTROLLER_VERSION}
+    data |= {name: np.asarray(array).tolist() for name, array in arrays.items()}
+    for name in ("low", "high"):
+        data[name] = [value if np.isfinite(value) else None for value in data[name]]
+    # Python writes a float so that it reads back to the same bits.
+    text = json.dumps(data, indent=1, allow_nan=False)
+    replace_file(path, lambda file: file.write(f"{text}\n".encode()))
+
+
+def load_controller(path: str | Path) -> Controller:
+    """Read a controller that `save_controller` wrote; it starts with an empty memory.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file whose name ends in .json or .npz.
+
+    Returns
+    -------
+    Controller
+
+    Raises
+    ------
+    ArgumentError
+        If the file cannot be read, or is not one of a controller, or of another version.
+    ShapeError, DtypeError, NonFiniteError
+        If its arrays are no controller. Names the file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from lqrad import StateSpace, lqi
+    >>> controller = lqi(StateSpace([[0.9]], [[0.1]], dt=0.1), [[1]], [[1]], [[0.1]])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_controller(f"{folder}/speed.npz", controller)
+    ...     load_controller(f"{folder}/speed.npz")
+    Controller(n=1, m=1, ny=1, dt=0.1 s, 1 tracked with integral action)
+    """
+    path = _with_ending(path, (".json", ".npz"))
+    data = _read(path)
+    version = data.pop("controller_version", None)
+    if version is None:
+        raise ArgumentError(
+            f"{path} is not a file of a controller: it lacks controller_version; save_controller "
+            "writes one"
+        )
+    if version != _CONTROLLER_VERSION:
+        raise ArgumentError(
+            f"{path} is of version {version}, expected {_CONTROLLER_VERSION}; "
+            "read it with the version of lqrad that wrote it"
+        )
+    _check_names(path, data, _CONTROLLER, (), "a controller")
+    low, high = _without_null(data["low"], -np.inf), _without_null(data["high"], np.inf)
+    nr = len(data["H"])
+    with _naming(path):
+        observer = Observer(data["A"], data["B"], data["C"], data["L"])
+        n, m = observer.B.shape
+        shapes = {"H": (nr, n), "K_i": (m, nr), "F": (m, nr)}
+        # An array without entries has lost its shape in JSON.
+        wide = {k: np.reshape(data[k], z) if not nr else data[k] for k, z in shapes.items()}
+        return Controller(
+            observer, data["K"], dt=float(data["dt"]), input_bounds=(low, high), **wide
+        )
+
+
+def _with_ending(path: str | Path, endings: tuple[str, ...]) -> Path:
     path = Path(path)
-    if path.suffix.lower() != ".npz":
-        raise ArgumentError(f"{path} ends in {path.suffix!r}, expected .npz")
+    if path.suffix.lower() not in endings:
+        wanted = endings[0] if len(endings) == 1 else f"one of: {', '.join(endings)}"
+        raise ArgumentError(f"{path} ends in {path.suffix!r}, expected {wanted}")
     return path
 
 
@@ -334,29 +528,37 @@ def _read_arrays(
     path: str | Path, required: tuple[str, ...], optional: tuple[str, ...]
 ) -> dict[str, Any]:
     """Read named arrays, all of the required ones and none but the optional ones besides."""
-    path = Path(path)
-    readers = {".json": _read_json, ".npz": _read_npz, ".mat": _read_mat}
-    if path.suffix.lower() not in readers:
-        raise ArgumentError(
-            f"{path} ends in {path.suffix!r}, expected one of: {', '.join(readers)}"
-        )
+    data = _read(_with_ending(path, tuple(_READERS)))
+    _check_names(path, data, required, optional, "a model")
+    return data
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Read a file of named arrays."""
     try:
         content = io.BytesIO(path.read_bytes())
     except OSError as error:
         raise ArgumentError(f"{path} cannot be read: {error.strerror}") from error
     try:
-        data = readers[path.suffix.lower()](content)
+        return _READERS[path.suffix.lower()](content)
     except Exception as error:  # a reader of a damaged file raises whatever it trips over
         reason = " ".join(str(error).split())
         raise ArgumentError(f"{path} is not a valid {path.suffix} file: {reason}") from error
+
+
+def _check_names(
+    path: str | Path,
+    data: dict[str, Any],
+    required: tuple[str, ...],
+    optional: tuple[str, ...],
+    what: str,
+) -> None:
     missing = [name for name in required if name not in data]
     unknown = [name for name in data if name not in required + optional]
     if missing or unknown:
         fault = f"lacks {', '.join(missing)}" if missing else f"holds {', '.join(unknown)}"
-        raise ArgumentError(
-            f"{path} {fault}; a model has {', '.join(required)} and may have {', '.join(optional)}"
-        )
-    return data
+        more = f" and may have {', '.join(optional)}" if optional else ""
+        raise ArgumentError(f"{path} {fault}; {what} has {', '.join(required)}{more}")
 
 
 def _read_json(content: io.BytesIO) -> dict[str, Any]:
@@ -391,8 +593,30 @@ def _read_mat(content: io.BytesIO) -> dict[str, Any]:
     return data
 
 
+def _without_null(limit: Any, infinite: float) -> Any:
+    """A limit with an infinite one in the place of each null."""
+    if isinstance(limit, list):
+        return [infinite if value is None else value for value in limit]
+    return infinite if limit is None else limit
+
+
+def _number(name: str, value: Any) -> float:
+    """A number, also where it stands in a box: np.array(0.1), [[0.1]]."""
+    array = real_array(name, value)
+    if array.size != 1:
+        raise ArgumentError(f"{name} has shape {array.shape}, expected one number")
+    return float(array.reshape(()))
+
+
 def _whole(T: Any) -> Any:
     """A horizon as a plain int where it is one in a box: np.array(50), [[50.0]]."""
     if isinstance(T, np.ndarray) and T.size == 1 and T.dtype.kind in "iuf":
         T = T.item()
     return int(T) if isinstance(T, float) and T.is_integer() else T
+
+
+_READERS: dict[str, Callable[[io.BytesIO], dict[str, Any]]] = {
+    ".json": _read_json,
+    ".npz": _read_npz,
+    ".mat": _read_mat,
+}

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -44,10 +45,21 @@ def replace_npz(path: Path, **arrays: Any) -> None:
     ArgumentError
         If it cannot be written.
     """
+    replace_file(path, lambda file: np.savez(file, **arrays))
+
+
+def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
+    """Write a file by a function: whenever the machine stops, it is the old one or the new.
+
+    Raises
+    ------
+    ArgumentError
+        If it cannot be written.
+    """
     part = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     try:
         with open(part, "wb") as file:
-            np.savez(file, **arrays)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         os.replace(part, path)

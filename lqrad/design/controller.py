@@ -1,13 +1,12 @@
 """A controller as it runs: estimate, feed back, integrate, keep within limits.
 
     x_bar[t]   = x_hat[t] + L (y[t] - C x_hat[t])
-    u[t]       = clip( u_ref - K (x_bar[t] - x_ref) - K_i z[t],  low, high )
+    u[t]       = clip( F r[t] - K x_bar[t] - K_i z[t],  low, high )
     z[t+1]     = z[t] + H x_bar[t] - r[t]
     x_hat[t+1] = A x_bar[t] + B u[t]
 
-r is what the tracked outputs H x are to be, and (x_ref, u_ref) = N r the steady state in which they
-are. The observer is told the input that was applied, so that it does not wind up; an integrator is
-held where it would push an input further beyond its limit.
+r is what the tracked outputs H x are to be. The observer is told the input that was applied, so that
+it does not wind up; an integrator is held where it would push an input further beyond its limit.
 """
 
 from __future__ import annotations
@@ -49,8 +48,8 @@ class Controller:
         The tracked outputs are H x; nothing is tracked without it.
     K_i : (m, nr), optional
         Gain of the integrators; zero when not given.
-    N : (n + m, nr), optional
-        The steady state (x_ref, u_ref) = N r; zero when not given.
+    F : (m, nr), optional
+        Gain of the reference; zero when not given.
     input_bounds : pair (low, high), optional
         Limits of the inputs: numbers or (m,), infinite where there is none.
 
@@ -84,7 +83,7 @@ class Controller:
         dt: float,
         H: ArrayLike | None = None,
         K_i: ArrayLike | None = None,
-        N: ArrayLike | None = None,
+        F: ArrayLike | None = None,
         input_bounds: tuple[ArrayLike, ArrayLike] | None = None,
     ) -> None:
         check_type("observer", observer, Observer, "Observer(A, B, C, L)")
@@ -99,13 +98,12 @@ class Controller:
         self.nr = len(self.H)
         self.K = frozen_array("K", K)
         self.K_i = frozen_array("K_i", np.zeros((m, self.nr)) if K_i is None else K_i)
-        self.N = frozen_array("N", np.zeros((n + m, self.nr)) if N is None else N)
+        self.F = frozen_array("F", np.zeros((m, self.nr)) if F is None else F)
         why = f"to match B {observer.B.shape} and H {self.H.shape}"
         check_shape("K", self.K, (m, n), why, symbols="(m, n)")
         check_shape("K_i", self.K_i, (m, self.nr), why, symbols="(m, nr)")
-        check_shape("N", self.N, (n + m, self.nr), why, symbols="(n + m, nr)")
+        check_shape("F", self.F, (m, self.nr), why, symbols="(m, nr)")
         self.low, self.high = limits("input_bounds", input_bounds, m)
-        self._feedforward = self.N[n:] + self.K @ self.N[:n]  # of r, beside -K x_bar
         self.reset()
 
     def __repr__(self) -> str:
@@ -162,7 +160,7 @@ class Controller:
             else self._signal("reference", reference, self.nr)
         )
         x_bar = self.observer.correct(self.x_hat, y)
-        wanted = r @ self._feedforward.T - x_bar @ self.K.T - self.z @ self.K_i.T
+        wanted = r @ self.F.T - x_bar @ self.K.T - self.z @ self.K_i.T
         u = np.clip(wanted, self.low, self.high)
         if self.nr:
             growth = x_bar @ self.H.T - r
@@ -205,7 +203,7 @@ class Controller:
         >>> system.A, system.B, system.C, system.D
         (array([[0.2]]), array([[0.3]]), array([[-0.2]]), array([[-0.3]]))
         """
-        o, K, H, F = self.observer, self.K, self.H, self._feedforward
+        o, K, H, F = self.observer, self.K, self.H, self.F
         from_y, from_r = o.L, np.zeros((self.n, self.nr))
         from_hat = np.eye(self.n) - o.L @ o.C  # x_bar = from_hat x_hat + from_y y
         closed = o.A - o.B @ K

@@ -1,8 +1,8 @@
 """Controllers designed: set-points, integral action, estimators.
 
-`lqi` measures the state and integrates what the tracked outputs lack of their reference; `lqg`
-estimates the state from what is measured, with or without integral action. Both regulate about
-the steady state of the reference, so that the integrators have only errors of the model to remove.
+`lqr` takes the state as it is measured; `lqi` also integrates what the tracked outputs lack of their
+reference; `lqg` estimates the state from what is measured, with or without integral action. All
+regulate about the steady state of the reference: integrators have only the model's errors to remove.
 """
 
 from __future__ import annotations
@@ -28,6 +28,50 @@ Pair = tuple[ArrayLike, ArrayLike]
 
 # Singular values below this part of the largest count as zero, rows and columns of unit length.
 _RANK = 1e-10
+
+
+def lqr(
+    plant: StateSpace,
+    Q: ArrayLike,
+    R: ArrayLike,
+    *,
+    tracked: ArrayLike | None = None,
+    M: ArrayLike | None = None,
+    input_bounds: Pair | None = None,
+) -> Controller:
+    """Design a regulator for a plant whose state is measured: the gain of `dlqr`, ready to run.
+
+    Parameters
+    ----------
+    plant : StateSpace
+        In discrete time.
+    Q, R, M : (n, n), (m, m), (n, m)
+        Weights of the state, of the input and of the cross term x'Mu.
+    tracked : (nr, n), optional
+        H of the outputs H x that follow the reference, as far as the model is right; nothing when
+        not given.
+    input_bounds : pair (low, high), optional
+        Limits of the inputs.
+
+    Returns
+    -------
+    Controller
+        Its `step` takes the state for y.
+
+    Raises
+    ------
+    ArgumentError, NotStabilizableError, NotConvexError, ShapeError, DtypeError, NonFiniteError
+        As `lqi`.
+
+    Examples
+    --------
+    >>> plant = StateSpace([[1.0]], [[1.0]], dt=0.1)
+    >>> lqr(plant, [[1]], [[1]]).step([1.0]).round(4)
+    array([-0.618])
+    """
+    plant = discrete_plant(plant)
+    H = None if tracked is None else _tracked(plant, tracked)
+    return _of_state(plant, Q, R, M, H, None, input_bounds)
 
 
 def lqi(
@@ -91,18 +135,7 @@ def lqi(
     array([3.])
     """
     plant = discrete_plant(plant)
-    H = _tracked(plant, tracked)
-    K, K_i = _gains(plant, Q, R, M, H, Q_i)
-    identity = np.eye(plant.n)
-    return Controller(
-        Observer(plant.A, plant.B, identity, identity),
-        K,
-        dt=plant.dt,
-        H=H,
-        K_i=K_i,
-        N=steady_states(plant, H),
-        input_bounds=input_bounds,
-    )
+    return _of_state(plant, Q, R, M, _tracked(plant, tracked), Q_i, input_bounds)
 
 
 def lqg(
@@ -174,16 +207,24 @@ def lqg(
     plant = discrete_plant(plant)
     observer = Observer.kalman(plant, W, V)
     H = None if tracked is None and Q_i is None else _tracked(plant, tracked)
-    K, K_i = _gains(plant, Q, R, M, H, Q_i)
-    return Controller(
-        observer,
-        K,
-        dt=plant.dt,
-        H=H,
-        K_i=K_i,
-        N=None if H is None else steady_states(plant, H),
-        input_bounds=input_bounds,
-    )
+    gains = _gains(plant, Q, R, M, H, Q_i)
+    return Controller(observer, dt=plant.dt, H=H, input_bounds=input_bounds, **gains)
+
+
+def _of_state(
+    plant: StateSpace,
+    Q: ArrayLike,
+    R: ArrayLike,
+    M: ArrayLike | None,
+    H: Array | None,
+    Q_i: ArrayLike | None,
+    input_bounds: Pair | None,
+) -> Controller:
+    """The controller of a plant whose state is measured."""
+    gains = _gains(plant, Q, R, M, H, Q_i)
+    identity = np.eye(plant.n)
+    observer = Observer(plant.A, plant.B, identity, identity)
+    return Controller(observer, dt=plant.dt, H=H, input_bounds=input_bounds, **gains)
 
 
 def _gains(
@@ -193,28 +234,39 @@ def _gains(
     M: ArrayLike | None,
     H: Array | None,
     Q_i: ArrayLike | None,
-) -> tuple[Array, Array | None]:
-    """The gains of the state and of the integrators."""
+) -> dict[str, Array]:
+    """The gains K of the state, K_i of the integrators and F of the reference.
+
+    F r is what holds the steady state (x_ref, u_ref) of r with the integrators at z_ref, the level
+    at which 1/2 d'P d is least for d = (-x_ref, -z_ref): the step from rest that costs least. With
+    z_ref = 0 the errors of a step would have to add up to zero, and so overshoot.
+    """
     n = plant.n
-    if H is None or Q_i is None:
-        return dlqr(plant.A, plant.B, Q, R, M)[0], None
+    if H is None:
+        return {"K": dlqr(plant.A, plant.B, Q, R, M)[0]}
+    steady = steady_states(plant, H)  # where some reference cannot be held, this says so
+    x_ref, u_ref = steady[:n], steady[n:]
+    if Q_i is None:
+        K, _, _ = dlqr(plant.A, plant.B, Q, R, M)
+        return {"K": K, "F": u_ref + K @ x_ref}
     nr = len(H)
     Q, Q_i = frozen_array("Q", Q), frozen_array("Q_i", Q_i)
     check_shape("Q", Q, (n, n), f"to match A {plant.A.shape}", symbols="(n, n)")
     check_shape("Q_i", Q_i, (nr, nr), f"for {nr} tracked outputs", symbols="(nr, nr)")
     cross = np.zeros((n, plant.m)) if M is None else frozen_array("M", M)
     check_shape("M", cross, (n, plant.m), f"to match B {plant.B.shape}", symbols="(n, m)")
-    steady_states(plant, H)  # where some reference cannot be held, this says so in its own words
     A = np.block([[plant.A, np.zeros((n, nr))], [H, np.eye(nr)]])
     B = np.concatenate([plant.B, np.zeros((nr, plant.m))])
     weight = np.block([[Q, np.zeros((n, nr))], [np.zeros((nr, n)), Q_i]])
     try:
-        K, _, _ = dlqr(A, B, weight, R, np.concatenate([cross, np.zeros((nr, plant.m))]))
+        both, P, _ = dlqr(A, B, weight, R, np.concatenate([cross, np.zeros((nr, plant.m))]))
     except NotStabilizableError as error:
         raise NotStabilizableError(
             f"of the plant with its integrators, x[{n}] to x[{n + nr - 1}]: {error}"
         ) from None
-    return K[:, :n], K[:, n:]
+    K, K_i = both[:, :n], both[:, n:]
+    z_ref = -np.linalg.solve(P[n:, n:], P[n:, :n] @ x_ref)
+    return {"K": K, "K_i": K_i, "F": u_ref + K @ x_ref + K_i @ z_ref}
 
 
 def steady_state_targets(

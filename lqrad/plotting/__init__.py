@@ -21,6 +21,13 @@ from lqrad.plotting.cures import (
     plot_cure_histories,
     plot_cures,
 )
+from lqrad.plotting.design import (
+    plot_closed_loop,
+    plot_design,
+    plot_nyquist,
+    plot_sensitivities,
+    plot_step_response,
+)
 from lqrad.plotting.figure import Picture
 from lqrad.plotting.growth import plot_growth, plot_lost_digits
 from lqrad.plotting.heat import animate_field, plot_field, plot_heat
@@ -40,6 +47,7 @@ __all__ = [
     "animate_cart_pole",
     "animate_field",
     "plot_blowup",
+    "plot_closed_loop",
     "plot_comparison",
     "plot_condition",
     "plot_conditioning",
@@ -49,6 +57,7 @@ __all__ = [
     "plot_cure_histories",
     "plot_cures",
     "plot_descent",
+    "plot_design",
     "plot_discrepancy",
     "plot_field",
     "plot_growth",
@@ -59,11 +68,14 @@ __all__ = [
     "plot_l_curve",
     "plot_lost_digits",
     "plot_nonnormality",
+    "plot_nyquist",
     "plot_portrait",
     "plot_powers",
     "plot_pseudospectra",
+    "plot_sensitivities",
     "plot_smoothed",
     "plot_smoothed_outputs",
+    "plot_step_response",
     "plot_swingup",
     "plot_trajectory",
 ]

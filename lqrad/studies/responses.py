@@ -156,7 +156,7 @@ def _measured(y: Array, final: Array, dt: float) -> StepResponse:
     return StepResponse(
         t=np.asarray(dt * np.arange(T + 1)),
         y=y,
-        final=final,
+        final=np.where(zero, 0.0, final),
         rise=high - low,
         settling=settling,
         overshoot=100 * np.maximum(relative.max(axis=0) - 1, 0),

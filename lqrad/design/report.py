@@ -1,0 +1,211 @@
+"""A controller designed, and everything that one looks at before it is shipped."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lqrad.design.closed_loop import ClosedLoop, expected_cost, simulate_closed_loop
+from lqrad.design.controller import Controller
+from lqrad.design.regulators import lqg, lqi, lqr
+from lqrad.errors import ArgumentError, Array
+from lqrad.problems.statespace import StateSpace
+from lqrad.studies.margins import Margins, margins
+from lqrad.studies.responses import StepResponse, step_response
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+# A simulation runs until the slowest mode of the closed loop has fallen to this.
+_LEFT = 1e-3
+_LEAST_STEPS, _MOST_STEPS = 50, 20_000
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Design:
+    """A controller with its loop looked at: what `design_controller` returns.
+
+    Attributes
+    ----------
+    plant : StateSpace
+    controller : Controller
+    margins : Margins
+        Of the loop broken at the plant's inputs.
+    response : StepResponse or None
+        Of the tracked outputs, then the inputs, to each reference, without limits; None where
+        nothing is tracked.
+    simulated : ClosedLoop
+        Within the limits: to the reference, or from the initial state.
+    cost_rate : float or None
+        The mean cost of a step under noise; None without W.
+    """
+
+    plant: StateSpace
+    controller: Controller
+    margins: Margins
+    response: StepResponse | None
+    simulated: ClosedLoop
+    cost_rate: float | None
+
+    def __repr__(self) -> str:
+        return f"<Design: {self.controller}, {self.margins}>"
+
+    @property
+    def poles(self) -> Any:
+        """The closed loop's poles, the slowest first."""
+        return self.controller.closed_loop(self.plant).poles
+
+    def table(self) -> str:
+        """Return gains, poles, margins and responses as text."""
+        controller, dt = self.controller, self.plant.dt
+        slowest = np.abs(self.poles[0])
+        time = -dt / np.log(slowest) if slowest > 0 else 0.0
+        lines = [repr(controller), f"gain K = {_matrix(controller.K)}"]
+        if controller.nr and controller.K_i.any():
+            lines.append(f"integral gain K_i = {_matrix(controller.K_i)}")
+        lines.append(f"slowest closed-loop pole {slowest:.6g}, a time constant of {time:.4g} s")
+        lines += ["", "margins, the loop broken at the plant's inputs", self.margins.table()]
+        if self.response is not None:
+            names = [f"tracked {i}" for i in range(controller.nr)]
+            lines += ["", f"response to a unit step, of {', '.join(names)}, then the inputs"]
+            lines.append(self.response.table())
+        share = self.simulated.at_limit
+        if share.any():
+            words = ", ".join(f"u[{i}] {100 * value:.3g} %" for i, value in enumerate(share))
+            lines += ["", f"at a limit in the simulation: {words} of the time"]
+        if self.cost_rate is not None:
+            lines += ["", f"mean cost of a step under noise: {self.cost_rate:.6g}"]
+        return "\n".join(lines)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures as plain numbers and lists, None for what is infinite."""
+        loops = [
+            {
+                "gain": [_plain(f) for f in loop.gain],
+                "phase": _plain(loop.phase),
+                "delay": _plain(loop.delay),
+                "disk": _plain(loop.disk),
+                "sensitivity": _plain(loop.sensitivity),
+                "complementary": _plain(loop.complementary),
+            }
+            for loop in self.margins.loops
+        ]
+        found: dict[str, Any] = {
+            "dt": self.plant.dt,
+            "K": self.controller.K.tolist(),
+            "K_i": self.controller.K_i.tolist(),
+            "L": self.controller.observer.L.tolist(),
+            "poles": [[z.real, z.imag] for z in self.poles.tolist()],
+            "margins": {"loops": loops, "disk": _plain(self.margins.disk)},
+            "at_limit": self.simulated.at_limit.tolist(),
+            "cost_rate": self.cost_rate,
+        }
+        if self.response is not None:
+            names = ("final", "rise", "settling", "overshoot", "undershoot", "peak", "peak_time")
+            found["response"] = {
+                name: [[_plain(z) for z in row] for row in getattr(self.response, name).tolist()]
+                for name in names
+            }
+        return found
+
+    def plot(self) -> Figure:
+        """Draw the simulation, the Nyquist curve with its disk, and the sensitivities."""
+        from lqrad.plotting import plot_design
+
+        return plot_design(self)
+
+
+def design_controller(
+    plant: StateSpace,
+    Q: ArrayLike,
+    R: ArrayLike,
+    *,
+    M: ArrayLike | None = None,
+    W: ArrayLike | None = None,
+    V: ArrayLike | None = None,
+    Q_i: ArrayLike | None = None,
+    tracked: ArrayLike | None = None,
+    input_bounds: tuple[ArrayLike, ArrayLike] | None = None,
+    reference: ArrayLike | None = None,
+    x0: ArrayLike | None = None,
+    steps: int | None = None,
+) -> Design:
+    """Design a controller and look at its loop.
+
+    Parameters
+    ----------
+    plant : StateSpace
+        In discrete time with D = 0; its C is what is measured, where there are W and V.
+    Q, R, M : (n, n), (m, m), (n, m)
+        Weights of a step.
+    W, V : (n, n), (ny, ny), optional
+        Covariances of a step, for an estimator (`lqg`); the state is measured when not given.
+    Q_i : (nr, nr), optional
+        Weight of integrators of the tracked outputs; none when not given.
+    tracked : (nr, n), optional
+        Rows of what follows the reference; the plant's C where there is a Q_i, else nothing.
+    input_bounds : pair (low, high), optional
+        Limits of the inputs.
+    reference : (nr,), optional
+        For the simulation; ones when not given.
+    x0 : (n,), optional
+        For the simulation; zero when not given, or ones where nothing is tracked.
+    steps : int, optional
+        Of the simulation; until the slowest mode has fallen to 1e-3 when not given.
+
+    Returns
+    -------
+    Design
+
+    Raises
+    ------
+    ArgumentError, NotStabilizableError, NotConvexError, ShapeError, DtypeError, NonFiniteError
+        As `lqi`, `lqg` and `margins`.
+
+    Examples
+    --------
+    >>> plant = StateSpace([[1, 0.1], [0, 1]], [[0.005], [0.1]], [[1, 0]], dt=0.1)
+    >>> found = design_controller(plant, np.eye(2), [[1]], Q_i=[[0.01]], input_bounds=(-1, 1))
+    >>> found.controller
+    Controller(n=2, m=1, ny=2, dt=0.1 s, 1 tracked with integral action, limited inputs)
+    >>> found.margins
+    <Margins: gain 0.189 to 8.88, phase 59 deg, delay 0.448 s, disk 0.969, sensitivity at most 1.13>
+    """
+    if (W is None) != (V is None):
+        raise ArgumentError("W and V belong together: an estimator weighs one against the other")
+    options: dict[str, Any] = {"tracked": tracked, "M": M, "input_bounds": input_bounds}
+    if W is not None and V is not None:
+        controller = lqg(plant, Q, R, W, V, Q_i=Q_i, **options)
+    elif Q_i is not None:
+        controller = lqi(plant, Q, R, Q_i, **options)
+    else:
+        controller = lqr(plant, Q, R, **options)
+    closed = controller.closed_loop(plant)
+    response = step_response(closed) if controller.nr else None
+    if steps is None:
+        slowest = min(abs(closed.poles[0]), 1 - 1e-9)
+        needed = np.log(_LEFT) / np.log(slowest) if slowest > 0 else 0
+        steps = int(np.clip(2 * np.ceil(needed), _LEAST_STEPS, _MOST_STEPS))
+    if controller.nr:
+        start = np.zeros(plant.n) if x0 is None else x0
+        r = np.ones(controller.nr) if reference is None else reference
+    else:
+        start, r = np.ones(plant.n) if x0 is None else x0, None
+    simulated = simulate_closed_loop(
+        plant, controller, steps, reference=r, x0=start, input_bounds=input_bounds
+    )
+    cost = None
+    if W is not None:
+        cost = expected_cost(plant, controller, Q, R, M=M, W=W, V=V)
+    return Design(plant, controller, margins(controller.loop(plant)), response, simulated, cost)
+
+
+def _matrix(matrix: Array) -> str:
+    return np.array2string(matrix, precision=6, suppress_small=True, separator=", ")
+
+
+def _plain(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
