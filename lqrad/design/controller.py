@@ -2,11 +2,13 @@
 
     x_bar[t]   = x_hat[t] + L (y[t] - C x_hat[t])
     u[t]       = clip( F r[t] - K x_bar[t] - K_i z[t],  low, high )
-    z[t+1]     = z[t] + H x_bar[t] - r[t]
+    z[t+1]     = z[t] + E y[t] - r[t]
     x_hat[t+1] = A x_bar[t] + B u[t]
 
-r is what the tracked outputs H x are to be. The observer is told the input that was applied, so that
-it does not wind up; an integrator is held where it would push an input further beyond its limit.
+r is what the tracked outputs H x = E C x are to be. What is integrated is measured, not estimated, so
+that it ends at zero error whatever the model lacks. The observer is told the input that was applied,
+so that it does not wind up; an integrator is held where it would push an input further beyond its
+limit.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ class Controller:
     H : (nr, n), optional
         The tracked outputs are H x; nothing is tracked without it.
     K_i : (m, nr), optional
-        Gain of the integrators; zero when not given.
+        Gain of the integrators; zero, and nothing integrated, when not given.
     F : (m, nr), optional
         Gain of the reference; zero when not given.
     input_bounds : pair (low, high), optional
@@ -57,13 +59,14 @@ class Controller:
     ----------
     x_hat : (..., n)
         What is predicted of the state, before the next measurement.
-    z : (..., nr)
-        The integrators: sums of H x_bar - r.
+    z : (..., nr), or (..., 0) without integrators
+        The integrators: sums of E y - r.
 
     Raises
     ------
     ShapeError, DtypeError, NonFiniteError, ArgumentError
-        If an array does not fit, or a lower limit is above the upper one.
+        If an array does not fit, a lower limit is above the upper one, or what is to be integrated
+        is not measured.
 
     Examples
     --------
@@ -103,6 +106,7 @@ class Controller:
         check_shape("K", self.K, (m, n), why, symbols="(m, n)")
         check_shape("K_i", self.K_i, (m, self.nr), why, symbols="(m, nr)")
         check_shape("F", self.F, (m, self.nr), why, symbols="(m, nr)")
+        self.E = _read_off(self.H, observer.C) if self.K_i.any() else np.zeros((0, observer.ny))
         self.low, self.high = limits("input_bounds", input_bounds, m)
         self.reset()
 
@@ -125,7 +129,7 @@ class Controller:
         if x_hat.ndim == 0 or x_hat.shape[-1] != self.n:
             raise ShapeError(shape_message("x_hat", x_hat.shape, f"(..., n) with n = {self.n}", ""))
         check_finite("x_hat", x_hat)
-        self.x_hat, self.z = x_hat, np.zeros((*x_hat.shape[:-1], self.nr))
+        self.x_hat, self.z = x_hat, np.zeros((*x_hat.shape[:-1], len(self.E)))
 
     def step(self, y: ArrayLike, reference: ArrayLike | None = None) -> Array:
         """Return the input to apply, from what is measured, and move on by one step.
@@ -160,10 +164,12 @@ class Controller:
             else self._signal("reference", reference, self.nr)
         )
         x_bar = self.observer.correct(self.x_hat, y)
-        wanted = r @ self.F.T - x_bar @ self.K.T - self.z @ self.K_i.T
+        wanted = r @ self.F.T - x_bar @ self.K.T
+        if len(self.E):
+            wanted = wanted - self.z @ self.K_i.T
         u = np.clip(wanted, self.low, self.high)
-        if self.nr:
-            growth = x_bar @ self.H.T - r
+        if len(self.E):
+            growth = y @ self.E.T - r
             # Of each integrator, how far its next step pushes inputs beyond the limits they are at.
             push = -growth * ((wanted - u) @ self.K_i)
             self.z = self.z + np.where(push > 0, 0.0, growth)
@@ -203,14 +209,13 @@ class Controller:
         >>> system.A, system.B, system.C, system.D
         (array([[0.2]]), array([[0.3]]), array([[-0.2]]), array([[-0.3]]))
         """
-        o, K, H, F = self.observer, self.K, self.H, self.F
-        from_y, from_r = o.L, np.zeros((self.n, self.nr))
-        from_hat = np.eye(self.n) - o.L @ o.C  # x_bar = from_hat x_hat + from_y y
+        o, K, F, k = self.observer, self.K, self.F, len(self.E)
+        K_i = self.K_i if k else np.zeros((self.m, 0))
+        from_hat = np.eye(self.n) - o.L @ o.C  # x_bar = from_hat x_hat + L y
         closed = o.A - o.B @ K
-        A = np.block([[closed @ from_hat, -o.B @ self.K_i], [H @ from_hat, np.eye(self.nr)]])
-        B = np.block([[closed @ from_y, from_r + o.B @ F], [H @ from_y, -np.eye(self.nr)]])
-        C = np.hstack([-K @ from_hat, -self.K_i])
-        D = np.hstack([-K @ from_y, F])
+        A = np.block([[closed @ from_hat, -o.B @ K_i], [np.zeros((k, self.n)), np.eye(k)]])
+        B = np.block([[closed @ o.L, o.B @ F], [self.E, -np.eye(k, self.nr)]])
+        C, D = np.hstack([-K @ from_hat, -K_i]), np.hstack([-K @ o.L, F])
         kept = slice(self.n if self.measures_state else 0, None)
         if not len(A[kept]):  # a gain alone: a state that nothing reads
             return StateSpace(
@@ -313,6 +318,19 @@ class Controller:
                 f"plant has {plant.ny} outputs, expected {self.observer.ny}: as many as measured"
             )
         return plant
+
+
+def _read_off(H: Array, C: Array) -> Array:
+    """E with H = E C: how tracked outputs follow from what is measured."""
+    E = np.asarray(np.linalg.lstsq(C.T, H.T, rcond=None)[0].T, dtype=np.float64)
+    missed = np.abs(E @ C - H).max(axis=1)
+    if (missed > 1e-9 * np.abs(H).max(axis=1)).any():
+        raise ArgumentError(
+            f"row {int(missed.argmax())} of the tracked outputs is no combination of what is "
+            "measured, the rows of C; an integrator removes only errors that a sensor shows: track "
+            "measured outputs, or leave the integrators out"
+        )
+    return E
 
 
 def discrete_plant(plant: StateSpace, m: int | None = None) -> StateSpace:

@@ -169,8 +169,8 @@ def lqg(
     Q_i : (nr, nr), optional
         Weight of the integrators, as of `lqi`; none when not given.
     tracked : (nr, n), optional
-        H of the outputs H x that follow the reference. When not given: the plant's C where there is
-        a Q_i, else nothing.
+        H of the outputs H x that follow the reference; with a Q_i, combinations of what is
+        measured. When not given: the plant's C where there is a Q_i, else nothing.
     input_bounds : pair (low, high), optional
         Limits of the inputs.
 
