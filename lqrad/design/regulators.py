@@ -27,7 +27,7 @@ from lqrad.solvers.dare import dlqr
 Pair = tuple[ArrayLike, ArrayLike]
 
 # Singular values below this part of the largest count as zero, rows and columns of unit length.
-_RANK = 1e-10
+_RANK, _EQUILIBRATIONS = 1e-10, 20
 
 
 def lqr(
@@ -348,9 +348,14 @@ def _steady(plant: StateSpace, H: Array) -> tuple[Array, Array]:
     """N, right for all references that have a steady state, and the directions (k, nr) that have none."""
     n, m, nr = plant.n, plant.m, len(H)
     Z = np.block([[plant.A - np.eye(n), plant.B], [H, np.zeros((nr, m))]])
-    # The units of states, inputs and outputs must not decide about the rank.
-    columns = _lengths(Z, axis=0)
-    rows = _lengths(Z / columns, axis=1)[:, None]
+    # The units of states, inputs and outputs must not decide about the rank: rows and columns are
+    # brought to about unit length (Ruiz, A scaling algorithm to equilibrate both rows and columns
+    # norms in matrices, RAL-TR-2001-034).
+    rows, columns = np.ones((n + nr, 1)), np.ones(n + m)
+    for _ in range(_EQUILIBRATIONS):
+        scaled = Z / columns / rows
+        columns *= np.sqrt(_lengths(scaled, axis=0))
+        rows *= np.sqrt(_lengths(scaled, axis=1))[:, None]
     left, values, right = np.linalg.svd(Z / columns / rows)
     rank = int((values > _RANK * max(values.max(), 1e-300)).sum())
     r_rows = np.concatenate([np.zeros((n, nr)), np.eye(nr)]) / rows
