@@ -392,14 +392,17 @@ class Limited:
         iterations: int,
     ) -> Plan:
         excess = asked.excess(self._rows(x, u))
-        t, row = (int(i) for i in np.unravel_index(excess.argmax(), excess.shape))
-        most = float(excess[t, row])
+        most = float(excess.max(initial=0.0))
         word, _, reason = status.value.partition(": ")
         message = f"{word} after {iterations} Newton step{'s' * (iterations != 1)}; J = {cost:.6g}"
         if status is Status.CONVERGED_GAP:
             message += f", at most {gap:.1g} above the minimum"
         else:
-            message += f"; {reason}, and {self.names[row]} exceeds its limit by {most:.3g} at t={t}"
+            t, row = (int(i) for i in np.unravel_index(excess.argmax(), excess.shape))
+            step = t + (row >= self._k)  # rows of the next state stand behind the others
+            message += (
+                f"; {reason}, and {self.names[row]} exceeds its limit by {most:.3g} at t={step}"
+            )
         return Plan(x, u, p, y, cost, gap, most, status, message, iterations)
 
 

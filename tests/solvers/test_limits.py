@@ -1,0 +1,454 @@
+"""Problems within limits: optimality conditions by loops, a linear program for what is feasible."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+import scipy.optimize
+from random_problems import random_case
+
+import lqrad
+from lqrad import LQProblem, Status
+from lqrad.solvers.limits import Limited, step_size
+
+SEEDS = range(60)
+
+
+class Case:
+    """A random problem with limits on inputs, states, and a row that mixes both."""
+
+    def __init__(self, seed, *, tight=None, **asked):
+        case = random_case(seed, **asked)
+        rng = np.random.default_rng(seed + 1000)
+        self.problem, self.T, self.x0 = case.problem, case.T, case.x0
+        n, m, T = self.problem.n, self.problem.m, self.T
+        mixed = rng.normal(size=(1, n + m))
+        self.C = np.vstack([np.zeros((m, n)), mixed[:, :n]])
+        self.D = np.vstack([np.eye(m), mixed[:, n:]])
+        self.E = np.eye(n)[: int(rng.integers(0, n + 1))]
+        k, j = m + 1, len(self.E)
+        self.soft = np.arange(k + j) >= m
+        self.names = [f"row {i}" for i in range(k + j)]
+        free = lqrad.riccati(self.problem, T).rollout(self.x0)
+        g = self.rows(free.x, free.u)
+        part = rng.uniform(0.3, 1.2, size=k + j) if tight is None else tight
+        size = np.abs(g).max(axis=0) * part + 1e-3
+        self.low, self.high = np.tile(-size, (T, 1)), np.tile(size, (T, 1))
+        if rng.random() < 0.3:  # limits that vary, some of one side only
+            self.high = self.high * rng.uniform(0.8, 1.5, size=self.high.shape)
+            self.low[:, rng.integers(k + j)] = -np.inf
+
+    def rows(self, x, u):
+        return np.hstack([x[:-1] @ self.C.T + u @ self.D.T, x[1:] @ self.E.T])
+
+    def limited(self):
+        return Limited(
+            self.problem, self.T, self.C, self.D, self.E, soft=self.soft, names=self.names
+        )
+
+    def solve(self, **options):
+        return self.limited().solve(self.x0, self.low, self.high, **options)
+
+    def feasible(self):
+        """Whether a linear program finds inputs within all limits."""
+        m, T = self.problem.m, self.T
+        zero = np.zeros(T * m)
+
+        def rows_of(flat):
+            u = flat.reshape(T, m)
+            return self.rows(simulate(self.problem, self.x0, u), u).ravel()
+
+        start = rows_of(zero)
+        G = np.array([rows_of(unit) - start for unit in np.eye(T * m)]).T
+        low, high = self.low.ravel() - start, self.high.ravel() - start
+        A = np.vstack([G, -G])
+        b = np.concatenate([high, -low])
+        kept = np.isfinite(b)
+        # The least excess, relative to the limits: zero, or not within what rounding explains.
+        unit = np.concatenate([np.abs(self.high).ravel(), np.abs(self.low).ravel()])[kept]
+        least = scipy.optimize.linprog(
+            np.append(zero, 1.0),
+            A_ub=np.hstack([A[kept], -unit[:, None]]),
+            b_ub=b[kept],
+            bounds=[(None, None)] * (T * m) + [(0, None)],
+        )
+        return least.x[-1]
+
+
+def simulate(problem, x0, u):
+    T = len(u)
+    A, B, c = (
+        np.broadcast_to(z, (T, *z.shape[-d:]))
+        for z, d in ((problem.A, 2), (problem.B, 2), (problem.c, 1))
+    )
+    x = [x0]
+    for t in range(T):
+        x.append(A[t] @ x[-1] + B[t] @ u[t] + c[t])
+    return np.array(x)
+
+
+def stages(problem, T):
+    return {
+        name: np.broadcast_to(getattr(problem, name), (T, *getattr(problem, name).shape[-d:]))
+        for name, d in {"A": 2, "B": 2, "Q": 2, "R": 2, "M": 2, "c": 1, "q": 1, "r": 1}.items()
+    }
+
+
+def stationarity(case, plan, y):
+    """The largest derivative of the Lagrangian in a state or input, relative to its terms."""
+    s, T, k = stages(case.problem, case.T), case.T, len(case.C)
+    x, u, p = plan.x, plan.u, plan.p
+    worst, size = 0.0, 1e-300
+    for t in range(T):
+        terms = [s["R"][t] @ u[t], s["M"][t].T @ x[t], s["r"][t], s["B"][t].T @ p[t]]
+        terms.append(case.D.T @ y[t, :k])
+        if t + 1 < T:
+            now = [s["Q"][t + 1] @ x[t + 1], s["M"][t + 1] @ u[t + 1], s["q"][t + 1]]
+            now += [s["A"][t + 1].T @ p[t + 1], case.C.T @ y[t + 1, :k]]
+        else:
+            now = [case.problem.S @ x[T], case.problem.s]
+        now += [-p[t], case.E.T @ y[t, k:]]
+        for parts in (terms, now):
+            worst = max(worst, np.abs(sum(parts)).max())
+            size = max(size, *(np.abs(z).max() for z in parts))
+    return worst / size
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_optimality_conditions_hold_or_no_inputs_keep_the_limits(seed):
+    """The conditions of a convex problem are sufficient: no other solver is needed."""
+    case = Case(seed)
+    plan = case.solve()
+    g, y = case.rows(plan.x, plan.u), plan.y
+    least = case.feasible()
+    dynamics = simulate(case.problem, case.x0, plan.u)
+    np.testing.assert_allclose(plan.x, dynamics, atol=1e-9 * max(1, np.abs(dynamics).max()))
+    assert stationarity(case, plan, y) < 1e-7
+    if plan.status is Status.INFEASIBLE:
+        assert least > 1e-7
+        return
+    assert plan.status is Status.CONVERGED_GAP
+    assert least < 1e-6
+    excess = np.maximum(np.maximum(g - case.high, case.low - g), 0)
+    assert (excess <= 1e-7 * np.maximum(np.abs(case.high), 1e-3)).all()
+    size = np.abs(plan.cost) + 1e-9
+    up, down = y > 0, y < 0
+    assert (y[up] * (case.high - g)[up] <= 1e-6 * size).all()
+    assert (y[down] * (case.low - g)[down] <= 1e-6 * size).all()
+    assert plan.cost == pytest.approx(float(case.problem.cost(plan.x, plan.u)), rel=1e-12)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_where_limits_give_way_hard_ones_hold_and_springs_are_in_balance(seed):
+    case = Case(seed, tight=0.15)
+    limited = case.limited()
+    plan = limited.solve(case.x0, case.low, case.high, max_iter=500)
+    if plan.status is not Status.INFEASIBLE:
+        return
+    g = case.rows(plan.x, plan.u)
+    hard = ~case.soft
+    above, below = np.maximum(g - case.high, 0), np.maximum(case.low - g, 0)
+    assert (above + below)[:, hard].max() <= 1e-6 * case.high[:, hard].max()
+    # The multiplier of a soft row is its spring times its excess: of one stiffness over time.
+    reached = limited._reached[:, case.soft]
+    y = plan.y[:, case.soft]
+    pull = limited._spring[case.soft] * (above - below)[:, case.soft]
+    np.testing.assert_allclose(
+        np.where(reached, y - pull, 0), 0, atol=1e-7 * np.abs(y).max(initial=1)
+    )
+    assert stationarity(case, plan, plan.y) < 1e-7
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_bound_is_never_below_the_gap(seed):
+    """Also where the method is stopped long before its end."""
+    case = Case(seed)
+    best = case.solve(tol=1e-10)
+    if best.status is not Status.CONVERGED_GAP:
+        return
+    for most in (1, 2, 4, 8):
+        plan = case.solve(max_iter=most)
+        if plan.status is Status.MAX_ITER:
+            assert plan.iterations == most
+        assert plan.cost - plan.gap_bound <= best.cost + 1e-8 * abs(best.cost) + 1e-12
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_without_limits_it_is_riccati(seed):
+    case = Case(seed)
+    infinite = np.full_like(case.high, np.inf)
+    plan = case.limited().solve(case.x0, -infinite, infinite)
+    optimum = lqrad.riccati(case.problem, case.T).rollout(case.x0)
+    assert plan.iterations == 0
+    scale = max(np.abs(optimum.x).max(), np.abs(optimum.u).max())
+    np.testing.assert_allclose(plan.x, optimum.x, atol=1e-10 * scale)
+    np.testing.assert_allclose(plan.u, optimum.u, atol=1e-10 * scale)
+    np.testing.assert_allclose(plan.p, optimum.p, atol=1e-9 * max(np.abs(optimum.p).max(), 1))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_right_multipliers_are_a_start_that_ends_at_once(seed):
+    case = Case(seed)
+    cold = case.solve()
+    if cold.status is not Status.CONVERGED_GAP:
+        return
+    warm = case.solve(y=cold.y)
+    assert warm.iterations <= 2
+    assert warm.cost == pytest.approx(cold.cost, rel=1e-7)
+    wrong = case.solve(y=np.random.default_rng(seed).normal(size=cold.y.shape))
+    assert wrong.cost == pytest.approx(cold.cost, rel=1e-6)
+
+
+def test_unstable_and_long():
+    """Radius 1.5 over two hundred steps: an open-loop pass would end at 1e35."""
+    A, B = np.array([[1.5, 0.2], [0.0, 0.7]]), np.array([[0.3], [1.0]])
+    problem, T = LQProblem(A, B, np.eye(2), [[1.0]]), 200
+    limited = Limited(
+        problem,
+        T,
+        np.zeros((1, 2)),
+        np.eye(1),
+        np.zeros((0, 2)),
+        soft=np.array([False]),
+        names=["u"],
+    )
+    one = np.ones((T, 1))
+    plan = limited.solve(np.array([0.9, 0.1]), -one, one)
+    assert plan.status is Status.CONVERGED_GAP
+    assert (plan.y != 0).any()
+    assert plan.gap_bound <= 1e-8 * plan.cost
+    kkt = problem.kkt_residual(plan.x, plan.u, plan.p, [0.9, 0.1])
+    np.testing.assert_allclose(kkt.input + plan.y, 0, atol=1e-7)
+    np.testing.assert_allclose(kkt.dynamics, 0, atol=1e-12)
+    np.testing.assert_allclose(kkt.state, 0, atol=1e-9)
+
+
+@pytest.mark.parametrize("units", [1e-8, 1e8])
+def test_units_change_nothing(units):
+    case = Case(7, time_varying=False, all_terms=False)
+    problem = case.problem
+    scale = np.eye(problem.n) * units
+    scaled = LQProblem(
+        problem.A, problem.B * units, problem.Q / units**2, problem.R, problem.S / units**2
+    )
+    plan = case.solve()
+    C, E = case.C / units, case.E / units
+    other = Limited(scaled, case.T, C, case.D, E, soft=case.soft, names=case.names)
+    found = other.solve(scale @ case.x0, case.low, case.high)
+    assert found.status is plan.status
+    assert found.cost == pytest.approx(plan.cost, rel=1e-7)
+
+
+def double_integrator(T=20, **options):
+    problem = LQProblem([[1, 0.1], [0, 1]], [[0.0], [0.1]], np.eye(2), [[0.1]])
+    return Limited(
+        problem,
+        T,
+        np.zeros((1, 2)),
+        np.eye(1),
+        np.eye(2),
+        soft=np.array([False, True, True]),
+        names=["u", "position", "velocity"],
+        **options,
+    )
+
+
+def test_what_no_input_moves_is_told_of_and_left():
+    """The first position follows from the start alone, whatever the force."""
+    limited = double_integrator()
+    high = np.full((20, 3), np.inf)
+    high[:, 0], high[:, 1] = 10.0, 0.93
+    plan = limited.solve(np.array([1.0, -0.5]), -high, high)
+    assert plan.status is Status.INFEASIBLE
+    assert re.search(
+        r"infeasible after \d+ Newton steps?; J = [\d.]+; no inputs keep everything within its "
+        r"limits, and position exceeds its limit by 0\.02 at t=1",
+        plan.message,
+    )
+    np.testing.assert_allclose(plan.x[1], [0.95, plan.x[1, 1]])
+    assert (plan.x[2:, 0] <= 0.93).all()
+
+
+def test_limits_that_cost_a_million_times_more_are_not_impossible():
+    limited = double_integrator()
+    high, low = np.full((20, 3), np.inf), np.full((20, 3), -np.inf)
+    low[-1, 1] = 1.0  # from a tenth of a millimetre to a metre
+    plan = limited.solve(np.array([1e-4, 0.0]), low, high)
+    assert plan.status is Status.CONVERGED_GAP
+    assert plan.x[-1, 0] == pytest.approx(1.0, abs=1e-7)
+    free = lqrad.riccati(limited.problem, 20).cost([1e-4, 0.0])
+    assert plan.cost > 1e6 * free
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_natural_stiffness_is_that_of_the_dense_hessian(seed):
+    """One over the diagonal of G H^-1 G', with G and H made of simulations from x0 = 0."""
+    case = Case(seed)
+    m, T = case.problem.m, case.T
+    units = np.eye(T * m).reshape(-1, T, m)
+    start = case.rows(simulate(case.problem, case.x0, 0 * units[0]), 0 * units[0])
+    G = np.array(
+        [(case.rows(simulate(case.problem, case.x0, u), u) - start).ravel() for u in units]
+    )
+    H = np.array([case.problem.hessian_product(u).ravel() for u in units])
+    variance = np.einsum("ir,ir->r", G, np.linalg.solve(H, G)).reshape(start.shape)
+    limited = case.limited()
+    found = np.where(limited._reached, 1 / limited._natural, 0.0)
+    np.testing.assert_allclose(found, variance, rtol=1e-7, atol=1e-9 * variance.max())
+
+
+def test_equal_limits_are_equations():
+    limited = double_integrator()
+    high, low = np.full((20, 3), np.inf), np.full((20, 3), -np.inf)
+    high[-1, 1:] = low[-1, 1:] = 0.0
+    plan = limited.solve(np.array([1.0, 0.0]), low, high)
+    assert plan.status is Status.CONVERGED_GAP
+    np.testing.assert_allclose(plan.x[-1], 0, atol=1e-8)
+
+
+def test_no_rows_at_all():
+    problem = LQProblem([[0.5]], [[1.0]], [[1.0]], [[1.0]])
+    none = np.zeros((0, 1))
+    limited = Limited(problem, 3, none, none, none, soft=np.zeros(0, bool), names=[])
+    empty = np.zeros((3, 0))
+    plan = limited.solve(np.array([1.0]), empty, empty)
+    assert plan.cost == pytest.approx(lqrad.riccati(problem, 3).cost([1.0]))
+
+
+def test_at_rest_there_is_nothing_to_do():
+    limited = double_integrator()
+    one = np.ones((20, 3))
+    plan = limited.solve(np.zeros(2), -one, one)
+    assert (plan.cost, plan.gap_bound, plan.iterations) == (0.0, 0.0, 0)
+
+
+def test_hard_limits_that_contradict_each_other():
+    problem = LQProblem([[0.5]], [[1.0]], [[1.0]], [[1.0]])
+    limited = Limited(
+        problem,
+        4,
+        np.zeros((2, 1)),
+        np.ones((2, 1)),
+        np.zeros((0, 1)),
+        soft=np.zeros(2, bool),
+        names=["u", "u again"],
+    )
+    low, high = np.tile([1.0, -2.0], (4, 1)), np.tile([2.0, -1.0], (4, 1))
+    plan = limited.solve(np.array([1.0]), low, high)
+    assert plan.status is Status.INFEASIBLE
+    assert "no inputs keep everything within its limits" in plan.message
+
+
+def test_the_limit_on_steps_is_told():
+    case = Case(5, T=20, tight=0.4)
+    plan = case.solve(max_iter=1)
+    assert plan.status is Status.MAX_ITER
+    assert plan.message.startswith("stopped after 1 Newton step; J = ")
+    assert "the limit on iterations was reached, and row" in plan.message
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_the_step_size_is_where_the_derivative_vanishes(seed):
+    """Phi along a line, from its definition, with rows that begin at a limit among the others."""
+    rng = np.random.default_rng(seed)
+    shape = (4, 3)
+    rho = rng.uniform(0.5, 3.0, size=shape)
+    low, high = -rng.uniform(0.1, 1.0, size=shape), rng.uniform(0.1, 1.0, size=shape)
+    low[0, 0], high[1, 1] = -np.inf, np.inf
+    w, change = 2 * rng.normal(size=shape), rng.normal(size=shape)
+    w[2, 0], w[3, 2] = (rho * high)[2, 0], (rho * low)[3, 2]
+    change[2, 1] = 0.0
+
+    def beyond(w):
+        return w - np.clip(w, rho * low, rho * high)
+
+    stiff = beyond(w) != 0
+    base = rng.uniform(0.1, 1.0)  # what J's own curvature adds
+    curvature = base + (change**2 / rho)[stiff].sum()
+    pulled = (beyond(w) * change / rho).sum()
+    slope = -curvature - pulled  # of J alone, such that the whole slope is -curvature
+
+    def derivative(a):
+        return slope + base * a + (beyond(w + a * change) * change / rho).sum()
+
+    assert derivative(0.0) == pytest.approx(-curvature)
+    found = step_size(curvature, w, change, rho, low, high)
+    exact = scipy.optimize.brentq(derivative, 0.0, 1e6, xtol=1e-14)
+    assert found == pytest.approx(exact, rel=1e-9)
+
+
+def test_against_piqp_and_osqp():
+    """A hundred problems: the same verdicts, the same cost."""
+    piqp, osqp = pytest.importorskip("piqp"), pytest.importorskip("osqp")
+    from scipy import sparse
+
+    verdicts = []
+    for seed in range(100):
+        case = Case(seed, all_terms=False, time_varying=False)
+        problem, T = case.problem, case.T
+        n, m = problem.n, problem.m
+        P = sparse.block_diag(
+            [
+                sparse.kron(sparse.eye(T), problem.Q),
+                problem.S,
+                sparse.kron(sparse.eye(T), problem.R),
+            ],
+            format="csc",
+        )
+        step = sparse.hstack(
+            [
+                sparse.kron(sparse.eye(T, T + 1), problem.A)
+                - sparse.kron(sparse.eye(T, T + 1, k=1), sparse.eye(n)),
+                sparse.kron(sparse.eye(T), problem.B),
+            ]
+        )
+        first = sparse.eye(n, (T + 1) * n + T * m)
+        equal = sparse.vstack([first, step], format="csc")
+        right = np.concatenate([case.x0, np.zeros(T * n)])
+        rows = sparse.vstack(
+            [
+                sparse.hstack(
+                    [sparse.kron(sparse.eye(T, T + 1), case.C), sparse.kron(sparse.eye(T), case.D)]
+                ),
+                sparse.hstack(
+                    [
+                        sparse.kron(sparse.eye(T, T + 1, k=1), case.E),
+                        sparse.csc_matrix((T * len(case.E), T * m)),
+                    ]
+                ),
+            ],
+            format="csc",
+        )
+        k = len(case.C)
+        low = np.concatenate([case.low[:, :k].ravel(), case.low[:, k:].ravel()])
+        high = np.concatenate([case.high[:, :k].ravel(), case.high[:, k:].ravel()])
+        plan = case.solve()
+
+        solver = piqp.SparseSolver()
+        solver.settings.eps_abs = solver.settings.eps_rel = 1e-10
+        solver.setup(P, np.zeros(P.shape[0]), equal, right, rows, low, high)
+        status = str(solver.solve())
+        infeasible = "INFEASIBLE" in status
+        verdicts.append(infeasible)
+        assert infeasible == (plan.status is Status.INFEASIBLE), (seed, status, plan)
+        if infeasible:
+            continue
+        assert plan.cost == pytest.approx(solver.result.info.primal_obj, rel=1e-6)
+        other = osqp.OSQP()
+        other.setup(
+            sparse.triu(P, format="csc"),
+            np.zeros(P.shape[0]),
+            sparse.vstack([equal, rows], format="csc"),
+            np.concatenate([right, low]),
+            np.concatenate([right, high]),
+            verbose=False,
+            eps_abs=1e-9,
+            eps_rel=1e-9,
+            max_iter=200_000,
+        )
+        result = other.solve(raise_error=False)
+        if result.info.status == "solved":
+            assert plan.cost == pytest.approx(result.info.obj_val, rel=1e-6)
+    assert 10 < sum(verdicts) < 90  # both kinds are there
