@@ -216,10 +216,9 @@ class StateSpace:
         """
         if isinstance(system, cls):
             return system
-        convert = getattr(system, "to_ss", None)  # scipy.signal; no dt means continuous time there
         own = getattr(system, "dt", None)
-        if convert is not None:
-            system, own = convert(), 0.0 if own is None else own
+        if type(system).__module__.startswith("scipy.signal"):  # no dt is continuous time there
+            system, own = system.to_ss(), 0.0 if own is None else own
         A, B = (getattr(system, name, None) for name in "AB")
         if A is None or B is None:
             raise ArgumentError(

@@ -193,41 +193,49 @@ def margins(loop: Any) -> Margins:
             f"loop has {m} inputs and {system.ny} outputs, expected as many of both: what goes "
             "round the loop comes back where it was sent"
         )
-    A, B, C, D, frequency = _on_circle(system)
-    S = _sensitivity(A, B, C, D)
-    radius = np.linalg.eigvals(S[0])
-    worst = radius[np.abs(radius).argmax()]
-    if abs(worst) >= 1:
+    own = system.A, system.B, system.C, system.D
+    S = _sensitivity(*own)
+    poles = np.linalg.eigvals(S[0])
+    worst = poles[(np.abs(poles) if system.dt else poles.real).argmax()]
+    if abs(worst) >= 1 if system.dt else worst.real >= 0:
+        pole = f"{worst:.6g}, of magnitude {abs(worst):.6g}" if system.dt else f"{worst:.6g} rad/s"
         raise ArgumentError(
-            f"the closed loop is unstable, with a pole at {_pole(system, worst)}; margins say how "
-            "far a stable loop is from that. Is the sign of the loop that of negative feedback?"
+            f"the closed loop is unstable, with a pole at {pole}; margins say how far a stable "
+            "loop is from that. Is the sign of the loop that of negative feedback?"
         )
-    loops = tuple(_one_loop(*_others_closed(A, B, C, D, i), frequency, system.dt) for i in range(m))
-    half = 0.5 * np.eye(m)
-    disk, where = _balanced_peak(*S[:3], S[3] - half)
-    sensitivity, _ = peak_gain(*S)
-    complementary, _ = peak_gain(*S[:2], -S[2], np.eye(m) - S[3])
-    return Margins(loops, 1 / disk, frequency(where), sensitivity, complementary)
+    loops = tuple(_one_loop(*_others_closed(*own, i), system.dt) for i in range(m))
+    identity, circle = np.eye(m), _Circle.of(*own, system.dt)
+    disk, where = _balanced_peak(*circle.mapped(*S[:3], S[3] - 0.5 * identity))
+    sensitivity, _ = peak_gain(*circle.mapped(*S))
+    complementary, _ = peak_gain(*circle.mapped(S[0], S[1], -S[2], identity - S[3]))
+    return Margins(loops, 1 / disk, circle.frequency(where), sensitivity, complementary)
 
 
-def _on_circle(system: StateSpace) -> tuple[Array, Array, Array, Array, Callable[[float], float]]:
-    """The system on the unit circle, and the frequency in rad/s of an angle."""
-    A, B, C, D, dt = system.A, system.B, system.C, system.D, system.dt
-    if dt:
-        return A, B, C, D, lambda angle: angle / dt
-    # s = c (z - 1)/(z + 1): c is about the fastest mode, and never an eigenvalue of A.
-    c = 2 * float(np.abs(np.linalg.eigvals(A)).max()) or 1.0
-    shifted = c * np.eye(system.n) - A
-    A_z, B_z = _solve(shifted, c * np.eye(system.n) + A), _solve(shifted, B)
-    C_z = 2 * c * _solve(shifted.T, C.T).T
-    return A_z, B_z, C_z, D + C @ B_z, lambda angle: c * float(np.tan(min(angle, np.pi) / 2))
+@dataclass(frozen=True)
+class _Circle:
+    """How a system is brought to the unit circle: as it is, or by s = c (z - 1)/(z + 1)."""
 
+    dt: float
+    c: float
 
-def _pole(system: StateSpace, z: complex) -> str:
-    if system.dt:
-        return f"{z:.6g}, of magnitude {abs(z):.6g}"
-    c = 2 * float(np.abs(np.linalg.eigvals(system.A)).max()) or 1.0
-    return f"{c * (z - 1) / (z + 1):.6g} rad/s"
+    @classmethod
+    def of(cls, A: Array, B: Array, C: Array, D: Array, dt: float) -> _Circle:
+        """The map for a loop: c is above the magnitudes of all modes, open and closed."""
+        modes = [np.linalg.eigvals(A), np.linalg.eigvals(_sensitivity(A, B, C, D)[0])]
+        return cls(dt, 2 * float(np.abs(modes).max()) or 1.0)
+
+    def mapped(self, A: Array, B: Array, C: Array, D: Array) -> tuple[Array, Array, Array, Array]:
+        if self.dt:
+            return A, B, C, D
+        identity = np.eye(len(A))
+        shifted = self.c * identity - A
+        B_z = _solve(shifted, B)
+        C_z = 2 * self.c * _solve(shifted.T, C.T).T
+        return _solve(shifted, self.c * identity + A), B_z, C_z, D + C @ B_z
+
+    def frequency(self, angle: float) -> float:
+        """The frequency of an angle, in rad/s."""
+        return angle / self.dt if self.dt else self.c * float(np.tan(angle / 2))
 
 
 def _sensitivity(A: Array, B: Array, C: Array, D: Array) -> tuple[Array, Array, Array, Array]:
@@ -286,25 +294,20 @@ def _balance(size: Array) -> Array:
     return E
 
 
-def _one_loop(
-    A: Array,
-    B: Array,
-    C: Array,
-    D: Array,
-    frequency: Callable[[float], float],
-    dt: float,
-) -> LoopMargins:
+def _one_loop(A: Array, B: Array, C: Array, D: Array, dt: float) -> LoopMargins:
+    circle = _Circle.of(A, B, C, D, dt)
+    Az, Bz, Cz, Dz = circle.mapped(A, B, C, D)
+
     def value(angle: float) -> tuple[complex, complex]:
         """L at exp(i angle), and its derivative in the angle."""
         z = np.exp(1j * angle)
-        resolvent = z * np.eye(len(A)) - A
+        resolvent = z * np.eye(len(Az)) - Az
         try:
-            x = np.linalg.solve(resolvent, B[:, 0] + 0j)
-            return complex(C[0] @ x + D[0, 0]), complex(
-                -1j * z * (C[0] @ np.linalg.solve(resolvent, x))
-            )
+            x = np.linalg.solve(resolvent, Bz[:, 0] + 0j)
+            slope = -1j * z * (Cz[0] @ np.linalg.solve(resolvent, x))
         except np.linalg.LinAlgError:
             return complex(np.inf), complex(np.inf)
+        return complex(Cz[0] @ x + Dz[0, 0]), complex(slope)
 
     def real_at(angle: float) -> tuple[float, float]:
         L, slope = value(angle)
@@ -314,28 +317,28 @@ def _one_loop(
         L, slope = value(angle)
         return float(np.log(abs(L))), _growth(L, slope) / abs(L)
 
-    # L is real at the ends of the circle, too.
-    real = [0.0, np.pi, *_polished(_real_angles(A, B, C, D), real_at)]
+    real = [(angle, value(angle)[0]) for angle in _polished(_real_angles(Az, Bz, Cz, Dz), real_at)]
+    # L is real at the ends of the circle, too; in continuous time it is D at the far one.
+    real += [(0.0, value(0.0)[0]), (np.pi, value(np.pi)[0] if dt else complex(D[0, 0]))]
     low, high = (0.0, np.nan), (np.inf, np.nan)
-    for angle in real:
-        L = value(angle)[0]
+    for angle, L in real:
         if not np.isfinite(L) or L.real >= 0:
             continue
         factor = -1 / L.real
         if 1 < factor < high[0]:
-            high = (factor, frequency(angle))
+            high = (factor, circle.frequency(angle))
         elif low[0] < factor < 1:
-            low = (factor, frequency(angle))
+            low = (factor, circle.frequency(angle))
     phase, delay = (np.inf, np.nan), np.inf
-    for angle in _polished(crossings(A, B, C, D, 1.0), one_at):
+    for angle in _polished(crossings(Az, Bz, Cz, Dz, 1.0), one_at):
         turn = float(np.angle(-value(angle)[0]))
         if abs(turn) < phase[0]:
-            phase = (abs(turn), frequency(angle))
-        omega = frequency(angle)
+            phase = (abs(turn), circle.frequency(angle))
+        omega = circle.frequency(angle)
         if omega > 0:
             delay = min(delay, (turn if turn >= 0 else turn + 2 * np.pi) / omega)
     S = _sensitivity(A, B, C, D)
-    disk, at = peak_gain(*S[:3], S[3] - 0.5)
+    disk, at = peak_gain(*circle.mapped(*S[:3], S[3] - 0.5))
     return LoopMargins(
         gain=(low[0], high[0]),
         gain_frequency=(low[1], high[1]),
@@ -343,9 +346,9 @@ def _one_loop(
         phase_frequency=phase[1],
         delay=delay,
         disk=1 / disk,
-        disk_frequency=frequency(at),
-        sensitivity=peak_gain(*S)[0],
-        complementary=peak_gain(*S[:2], -S[2], 1 - S[3])[0],
+        disk_frequency=circle.frequency(at),
+        sensitivity=peak_gain(*circle.mapped(*S))[0],
+        complementary=peak_gain(*circle.mapped(S[0], S[1], -S[2], 1 - S[3]))[0],
     )
 
 

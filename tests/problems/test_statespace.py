@@ -1,0 +1,121 @@
+"""Systems with outputs, alone and against other packages."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import scipy.signal
+
+import lqrad
+from lqrad import ArgumentError, NonFiniteError, ShapeError, StateSpace
+
+MATRICES = ([[0.9, 0.1], [0.0, 0.8]], [[0.0], [1.0]], [[1.0, 0.0], [1.0, 1.0]], [[0.0], [0.5]])
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_a_simulation_is_a_loop_over_its_equations(seed):
+    rng = np.random.default_rng(seed)
+    n, m, ny = (int(z) for z in rng.integers(1, 5, size=3))
+    system = StateSpace(
+        rng.normal(size=(n, n)) / 2,
+        rng.normal(size=(n, m)),
+        rng.normal(size=(ny, n)),
+        rng.normal(size=(ny, m)),
+        dt=0.5,
+    )
+    u, x0 = rng.normal(size=(3, 7, m)), rng.normal(size=n)
+    x, y = system.simulate(u, x0)
+    assert x.shape == (3, 8, n)
+    for run in range(3):
+        state = x0
+        for t in range(7):
+            output = system.C @ state + system.D @ u[run, t]
+            np.testing.assert_allclose(y[run, t], output, rtol=1e-10, atol=1e-12)
+            state = system.A @ state + system.B @ u[run, t]
+            np.testing.assert_allclose(x[run, t + 1], state, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("dt", [0.0, 0.2])
+def test_the_response_is_that_of_python_control(dt):
+    control = pytest.importorskip("control")
+    system = StateSpace(*MATRICES, dt=dt)
+    omega = np.array([0.1, 1.0, 7.0])
+    theirs = control.ss(*MATRICES, dt).frequency_response(omega).complex
+    np.testing.assert_allclose(
+        system.response(omega), np.moveaxis(np.reshape(theirs, (2, 1, 3)), -1, 0), rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize("dt", [0.0, 0.2])
+def test_there_and_back_bit_for_bit(dt):
+    control = pytest.importorskip("control")
+    system = StateSpace(*MATRICES, dt=dt)
+    for other in (system.to_control(), system.to_scipy()):
+        back = StateSpace.of(other)
+        for name in ("A", "B", "C", "D"):
+            np.testing.assert_array_equal(getattr(back, name), getattr(system, name))
+        assert back.dt == dt
+    assert isinstance(system.to_control(), control.StateSpace)
+    unused = StateSpace(np.diag([0.5, 0.0]), [[1.0], [0.0]], [[1.0, 0.0]], dt=0.1)
+    assert unused.to_control().nstates == 2  # no state is dropped on the way
+
+
+def test_every_form_of_scipy():
+    for dt in (None, 0.1):
+        kind, options = (scipy.signal.lti, {}) if dt is None else (scipy.signal.dlti, {"dt": dt})
+        for arguments in (([1.0], [1.0, 2.0]), ([], [-0.5], 1.0)):
+            system = StateSpace.of(kind(*arguments, **options))
+            assert system.dt == (dt or 0.0)
+
+
+def test_what_is_known_of_time():
+    control = pytest.importorskip("control")
+    unknown = control.ss(*MATRICES, None)
+    with pytest.raises(
+        ArgumentError, match="system has dt = None, which says no time; pass dt in sec"
+    ):
+        StateSpace.of(unknown)
+    assert StateSpace.of(unknown, dt=0.3).dt == 0.3
+    discrete = control.ss(*MATRICES, True)
+    with pytest.raises(ArgumentError, match="system has dt = True, which says no time"):
+        StateSpace.of(discrete, dt=0.0)
+    assert StateSpace.of(discrete, dt=0.3).dt == 0.3
+    with pytest.raises(ArgumentError, match=r"dt is 0\.3, but the system has its own, 0\.1"):
+        StateSpace.of(StateSpace(*MATRICES, dt=0.1).to_scipy(), dt=0.3)
+    system = lqrad.systems.aircraft()
+    assert StateSpace.of(system).dt == system.dt
+
+
+def test_poles_and_stability():
+    discrete = StateSpace(np.diag([0.5, -0.9]), np.ones((2, 1)), dt=1.0)
+    np.testing.assert_array_equal(discrete.poles, [-0.9, 0.5])
+    assert discrete.is_stable
+    assert not StateSpace([[1.0]], [[1.0]], dt=1.0).is_stable
+    continuous = StateSpace(np.diag([-9.0, -0.5]), np.ones((2, 1)), dt=0)
+    np.testing.assert_array_equal(continuous.poles, [-0.5, -9.0])
+    assert continuous.is_stable
+    assert not StateSpace([[0.0]], [[1.0]], dt=0).is_stable
+
+
+def test_refusals():
+    with pytest.raises(ShapeError, match=r"C has shape \(1, 3\), expected \(ny, n\) with n = 2"):
+        StateSpace(*MATRICES[:2], [[1.0, 0.0, 0.0]], dt=0.1)
+    with pytest.raises(ShapeError, match=r"D has shape \(1, 1\), expected \(ny, m\) = \(2, 1\)"):
+        StateSpace(*MATRICES[:3], [[1.0]], dt=0.1)
+    with pytest.raises(ArgumentError, match=r"dt is -0\.1, expected a number of seconds"):
+        StateSpace(*MATRICES, dt=-0.1)
+    with pytest.raises(ShapeError, match="A or B varies in time"):
+        StateSpace(np.zeros((2, 1, 1)), [[1.0]], dt=0.1)
+    with pytest.raises(ArgumentError, match="in continuous time"):
+        StateSpace(*MATRICES, dt=0).simulate(np.zeros((3, 1)))
+    system = StateSpace(*MATRICES, dt=0.1)
+    with pytest.raises(
+        ShapeError, match=r"u has shape \(3, 2\), expected \(\.\.\., T, m\) with m = 1"
+    ):
+        system.simulate(np.zeros((3, 2)))
+    with pytest.raises(ShapeError, match="their leading axes, the batch, do not fit"):
+        system.simulate(np.zeros((2, 3, 1)), np.zeros((4, 2)))
+    with pytest.raises(NonFiniteError, match="u"):
+        system.simulate([[np.nan]])
+    with pytest.raises(ArgumentError, match="system is a list without the attributes A and B"):
+        StateSpace.of([1, 2])

@@ -1,0 +1,228 @@
+"""Margins: each is shown by a closed loop that stands on the border of stability."""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pytest
+
+import lqrad
+from lqrad import ArgumentError, ShapeError, StateSpace
+from lqrad.kernels.peak import gains, peak_gain
+from lqrad.studies.margins import disk_gain, disk_phase
+
+SEEDS = range(40)
+
+
+def stable_loop(seed, *, m=1, dt=0.1, D=False):
+    """A random loop that is stable when closed; it need not be so when open."""
+    rng = np.random.default_rng(seed)
+    while True:
+        n = int(rng.integers(max(m, 1), 6))
+        A = rng.normal(size=(n, n))
+        if dt:
+            A *= rng.uniform(0.3, 1.1) / np.abs(np.linalg.eigvals(A)).max()
+        else:
+            A -= (np.linalg.eigvals(A).real.max() + rng.uniform(-0.5, 0.5)) * np.eye(n)
+        B, C = rng.normal(size=(n, m)), rng.normal(size=(m, n)) * rng.uniform(0.05, 1)
+        feed = 0.3 * rng.normal(size=(m, m)) if D else np.zeros((m, m))
+        closed = np.linalg.eigvals(A - B @ np.linalg.solve(np.eye(m) + feed, C))
+        if (np.abs(closed).max() < 1) if dt else (closed.real.max() < 0):
+            return StateSpace(A, B, C, feed, dt=dt)
+
+
+def closed_poles(loop, factor):
+    """Poles of the loop closed through complex factors, one for each channel."""
+    F = np.diag(np.broadcast_to(factor, loop.m)).astype(complex)
+    back = np.linalg.solve(np.eye(loop.m) + F @ loop.D, F @ loop.C)
+    return np.linalg.eigvals(loop.A - loop.B @ back)
+
+
+def distance_to_border(loop, factor):
+    poles = closed_poles(loop, factor)
+    return np.abs(np.abs(poles) - 1).min() if loop.dt else np.abs(poles.real).min()
+
+
+def stable(loop, factor):
+    poles = closed_poles(loop, factor)
+    return np.abs(poles).max() < 1 if loop.dt else poles.real.max() < 0
+
+
+@pytest.mark.parametrize("dt", [0.1, 0.0])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_at_a_margin_a_pole_is_on_the_border_and_inside_none_is(seed, dt):
+    loop = stable_loop(seed, dt=dt)
+    found = lqrad.margins(loop).loops[0]
+    low, high = found.gain
+    for factor in (low, high):
+        if 0 < factor < np.inf:
+            assert distance_to_border(loop, factor) < 1e-7
+    inside = np.geomspace(max(low, 1e-3) * (1 + 1e-6), min(high, 1e3) * (1 - 1e-6), 200)
+    assert all(stable(loop, factor) for factor in inside)
+    if np.isfinite(found.phase):
+        angle = np.radians(found.phase)
+        assert min(distance_to_border(loop, np.exp(s * 1j * angle)) for s in (1, -1)) < 1e-7
+    angles = np.linspace(0, np.radians(min(found.phase, 180)) * (1 - 1e-6), 100)
+    assert all(stable(loop, np.exp(s * 1j * a)) for a in angles for s in (1, -1))
+
+
+@pytest.mark.parametrize("dt", [0.1, 0.0])
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_disk_margin_is_reached_and_not_passed(seed, dt):
+    """The worst perturbation of its size puts a pole on the border; smaller ones of any phase do not."""
+    loop = stable_loop(seed, dt=dt)
+    found = lqrad.margins(loop).loops[0]
+    alpha = found.disk
+    L = loop.response([found.disk_frequency])[0, 0, 0]
+    if np.isfinite(L) and found.disk_frequency < 1e6:
+        d = 2 * (1 + L) / (1 - L)  # (1 + d/2) / (1 - d/2) L = -1
+        assert abs(d) == pytest.approx(alpha, rel=1e-9)
+        factor = (1 + d / 2) / (1 - d / 2)
+        assert factor * L == pytest.approx(-1, rel=1e-9)
+        assert distance_to_border(loop, factor) < 1e-7
+    for angle in np.linspace(0, 2 * np.pi, 60):
+        d = 0.999 * alpha * np.exp(1j * angle)
+        factor = (1 + d / 2) / (1 - d / 2)
+        assert stable(loop, factor)
+    low, high = disk_gain(alpha)
+    assert found.gain[0] <= low * (1 + 1e-9)
+    assert found.gain[1] >= high * (1 - 1e-9)
+    assert found.phase >= disk_phase(alpha) * (1 - 1e-9)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_delay_margin_of_a_continuous_loop(seed):
+    loop = stable_loop(seed, dt=0.0)
+    delay = lqrad.margins(loop).loops[0].delay
+    omega = np.geomspace(1e-4, 1e4, 400_001)
+    L = loop.response(omega)[:, 0, 0]
+    cross = np.flatnonzero(np.diff(np.sign(np.abs(L) - 1)))
+    delays = [(np.angle(-L[k]) % (2 * np.pi)) / omega[k] for k in cross]  # 1 + L exp(-i w t) = 0
+    assert delay == pytest.approx(min(delays, default=np.inf), rel=1e-3)
+
+
+@pytest.mark.parametrize("dt", [0.1, 0.0])
+@pytest.mark.parametrize("seed", range(20))
+def test_margins_are_those_of_python_control(seed, dt):
+    """But for gains that are lost at z = 1 or z = -1, where that package does not look."""
+    control = pytest.importorskip("control")
+    loop = stable_loop(seed, dt=dt)
+    found = lqrad.margins(loop).loops[0]
+    with warnings.catch_warnings():  # it says where its polynomials may be inaccurate
+        warnings.simplefilter("ignore")
+        gain, phase, *_ = control.stability_margins(loop.to_control(), returnall=True)
+    upper = min([g for g in gain if g > 1], default=np.inf)
+    lower = max([g for g in gain if 0 < g < 1], default=0.0)
+    at_ends = []
+    for z in (1.0, -1.0) if dt else ():
+        at_ends.append(
+            -1 / float((loop.C @ np.linalg.solve(z * np.eye(loop.n) - loop.A, loop.B))[0, 0])
+        )
+    upper = min([upper, *(g for g in at_ends if g > 1)])
+    lower = max([lower, *(g for g in at_ends if 0 < g < 1)])
+    assert found.gain[1] == pytest.approx(upper, rel=1e-9)
+    assert found.gain[0] == pytest.approx(lower, rel=1e-9)
+    least = min((abs(p) for p in phase), default=np.inf)
+    assert found.phase == pytest.approx(least, rel=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_several_loops_one_at_a_time_are_each_the_others_closed(seed):
+    loop = stable_loop(seed, m=2, D=bool(seed % 2))
+    found = lqrad.margins(loop)
+    for i, one in enumerate(found.loops):
+        for factor in one.gain:
+            if 0 < factor < np.inf:
+                gain = np.ones(2)
+                gain[i] = factor
+                assert distance_to_border(loop, gain) < 1e-7
+        if np.isfinite(one.phase):
+            turn = np.ones((2, 2), dtype=complex)
+            turn[:, i] = np.exp([1j * np.radians(one.phase), -1j * np.radians(one.phase)])
+            assert min(distance_to_border(loop, f) for f in turn) < 1e-7
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_all_loops_at_once_stand_what_is_promised(seed):
+    """Separate perturbations of each channel, of the promised size, at random and at their worst."""
+    rng = np.random.default_rng(seed)
+    loop = stable_loop(seed, m=2)
+    found = lqrad.margins(loop)
+    assert found.disk <= min(one.disk for one in found.loops) * (1 + 1e-9)
+    for _ in range(300):
+        d = 0.999 * found.disk * np.exp(2j * np.pi * rng.random(2))
+        assert stable(loop, (1 + d / 2) / (1 - d / 2))
+    plain = peak_gain(*_shifted(loop))[0]
+    assert found.disk >= 1 / plain * (1 - 1e-12)  # the balance only sharpens the bound
+
+
+def _shifted(loop):
+    """S - I/2 in state space."""
+    back = np.linalg.inv(np.eye(loop.m) + loop.D)
+    return (
+        loop.A - loop.B @ back @ loop.C,
+        loop.B @ back,
+        -back @ loop.C,
+        back - 0.5 * np.eye(loop.m),
+    )
+
+
+def test_channels_in_other_units_have_the_same_margin():
+    loop = stable_loop(3, m=2)
+    units = np.diag([1e3, 1e-2])
+    other = StateSpace(loop.A, loop.B @ np.linalg.inv(units), units @ loop.C, dt=loop.dt)
+    assert lqrad.margins(other).disk == pytest.approx(lqrad.margins(loop).disk, rel=0.05)
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_the_peak_is_above_every_frequency_and_reached(seed):
+    rng = np.random.default_rng(seed)
+    n, m, ny = (int(z) for z in rng.integers(1, 6, size=3))
+    A = rng.normal(size=(n, n))
+    A *= rng.choice([0.5, 0.99, 0.999999]) / np.abs(np.linalg.eigvals(A)).max()
+    system = A, rng.normal(size=(n, m)), rng.normal(size=(ny, n)), rng.normal(size=(ny, m))
+    peak, angle = peak_gain(*system)
+    assert gains(*system, np.array([angle]))[0] == pytest.approx(peak, rel=1e-12)
+    poles = np.angle(np.linalg.eigvals(A))
+    grid = np.concatenate(
+        [np.linspace(0, np.pi, 3000), *(poles + s for s in np.linspace(-1e-5, 1e-5, 101))]
+    )
+    assert gains(*system, grid).max() <= peak * (1 + 1e-11)
+
+
+def test_a_peak_without_dynamics_is_that_of_the_feedthrough():
+    zero = np.zeros((1, 1))
+    assert peak_gain(zero, zero, zero, np.array([[-3.0]]))[0] == 3.0
+
+
+def test_an_integrator_in_the_loop_and_no_crossing():
+    loop = StateSpace([[1.0]], [[0.1]], dt=0.1)
+    found = lqrad.margins(loop)
+    one = found.loops[0]
+    assert one.gain == (0.0, pytest.approx(20.0))  # 1 - 0.1 k = -1
+    assert one.gain_frequency[1] == pytest.approx(np.pi / 0.1)
+    weak = lqrad.margins(StateSpace([[0.5]], [[0.1]], dt=0.1)).loops[0]
+    assert weak.phase == np.inf
+    assert weak.delay == np.inf
+    assert np.isnan(weak.phase_frequency)
+
+
+def test_words_and_tables():
+    loop = stable_loop(1, m=2)
+    text = lqrad.margins(loop).table().splitlines()
+    assert text[0].split()[:3] == ["loop", "gain,", "dB"]
+    assert [line.split()[0] for line in text[1:]] == ["0", "1", "all"]
+    assert len({len(line) for line in text}) == 1
+    assert repr(lqrad.margins(loop)).startswith("<Margins: gain ")
+
+
+def test_refusals():
+    with pytest.raises(ArgumentError, match=r"the closed loop is unstable, with a pole at 1\.5"):
+        lqrad.margins(StateSpace([[0.5]], [[-1.0]], dt=0.1))
+    with pytest.raises(ArgumentError, match=r"the closed loop is unstable, with a pole at 1 rad/s"):
+        lqrad.margins(StateSpace([[0.0]], [[-1.0]], dt=0))
+    with pytest.raises(ArgumentError, match=r"I \+ D is singular"):
+        lqrad.margins(StateSpace([[0.5]], [[1.0]], [[1.0]], [[-1.0]], dt=0.1))
+    with pytest.raises(ShapeError, match="loop has 1 inputs and 2 outputs"):
+        lqrad.margins(StateSpace(np.eye(2) / 2, [[1.0], [1.0]], dt=0.1))
