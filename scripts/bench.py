@@ -2,11 +2,11 @@
 
     python scripts/bench.py                 all of them
     python scripts/bench.py gradient        the sections named: gradient, horizon, riccati, dare,
-                                            smoothing, network, import
+                                            smoothing, network, mpc, closed-loop, import
 
-BLAS runs on one thread, and PyTorch where it is installed. JAX is an opponent where it is installed, compiled, in double precision:
-once fed and read as its own device arrays, once as the NumPy arrays that a descent loop in NumPy or
-SciPy passes. Each ratio is the median over rounds in which the contestants take turns.
+BLAS runs on one thread. JAX, PyTorch and OSQP are opponents where they are installed: JAX compiled, in
+double precision, once fed and read as its own device arrays, once as the NumPy arrays that a descent
+loop in NumPy or SciPy passes. Each ratio is the median over rounds in which the contestants take turns.
 """
 
 from __future__ import annotations
@@ -379,6 +379,116 @@ def network() -> None:
         )
 
 
+def osqp_of(problem: lqrad.LQProblem, T: int, limit: float, reach: float, eps: float):
+    """OSQP set up for the problem from any initial state, x0 -> (cost, first input), warm started."""
+    import osqp
+    from scipy import sparse
+
+    n, m = problem.n, problem.m
+    cost = [sparse.kron(sparse.eye(T), problem.Q), problem.S]
+    P = sparse.block_diag([*cost, sparse.kron(sparse.eye(T), problem.R)], format="csc")
+    steps = sparse.kron(sparse.eye(T + 1, k=-1), problem.A) - sparse.eye((T + 1) * n)
+    pushes = sparse.kron(sparse.eye(T + 1, T, k=-1), problem.B)
+    A = sparse.vstack([sparse.hstack([steps, pushes]), sparse.eye(P.shape[0])], format="csc")
+    high = np.concatenate([np.full(n, np.inf), np.full(T * n, reach), np.full(T * m, limit)])
+    equal = np.zeros((T + 1) * n)
+    solver = osqp.OSQP()
+    low, top = np.concatenate([equal, -high]), np.concatenate([equal, high])
+    options = {"eps_abs": eps, "eps_rel": eps, "max_iter": 100_000, "verbose": False}
+    solver.setup(sparse.triu(P, format="csc"), np.zeros(P.shape[0]), A, low, top, **options)
+
+    def solve(x0: np.ndarray) -> tuple[float, np.ndarray]:
+        low[:n] = top[:n] = -x0
+        solver.update(l=low, u=top)
+        found = solver.solve(raise_error=False)
+        return found.info.obj_val, found.x[(T + 1) * n :][:m]
+
+    return solve
+
+
+def mpc() -> None:
+    """Receding horizons of n = 12, m = 4, T = 20 with bounds on inputs and states, under noise."""
+    n, m, T, limit, reach = 12, 4, 20, 0.2, 10.0
+    print(
+        f"a receding horizon, n={n}, m={m}, T={T}, bounds on inputs and states, 10 plants of 50 steps"
+    )
+    if importlib.util.find_spec("osqp") is None:
+        print("  OSQP is not installed: nothing to compare with")
+        return
+    for eps in (1e-3, 1e-6):
+        theirs, ours, active, steps, apart = [], [], [], [], []
+        for seed in range(10):
+            rng = np.random.default_rng(seed)
+            A = rng.normal(size=(n, n))
+            A *= 1.05 / np.abs(np.linalg.eigvals(A)).max()
+            plain = lqrad.LQProblem(A, rng.normal(size=(n, m)), np.eye(n), 0.1 * np.eye(m))
+            controller = lqrad.mpc(
+                plain, T, input_bounds=(-limit, limit), state_bounds=(-reach, reach)
+            )
+            problem = controller.problem
+            opponent = osqp_of(problem, T, limit, reach, eps)
+            x = 0.5 * rng.normal(size=n)
+            for _ in range(50):
+                start = time.perf_counter()
+                cost, _ = opponent(x)
+                middle = time.perf_counter()
+                u = controller.step(x)
+                ours.append(time.perf_counter() - middle)
+                theirs.append(middle - start)
+                active.append(bool(controller.last.y.any()))
+                steps.append(controller.last.iterations)
+                apart.append(abs(cost / controller.last.cost - 1))
+                x = problem.A @ x + problem.B @ u + 0.3 * rng.normal(size=n)
+        theirs, ours, active = np.array(theirs), np.array(ours), np.array(active)
+        print(
+            f"  OSQP with its own warm start, tolerances {eps:g} (its cost is off by {max(apart):.0e} at most)"
+        )
+        for name, chosen in (("all steps", active | True), ("steps with a bound at work", active)):
+            print(
+                f"    {name:27s} {chosen.sum():4d}: OSQP {1e3 * np.median(theirs[chosen]):.2f} ms, "
+                f"ours {1e3 * np.median(ours[chosen]):.2f} ms, ours over OSQP "
+                f"{np.median((ours / theirs)[chosen]):.2f}x; worst {1e3 * theirs[chosen].max():.1f} "
+                f"and {1e3 * ours[chosen].max():.1f} ms, {max(np.array(steps)[chosen])} Newton steps"
+            )
+
+
+def loop_over_runs(plant, controller, steps, W, V, runs, rng) -> np.ndarray:
+    """The closed loops of a Monte Carlo study as one would write them: a run at a time."""
+    W_root, V_root = np.linalg.cholesky(W), np.linalg.cholesky(V)
+    ends = []
+    for _ in range(runs):
+        controller.reset()
+        x = np.zeros(plant.n)
+        for _ in range(steps):
+            y = plant.C @ x + V_root @ rng.standard_normal(plant.ny)
+            u = controller.step(y)
+            x = plant.A @ x + plant.B @ u + W_root @ rng.standard_normal(plant.n)
+        ends.append(x)
+    return np.array(ends)
+
+
+def closed_loop() -> None:
+    """10,000 noisy runs of 500 steps of a pendulum on a cart, estimated, integrated and limited."""
+    system, runs, steps = lqrad.systems.inverted_pendulum(), 10_000, 500
+    plant = lqrad.StateSpace(system.A, system.B, [[1, 0, 0, 0], [0, 0, 1, 0]], dt=system.dt)
+    W, V = np.diag([1e-8, 1e-5, 1e-8, 1e-5]), 1e-6 * np.eye(2)
+    options = {"Q_i": [[0.01]], "tracked": [[1, 0, 0, 0]], "input_bounds": (-5, 5)}
+    controller = lqrad.lqg(plant, system.Q, system.R, W, V, **options)
+    start = time.perf_counter()
+    lqrad.simulate_closed_loop(plant, controller, steps, W=W, V=V, runs=runs, rng=0)
+    ours = time.perf_counter() - start
+    few = runs // 500
+    start = time.perf_counter()
+    loop_over_runs(plant, controller, steps, W, V, few, np.random.default_rng(0))
+    theirs = (time.perf_counter() - start) * runs / few
+    print(
+        f"{runs:,} closed loops of {steps} steps, n=4, ny=2, m=1, with estimator, integrator and limits"
+    )
+    print(
+        f"  ours {ours:.2f} s; a loop over {few} runs, scaled to all: {theirs:.0f} s, {theirs / ours:.0f}x"
+    )
+
+
 def import_() -> None:
     print("import lqrad, over import scipy.linalg, scipy.sparse.linalg: whole processes in turn")
     lines = ("import lqrad", "import scipy.linalg, scipy.sparse.linalg", "pass")
@@ -402,6 +512,8 @@ SECTIONS = {
     "dare": dare,
     "smoothing": smoothing,
     "network": network,
+    "mpc": mpc,
+    "closed-loop": closed_loop,
     "import": import_,
 }
 

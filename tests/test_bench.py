@@ -61,6 +61,28 @@ def test_the_naive_riccati_recursion_finds_our_gains(bench):
     assert naive == pytest.approx(lqrad.riccati(problem, 30).K, rel=1e-9, abs=1e-12)
 
 
+def test_osqp_solves_what_our_receding_horizon_solves(bench):
+    pytest.importorskip("osqp")
+    problem = lqrad.LQProblem([[1, 0.1], [0, 1]], [[0.005], [0.1]], np.eye(2), [[0.1]])
+    controller = lqrad.mpc(problem, 10, input_bounds=(-0.5, 0.5), state_bounds=(-3, 3))
+    solve = bench["osqp_of"](controller.problem, 10, 0.5, 3.0, 1e-9)
+    for x in ([1.0, 0.0], [-1.0, 0.3]):
+        cost, u = solve(np.array(x))
+        plan = controller.plan(x)
+        assert plan.y.any()
+        assert cost == pytest.approx(plan.cost, rel=1e-6)
+        assert u == pytest.approx(plan.u[0], abs=1e-6)
+
+
+def test_a_loop_over_runs_simulates_what_we_simulate(bench):
+    plant = lqrad.StateSpace([[0.9]], [[0.1]], dt=0.1)
+    controller = lqrad.lqr(plant, [[1]], [[1]])
+    W, V, one = np.eye(1), np.eye(1), np.random.default_rng(0)
+    theirs = bench["loop_over_runs"](plant, controller, 400, W, V, 200, one)
+    ours = lqrad.simulate_closed_loop(plant, controller, 400, W=W, V=V, runs=200, rng=1)
+    assert theirs.std() == pytest.approx(ours.x[:, -1].std(), rel=0.2)
+
+
 def test_a_ratio_is_the_median_of_those_of_the_rounds(bench):
     assert bench["ratio"]([2.0, 30.0, 4.0], [1.0, 1.0, 1.0]) == 4
 

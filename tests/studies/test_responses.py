@@ -1,0 +1,84 @@
+"""Step responses, against definitions by loops and python-control."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+import lqrad
+from lqrad import ArgumentError, StateSpace
+
+
+def stable_system(seed, *, ny=1, m=1):
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, 5))
+    A = rng.normal(size=(n, n))
+    A *= rng.uniform(0.3, 0.97) / np.abs(np.linalg.eigvals(A)).max()
+    return StateSpace(
+        A, rng.normal(size=(n, m)), rng.normal(size=(ny, n)), rng.normal(size=(ny, m)), dt=0.2
+    )
+
+
+@pytest.mark.parametrize("seed", range(15))
+def test_figures_are_those_of_their_definitions(seed):
+    system = stable_system(seed, ny=2, m=2)
+    found = lqrad.step_response(system)
+    for i in range(2):
+        for j in range(2):
+            x, path = np.zeros(system.n), []
+            for _ in range(len(found.t)):
+                path.append(float(system.C[i] @ x + system.D[i, j]))
+                x = system.A @ x + system.B[:, j]
+            y = np.array(path)
+            np.testing.assert_allclose(found.y[:, i, j], y, rtol=1e-9, atol=1e-11)
+            end = found.final[i, j]
+            assert abs(y[-1] - end) < 1e-2 * np.abs(y).max()
+            scaled = y / end
+            rise = next(k for k, v in enumerate(scaled) if v >= 0.9)
+            rise -= next(k for k, v in enumerate(scaled) if v >= 0.1)
+            assert found.rise[i, j] == pytest.approx(0.2 * rise)
+            settled = max([k + 1 for k, v in enumerate(scaled) if abs(v - 1) > 0.02], default=0)
+            if settled < len(y):
+                assert found.settling[i, j] == pytest.approx(0.2 * settled)
+            assert found.overshoot[i, j] == pytest.approx(100 * max(max(scaled) - 1, 0), abs=1e-9)
+            assert found.undershoot[i, j] == pytest.approx(100 * max(-min(scaled), 0), abs=1e-9)
+            assert found.peak[i, j] == pytest.approx(y[np.abs(y).argmax()], rel=1e-12)
+            if found.overshoot[i, j] > 1e-6:  # else it only creeps up to its end
+                assert found.peak_time[i, j] == pytest.approx(0.2 * np.abs(y).argmax())
+
+
+@pytest.mark.parametrize("seed", range(15))
+def test_overshoot_and_peak_are_those_of_python_control(seed):
+    control = pytest.importorskip("control")
+    system = stable_system(seed)
+    T = 400
+    found = lqrad.step_response(system, T=T)
+    theirs = control.step_info(system.to_control(), T=0.2 * np.arange(T + 1))
+    assert found.final[0, 0] == pytest.approx(theirs["SteadyStateValue"], rel=1e-9)
+    assert found.overshoot[0, 0] == pytest.approx(theirs["Overshoot"], rel=1e-9, abs=1e-9)
+    assert abs(found.peak[0, 0]) == pytest.approx(abs(theirs["Peak"]), rel=1e-9)
+    if theirs["Overshoot"] > 1e-6:  # else it only creeps up to its end
+        assert found.peak_time[0, 0] == pytest.approx(theirs["PeakTime"], rel=1e-9)
+
+
+def test_an_output_that_ends_at_zero_has_a_peak_and_no_per_cents():
+    washout = StateSpace([[0.5]], [[1.0]], [[-0.5]], [[1.0]], dt=0.1)
+    found = lqrad.step_response(washout)
+    assert found.final[0, 0] == 0.0
+    assert np.isnan([found.rise, found.settling, found.overshoot, found.undershoot]).all()
+    assert found.peak[0, 0] == 1.0
+
+
+def test_words():
+    found = lqrad.step_response(stable_system(2, ny=2))
+    lines = found.table().splitlines()
+    assert len(lines) == 3
+    assert repr(found) == f"<StepResponse: 2 outputs, 1 inputs, {found.t[-1]:.4g} s>"
+    with pytest.raises(
+        ArgumentError, match=r"the system has the pole 1.*its response does not settle"
+    ):
+        lqrad.step_response(StateSpace([[1.0]], [[1.0]], dt=0.1))
+    with pytest.raises(ArgumentError, match="the system is in continuous time"):
+        lqrad.step_response(StateSpace([[-1.0]], [[1.0]], dt=0))
+    with pytest.raises(ArgumentError, match="T is 0"):
+        lqrad.step_response(StateSpace([[0.5]], [[1.0]], dt=0.1), T=0)
