@@ -48,7 +48,7 @@ def mpc(
     rate_bounds: Pair | None = None,
     tracked: ArrayLike | None = None,
     observer: Observer | None = None,
-    max_iter: int = 200,
+    max_iter: int = 500,
     tol: float = 1e-8,
 ) -> MPC:
     """Return a receding-horizon controller (model predictive control) with bounds.

@@ -85,8 +85,8 @@ def plot_nyquist(
     ax.plot(circle.real, circle.imag, ":", color="0.6", linewidth=0.8, zorder=1)
     reach = np.nanmax(np.abs(L), initial=1.0)
     extent = float(np.clip(1.1 * reach, 1.5, 3.0))
-    ax.set_xlim(-extent, extent * 0.6)
-    ax.set_ylim(-extent * 0.8, extent * 0.8)
+    ax.set_xlim(-1.2 * extent, 0.6 * extent)
+    ax.set_ylim(-0.9 * extent, 0.9 * extent)
     ax.set_aspect("equal", adjustable="box")
     ax.set_xlabel("Re L")
     ax.set_ylabel("Im L")
@@ -195,7 +195,7 @@ def plot_closed_loop(
     ----------
     loop : ClosedLoop
     rows : (k, n), optional
-        Rows H of the curves H x; all states when not given.
+        Rows H of the curves H x, those of the tracked outputs first; all states when not given.
     names : sequence of str
         What the curves are called, units included.
     inputs : bool
@@ -239,9 +239,8 @@ def plot_closed_loop(
         else:
             ax.plot(t, curve, color=color, label=label)
     if symbol == "tracked" and loop.reference is not None:
-        r = loop.reference
-        for i, color in enumerate(colors(count)):
-            ax.step(t[:-1], r[:, i], where="post", color=color, linewidth=0.8, linestyle=":")
+        for r, color in zip(loop.reference.T, colors(count), strict=False):
+            ax.step(t[:-1], r, where="post", color=color, linewidth=0.8, linestyle=":")
     if inputs and limits is not None:
         for level in np.unique(np.concatenate(limits)):
             if np.isfinite(level):

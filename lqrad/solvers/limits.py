@@ -209,7 +209,7 @@ class Limited:
         high: Array,
         *,
         y: Array | None = None,
-        max_iter: int = 200,
+        max_iter: int = 500,
         tol: float = 1e-8,
     ) -> Plan:
         """Return the cheapest trajectory from x0 within limits.
@@ -339,8 +339,9 @@ class Limited:
         """A lower bound on the cost of what keeps the limits: the best that multiples of y give.
 
         With multipliers a y, a >= 0, the Lagrangian has the minimum cost + a pull - 1/2 a^2 size,
-        where g and cost are those without limits.
+        where g and cost are those without limits. An entry for a limit that is not there is none.
         """
+        y = np.where(np.isfinite(np.where(y > 0, limits.high, limits.low)), y, 0.0)
         pull = limits.pull(y, g)
         if pull <= 0:
             return cost

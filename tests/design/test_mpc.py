@@ -139,6 +139,22 @@ def test_states_that_no_inputs_can_keep_give_way_and_come_back():
     assert np.abs(x[back + 2 :, 1]).max() <= 0.8 + 1e-6
 
 
+def test_an_unstable_plant_with_rates_and_a_wall_that_is_too_near():
+    """No force within its rate stops the cart before the wall: proven, and the wall gives way."""
+    system = lqrad.systems.inverted_pendulum()
+    wall = ([-0.01, -np.inf, -np.inf, -np.inf], np.inf)
+    controller = lqrad.mpc(
+        system.problem(), 40, input_bounds=(-8, 8), rate_bounds=(-2, 2), state_bounds=wall
+    )
+    for speed in (-0.3, -0.8):
+        plan = controller.plan([0.0, speed, 0.0, 0.0])
+        assert plan.status is Status.INFEASIBLE
+        assert "x[0] exceeds its limit by 0." in plan.message
+        assert np.abs(plan.u).max() <= 8 + 1e-6
+        assert np.abs(np.diff(plan.u[:, 0], prepend=0.0)).max() <= 2 + 1e-6
+    assert controller.plan([0.0, 0.3, 0.0, 0.0]).status.converged
+
+
 def test_the_limit_on_iterations_bounds_the_work_and_keeps_the_inputs():
     options = {"input_bounds": (-1, 1), "state_bounds": ([-np.inf, -0.8], [np.inf, 0.8])}
     exact = lqrad.mpc(CART, 30, **options)
