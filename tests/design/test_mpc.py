@@ -146,7 +146,7 @@ def test_an_unstable_plant_with_rates_and_a_wall_that_is_too_near():
     controller = lqrad.mpc(
         system.problem(), 40, input_bounds=(-8, 8), rate_bounds=(-2, 2), state_bounds=wall
     )
-    for speed in (-0.3, -0.8):
+    for speed in (-0.5, -0.8):
         plan = controller.plan([0.0, speed, 0.0, 0.0])
         assert plan.status is Status.INFEASIBLE
         assert "x[0] exceeds its limit by 0." in plan.message
