@@ -40,6 +40,7 @@ from lqrad.plotting.nonlinear import (
     plot_swingup,
 )
 from lqrad.plotting.nonnormality import plot_nonnormality, plot_powers, plot_pseudospectra
+from lqrad.plotting.policy import plot_policy
 from lqrad.plotting.smoothing import plot_smoothed, plot_smoothed_outputs
 
 __all__ = [
@@ -69,6 +70,7 @@ __all__ = [
     "plot_lost_digits",
     "plot_nonnormality",
     "plot_nyquist",
+    "plot_policy",
     "plot_portrait",
     "plot_powers",
     "plot_pseudospectra",

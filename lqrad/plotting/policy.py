@@ -1,0 +1,91 @@
+"""Policies: the input as a function of the state, and the paths that it makes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import ArrayLike
+
+from lqrad.errors import ShapeError, real_array
+from lqrad.plotting.figure import add_title, new_axes
+
+if TYPE_CHECKING:
+    from lqrad.problems.policy import PolicyProblem
+
+_POINTS = 121  # along each axis
+_LEVELS = 21
+
+
+def plot_policy(
+    problem: PolicyProblem,
+    theta: Mapping[str, ArrayLike],
+    *,
+    extent: tuple[float, float, float, float],
+    paths: ArrayLike | None = None,
+    names: Sequence[str] = ("x[0]", "x[1]", "u[0]"),
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw the first input of a policy over its two states, and paths that it makes.
+
+    Parameters
+    ----------
+    problem : PolicyProblem
+        Of two states.
+    theta : dict of name to array
+        Parameters of the policy.
+    extent : (left, right, bottom, top)
+        The states to draw.
+    paths : (runs, T+1, 2), optional
+        States over time, such as `problem.simulate` gives; a dot at the end of each.
+    names : sequence of three str
+        What the states and the input are called, units included.
+    ax : Axes, optional
+        Where to draw; a new figure when not given.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ShapeError
+        If there are not two states, or the paths are not of them.
+
+    Examples
+    --------
+    >>> import lqrad
+    >>> cart = lqrad.LQProblem([[1, 0.1], [0, 1]], [[0], [0.1]], np.eye(2), [[1]])
+    >>> problem = lqrad.PolicyProblem(cart, lqrad.linear_policy(2, 1), T=50)
+    >>> ax = plot_policy(problem, {"K": [[1.0, 2.0]]}, extent=(-1, 1, -1, 1))
+    >>> ax.get_xlabel()
+    'x[0]'
+    """
+    n = problem.problem.n
+    if n != 2:
+        raise ShapeError(f"problem has n = {n} states, expected 2: a picture has two axes")
+    left, right, bottom, top = extent
+    ax = new_axes() if ax is None else ax
+    across, up = np.linspace(left, right, _POINTS), np.linspace(bottom, top, _POINTS)
+    grid = np.stack(np.meshgrid(across, up), axis=-1)
+    _, u = problem.simulate(grid.reshape(-1, 2), theta, T=1)
+    field = u[:, 0, 0].reshape(_POINTS, _POINTS)
+    largest = float(np.abs(field).max()) or 1.0
+    levels = np.linspace(-largest, largest, _LEVELS)
+    shades = ax.contourf(across, up, field, levels, cmap="RdBu_r")
+    ax.figure.colorbar(shades, ax=ax, label=names[2])
+    if paths is not None:
+        x = real_array("paths", paths)
+        if x.ndim != 3 or x.shape[-1] != 2:
+            raise ShapeError(f"paths has shape {x.shape}, expected (runs, T+1, 2)")
+        for path in x:
+            ax.plot(*path.T, color="black", linewidth=0.9)
+        ax.plot(*x[:, -1].T, "o", color="black", markersize=4)
+    ax.set_xlim(left, right)
+    ax.set_ylim(bottom, top)
+    ax.set_xlabel(names[0])
+    ax.set_ylabel(names[1])
+    add_title(ax, "policy" + ("" if paths is None else " and the paths that it makes"))
+    return ax
