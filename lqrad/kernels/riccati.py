@@ -6,9 +6,9 @@ is 1/2 x'P[t]x, and its minimiser is u[t] = -K[t] x[t], with P[T] = S and
     G = R + B'P[t+1]B       N = B'P[t+1]A + M'       K[t] = G^-1 N
     P[t] = Q + A'P[t+1]A - N'K[t]
 
-`sweep` runs it backward, a stage at a time; `double` goes to its limit, the solution of the discrete
-algebraic Riccati equation, by doubling the horizon; `lyapunov` sums what a stable closed loop makes
-of a given stage cost.
+`sweep` runs it backward, a stage at a time, and in factors where P would become indefinite; `double`
+goes to its limit, the solution of the discrete algebraic Riccati equation, by doubling the horizon;
+`lyapunov` sums what a stable closed loop makes of a given stage cost.
 """
 
 from __future__ import annotations
@@ -17,15 +17,18 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg.blas import dgemm, dsymm
-from scipy.linalg.lapack import dgesv, dposv
+from scipy.linalg.lapack import dgesv, dposv, dpotrf
 
 from lqrad.errors import EPS, Array, NonFiniteError, NotConvexError
+from lqrad.kernels.riccati_factors import sweep_in_factors
 from lqrad.kernels.stages import times
 
 # The tail may be called settled from this stage on, and is looked at again each quarter further on.
 _FIRST_LOOK = 16
 # Relative changes below this are small enough for their propagation to be linear.
 _LINEAR = 1e-6
+# An eigenvalue of P below minus this, with P scaled to a unit diagonal, is no mere rounding error.
+_INDEFINITE = 1e-12
 # Powers of a closed loop are squared at most this often: one that has not halved by then has a
 # spectral radius within 2e-13 of one, too close for rounding errors to tell it from one.
 _MOST_DOUBLINGS = 42
@@ -48,6 +51,10 @@ def sweep(A: Array, B: Array, Q: Array, R: Array, M: Array, S: Array, T: int) ->
     unstable. Where nothing varies in time, the sweep stops as soon as the rest of the horizon
     would change no entry of P by more than 2 eps sqrt(P[i, i] P[j, j]), and the earlier stages
     are filled with the last P, K and L; see `_settled` for how that is known.
+
+    Where the weights are semidefinite and P[0], or an R + B'PB on the way to it, is not, the sweep is
+    done again in factors, `sweep_in_factors`. Rounding errors do this where a mode grows and Q does
+    not see it.
 
     Parameters
     ----------
@@ -84,6 +91,24 @@ def sweep(A: Array, B: Array, Q: Array, R: Array, M: Array, S: Array, T: int) ->
     >>> swept < 50
     True
     """
+    try:
+        plain = _sweep(A, B, Q, R, M, S, T)
+        if _semidefinite(plain.P[0]):
+            return plain
+    except NotConvexError:
+        factored = sweep_in_factors(A, B, Q, R, M, S, T)
+        if factored is None:
+            raise
+    else:
+        factored = sweep_in_factors(A, B, Q, R, M, S, T)
+        if factored is None:
+            return plain
+    _check(*factored, B, R, 0)
+    return Sweep(*factored, T)
+
+
+def _sweep(A: Array, B: Array, Q: Array, R: Array, M: Array, S: Array, T: int) -> Sweep:
+    """The recursion of P itself."""
     n, m = B.shape[-2:]
     # Transposed, so that each stage is in column order, as BLAS wants it.
     AB = np.empty((*np.broadcast_shapes(A.shape[:-2], B.shape[:-2]), n + m, n))
@@ -123,6 +148,14 @@ def sweep(A: Array, B: Array, Q: Array, R: Array, M: Array, S: Array, T: int) ->
         L[:, i, i + 1 :] = 0.0
     _check(P[t:], K[t:], L[t:], B, R, t)
     return Sweep(P, K, L, swept)
+
+
+def _semidefinite(P: Array) -> bool:
+    """Whether P is positive semidefinite, to what rounding errors may add up to."""
+    raised = P.copy()
+    # What is no more than raised from zero must have nothing beside it.
+    raised.flat[:: len(P) + 1] = P.diagonal() * (1 + _INDEFINITE) + np.finfo(np.float64).tiny
+    return bool(dpotrf(raised, lower=1, overwrite_a=1)[1] == 0)
 
 
 def _settled(P: Array, t: int, F: Array) -> bool:
