@@ -40,7 +40,7 @@ from lqrad.plotting.nonlinear import (
     plot_swingup,
 )
 from lqrad.plotting.nonnormality import plot_nonnormality, plot_powers, plot_pseudospectra
-from lqrad.plotting.policy import plot_policy
+from lqrad.plotting.policy import plot_policy, plot_training
 from lqrad.plotting.smoothing import plot_smoothed, plot_smoothed_outputs
 
 __all__ = [
@@ -79,5 +79,6 @@ __all__ = [
     "plot_smoothed_outputs",
     "plot_step_response",
     "plot_swingup",
+    "plot_training",
     "plot_trajectory",
 ]

@@ -19,14 +19,14 @@ from numpy.typing import ArrayLike
 from lqrad.errors import ArgumentError, Array, check_shape
 from lqrad.plotting.comparison import plot_trajectory
 from lqrad.plotting.figure import LEGEND, add_title, colors, new_axes, new_figure, one_series
+from lqrad.solvers.ilqr import ILQR
 
 if TYPE_CHECKING:
     from lqrad.nonlinear import NonlinearSystem
-    from lqrad.solvers.ilqr import ILQR
+    from lqrad.solvers.policy_gradient import PolicyGradient
 
-_MOST_FRAMES_PER_SECOND = (
-    50  # a GIF counts in hundredths of a second, and viewers slow down below two
-)
+# A GIF counts in hundredths of a second, and viewers slow down below two.
+_MOST_FRAMES_PER_SECOND = 50
 
 
 def plot_inputs(system: NonlinearSystem, u: ArrayLike, *, ax: Axes | None = None) -> Axes:
@@ -140,7 +140,7 @@ def plot_portrait(system: NonlinearSystem, x: ArrayLike, *, ax: Axes | None = No
 
 
 def plot_descent(
-    results: ILQR | Sequence[ILQR],
+    results: ILQR | PolicyGradient | Sequence[ILQR | PolicyGradient],
     *,
     names: Sequence[str] | None = None,
     reference: float | None = None,
@@ -150,13 +150,13 @@ def plot_descent(
 
     Parameters
     ----------
-    results : ILQR or sequence of ILQR
+    results : ILQR, PolicyGradient, or a sequence of either
         Of one problem, by different methods or from different starts.
     names : sequence of str, optional
         What the curves are called.
     reference : float, optional
-        The lowest cost; when not given, the lowest of the results, less what its last expansion
-        still promises.
+        The lowest cost; when not given, the lowest of the results, less what the last expansion of
+        `ilqr` still promises.
     ax : Axes, optional
         Where to draw; a new figure when not given.
 
@@ -183,7 +183,7 @@ def plot_descent(
     check_shape("names", np.empty(len(labels)), (len(runs),), "one for each result")
     ax = new_axes() if ax is None else ax
     if reference is None:
-        reference = min(run.cost - max(run.decreases[-1], 0.0) for run in runs)
+        reference = min(map(_least, runs))
     scale = abs(reference) or 1.0
     for run, label, color in zip(runs, labels, colors(len(runs)), strict=True):
         gap = (run.costs - reference) / scale
@@ -319,6 +319,12 @@ def animate_cart_pole(
     every = max(1, math.ceil(1 / (_MOST_FRAMES_PER_SECOND * system.dt) - 1e-9))
     film = FuncAnimation(figure, draw, frames=range(0, len(x), every), blit=False)
     film.save(Path(path), writer=PillowWriter(fps=max(1, round(1 / (every * system.dt)))))
+
+
+def _least(run: ILQR | PolicyGradient) -> float:
+    """The cost that was reached, less the decrease that `ilqr` expects of a further step."""
+    promised = run.decreases[-1] if isinstance(run, ILQR) else 0.0
+    return float(run.costs[-1] - max(promised, 0.0))
 
 
 def _states(system: NonlinearSystem, x: ArrayLike) -> Array:

@@ -1,48 +1,49 @@
-"""Policies: the input over the plane of two states with the loops that it closes, and a training."""
+"""Policies: the input as a function of the state, the paths that it makes, and its training."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
-from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from lqrad.errors import Array, ShapeError, check_shape, real_array
+from lqrad.errors import ShapeError, check_shape, real_array
 from lqrad.plotting.figure import LEGEND, add_title, colors, new_axes
 
 if TYPE_CHECKING:
+    from lqrad.problems.policy import PolicyProblem
     from lqrad.solvers.sgd import Training
 
-_POINTS = 201  # along each side of the plane
+_POINTS = 121  # along each axis
+_LEVELS = 21
 
 
 def plot_policy(
-    policy: Callable[[Array], ArrayLike],
-    x: ArrayLike,
+    problem: PolicyProblem,
+    theta: Mapping[str, ArrayLike],
     *,
-    names: Sequence[str] = ("x[0]", "x[1]"),
-    label: str = "u",
+    extent: tuple[float, float, float, float],
+    paths: ArrayLike | None = None,
+    names: Sequence[str] = ("x[0]", "x[1]", "u[0]"),
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw an input as a function of two states, and trajectories in their plane.
-
-    The plane is as large as the trajectories are. A dot marks where each of them starts, a cross
-    where it ends.
+    """Draw the first input of a policy over its two states, and paths that it makes.
 
     Parameters
     ----------
-    policy : callable
-        States (k, 2) -> one input (k,): of any feedback, such as a trained graph or a gain.
-    x : (T+1, 2) or (b, T+1, 2)
-        One trajectory, or several.
-    names : two of str
-        What the states are called, with their units.
-    label : str
-        What the input is called, with its unit.
+    problem : PolicyProblem
+        Of two states.
+    theta : dict of name to array
+        Parameters of the policy.
+    extent : (left, right, bottom, top)
+        The states to draw.
+    paths : (runs, T+1, 2), optional
+        States over time, such as `problem.simulate` gives; a dot at the end of each.
+    names : sequence of three str
+        What the states and the input are called, units included.
     ax : Axes, optional
         Where to draw; a new figure when not given.
 
@@ -53,45 +54,42 @@ def plot_policy(
     Raises
     ------
     ShapeError
-        If x is not of two states, or the policy returns anything but a number for each state.
+        If there are not two states, or the paths are not of them.
 
     Examples
     --------
-    >>> K = np.array([2.0, 1.0])
-    >>> x = [[1.0, 0.0], [0.9, -0.4], [0.7, -0.6]]
-    >>> ax = plot_policy(lambda x: -x @ K, x, names=["angle (rad)", "rate (rad/s)"])
-    >>> ax.get_xlabel(), ax.get_ylabel()
-    ('angle (rad)', 'rate (rad/s)')
+    >>> import lqrad
+    >>> cart = lqrad.LQProblem([[1, 0.1], [0, 1]], [[0], [0.1]], np.eye(2), [[1]])
+    >>> problem = lqrad.PolicyProblem(cart, lqrad.linear_policy(2, 1), T=50)
+    >>> ax = plot_policy(problem, {"K": [[1.0, 2.0]]}, extent=(-1, 1, -1, 1))
+    >>> ax.get_xlabel()
+    'x[0]'
     """
-    x = real_array("x", x)
-    if x.ndim not in (2, 3) or x.shape[-1] != 2 or 0 in x.shape:
-        raise ShapeError(f"x has shape {x.shape}, expected (T+1, 2) or (b, T+1, 2): two states")
-    check_shape("names", np.empty(len(names)), (2,), "one for each state")
-    x = x.reshape(-1, *x.shape[-2:])
-    low, high = x.min(axis=(0, 1)), x.max(axis=(0, 1))
-    # A trajectory that stands still has no extent; the plane around it has one.
-    margin = np.where(high > low, 0.05 * (high - low), 0.5)
-    sides = np.linspace(low - margin, high + margin, _POINTS, axis=-1)
-    plane = np.stack(np.meshgrid(*sides), axis=-1)
-    u = np.asarray(policy(plane.reshape(-1, 2)), dtype=np.float64)
-    check_shape("what the policy returns", u, (_POINTS**2,), "one input for each of these states")
+    n = problem.problem.n
+    if n != 2:
+        raise ShapeError(f"problem has n = {n} states, expected 2: a picture has two axes")
+    left, right, bottom, top = extent
     ax = new_axes() if ax is None else ax
-    image = ax.pcolormesh(
-        *sides, u.reshape(_POINTS, _POINTS), cmap="viridis", shading="gouraud", rasterized=True
-    )
-    assert ax.figure is not None
-    ax.figure.colorbar(image, ax=ax, label=label)
-    for line in x:
-        ax.plot(*line.T, color="0.0", linewidth=2.2, alpha=0.5)  # an edge, to be seen on any colour
-        ax.plot(*line.T, color="1.0", linewidth=1.0)
-    marks = {"color": "1.0", "markeredgecolor": "0.0", "linestyle": "none", "markersize": 7}
-    ax.plot(*x[:, 0].T, marker="o", label="start", **marks)
-    ax.plot(*x[:, -1].T, marker="X", label="end", **marks)
-    ax.set_xlim(sides[0][0], sides[0][-1])
-    ax.set_ylim(sides[1][0], sides[1][-1])
+    across, up = np.linspace(left, right, _POINTS), np.linspace(bottom, top, _POINTS)
+    grid = np.stack(np.meshgrid(across, up), axis=-1)
+    _, u = problem.simulate(grid.reshape(-1, 2), theta, T=1)
+    field = u[:, 0, 0].reshape(_POINTS, _POINTS)
+    largest = float(np.abs(field).max()) or 1.0
+    levels = np.linspace(-largest, largest, _LEVELS)
+    shades = ax.contourf(across, up, field, levels, cmap="RdBu_r")
+    ax.figure.colorbar(shades, ax=ax, label=names[2])
+    if paths is not None:
+        x = real_array("paths", paths)
+        if x.ndim != 3 or x.shape[-1] != 2:
+            raise ShapeError(f"paths has shape {x.shape}, expected (runs, T+1, 2)")
+        for path in x:
+            ax.plot(*path.T, color="black", linewidth=0.9)
+        ax.plot(*x[:, -1].T, "o", color="black", markersize=4)
+    ax.set_xlim(left, right)
+    ax.set_ylim(bottom, top)
     ax.set_xlabel(names[0])
     ax.set_ylabel(names[1])
-    ax.legend(loc="best", **{**LEGEND, "facecolor": "0.75"})
+    add_title(ax, "policy" + ("" if paths is None else " and the paths that it makes"))
     return ax
 
 
