@@ -149,12 +149,16 @@ class Riccati:
         self,
         *,
         dK: ArrayLike | None = None,
+        dk: ArrayLike | None = None,
         dP: ArrayLike | None = None,
+        dv: ArrayLike | None = None,
         dx: ArrayLike | None = None,
         du: ArrayLike | None = None,
         x0: ArrayLike | None = None,
     ) -> LQGradient:
-        """Return the gradient of <dK, K> + <dP, P> + <dx, x> + <du, u> in the problem's arrays.
+        """Return the gradient of sums over the solution and a rollout, in the problem's arrays.
+
+            <dK, K> + <dk, k> + <dP, P> + <dv, v> + <dx, x> + <du, u>
 
         It pulls a derivative in the solution back to what the solution was made of, by one adjoint
         solve and without another Riccati recursion; x and u are those of `rollout(x0)`.
@@ -162,7 +166,9 @@ class Riccati:
         Parameters
         ----------
         dK : (T, m, n), optional
+        dk : (T, m), optional
         dP : (T+1, n, n), optional
+        dv : (T+1, n), optional
         dx : (..., T+1, n), optional
         du : (..., T, m), optional
         x0 : (..., n)
@@ -192,8 +198,18 @@ class Riccati:
         >>> more = riccati(LQProblem(A, B, np.eye(2), [[1.0001]]), T=50)
         >>> ((more.K[0, 0] - solution.K[0, 0]) / 1e-4).round(3)[0]
         np.float64(-0.434)
+
+        How heavy its force has to be for that gain to be 0.5, by Newton's method on log R:
+
+        >>> log_R = 0.0
+        >>> for _ in range(5):
+        ...     solution = riccati(LQProblem(A, B, np.eye(2), [[np.exp(log_R)]]), T=50)
+        ...     slope = solution.vjp(dK=dK).R.item() * np.exp(log_R)
+        ...     log_R += (0.5 - solution.K[0, 0, 0]) / slope
+        >>> round(float(np.exp(log_R)), 4), round(float(solution.K[0, 0, 0]), 9)
+        (3.4818, 0.5)
         """
-        return pull_back(self, dK, dP, dx, du, x0)
+        return pull_back(self, dK, dk, dP, dv, dx, du, x0)
 
     def cost_gradient(self, x0: ArrayLike) -> LQGradient:
         """Return the gradient of the optimal cost from x0 in the problem's arrays.

@@ -11,6 +11,9 @@ with P, dP at t+1, F = A - B K and G = R + B'PB: so the multiplier X of P runs f
 covariance of the closed loop, X[t+1] = F X[t] F' + sym(B Y F') + what is given of P[t+1], Y = G^-1
 times what is given of K.
 
+Of k and v. Their multiplier is a trajectory, y[t+1] = F y[t] + B G^-1 dk[t] + dv[t+1]: its products with
+the one from x = 0, where u = -k, are the gradient, and those of its next states with c - B k add to X.
+
 Of x and u. They solve the optimality conditions, which are linear and symmetric: the adjoint is the
 same problem from x[0] = 0 with what is given of x and u for its linear terms, solved with the same
 P and K. Its states and costates, times those of the solution, are the gradient.
@@ -32,13 +35,27 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import cho_factor, cho_solve, solve_discrete_lyapunov
 
-from lqrad.errors import ArgumentError, Array, ShapeError, check_finite, check_shape, real_array
+from lqrad.errors import (
+    ArgumentError,
+    Array,
+    ShapeError,
+    check_finite,
+    check_shape,
+    real_array,
+    stage_arrays,
+)
+from lqrad.kernels.banded import Bidiagonal
 from lqrad.kernels.feedback import Feedback
+from lqrad.kernels.stages import times
 from lqrad.problems.lq import LQProblem
 from lqrad.solvers.dare import dlqr
 
 if TYPE_CHECKING:
     from lqrad.solvers.riccati import Riccati
+
+# Overflow is looked for in the gradients and told in words.
+_quiet = np.errstate(over="ignore", invalid="ignore")
+_Path = tuple[Array, Array, Array]  # x, u, p
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,30 +85,41 @@ class LQGradient:
     x0: Array | None
 
 
+@_quiet
 def pull_back(
     solution: Riccati,
     dK: ArrayLike | None,
+    dk: ArrayLike | None,
     dP: ArrayLike | None,
+    dv: ArrayLike | None,
     dx: ArrayLike | None,
     du: ArrayLike | None,
     x0: ArrayLike | None,
 ) -> LQGradient:
-    """Return the gradient of <dK, K> + <dP, P> + <dx, x> + <du, u>; see `Riccati.vjp`."""
+    """Return the gradient of sums over the solution and its rollout; see `Riccati.vjp`."""
     problem, T, n, m = solution.problem, solution.T, solution.problem.n, solution.problem.m
-    given = {"dK": dK, "dP": dP, "dx": dx, "du": du}
-    arrays = {name: real_array(name, z) for name, z in given.items() if z is not None}
-    if not arrays:
-        raise ArgumentError("none of dK, dP, dx and du is given; pass a derivative in one of them")
-    for name, array in arrays.items():
-        shape = {"dK": (T, m, n), "dP": (T + 1, n, n), "dx": (T + 1, n), "du": (T, m)}[name]
-        tail = array.shape if name in ("dK", "dP") else array.shape[-2:]
-        if tail != shape:
-            dots = "" if name in ("dK", "dP") else "..., "
-            raise ShapeError(f"{name} has shape {array.shape}, expected ({dots}{str(shape)[1:]}")
+    shapes = {"dK": (T, m, n), "dk": (T, m), "dP": (T + 1, n, n), "dv": (T + 1, n)}
+    law = tuple(shapes)
+    shapes |= {"dx": (T + 1, n), "du": (T, m)}
+    arrays = {}
+    for name, value in zip(shapes, (dK, dk, dP, dv, dx, du), strict=True):
+        if value is None:
+            continue
+        arrays[name] = array = real_array(name, value)
+        tail = array.shape if name in law else array.shape[-2:]
+        if tail != shapes[name]:
+            dots = "" if name in law else "..., "
+            raise ShapeError(
+                f"{name} has shape {array.shape}, expected ({dots}{str(shapes[name])[1:]}"
+            )
         check_finite(name, array)
+    if not arrays:
+        raise ArgumentError(
+            "none of dK, dk, dP, dv, dx and du is given; pass a derivative in one of them"
+        )
     total = _Sums(problem)
-    if "dK" in arrays or "dP" in arrays:
-        _of_recursion(total, solution, arrays.get("dK"), arrays.get("dP"))
+    if any(name in arrays for name in law):
+        _of_recursion(total, solution, *(arrays.get(name) for name in law))
     if "dx" not in arrays and "du" not in arrays:
         return total.gradient(None)
     if x0 is None:
@@ -99,6 +127,7 @@ def pull_back(
     return total.gradient(_of_trajectory(total, solution, arrays.get("dx"), arrays.get("du"), x0))
 
 
+@_quiet
 def cost_gradient(solution: Riccati, x0: ArrayLike) -> LQGradient:
     """Return the gradient of the optimal cost; see `Riccati.cost_gradient`."""
     path = solution.rollout(x0)
@@ -159,8 +188,10 @@ def dlqr_vjp(
     if dK is None and dP is None:
         raise ArgumentError("neither dK nor dP is given; pass a derivative in one of them")
     K, P, _ = dlqr(A, B, Q, R, M)
-    problem = LQProblem(A, B, Q, R, M=M)
     m, n = K.shape
+    arrays, _ = stage_arrays(A=A, B=B, Q=Q, R=R, M=M, c=None, q=None, r=None)
+    # Unchecked: where there is a minimum all the same, dlqr allows for a weight that is indefinite.
+    problem = LQProblem.unchecked(**arrays, S=np.zeros((n, n)), s=np.zeros(n))
     bars = {"dK": np.zeros((m, n)), "dP": np.zeros((n, n))}
     for name, value in (("dK", dK), ("dP", dP)):
         if value is not None:
@@ -177,18 +208,38 @@ def dlqr_vjp(
     return total.gradient(None)
 
 
-def _of_recursion(total: _Sums, solution: Riccati, dK: Array | None, dP: Array | None) -> None:
-    """Pull back what is given of K and P."""
-    problem, P, K, T = solution.problem, solution.P, solution.K, solution.T
+def _of_recursion(
+    total: _Sums,
+    solution: Riccati,
+    dK: Array | None,
+    dk: Array | None,
+    dP: Array | None,
+    dv: Array | None,
+) -> None:
+    """Pull back what is given of K, k, P and v."""
+    problem, P, K, k, T = solution.problem, solution.P, solution.K, solution.k, solution.T
     A, B, R = (np.broadcast_to(z, (T, *z.shape[-2:])) for z in (problem.A, problem.B, problem.R))
     F = A - B @ K
     G = R + B.swapaxes(-1, -2) @ P[1:] @ B
     Y = np.zeros_like(K) if dK is None else np.linalg.solve(G, dK)
     X = np.zeros_like(P) if dP is None else _symmetric(dP)
     X[1:] += _symmetric(B @ Y @ F.swapaxes(-1, -2))
+    if dk is not None or dv is not None:
+        moved = np.zeros_like(solution.v) if dv is None else dv.copy()
+        slope = np.zeros_like(k) if dk is None else dk
+        step = np.asarray(np.linalg.solve(G, slope[..., None])[..., 0], np.float64)
+        push = times(B, step)
+        moved[1:] += push
+        moved = Bidiagonal(F).solve(moved, overwrite=True)
+        ahead = times(F, moved[:-1]) + push
+        start = problem.c - times(B, k)  # where x = 0 goes
+        X[1:] += _symmetric(ahead[:, :, None] * start[:, None, :])
+        total.add_products(
+            (np.zeros_like(moved), -k, times(P[1:], start) + solution.v[1:]),
+            (moved, step - times(K, moved[:-1]), times(P[1:], ahead)),
+        )
     for t in range(T):
         X[t + 1] += F[t] @ X[t] @ F[t].T
-    check_finite("the gradient", X, computed=True)
     total.add_recursion(P[1:], K, F, X[:-1], np.asarray(Y, np.float64))
     total.add("S", X[-1])
 
@@ -205,16 +256,7 @@ def _of_trajectory(
     L = np.asarray(np.linalg.cholesky(G), np.float64)
     feedback = Feedback(problem.A, problem.B, solution.P, solution.K, L)
     x, u, p, _ = feedback.minimise(in_x, in_u)
-    before, moved = path.x[..., :-1, :], x[..., :-1, :]
-    total.add("A", _outer(path.p, moved) + _outer(p, before))
-    total.add("B", _outer(path.p, u) + _outer(p, path.u))
-    total.add("Q", _outer(moved, before))
-    total.add("R", _outer(u, path.u))
-    total.add("M", _outer(moved, path.u) + _outer(before, u))
-    total.add("S", _outer(x[..., -1:, :], path.x[..., -1:, :])[0])
-    for name, z in (("c", p), ("q", moved), ("r", u)):
-        total.add(name, _rows(z))
-    total.add("s", _rows(x[..., -1:, :])[0])
+    total.add_products((path.x, path.u, path.p), (x, u, p))
     A, M = (z[0] if z.ndim == 3 else z for z in (problem.A, problem.M))
     return np.asarray(in_x[..., 0, :] + p[..., 0, :] @ A + u[..., 0, :] @ M.T).reshape(*batch, -1)
 
@@ -231,6 +273,20 @@ class _Sums:
         total = self.sums[name]
         total += stages if stages.ndim == total.ndim else stages.sum(axis=0)
 
+    def add_products(self, path: _Path, moved: _Path) -> None:
+        """Add the change of the Lagrangian's slopes along a path that moves by `moved`."""
+        (x, u, p), (y, w, z) = path, moved
+        self.add("S", _outer(y[..., -1:, :], x[..., -1:, :])[0])
+        self.add("s", _rows(y[..., -1:, :])[0])
+        x, y = x[..., :-1, :], y[..., :-1, :]
+        self.add("A", _outer(p, y) + _outer(z, x))
+        self.add("B", _outer(p, w) + _outer(z, u))
+        self.add("Q", _outer(y, x))
+        self.add("R", _outer(w, u))
+        self.add("M", _outer(y, u) + _outer(x, w))
+        for name, rows in (("c", z), ("q", y), ("r", w)):
+            self.add(name, _rows(rows))
+
     def add_recursion(self, P: Array, K: Array, F: Array, X: Array, Y: Array) -> None:
         """Add what multipliers X of P[t] and Y of K[t] make of each stage; P is that of t+1."""
         B, Kt = self.problem.B, K.swapaxes(-1, -2)
@@ -242,6 +298,8 @@ class _Sums:
         self.add("M", Y.swapaxes(-1, -2) - 2 * X @ Kt)
 
     def gradient(self, x0: Array | None) -> LQGradient:
+        for name, gradient in self.sums.items():
+            check_finite(f"the gradient in {name}", gradient, computed=True)
         symmetric = {name: _symmetric(self.sums[name]) for name in "QRS"}
         return LQGradient(**(self.sums | symmetric), x0=x0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mpmath
 import numpy as np
 import pytest
 from random_problems import random_case
@@ -36,7 +37,7 @@ def against(gradient, direction):
 def function_of_solution(problem, T, x0, weights):
     solution = lqrad.riccati(problem, T)
     path = solution.rollout(x0)
-    parts = {"K": solution.K, "P": solution.P, "x": path.x, "u": path.u}
+    parts = {name: getattr(solution, name) for name in "KkPv"} | {"x": path.x, "u": path.u}
     return sum(float(np.vdot(weights[f"d{name}"], parts[name])) for name in parts)
 
 
@@ -60,15 +61,14 @@ def derivatives(case, rng):
     problem = convex(case.problem)
     solution = lqrad.riccati(problem, case.T)
     shapes = {
-        "dK": solution.K.shape,
-        "dP": solution.P.shape,
+        **{f"d{name}": getattr(solution, name).shape for name in "KkPv"},
         "dx": (case.T + 1, problem.n),
         "du": case.u.shape,
     }
     return problem, solution, {name: rng.normal(size=shape) for name, shape in shapes.items()}
 
 
-@pytest.mark.parametrize("of", ["dK", "dP", "dx", "du"])
+@pytest.mark.parametrize("of", ["dK", "dk", "dP", "dv", "dx", "du"])
 @pytest.mark.parametrize("seed", SEEDS)
 def test_it_is_the_derivative_along_a_random_direction(seed, of):
     case, rng = random_case(seed), np.random.default_rng(seed)
@@ -84,6 +84,85 @@ def test_it_is_the_derivative_along_a_random_direction(seed, of):
         return function_of_solution(moved(problem, direction, step), case.T, case.x0, weights)
 
     assert abs(against(found, direction) - fourth_order(along, 3e-4)) <= 1e-7 * scale
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_the_taylor_remainder_is_of_second_order(seed):
+    case, rng = random_case(seed), np.random.default_rng(seed)
+    problem, solution, weights = derivatives(case, rng)
+    direction = random_direction(problem, rng)
+    slope = against(solution.vjp(**weights, x0=case.x0), direction)
+
+    def along(step):
+        there = moved(problem, direction, 0.01 * step.item())
+        return function_of_solution(there, case.T, case.x0, weights), np.array([0.01 * slope])
+
+    assert lqrad.taylor_test(along, [0.0], direction=[1.0]).order > 1.9
+
+
+def in_50_digits(arrays, varying, T, x0, weights):
+    """The sum over the solution and its rollout, as the recursion says, in numbers of mpmath."""
+
+    def at(name, t):
+        return arrays[name][t] if varying and name not in "Ss" else arrays[name]
+
+    P, v, total = arrays["S"], arrays["s"], mpmath.mpf(0)
+    gains = []
+    for t in reversed(range(T)):
+        total += (weights["dP"][t + 1] * P).sum() + weights["dv"][t + 1] @ v
+        A, B, Q, R, M, c, q, r = (at(name, t) for name in "ABQRMcqr")
+        G, e = R + B.T @ P @ B, v + P @ c
+        inverse = np.array(mpmath.inverse(mpmath.matrix(G.tolist())).tolist())
+        K, k = inverse @ (B.T @ P @ A + M.T), inverse @ (B.T @ e + r)
+        total += (weights["dK"][t] * K).sum() + weights["dk"][t] @ k
+        P, v = Q + A.T @ P @ A - (A.T @ P @ B + M) @ K, q - K.T @ r + (A - B @ K).T @ e
+        gains.append((K, k))
+    total += (weights["dP"][0] * P).sum() + weights["dv"][0] @ v
+    x = x0
+    for t, (K, k) in enumerate(reversed(gains)):
+        u = -K @ x - k
+        total += weights["dx"][t] @ x + weights["du"][t] @ u
+        x = at("A", t) @ x + at("B", t) @ u + at("c", t)
+    return total + weights["dx"][T] @ x
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        {"n": 2, "m": 1, "T": 3, "time_varying": True, "radius": 1.3},
+        {"n": 2, "m": 3, "T": 2, "time_varying": False, "radius": 1.3},
+        {"n": 1, "m": 1, "T": 1, "time_varying": False},
+        {"n": 3, "m": 2, "T": 4, "time_varying": False, "zero_S": True},
+    ],
+    ids=["varying", "m > n", "one", "no S"],
+)
+def test_every_entry_in_50_digits(shape):
+    """A singular Q, unstable A and all terms; a central difference of h = 1e-20 is exact."""
+    case, rng = random_case(5, singular_Q=True, all_terms=True, **shape), np.random.default_rng(5)
+    solution, varying = lqrad.riccati(case.problem, case.T), shape["time_varying"]
+    shapes = {f"d{name}": getattr(solution, name).shape for name in "KkPv"}
+    shapes |= {"dx": (case.T + 1, case.problem.n), "du": (case.T, case.problem.m)}
+    weights = {name: rng.normal(size=size) for name, size in shapes.items()}
+    found = solution.vjp(**weights, x0=case.x0)
+    with mpmath.workdps(60):
+        exact = np.vectorize(mpmath.mpf, otypes=[object])
+        arrays = {name: exact(getattr(case.problem, name)) for name in ARRAYS}
+        arrays["x0"], h = exact(case.x0), mpmath.mpf(10) ** -20
+        weights = {name: exact(z) for name, z in weights.items()}
+        for name, array in arrays.items():
+            expected = np.empty(array.shape)
+            for index in np.ndindex(array.shape):
+                ends = []
+                for step in (h, -h):
+                    there = array.copy()
+                    there[index] += step / 2
+                    mirror = (*index[:-2], index[-1], index[-2]) if name in "QRS" else index
+                    there[mirror] += step / 2
+                    trial = arrays | {name: there}
+                    ends.append(in_50_digits(trial, varying, case.T, trial.pop("x0"), weights))
+                expected[index] = (ends[0] - ends[1]) / (2 * h)
+            error = np.abs(getattr(found, name) - expected).max()
+            assert error <= 1e-12 * max(np.abs(expected).max(), 1.0), name
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -205,43 +284,57 @@ def test_the_stationary_regulator(seed, of):
 def test_jax_differentiates_to_the_same():
     jax = pytest.importorskip("jax")
     jax.config.update("jax_enable_x64", True)
-    case = random_case(3, n=3, m=2, T=7, all_terms=False, time_varying=False)
+    case = random_case(3, n=3, m=2, T=7, all_terms=True, time_varying=False)
     rng, problem = np.random.default_rng(0), convex(case.problem)
     solution = lqrad.riccati(problem, 7)
-    dK, du = rng.normal(size=solution.K.shape), rng.normal(size=(7, 2))
+    dK, dk, du = (rng.normal(size=shape) for shape in (solution.K.shape, (7, 2), (7, 2)))
 
-    def function(A, B, Q, R, S):
-        P, gains = S, []
+    def function(A, B, Q, R, S, M, c, q, r, s):
+        P, v, gains = S, s, []
         for _ in range(7):
-            G = R + B.T @ P @ B
-            K = jax.numpy.linalg.solve(G, B.T @ P @ A)
-            P = Q + A.T @ P @ A - A.T @ P @ B @ K
-            gains.append(K)
+            G, N, e = R + B.T @ P @ B, B.T @ P @ A + M.T, v + P @ c
+            K, k = jax.numpy.linalg.solve(G, N), jax.numpy.linalg.solve(G, B.T @ e + r)
+            P, v = Q + A.T @ P @ A - N.T @ K, q - K.T @ r + (A - B @ K).T @ e
+            gains.append((K, k))
         x, total = jax.numpy.asarray(case.x0), 0.0
-        for t, K in enumerate(reversed(gains)):
-            u = -K @ x
-            total += (dK[t] * K).sum() + du[t] @ u
-            x = A @ x + B @ u
+        for t, (K, k) in enumerate(reversed(gains)):
+            u = -K @ x - k
+            total += (dK[t] * K).sum() + dk[t] @ k + du[t] @ u
+            x = A @ x + B @ u + c
         return total
 
-    names = "ABQRS"
-    theirs = jax.grad(function, argnums=range(5))(*(getattr(problem, name) for name in names))
-    ours = solution.vjp(dK=dK, du=du, x0=case.x0)
-    for name, other in zip(names, theirs, strict=True):
+    theirs = jax.grad(function, argnums=range(10))(*(getattr(problem, name) for name in ARRAYS))
+    ours = solution.vjp(dK=dK, dk=dk, du=du, x0=case.x0)
+    for name, other in zip(ARRAYS, theirs, strict=True):
         other = np.asarray(other)
         if name in "QRS":
             other = (other + other.T) / 2
         np.testing.assert_allclose(getattr(ours, name), other, rtol=1e-10, atol=1e-11)
 
 
+def test_the_regulator_of_a_weight_that_is_indefinite():
+    """With Q = -0.1 the cost has a minimum all the same, which dlqr finds."""
+    data = [[2.0]], [[1.0]], [[-0.1]], [[1.0]]
+    found = lqrad.dlqr_vjp(*data, dP=[[1.0]]).Q
+
+    def along(step):
+        return lqrad.dlqr(data[0], data[1], [[-0.1 + step]], data[3])[1].item()
+
+    assert found.item() == pytest.approx(fourth_order(along, 1e-3), rel=1e-9)
+
+
 def test_what_does_not_fit():
     solution = lqrad.riccati(LQProblem([[1.0]], [[1.0]], [[1.0]], [[1.0]]), T=3)
-    with pytest.raises(ArgumentError, match="none of dK, dP, dx and du is given"):
+    with pytest.raises(ArgumentError, match="none of dK, dk, dP, dv, dx and du is given"):
         solution.vjp()
     with pytest.raises(ArgumentError, match="dx or du is given and x0 is not"):
         solution.vjp(dx=np.zeros((4, 1)))
     with pytest.raises(ShapeError, match=r"dK has shape \(3, 1\), expected \(3, 1, 1\)"):
         solution.vjp(dK=np.zeros((3, 1)))
+    with pytest.raises(ShapeError, match=r"dk has shape \(1, 3\), expected \(3, 1\)"):
+        solution.vjp(dk=np.zeros((1, 3)))
+    with pytest.raises(ShapeError, match=r"dv has shape \(3, 1\), expected \(4, 1\)"):
+        solution.vjp(dv=np.zeros((3, 1)))
     with pytest.raises(ShapeError, match=r"dx has shape \(3, 1\), expected \(\.\.\., 4, 1\)"):
         solution.vjp(dx=np.zeros((3, 1)), x0=[1.0])
     with pytest.raises(NonFiniteError, match=r"dP\[0, 0, 0\] is nan"):
@@ -250,6 +343,19 @@ def test_what_does_not_fit():
         lqrad.dlqr_vjp([[1.0]], [[1.0]], [[1.0]], [[1.0]])
     with pytest.raises(ShapeError, match=r"dP has shape \(2, 2\), expected \(1, 1\)"):
         lqrad.dlqr_vjp([[1.0]], [[1.0]], [[1.0]], [[1.0]], dP=np.eye(2))
+
+
+def test_what_overflows_is_named():
+    """A mode that no input moves and no weight sees: P is finite, and what depends on x[0] is not."""
+    problem = LQProblem(np.diag([10.0, 0.5]), [[0.0], [1.0]], np.diag([0.0, 1.0]), [[1.0]])
+    solution = lqrad.riccati(problem, 250)
+    message = r"^the gradient in \w\[0, 0\] is (inf|nan): it overflowed"
+    with pytest.raises(NonFiniteError, match=message):
+        solution.vjp(dP=np.ones_like(solution.P))
+    with pytest.raises(NonFiniteError, match=message):
+        solution.cost_gradient([1.0, 1.0])
+    with pytest.raises(NonFiniteError, match=r"^the state x\[1\d\d\] overflowed"):
+        solution.vjp(dv=1e158 * np.ones_like(solution.v))
 
 
 def test_a_weight_is_tuned_by_the_gradient():
