@@ -26,46 +26,49 @@ from functools import cached_property, partial
 from typing import Any, cast
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import ArrayLike
 from scipy.linalg import cho_factor, cho_solve
-from scipy.linalg.lapack import dpttrf, dpttrs
-from scipy.sparse.linalg import LinearOperator, splu
+from scipy.sparse.linalg import LinearOperator
 
 from lqrad.errors import (
-    EPS,
     ArgumentError,
     Array,
-    DtypeError,
     NonFiniteError,
-    NotConvexError,
     ShapeError,
     batch_message,
     check_count,
     check_finite,
-    check_semidefinite,
     check_shape,
     frozen_array,
     real_array,
     shape_message,
 )
 from lqrad.kernels.checkpointing import schedule
+from lqrad.kernels.sparse_factors import (
+    Solve,
+    checked_solver,
+    definite_factor,
+    factorised,
+    identity_pair,
+)
 from lqrad.kernels.stages import inner
 from lqrad.problems.lq import LQProblem
 from lqrad.problems.objective import Objective, diagonal_below
 from lqrad.problems.optimality import KKT, kkt_from_terms
-
-Solve = Callable[[Array], Array]
+from lqrad.problems.sparse_matrices import (
+    any_matrix,
+    any_weight,
+    dense,
+    stage_vectors,
+    times_rows,
+    transposed,
+)
 
 _quiet = np.errstate(over="ignore", invalid="ignore")
 
 _OVERFLOW = (
     "explicit schemes and reactions grow like this where a time step is too long: try a shorter one, "
     "or an implicit scheme"
-)
-_SINGULAR = (
-    "a stationary equation without a boundary of given values has no unique solution: look at the "
-    "boundary conditions, and whether E has its term of the time step"
 )
 
 
@@ -176,7 +179,7 @@ class SparseLQProblem:
         reaction: tuple[Callable[[Array], Array], ...] | None = None,
         solver: tuple[Solve, Solve] | None = None,
     ) -> None:
-        F, G = _matrix("F", F), _matrix("G", G)
+        F, G = any_matrix("F", F), any_matrix("G", G)
         n, m = F.shape[-1], G.shape[-1]
         if F.ndim != 2 or F.shape[0] != n or not n:
             raise ShapeError(f"F has shape {F.shape}, expected (n, n), not empty")
@@ -185,13 +188,13 @@ class SparseLQProblem:
             why = f"to match F {F.shape}, not empty"
             raise ShapeError(shape_message("G", G.shape, f"(n, m) with n = {n}", why, target))
         if E is not None:
-            E = _matrix("E", E)
+            E = any_matrix("E", E)
             check_shape("E", E, (n, n), f"to match F {F.shape}", symbols="(n, n)")
         S = Q if S is None else S
         self._set(E=E, F=F, G=G, n=n, m=m)
-        self._set(Q=_weight("Q", Q, n, "n"), R=_weight("R", R, m, "m"))
-        self._set(S=self.Q if S is Q else _weight("S", S, n, "n"))
-        self._set(**_vectors(n, m, c=c, q=q, r=r, s=s))
+        self._set(Q=any_weight("Q", Q, n, "n"), R=any_weight("R", R, m, "m"))
+        self._set(S=self.Q if S is Q else any_weight("S", S, n, "n"))
+        self._set(**stage_vectors(n, m, c=c, q=q, r=r, s=s))
         stages = {len(vector) for vector in (self.c, self.q, self.r) if vector.ndim == 2}
         self._set(T=max(stages, default=None))
         if reaction is not None and not (
@@ -281,9 +284,9 @@ class SparseLQProblem:
         x_stage, x_last = (x_ref[:-1], x_ref[-1]) if x_ref.ndim == 2 else (x_ref, x_ref)
         return plain._changed(
             T=T,
-            q=-_times(plain.Q, x_stage),
-            r=-_times(plain.R, u_ref),
-            s=-_times(plain.S, x_last),
+            q=-times_rows(plain.Q, x_stage),
+            r=-times_rows(plain.R, u_ref),
+            s=-times_rows(plain.S, x_last),
         )
 
     def _changed(self, **changes: Any) -> SparseLQProblem:
@@ -323,10 +326,10 @@ class SparseLQProblem:
         if self.reaction:
             raise ArgumentError("the problem has a reaction, and an LQProblem is linear")
         solve = self._solve_pair[0]
-        weights = {name: _dense(getattr(self, name)) for name in "QRS"}
+        weights = {name: dense(getattr(self, name)) for name in "QRS"}
         return LQProblem(
-            A=solve(_dense(self.F)),
-            B=solve(_dense(self.G)),
+            A=solve(dense(self.F)),
+            B=solve(dense(self.G)),
             c=solve(self.c.T).T,
             q=self.q,
             r=self.r,
@@ -369,7 +372,7 @@ class SparseLQProblem:
 
     def _step(self, t: int, x: Array, u: Array) -> Array:
         """The state x[t+1] after x[t]: one row, or one for each series."""
-        right = _times(self.F, x) + _times(self.G, u)
+        right = times_rows(self.F, x) + times_rows(self.G, u)
         if self._has["c"]:
             right += _at(self.c, t)
         if self.reaction:
@@ -409,7 +412,7 @@ class SparseLQProblem:
             (x,) = self._trajectory(x)
         else:
             x, _ = self._trajectory(x, u=u)
-        slopes = _times(self.Q, x)
+        slopes = times_rows(self.Q, x)
         slopes[..., :-1, :] += self.q
         slopes[..., -1, :] = self._last_slope(x[..., -1, :])
         return self.pull_back(slopes, x)[0]
@@ -461,13 +464,13 @@ class SparseLQProblem:
 
     def _pulled(self, t: int, x: Array, p: Array, slope: Array) -> Array:
         """The total derivative in x[t], from the partial one, which is added to in place."""
-        slope += _times(self._transposed_F, p)
+        slope += times_rows(self._transposed_F, p)
         if self.reaction:
             slope += self._reaction(1, x) * p
         return slope
 
     def _last_slope(self, x: Array) -> Array:
-        slope = _times(self.S, x)
+        slope = times_rows(self.S, x)
         return slope + self.s if self._has["s"] else slope
 
     @_quiet
@@ -493,7 +496,7 @@ class SparseLQProblem:
         array([2.5, 1. ])
         """
         x, u, p = self._trajectory(x, u=u, p=p)
-        gradient = _times(self.R, u) + self.r + _times(self._transposed_G, p)
+        gradient = times_rows(self.R, u) + self.r + times_rows(self._transposed_G, p)
         check_finite("the gradient", gradient, computed=True)
         return gradient
 
@@ -519,7 +522,7 @@ class SparseLQProblem:
         """
         x, p = self._trajectory(x, p=p)
         first = x[..., 0, :]
-        slope = _times(self.Q, first) + _at(self.q, 0)
+        slope = times_rows(self.Q, first) + _at(self.q, 0)
         gradient = self._pulled(0, first, p[..., 0, :], slope)
         check_finite("the gradient", gradient, computed=True)
         return gradient
@@ -550,7 +553,7 @@ class SparseLQProblem:
 
     def _stage(self, t: int, x: Array, u: Array) -> tuple[Any, Array, Array]:
         """The cost of a stage, and its derivatives Q x + q and R u + r."""
-        x_slope, u_slope = _times(self.Q, x), _times(self.R, u)
+        x_slope, u_slope = times_rows(self.Q, x), times_rows(self.R, u)
         value = 0.5 * (_dot(x, x_slope) + _dot(u, u_slope))
         if self._has["q"]:
             q = _at(self.q, t)
@@ -641,7 +644,7 @@ class SparseLQProblem:
                 stage, x_slope, gradient[t] = self._stage(t, x, u[t])
                 value = value + stage
                 p = self._costate(t, cast(Array, pull))
-                gradient[t] += _times(self._transposed_G, p)
+                gradient[t] += times_rows(self._transposed_G, p)
                 pull = self._pulled(t, x, p, x_slope)
         return value, gradient
 
@@ -695,14 +698,18 @@ class SparseLQProblem:
         x, (_, v, _) = _time_first(x), self._start(np.zeros((*batch, self.n)), v, "v")
         dx = np.zeros_like(x)
         for t in range(len(v)):
-            right = _times(self.F, dx[t]) + _times(self.G, v[t]) + self._reaction(1, x[t]) * dx[t]
+            right = (
+                times_rows(self.F, dx[t])
+                + times_rows(self.G, v[t])
+                + self._reaction(1, x[t]) * dx[t]
+            )
             dx[t + 1] = self._solve(right)
-        product, pull = _times(self.R, v), _times(self.S, dx[-1])
+        product, pull = times_rows(self.R, v), times_rows(self.S, dx[-1])
         p = None if p is None else _time_first(p)
         for t in range(len(v) - 1, -1, -1):
             dp = self._costate(t, pull)
-            product[t] += _times(self._transposed_G, dp)
-            pull = self._pulled(t, x[t], dp, _times(self.Q, dx[t]))
+            product[t] += times_rows(self._transposed_G, dp)
+            pull = self._pulled(t, x[t], dp, times_rows(self.Q, dx[t]))
             if p is not None:
                 pull += self._reaction(2, x[t]) * p[t] * dx[t]
         return self._checked_gradient(product, batch, "the Hessian product")
@@ -740,8 +747,8 @@ class SparseLQProblem:
     def _residual_terms(self, x: Array, u: Array) -> list[Array]:
         """The terms of F x[t] + G u[t] + c + phi(x[t]) - E x[t+1]."""
         now, new = x[..., :-1, :], x[..., 1:, :]
-        terms = [_times(self.F, now), _times(self.G, u), np.broadcast_to(self.c, now.shape)]
-        terms.append(-new if self.E is None else -_times(self.E, new))
+        terms = [times_rows(self.F, now), times_rows(self.G, u), np.broadcast_to(self.c, now.shape)]
+        terms.append(-new if self.E is None else -times_rows(self.E, new))
         return [*terms, self._reaction(0, now)] if self.reaction else terms
 
     @_quiet
@@ -782,10 +789,10 @@ class SparseLQProblem:
         F_terms = [start, zero, zero, -first] + ([zero] if self.reaction else [])
         q_later = self.q[1:] if self.q.ndim == 2 else self.q
         state = [
-            rows(_times(self.Q, later), _times(self.S, x[..., -1:, :])),
+            rows(times_rows(self.Q, later), times_rows(self.S, x[..., -1:, :])),
             rows(np.broadcast_to(q_later, later.shape), np.broadcast_to(self.s, zero.shape)),
-            rows(_times(self._transposed_F, p[..., 1:, :]), zero),
-            -p if self.E is None else -_times(self.E.T, p),
+            rows(times_rows(self._transposed_F, p[..., 1:, :]), zero),
+            -p if self.E is None else -times_rows(self.E.T, p),
         ]
         if self.reaction:
             state.append(rows(self._reaction(1, later) * p[..., 1:, :], zero))
@@ -795,9 +802,9 @@ class SparseLQProblem:
             ],
             state=state,
             input=[
-                _times(self.R, u),
+                times_rows(self.R, u),
                 np.broadcast_to(self.r, u.shape),
-                _times(self._transposed_G, p),
+                times_rows(self._transposed_G, p),
             ],
         )
 
@@ -866,8 +873,8 @@ class SparseLQProblem:
     def _solve_pair(self) -> tuple[Solve, Solve]:
         """Solvers of E z = b and of E'z = b, for columns b."""
         if self.solver is not None:
-            return tuple(_checked_solver(f, n) for f, n in zip(self.solver, _SOLVERS, strict=True))  # type: ignore[return-value]
-        return _identity_pair() if self.E is None else factorised(self.E)
+            return tuple(checked_solver(f, n) for f, n in zip(self.solver, _SOLVERS, strict=True))  # type: ignore[return-value]
+        return identity_pair() if self.E is None else factorised(self.E)
 
     def _solve(self, b: Array, *, transpose: bool = False) -> Array:
         """Solve with E or E' for one row, or for one of each series."""
@@ -876,11 +883,11 @@ class SparseLQProblem:
 
     @cached_property
     def _transposed_F(self) -> Any:
-        return _transposed(self.F)
+        return transposed(self.F)
 
     @cached_property
     def _transposed_G(self) -> Any:
-        return _transposed(self.G)
+        return transposed(self.G)
 
     @cached_property
     def _has(self) -> dict[str, bool]:
@@ -898,7 +905,7 @@ class SparseLQProblem:
                 return partial(cho_solve, cho_factor(self.R, lower=True))
             except np.linalg.LinAlgError:
                 return None
-        solve = _definite_factor(self.R)
+        solve = definite_factor(self.R)
         return None if solve is None else solve.solve
 
     @cached_property
@@ -1003,247 +1010,6 @@ class SparseLQProblem:
 
 _FIELDS = frozenset(SparseLQProblem.__annotations__)
 _SOLVERS = ("solver[0]", "solver[1]")
-
-
-def factorised(E: Any) -> tuple[Solve, Solve]:
-    """Return the solvers of E z = b and of E'z = b, from one factor.
-
-    Parameters
-    ----------
-    E : (n, n) sparse or array
-
-    Returns
-    -------
-    solve, solve_transposed : callable
-        Of right-hand sides (n,) or (n, k).
-
-    Raises
-    ------
-    ArgumentError
-        If E is singular, or so close to it that no digit of a solution is certain.
-
-    References
-    ----------
-    Demmel, Eisenstat, Gilbert, Li and Liu, A supernodal approach to sparse partial pivoting, 1999.
-    Higham, Accuracy and Stability of Numerical Algorithms, 2002, section 15.3 (the estimate).
-
-    Examples
-    --------
-    >>> solve, solve_transposed = factorised(np.array([[2.0, 1.0], [0.0, 4.0]]))
-    >>> solve(np.array([4.0, 8.0])), solve_transposed(np.array([4.0, 10.0]))
-    (array([1., 2.]), array([2., 2.]))
-    """
-    if isinstance(E, LinearOperator):
-        raise ArgumentError(
-            "E is a LinearOperator, which cannot be factorised; pass solver=(solve, solve_transposed)"
-        )
-    E = sp.csc_array(E)
-    pair = _tridiagonal_pair(E)
-    if pair is None:
-        try:
-            factor = splu(E, permc_spec="MMD_AT_PLUS_A")
-        except RuntimeError as error:
-            raise ArgumentError(f"E is singular ({error}); {_SINGULAR}") from None
-        pair = factor.solve, partial(factor.solve, trans="T")
-    size = float(abs(E).sum(axis=0).max()) * _inverse_norm(pair, E.shape[0])
-    if not size < 1 / EPS:
-        raise ArgumentError(f"E is singular: its condition number is above {size:.2g}; {_SINGULAR}")
-    return pair
-
-
-def _tridiagonal_pair(E: Any) -> tuple[Solve, Solve] | None:
-    """Solvers of a symmetric positive definite tridiagonal matrix, or None where it is none."""
-    entries = E.tocoo()
-    if np.any(np.abs(entries.row - entries.col) > 1):
-        return None
-    below, above = E.diagonal(-1), E.diagonal(1)
-    if not np.array_equal(below, above):
-        return None
-    # SciPy's wrapper wants one entry beside the diagonal at least.
-    diagonal, beside, info = dpttrf(E.diagonal(), below) if len(below) else (None, None, 1)
-    if info != 0:
-        return None
-
-    def solve(b: Array) -> Array:
-        return np.asarray(dpttrs(diagonal, beside, b)[0])
-
-    return solve, solve
-
-
-def _inverse_norm(pair: tuple[Solve, Solve], n: int) -> float:
-    """A lower bound on the 1-norm of the inverse, nearly always within a factor of three of it."""
-    solve, solve_transposed = pair
-    z, best = np.full(n, 1.0 / n), 0.0
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        for _ in range(5):
-            y = solve(z)
-            norm = float(np.abs(y).sum())
-            if not norm > best:
-                return best if math.isfinite(norm) else math.inf
-            best = norm
-            pull = solve_transposed(np.where(y < 0, -1.0, 1.0))
-            z = np.zeros(n)
-            z[np.abs(pull).argmax()] = 1.0
-    return best
-
-
-def _identity_pair() -> tuple[Solve, Solve]:
-    def solve(b: Array) -> Array:
-        return b
-
-    return solve, solve
-
-
-def _checked_solver(function: Solve, name: str) -> Solve:
-    """A user's solver, its answers checked."""
-
-    def solve(b: Array) -> Array:
-        z = real_array(name, function(b))
-        if z.shape != b.shape:
-            raise ShapeError(f"{name} returned shape {z.shape}, expected {b.shape}, that of its b")
-        return z
-
-    return solve
-
-
-# Matrices of any kind, and products with the rows of arrays
-
-
-def _matrix(name: str, value: Any) -> Any:
-    """A frozen copy of a matrix: a csr_array where it is sparse, else an array; an operator as it is."""
-    if isinstance(value, LinearOperator):
-        if np.issubdtype(value.dtype, np.complexfloating):
-            raise DtypeError(f"{name} is a complex LinearOperator, expected a real one")
-        return value
-    if not sp.issparse(value):
-        return frozen_array(name, value)
-    if value.dtype.kind not in "iufb":
-        raise DtypeError(f"{name} holds {value.dtype}, expected real numbers")
-    matrix = sp.csr_array(value, dtype=np.float64, copy=True)
-    matrix.sum_duplicates()
-    if not np.isfinite(matrix.data).all():
-        entry = matrix.tocoo()
-        k = int(np.argmin(np.isfinite(entry.data)))
-        raise NonFiniteError(
-            f"{name}[{entry.row[k]}, {entry.col[k]}] is {entry.data[k]}, expected finite numbers; "
-            "remove the entry or replace it"
-        )
-    matrix.data.setflags(write=False)
-    return matrix
-
-
-def _weight(name: str, value: Any, size: int, letter: str) -> Any:
-    """A checked weight: (size,) where it is diagonal, else as `_matrix`."""
-    weight = _matrix(name, value)
-    shapes = (size, size) if weight.ndim == 2 else (size,)
-    symbols = f"({letter},) or ({letter}, {letter})"
-    if weight.shape != shapes:
-        raise ShapeError(shape_message(name, weight.shape, f"{symbols} with {letter} = {size}", ""))
-    if isinstance(weight, LinearOperator):
-        return weight
-    if sp.issparse(weight):
-        entries = weight.tocoo()
-        if np.any(entries.row != entries.col):
-            _check_sparse_weight(name, weight)
-            return weight
-        weight = frozen_array(name, weight.diagonal())
-    if weight.ndim == 2:
-        check_semidefinite(name, weight)
-    elif weight.min() < 0:
-        i = int(weight.argmin())
-        raise NotConvexError(
-            f"{name} has the eigenvalue {weight[i]:.6g}, its entry {i}, expected none below zero; a "
-            "cost that rewards distance has no minimum to descend to"
-        )
-    return weight
-
-
-def _check_sparse_weight(name: str, weight: Any) -> None:
-    """Raise NotConvexError unless a sparse weight is symmetric positive semidefinite, but for rounding."""
-    root = np.sqrt(np.abs(weight.diagonal()))
-    apart = (weight - weight.T).tocoo()
-    size = root[apart.row] * root[apart.col] + np.abs(weight.tocsr()[apart.row, apart.col])
-    wrong = np.abs(apart.data) > 64 * EPS * size
-    if wrong.any():
-        k = int(np.argmax(wrong))
-        i, j = int(apart.row[k]), int(apart.col[k])
-        raise NotConvexError(
-            f"{name} is not symmetric: entries ({i}, {j}) and ({j}, {i}) are "
-            f"{weight[i, j]:.17g} and {weight[j, i]:.17g}; "
-            f"pass ({name} + {name}.T) / 2 if that is what you mean"
-        )
-    scale = sp.diags_array(1 / np.where(root > 0, root, 1.0))
-    slack = 16 * len(root) * EPS
-    if _definite_factor(scale @ weight @ scale + slack * sp.eye_array(len(root))) is None:
-        raise NotConvexError(
-            f"{name} has a negative eigenvalue, expected a positive semidefinite matrix; a cost that "
-            "rewards distance has no minimum to descend to"
-        )
-
-
-def _definite_factor(weight: Any) -> Any:
-    """The factor L D L' of a symmetric sparse matrix, or None unless all of D is positive.
-
-    SuperLU pivots on the diagonal here, so that its U is D L': by Sylvester's law of inertia the
-    signs of D are those of the eigenvalues.
-    """
-    try:
-        factor = splu(
-            sp.csc_array(weight),
-            permc_spec="MMD_AT_PLUS_A",
-            diag_pivot_thresh=0.0,
-            options={"SymmetricMode": True},
-        )
-    except RuntimeError:  # exactly singular
-        return None
-    on_diagonal = np.array_equal(factor.perm_r, factor.perm_c)
-    return factor if on_diagonal and factor.U.diagonal().min() > 0 else None
-
-
-def _vectors(n: int, m: int, **given: ArrayLike | None) -> dict[str, Array]:
-    """Frozen copies of c, q, r and s, zeros where not given, of one horizon."""
-    found, varying = {}, None
-    for name, value in given.items():
-        size, letter = (m, "m") if name == "r" else (n, "n")
-        vector = frozen_array(name, np.zeros(size) if value is None else value)
-        stages = vector.ndim == 2 and name != "s" and len(vector) > 0
-        if vector.shape[stages:] != (size,):
-            expected = f"({letter},)" + ("" if name == "s" else f" or (T, {letter})")
-            expected += f" with {letter} = {size}"
-            raise ShapeError(shape_message(name, vector.shape, expected, ""))
-        if stages:
-            varying = varying or (name, len(vector))
-            if len(vector) != varying[1]:
-                raise ShapeError(
-                    f"{name} has {len(vector)} stages and {varying[0]} has {varying[1]}; "
-                    "everything that varies in time needs the same leading axis"
-                )
-        found[name] = vector
-    return found
-
-
-def _times(M: Any, z: Array) -> Array:
-    """M z for each row z of an array, M (r,) being a diagonal."""
-    if M.ndim == 1:
-        return cast(Array, M * z)
-    if z.ndim == 1:
-        return cast(Array, M @ z)
-    rows = z.reshape(-1, z.shape[-1])
-    return cast(Array, (M @ rows.T).T.reshape(*z.shape[:-1], M.shape[0]))
-
-
-def _transposed(M: Any) -> Any:
-    """M', stored by rows where it is sparse: its products are as fast as those of M then."""
-    return sp.csr_array(M.T) if sp.issparse(M) else M.T
-
-
-def _dense(M: Any) -> Array:
-    """A matrix of any kind as an array."""
-    if isinstance(M, LinearOperator):
-        return np.asarray(M @ np.eye(M.shape[1]))
-    if sp.issparse(M):
-        return np.asarray(M.toarray())
-    return np.diag(M) if M.ndim == 1 else np.asarray(M)
 
 
 def _at(vector: Array, t: int) -> Array:

@@ -39,7 +39,8 @@ from lqrad.errors import (
     frozen_array,
     real_array,
 )
-from lqrad.problems.sparse import SparseLQProblem, factorised
+from lqrad.kernels.sparse_factors import factorised
+from lqrad.problems.sparse import SparseLQProblem
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
