@@ -2,7 +2,8 @@
 
     python scripts/bench.py                 all of them
     python scripts/bench.py gradient        the sections named: gradient, horizon, riccati, dare,
-                                            smoothing, network, mpc, closed-loop, import
+                                            smoothing, network, heat, mpc, closed-loop,
+                                            import
 
 BLAS runs on one thread. JAX, PyTorch and OSQP are opponents where they are installed: JAX compiled, in
 double precision, once fed and read as its own device arrays, once as the NumPy arrays that a descent
@@ -379,6 +380,55 @@ def network() -> None:
         )
 
 
+_LARGE_PLATE = """
+import resource, sys, time
+import numpy as np
+import lqrad
+kept = int(sys.argv[1])
+plate = lqrad.heat_plate((316, 316))
+problem = plate.problem()
+u = np.zeros((plate.horizon, problem.m))
+problem.value_and_gradient(plate.x0, u[:2])
+start = time.perf_counter()
+problem.value_and_gradient(plate.x0, u, checkpoints=kept or None)
+print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+"""
+
+
+def heat() -> None:
+    """A plate of 100 x 100 cells over 25 heaters, and one of 316 x 316 in bounded memory."""
+    plate = lqrad.heat_plate((100, 100))
+    problem, T = plate.problem(), plate.horizon
+    objective = problem.objective(plate.x0, T)
+    u = np.random.default_rng(0).normal(size=objective.shape)
+    contestants: dict[str, Callable[[], object]] = {
+        "forward": lambda: problem.simulate(plate.x0, u),
+        "gradient": lambda: problem.value_and_gradient(plate.x0, u),
+    }
+    seconds = rounds(contestants)
+    print(f"a plate of 100 x 100 cells, {T} steps, implicit Euler, 25 heaters")
+    print(
+        f"  gradient {statistics.median(seconds['gradient']):.2f} s, "
+        f"{ratio(seconds['gradient'], seconds['forward']):.2f} times a simulation"
+    )
+    start = time.perf_counter()
+    descent = lqrad.descend(objective, method="conjugate-gradient", tol=1e-4)
+    print(
+        f"  proven within {descent.gap_bound / abs(descent.value):.0e} |J| of the minimum after "
+        f"{descent.iterations} iterations and {time.perf_counter() - start:.1f} s"
+    )
+    for kept in (0, 10):
+        done = subprocess.run(
+            [sys.executable, "-c", _LARGE_PLATE, str(kept)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        took, peak = map(float, done.stdout.split())
+        how = f"{kept} states kept" if kept else "all states kept"
+        print(f"  316 x 316 cells, {how}: a gradient in {took:.1f} s, {peak:.0f} MiB at most")
+
+
 def osqp_of(problem: lqrad.LQProblem, T: int, limit: float, reach: float, eps: float):
     """OSQP set up for the problem from any initial state, x0 -> (cost, first input), warm started."""
     import osqp
@@ -512,6 +562,7 @@ SECTIONS = {
     "dare": dare,
     "smoothing": smoothing,
     "network": network,
+    "heat": heat,
     "mpc": mpc,
     "closed-loop": closed_loop,
     "import": import_,
