@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -136,6 +137,19 @@ class TestBounds:
             allowed = 1.4 * 1e-10 * result.history.gradient_norm[0]
             np.testing.assert_allclose(result.solution, np.minimum(hi, 1), atol=2 * allowed, rtol=0)
 
+    def test_momentum_that_would_carry_past_a_bound_is_cut_off_before_anything_is_asked_there(self):
+        """The slow variable arrives at its bound, z = 1, with speed."""
+
+        def value_and_gradient(z):
+            asked.append(z.copy())
+            return float(w @ (z - c) ** 2 / 2 + 0.01 * np.sum(z**4)), w * (z - c) + 0.04 * z**3
+
+        asked, w, c = [], np.array([1.0, 30.0]), np.array([2.0, 0.3])
+        objective = Objective((2,), value_and_gradient)
+        result = descend(objective, method="nesterov", bounds=(0.0, 1.0))
+        assert result.solution[0] == 1
+        assert np.max(asked) == 1
+
     def test_projected_gradient_is_the_recursion_with_step_one_over_l(self):
         H, b, _ = case(4)
         L = np.linalg.eigvalsh(H)[-1]
@@ -252,6 +266,21 @@ class TestBounds:
         np.testing.assert_allclose(result.solution, [0.5, 1, -1], atol=1e-7)
 
     @pytest.mark.parametrize("method", BOUNDED)
+    @pytest.mark.parametrize("eigenvalues", [[-3.0, -1.0, -0.2], [-30.0, -1.0, 0.2]])
+    def test_where_no_curvature_or_little_is_positive_the_step_is_one_over_the_largest(
+        self, method, eigenvalues
+    ):
+        """Concave: L is negative, or far smaller than the curvature that bends down."""
+        H = symmetric(np.random.default_rng(0), np.array(eigenvalues))
+        result = descend(quadratic(H, 0.1 * np.ones(3)), method=method, bounds=(-1, 1))
+        assert result.status.converged, result
+        np.testing.assert_array_equal(np.abs(result.solution), 1)
+        assert (result.gradient * np.sign(result.solution)).max() < 0  # all corners but one fall
+        if method in PROXIMAL:
+            assert np.diff(result.history.value).max() < 0
+            np.testing.assert_allclose(result.history.step[1:], -1 / eigenvalues[0], rtol=1e-6)
+
+    @pytest.mark.parametrize("method", BOUNDED)
     def test_a_linear_cost_goes_to_a_corner(self, method):
         b = np.array([1.0, -2.0, 3.0])
         objective = quadratic(np.zeros((3, 3)), b, curvature=0.0)
@@ -271,6 +300,26 @@ class TestBounds:
         np.testing.assert_allclose(
             result.solution, box_solution(H, b, -0.1 * np.ones(12), 0.2), atol=1e-10
         )
+
+    @pytest.mark.parametrize("seed", range(11, 15))
+    def test_momentum_is_dropped_in_time_also_where_rounding_hides_the_rise(self, seed):
+        """With 1e8 added to J its values tell nothing any more; the moves still do."""
+        H, b, _ = case(seed, condition=300.0)
+
+        def iterations(offset):
+            objective = Objective(
+                (12,),
+                lambda z: (0.5 * z @ H @ z - b @ z + offset, H @ z - b),
+                lambda z, v: H @ v,
+                quadratic=True,
+            )
+            result = descend(
+                objective, method="nesterov", bounds=(-0.1, 0.2), tol=1e-12, max_iter=3000
+            )
+            assert result.status is Status.CONVERGED_GRADIENT
+            return result.iterations
+
+        assert iterations(1e8) <= 1.2 * iterations(0.0)
 
     @pytest.mark.parametrize("scale", [2.0**300, 2.0**-300])
     @pytest.mark.parametrize("method", BOUNDED)
@@ -380,6 +429,31 @@ class TestProof:
             assert result.value == pytest.approx(least, rel=1e-12)
             history = result.history
             assert (history.gap_bound >= history.value - least).all()
+
+    @pytest.mark.parametrize("seed", range(12))
+    def test_rounding_of_a_large_regulariser_is_allowed_for(self, seed):
+        """The gap is 1e-14, the penalty 1e12: in exact fractions, the bound is above the gap."""
+        rng = np.random.default_rng(seed)
+        c, weight = rng.integers(-(2**20), 2**20, 40).astype(float), 2.0**19 / 3
+        w = Fraction(weight)
+        best = [max(abs(Fraction(a)) - w, Fraction(0)) * (1 if a > 0 else -1) for a in c]
+
+        def total(z):
+            pairs = [(Fraction(v), Fraction(a)) for v, a in zip(z, c, strict=True)]
+            return sum((v - a) ** 2 / 2 + w * abs(v) for v, a in pairs)
+
+        z = np.array([float(v) for v in best]) * (1 + 1e-13 * rng.normal(size=40))
+        objective = Objective(
+            (40,), lambda z: (0.5 * float(np.sum((z - c) ** 2)), z - c), curvature=1.0
+        )
+        result = descend(objective, z, regulariser=l1(weight), max_iter=0)
+        assert result.gap_bound >= total(z) - total(best) > 0
+        assert result.gap_bound < 1e-13 * result.value
+
+    def test_where_there_is_neither_slope_nor_curvature_nothing_is_left_to_gain(self):
+        objective = quadratic(np.zeros((2, 2)), np.array([1.0, 0.0]), curvature=0.0)
+        result = descend(objective, [0.5, 0.3], bounds=([-1, -np.inf], [2, np.inf]), max_iter=0)
+        assert result.gap_bound == pytest.approx(1.5)
 
     def test_the_control_problem_offers_it_and_its_scaling_keeps_it(self):
         rng = np.random.default_rng(3)
