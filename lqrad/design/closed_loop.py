@@ -230,11 +230,14 @@ def expected_cost(
     W: ArrayLike,
     V: ArrayLike | None = None,
     M: ArrayLike | None = None,
+    x0: ArrayLike | None = None,
+    steps: int | None = None,
 ) -> float:
-    """Return the mean of 1/2 x'Qx + x'Mu + 1/2 u'Ru in a step of the closed loop, once settled.
+    """Return the mean of 1/2 x'Qx + x'Mu + 1/2 u'Ru under noise: of a settled step, or of a horizon.
 
     It is that of the loop without limits and with the reference zero, 1/2 tr([Q M; M' R] X), where
-    the covariance X of (x, u) is the solution of a Lyapunov equation.
+    X is the second moment of (x, u): once settled, that of a Lyapunov equation; from x0 over a number
+    of steps, the sum along its recursion.
 
     Parameters
     ----------
@@ -245,6 +248,10 @@ def expected_cost(
         Weights.
     W, V : (n, n), (ny, ny)
         Covariances of what disturbs the state and of the sensors' noise; V zero when not given.
+    x0 : (n,), optional
+        With steps: the initial state, zero when not given. The controller starts from a reset.
+    steps : int, optional
+        A horizon whose costs are summed; the cost of one step, once settled, when not given.
 
     Returns
     -------
@@ -253,7 +260,9 @@ def expected_cost(
     Raises
     ------
     NotStabilizableError
-        If the closed loop is unstable; names the pole.
+        If the closed loop is unstable and there is no horizon; names the pole.
+    ArgumentError
+        If there is an x0 without steps.
 
     References
     ----------
@@ -275,7 +284,9 @@ def expected_cost(
     """
     loop = controller.closed_loop(plant)
     worst = loop.poles[0]
-    if abs(worst) >= 1:
+    if x0 is not None and steps is None:
+        raise ArgumentError("x0 is given and steps is not: a settled loop has forgotten its start")
+    if abs(worst) >= 1 and steps is None:
         raise NotStabilizableError(
             f"the closed loop has the pole {worst:.6g}, of magnitude {abs(worst):.6g}: its mean "
             "cost grows without bound; design for this plant, or remove the integrators' weight"
@@ -292,10 +303,21 @@ def expected_cost(
     from_y = np.concatenate([plant.B @ own.D[:, :ny], own.B[:, :ny]])
     disturbed = from_y @ sensors @ from_y.T
     disturbed[:n, :n] += noise
-    X = solve_discrete_lyapunov(loop.A, disturbed)
+    if steps is None:
+        X, count = solve_discrete_lyapunov(loop.A, disturbed), 1
+    else:
+        start = np.zeros(n) if x0 is None else frozen_array("x0", x0)
+        check_shape("x0", start, (n,), "to match A", symbols="(n,)")
+        moment = np.zeros_like(loop.A)
+        moment[:n, :n] = np.outer(start, start)
+        X, count = np.zeros_like(loop.A), check_count("steps", steps)
+        for _ in range(count):
+            X = X + moment
+            moment = loop.A @ moment @ loop.A.T + disturbed
     of_state = np.block([[np.eye(n), np.zeros((n, own.n))], [own.D[:, :ny] @ measured, own.C]])
     of_noise = np.concatenate([np.zeros((n, ny)), own.D[:, :ny]])
-    joint = of_state @ X @ of_state.T + of_noise @ sensors @ of_noise.T
+    joint = of_state @ X @ of_state.T + count * of_noise @ sensors @ of_noise.T
+    check_finite("the mean cost", joint, computed=True)
     return 0.5 * float((weight * joint).sum())
 
 

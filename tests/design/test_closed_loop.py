@@ -119,6 +119,53 @@ def test_the_mean_cost_is_that_of_the_textbook_and_of_ten_thousand_runs():
 
 
 @pytest.mark.parametrize("seed", range(8))
+def test_the_cost_to_go_under_noise_is_that_of_the_runs(seed):
+    """From a state over a horizon, for every kind of controller; the runs agree to four errors."""
+    controller, plant = random_controller(seed)
+    rng = np.random.default_rng(seed)
+    n, m, ny = plant.n, plant.m, controller.observer.ny
+    Q, R, M = psd(rng, n), psd(rng, m) + np.eye(m), np.zeros((n, m))
+    noise = {"W": 0.1 * psd(rng, n), "V": 0.1 * psd(rng, ny)}
+    x0 = rng.normal(size=n)
+    mean = lqrad.expected_cost(plant, controller, Q, R, M=M, **noise, x0=x0, steps=25)
+    loop = lqrad.simulate_closed_loop(
+        plant,
+        controller,
+        25,
+        reference=np.zeros(controller.nr),
+        x0=x0,
+        **noise,
+        runs=20_000,
+        rng=seed,
+        Q=Q,
+        R=R,
+    )
+    found, error = loop.mean_cost()
+    assert abs(found - mean) < 4 * error
+    assert error < 0.02 * mean
+
+
+def test_the_cost_to_go_of_the_regulator_is_that_of_the_value_function():
+    """1/2 x0'Px0 + 1/2 sum tr(P W), less what is left after the horizon."""
+    system = lqrad.systems.aircraft()
+    plant = lqrad.StateSpace.of(system)
+    controller = lqrad.lqr(plant, system.Q, system.R)
+    _, P, _ = lqrad.dlqr(system.A, system.B, system.Q, system.R)
+    W = 1e-4 * np.eye(plant.n)
+    long = lqrad.expected_cost(
+        plant, controller, system.Q, system.R, W=0 * W, x0=system.x0, steps=9000
+    )
+    assert long == pytest.approx(0.5 * system.x0 @ P @ system.x0, rel=1e-9)
+    rate = lqrad.expected_cost(plant, controller, system.Q, system.R, W=W)
+    assert rate == pytest.approx(0.5 * np.trace(P @ W), rel=1e-9)
+    both = [
+        lqrad.expected_cost(plant, controller, system.Q, system.R, W=W, x0=system.x0, steps=k)
+        for k in (9000, 9001)
+    ]
+    assert both[1] - both[0] == pytest.approx(rate, rel=1e-5)
+
+
+@pytest.mark.parametrize("seed", range(8))
 def test_no_other_gain_has_a_lower_mean_cost(seed):
     _, plant = random_controller(seed, kind="lqg")
     rng = np.random.default_rng(seed)
@@ -159,6 +206,11 @@ def test_refusals():
     wild = lqrad.StateSpace([[3.0]], [[1.0]], dt=0.1)
     with pytest.raises(NonFiniteError, match=r"the closed loop overflowed at step \d+"):
         run(wild, controller, 5000, x0=[1.0])
+    with pytest.raises(
+        ArgumentError, match="x0 is given and steps is not: a settled loop has forg"
+    ):
+        lqrad.expected_cost(plant, controller, [[1]], [[1]], W=[[1.0]], x0=[1.0])
+    assert lqrad.expected_cost(wild, controller, [[1]], [[1]], W=[[1.0]], steps=3) > 0
     with pytest.raises(NotStabilizableError, match=r"the closed loop has the pole 2\.38197"):
         lqrad.expected_cost(wild, controller, [[1]], [[1]], W=[[1.0]])
 

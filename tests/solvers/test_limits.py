@@ -436,6 +436,7 @@ def test_against_piqp_and_osqp():
         if infeasible:
             continue
         assert plan.cost == pytest.approx(solver.result.info.primal_obj, rel=1e-6)
+        assert plan.excess <= 1e-6
         other = osqp.OSQP()
         other.setup(
             sparse.triu(P, format="csc"),
