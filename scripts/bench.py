@@ -2,8 +2,8 @@
 
     python scripts/bench.py                 all of them
     python scripts/bench.py gradient        the sections named: gradient, horizon, riccati, dare,
-                                            smoothing, network, heat, mpc, closed-loop,
-                                            import
+                                            smoothing, network, nonlinear, heat, mpc,
+                                            closed-loop, import
 
 BLAS runs on one thread. JAX, PyTorch and OSQP are opponents where they are installed: JAX compiled, in
 double precision, once fed and read as its own device arrays, once as the NumPy arrays that a descent
@@ -32,6 +32,7 @@ import numpy as np
 import scipy.linalg
 
 import lqrad
+import lqrad.nonlinear
 
 HAS_JAX = importlib.util.find_spec("jax") is not None
 
@@ -380,6 +381,27 @@ def network() -> None:
         )
 
 
+def nonlinear() -> None:
+    """A gradient of the cart-pole's swing-up: against its forward simulation, and over the horizon."""
+    plant = lqrad.nonlinear.cart_pole_swingup()
+    times = {}
+    print("a pole on a cart, Runge-Kutta steps: one gradient by the adjoint")
+    for T in (1000, 10_000):
+        u = 0.1 * np.random.default_rng(0).normal(size=(T, 1))
+        seconds = rounds(
+            {
+                "forward": lambda u=u: plant.problem.simulate(plant.x0, u),
+                "gradient": lambda u=u: plant.problem.value_and_gradient(plant.x0, u),
+            }
+        )
+        times[T] = seconds["gradient"]
+        print(
+            f"  T = {T:6,d}: {1e3 * statistics.median(times[T]):.1f} ms, "
+            f"{ratio(times[T], seconds['forward']):.2f} times a simulation"
+        )
+    print(f"  ten times the horizon: {ratio(times[10_000], times[1000]):.2f} times the time")
+
+
 _LARGE_PLATE = """
 import resource, sys, time
 import numpy as np
@@ -562,6 +584,7 @@ SECTIONS = {
     "dare": dare,
     "smoothing": smoothing,
     "network": network,
+    "nonlinear": nonlinear,
     "heat": heat,
     "mpc": mpc,
     "closed-loop": closed_loop,
