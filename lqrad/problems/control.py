@@ -187,6 +187,8 @@ class ControlProblem:
         -------
         (..., n)
         """
+        x = x.view()
+        x.flags.writeable = False  # x += dt * ... in f would change the trajectory behind it
         try:
             value = np.asarray(self.f(x, u, t))
         except Exception as error:
@@ -270,18 +272,8 @@ class ControlProblem:
         u : (..., T, m)
         """
         x, u = self._trajectory(x, u=u)
-        stages = np.asarray(self.stage_cost(x[..., :-1, :], u, np.arange(u.shape[-2])))
-        last = np.asarray(self.terminal_cost(x[..., -1, :]))
-        for name, value, shape in (
-            ("stage_cost", stages, u.shape[:-1]),
-            ("terminal_cost", last, x.shape[:-2]),
-        ):
-            if value.shape != shape:
-                raise ShapeError(
-                    f"{name} returned shape {value.shape}, expected {shape}: one number for each "
-                    "point; did you sum over the last axis, .sum(axis=-1)?"
-                )
-        total = stages.sum(axis=-1) + last
+        stages = self._values("stage_cost", self._points(x, u))
+        total = stages.sum(axis=-1) + self._values("terminal_cost", x[..., -1, :])
         check_finite("the cost", np.asarray(total), computed=True)
         return total if total.ndim else float(total)
 
@@ -334,7 +326,7 @@ class ControlProblem:
         p : (..., T, n)
         """
         x, u, p = self._trajectory(x, u=u, p=p)
-        steps = np.asarray(self.f(x[..., :-1, :], u, np.arange(u.shape[-2])))
+        steps = self._values("f", self._points(x, u))
         return self.cost(x, u) + inner(p, steps - x[..., 1:, :])
 
     def kkt_residual(self, x: ArrayLike, u: ArrayLike, p: ArrayLike, x0: ArrayLike) -> KKT:
@@ -350,7 +342,7 @@ class ControlProblem:
         x, u, p = self._trajectory(x, u=u, p=p)
         x0 = np.broadcast_to(self._initial_state(x0), (*x.shape[:-2], self.n))
         slopes = self.derivatives(x, u)
-        steps = np.asarray(self.f(x[..., :-1, :], u, np.arange(u.shape[-2])))
+        steps = self._values("f", self._points(x, u))
         pulled = _transposed_times(slopes.A[..., 1:, :, :], p[..., 1:, :])
         zero = np.zeros((*x.shape[:-2], 1, self.n))
         return kkt_from_terms(
@@ -386,14 +378,14 @@ class ControlProblem:
             x, u, p = self._trajectory(x, u=u, p=p)
         if x.ndim != 2:
             raise ShapeError(f"x has shape {x.shape}, expected (T+1, n): one trajectory")
-        n, z, steps = self.n, self._points(x, u), np.arange(len(u))
+        n, z = self.n, self._points(x, u)
         slopes = self.derivatives(x, u)
         H = self._derivative("stage_cost", hessian, z)
         if p is not None:
             exact = self._is_exact("f", z)
-            H = H + hessian(lambda y: (self._at("f", y) * p).sum(axis=-1), z, exact=exact)
+            H = H + hessian(lambda y: (self._values("f", y) * p).sum(axis=-1), z, exact=exact)
         S = self._derivative("terminal_cost", hessian, x[-1])
-        c = np.asarray(self.f(x[:-1], u, steps)) - x[1:]
+        c = self._values("f", z) - x[1:]
         return LQProblem.unchecked(
             A=slopes.A,
             B=slopes.B,
@@ -431,17 +423,55 @@ class ControlProblem:
         """The points (x[t], u[t]), (..., T, n+m)."""
         return np.concatenate([x[..., :-1, :], u], axis=-1)
 
-    def _at(self, name: str, z: Array) -> Any:
-        """A function at points (x, u), or of the states alone, at all times."""
+    def _at(self, name: str, z: Array, t: Any) -> Any:
+        """A function at points (x, u) and their times, or of the states alone."""
         if name == "terminal_cost":
             return self.terminal_cost(z)
         function = self.f if name == "f" else self.stage_cost
-        return function(z[..., : self.n], z[..., self.n :], np.arange(z.shape[-2]))
+        return function(z[..., : self.n], z[..., self.n :], t)
+
+    def _values(self, name: str, z: Array) -> Array:
+        """A function at all points of trajectories, (..., T, n+m) or (..., n) at their ends."""
+        try:
+            value = np.asarray(self._at(name, z, np.arange(z.shape[-2]) if z.ndim > 1 else 0))
+        except Exception as error:
+            error.add_note(
+                f"this came from {name}, called for all points of shape {z.shape[:-1]} at once; "
+                "write it for leading axes, with x[..., 0], np.stack(..., axis=-1) and np.where"
+            )
+            raise
+        expected = (*z.shape[:-1], self.n) if name == "f" else z.shape[:-1]
+        if value.shape != expected:
+            per_point, remedy = "one number", "sum over the last axis, .sum(axis=-1)"
+            if name == "f":
+                per_point, remedy = "a state", "stack along the last axis, np.stack(..., axis=-1)"
+            raise ShapeError(
+                f"{name} returned shape {value.shape}, expected {expected}: {per_point} for each "
+                f"point; did you {remedy}?"
+            )
+        return value
+
+    def _check_points(self, name: str, z: Array) -> None:
+        """Raise unless a function of many points is, at the last of them, what it is there alone."""
+        z = z + 1e-3 * np.random.default_rng(0).normal(size=z.shape)  # at rest all are alike
+        together, t = self._values(name, z), z.shape[-2] - 1
+        last = (0,) * (z.ndim - 2) + (t,)
+        alone = np.asarray(self._at(name, z[last], t))
+        if alone.shape != together[last].shape or not np.allclose(
+            together[last], alone, rtol=1e-8, atol=1e-8 * np.abs(alone).max(), equal_nan=True
+        ):
+            raise ShapeError(
+                f"{name} of all points at once is not what it is of each, at t = {t}: "
+                f"{together[last]} and {alone}; did you write A @ x for x @ A.T?"
+            )
 
     def _is_exact(self, name: str, z: Array) -> bool:
         """Whether complex steps give the derivatives of a function; found out once, with a warning."""
         if name not in self._exact:
-            self._exact[name] = takes_complex(lambda y: self._at(name, y), z)
+            self._values(name, z)  # raises here what is not the fault of complex numbers
+            if z.ndim > 1:
+                self._check_points(name, z)
+            self._exact[name] = takes_complex(lambda y: self._values(name, y), z)
             if not self._exact[name]:
                 warnings.warn(
                     f"{name} does not take complex numbers as an analytic function does, so its "
@@ -453,7 +483,7 @@ class ControlProblem:
 
     def _derivative(self, name: str, kind: Callable[..., Array], z: Array) -> Array:
         """The Jacobian or the Hessian of a function at points."""
-        found = kind(lambda y: self._at(name, y), z, exact=self._is_exact(name, z))
+        found = kind(lambda y: self._values(name, y), z, exact=self._is_exact(name, z))
         check_finite(f"a derivative of {name}", found, computed=True)
         return found
 
@@ -461,8 +491,8 @@ class ControlProblem:
 
     def _initial_state(self, x0: ArrayLike) -> Array:
         x0 = real_array("x0", x0)
-        if x0.ndim == 0 or x0.shape[-1] != self.n:
-            expected = f"(..., n) with n = {self.n}"
+        if x0.ndim == 0 or x0.shape[-1] != self.n or not x0.size:
+            expected = f"(..., n) with n = {self.n}" + ", and not none" * (not x0.size)
             raise ShapeError(shape_message("x0", x0.shape, expected, "", (self.n,)))
         check_finite("x0", x0)
         return x0
@@ -483,7 +513,7 @@ class ControlProblem:
 
     def _sequence(self, name: str, z: ArrayLike, width: int) -> Array:
         z = real_array(name, z)
-        if z.ndim < 2 or z.shape[-1] != width or not z.shape[-2]:
+        if z.ndim < 2 or z.shape[-1] != width or not z.size:
             rows = "T+1" if name == "x" else "T"
             expected = f"(..., {rows}, {width})"
             raise ShapeError(

@@ -288,3 +288,84 @@ def test_an_exception_in_f_says_at_which_step():
     with pytest.raises(KeyError) as caught:
         ControlProblem(f, stage, n=1, m=1).simulate([0.0], np.zeros((5, 1)))
     assert "f at step t = 3" in caught.value.__notes__[0]
+
+
+# Functions that are not written for leading axes
+
+A = np.array([[1.0, 0.1], [0.0, 1.0]])
+
+
+def square(x, u):
+    return (x**2).sum(axis=-1) + (u**2).sum(axis=-1)
+
+
+@pytest.mark.parametrize(
+    ("f", "T", "message"),
+    [
+        (
+            lambda x, u: np.array([x[1], x[0] + u[0]]),
+            3,
+            r"f returned shape \(2, 2\), expected \(3, 2\): a state for each point; did you stack",
+        ),
+        # As many steps as states: the shapes are right by chance, the states are not.
+        (lambda x, u: np.array([x[1], x[0] + u[0]]), 2, "f of all points at once is not what"),
+        (lambda x, u: [x[1], x[0] + u[0]], 2, "f of all points at once is not what it is of each"),
+        (lambda x, u: A @ x, 2, "at t = 1: .* did you write A @ x for x @ A.T?"),
+    ],
+)
+@pytest.mark.parametrize("x0", [[1.0, 2.0], [0.0, 0.0]])
+def test_dynamics_of_one_point_only_give_no_wrong_gradient(f, T, message, x0):
+    single = ControlProblem(f, square, n=2, m=1)
+    assert single.simulate(x0, np.ones((T, 1))).shape == (T + 1, 2)
+    with pytest.raises(lqrad.ShapeError, match=message):
+        single.value_and_gradient(x0, np.ones((T, 1)))
+
+
+def test_a_cost_of_one_point_only_gives_no_wrong_cost():
+    for cost in (lambda x, u: float(u[0] ** 2), lambda x, u: u[0] ** 2):
+        single = ControlProblem(lambda x, u: x + u, cost, n=1, m=1)
+        with pytest.raises((TypeError, lqrad.ShapeError)):
+            single.value_and_gradient([1.0], np.ones((2, 1)))
+    mixed = ControlProblem(
+        lambda x, u: x @ A.T + u, lambda x, u: (A @ x)[..., 0] ** 2 + u[..., 0] ** 2, n=2, m=1
+    )
+    with pytest.raises(lqrad.ShapeError, match="stage_cost of all points at once is not what"):
+        mixed.value_and_gradient([1.0, 2.0], np.ones((2, 1)))
+
+
+@pytest.mark.parametrize(
+    ("f", "kind"),
+    [
+        (lambda x, u: A @ x, ValueError),  # five steps, two states
+        (lambda x, u, t: x + u if t < 2 else x - u, ValueError),
+        (lambda x, u, t: x * [1, 2, 3, 4, 5][t], TypeError),
+    ],
+)
+def test_an_exception_at_all_points_says_how_to_write_for_them(f, kind):
+    """And is not taken for a function that takes no complex numbers: warnings are errors here."""
+    with pytest.raises(kind) as caught:
+        ControlProblem(f, square, n=2, m=1).value_and_gradient([1.0, 2.0], np.ones((5, 1)))
+    assert any(
+        "came from f, called for all points of shape (5,) at once; write it for leading" in note
+        for note in caught.value.__notes__
+    )
+
+
+def test_an_f_that_changes_its_argument_is_stopped():
+    def f(x, u):
+        x += 0.1 * u
+        return x
+
+    with pytest.raises(ValueError, match="read-only") as caught:
+        ControlProblem(f, square, n=1, m=1).simulate([1.0], np.ones((3, 1)))
+    assert "f at step t = 0" in caught.value.__notes__[0]
+    point = np.array([1.0])
+    assert ControlProblem(lambda x, u: x + u, square, n=1, m=1).next_state(point, point, 0) == 2
+    point[0] = 3.0  # the caller's array stays the caller's
+
+
+def test_no_initial_states_are_none():
+    with pytest.raises(lqrad.ShapeError, match=r"x0 has shape \(0, 4\), expected .* and not none"):
+        problem().value_and_gradient(np.zeros((0, 4)), np.zeros((5, 1)))
+    with pytest.raises(lqrad.ShapeError, match=r"x has shape \(0, 6, 4\)"):
+        problem().adjoint(np.zeros((0, 6, 4)), np.zeros((0, 5, 1)))
