@@ -290,9 +290,19 @@ class MPC:
         plan = self._limited.solve(z, low, high, y=y, max_iter=self._max_iter, tol=self._tol)
         n = self.problem.n
         plan = replace(plan, x=plan.x[:, :n] + x_ref, u=plan.u + u_ref, p=plan.p[:, :n])
-        if plan.status in (Status.MAX_ITER, Status.STALLED):
+        unfinished = plan.status in (Status.MAX_ITER, Status.STALLED)
+        if unfinished or (plan.status is Status.INFEASIBLE and not self._obeys(plan.u)):
             plan = self._kept(plan, x, x_ref, u_ref)
         return plan
+
+    def _obeys(self, u: Array) -> bool:
+        """Whether inputs keep their bounds and those of their rates, to the tolerance."""
+        change = np.diff(u, axis=0, prepend=self.u_before[None])
+        for values, (low, high) in ((u, self._input), (change, self._rate)):
+            slack = self._tol * (1 + np.abs(values))
+            if (values < low - slack).any() or (values > high + slack).any():
+                return False
+        return True
 
     def _kept(self, plan: Plan, x0: Array, x_ref: Array, u_ref: Array) -> Plan:
         """The better of two trajectories whose inputs are brought within their bounds.

@@ -153,6 +153,21 @@ def test_an_unstable_plant_with_rates_and_a_wall_that_is_too_near():
         assert np.abs(plan.u).max() <= 8 + 1e-6
         assert np.abs(np.diff(plan.u[:, 0], prepend=0.0)).max() <= 2 + 1e-6
     assert controller.plan([0.0, 0.3, 0.0, 0.0]).status.converged
+    hurried = lqrad.mpc(
+        system.problem(),
+        40,
+        input_bounds=(-8, 8),
+        rate_bounds=(-2, 2),
+        state_bounds=wall,
+        max_iter=200,
+    )
+    stopped = hurried.plan([0.0, -0.8, 0.0, 0.0])  # proven impossible, and not finished with
+    assert not stopped.status.converged
+    assert np.abs(stopped.u).max() <= 8
+    assert np.abs(np.diff(stopped.u[:, 0], prepend=0.0)).max() <= 2 + 1e-12
+    np.testing.assert_allclose(
+        system.problem().simulate([0.0, -0.8, 0.0, 0.0], stopped.u), stopped.x, atol=1e-8
+    )
 
 
 def test_the_limit_on_iterations_bounds_the_work_and_keeps_the_inputs():
