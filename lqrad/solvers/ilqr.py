@@ -108,6 +108,7 @@ class ILQR:
         start = np.array(real_array("x0", x0))
         if start.shape != (self.problem.n,):
             raise ShapeError(f"x0 has shape {start.shape}, expected ({self.problem.n},)")
+        check_finite("x0", start)
         k = np.zeros_like(self.u)
         return _run(self.problem, start, self.x, self.u, self.K, k, self.bounds)
 
@@ -124,7 +125,7 @@ class _Expansion:
 
     def promise(self, step: float) -> float:
         """By how much the cost should fall."""
-        return -step * (self.slope + 0.5 * step * self.curvature)
+        return 0.0 - step * (self.slope + 0.5 * step * self.curvature)
 
 
 def ilqr(
@@ -134,7 +135,7 @@ def ilqr(
     *,
     T: int | None = None,
     second_order: bool = False,
-    bounds: tuple[ArrayLike, ArrayLike] | None = None,
+    bounds: tuple[ArrayLike | None, ArrayLike | None] | None = None,
     max_iter: int = 500,
     tol: float = 1e-10,
     callback: Callable[[int, Array, Array, float], object] | None = None,
@@ -153,7 +154,7 @@ def ilqr(
         Use the second derivatives of f too (differential dynamic programming), wherever the
         expansion has a minimum with them.
     bounds : pair (lo, hi), optional
-        Limits of the inputs, each (m,) or a number.
+        Limits of the inputs, each (m,), a number, or None for no limit.
     max_iter : int
         Limit on the iterations.
     tol : float
@@ -206,6 +207,10 @@ def ilqr(
     while status is None:
         expansion, weight = _expand(problem, x, u, weight, second_order, limits)
         promise = expansion.promise(1.0)
+        if weight and promise <= tol * abs(cost):
+            # Any promise is small under a weight that is large: that of none counts.
+            expansion, weight = _expand(problem, x, u, 0.0, second_order, limits)
+            promise = expansion.promise(1.0)
         decreases.append(promise)
         iteration = len(costs) - 1
         if callback is not None and callback(iteration, x, u, cost):
@@ -390,7 +395,7 @@ def _checked(
     x0: ArrayLike,
     u: ArrayLike | None,
     T: int | None,
-    bounds: tuple[ArrayLike, ArrayLike] | None,
+    bounds: tuple[ArrayLike | None, ArrayLike | None] | None,
 ) -> tuple[Array, Array, tuple[Array, Array]]:
     """The start, the inputs within their limits, and the limits."""
     check_type("problem", problem, ControlProblem, "ControlProblem(f, stage_cost, n=..., m=...)")
@@ -408,11 +413,12 @@ def _checked(
         raise ShapeError(f"u has shape {inputs.shape}, expected (T, {problem.m})")
     if T not in (None, len(inputs)):
         raise ArgumentError(f"T is {T}, but u is given for {len(inputs)} steps; leave T out")
-    pair = (-np.inf, np.inf) if bounds is None else bounds
+    pair = (None, None) if bounds is None else bounds
     if not (isinstance(pair, (tuple, list)) and len(pair) == 2):
         raise ArgumentError(f"bounds is {bounds!r}, expected a pair (lo, hi)")
     low, high = (
-        real_array(name, z) for name, z in zip(("bounds[0]", "bounds[1]"), pair, strict=True)
+        real_array(f"bounds[{i}]", none if z is None else z)
+        for i, (z, none) in enumerate(zip(pair, (-math.inf, math.inf), strict=True))
     )
     for name, z in (("bounds[0]", low), ("bounds[1]", high)):
         if np.isnan(z).any():
@@ -424,4 +430,8 @@ def _checked(
     low, high = (np.array(np.broadcast_to(z, problem.m)) for z in (low, high))
     if (low > high).any():
         raise ArgumentError(f"bounds: lo {low} is above hi {high}; expected lo <= hi")
+    if (low == math.inf).any() or (high == -math.inf).any():
+        raise ArgumentError(
+            f"bounds: no number is between lo {low} and hi {high}; infinite limits are -inf and inf"
+        )
     return start, np.clip(inputs, low, high), (low, high)

@@ -255,6 +255,8 @@ def test_bounds_may_be_one_sided_or_closed():
     one_sided = ilqr(problem, x0, T=T, bounds=([-0.4, -np.inf], np.inf))
     assert one_sided.u[:, 0].min() == -0.4
     assert np.abs(projected_gradient(one_sided)).max() < 1e-4
+    same = ilqr(problem, x0, T=T, bounds=([-0.4, -np.inf], None))
+    np.testing.assert_array_equal(same.u, one_sided.u)
     held = ilqr(problem, x0, T=T, bounds=([-1, 0.25], [1, 0.25]))
     np.testing.assert_array_equal(held.u[:, 1], 0.25)
     assert np.ptp(held.u[:, 0]) > 0.1
@@ -470,6 +472,42 @@ def test_a_cost_that_is_not_convex_is_brought_down_all_the_same():
         np.testing.assert_allclose(result.u, (end - 0.1) / 5, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("seed", "second_order", "bounds"),
+    [
+        (0, False, (-1, 1)),
+        (6, True, None),
+        (14, True, (-1, 1)),
+        (18, False, None),
+        (32, False, (-1, 1)),
+    ],
+)
+def test_a_weight_that_makes_steps_short_is_no_convergence(seed, second_order, bounds):
+    """Valleys with edges: a heavy weight promises next to nothing, and from there it goes on."""
+    rng = np.random.default_rng(seed)
+    M, w = rng.normal(size=(2, 2)), 10.0 ** rng.uniform(-1, 4)
+    k, e = rng.uniform(0.5, 6), 10.0 ** rng.uniform(-6, -1)
+
+    def last(x):
+        a, b = x[..., 0], x[..., 1]
+        valleys = w * (np.sin(k * a) * np.sin(k * b + 1) + np.sqrt(e + (a - b**2) ** 2))
+        return 1 + valleys + a**2 + b**2
+
+    problem = ControlProblem(
+        lambda x, u: x @ M.T + np.tanh(u),
+        lambda x, u: 1e-3 * (u**2).sum(axis=-1),
+        last,
+        n=2,
+        m=2,
+    )
+    x0 = 2 * rng.normal(size=2)
+    options = {"second_order": second_order, "bounds": bounds, "tol": 1e-8}
+    result = ilqr(problem, x0, rng.normal(size=(3, 2)), **options)
+    assert result.status.converged, result
+    again = ilqr(problem, x0, result.u, **options)
+    assert again.cost >= result.cost - 1e-7 * abs(result.cost)
+
+
 def test_steps_that_overflow_are_shortened():
     """Newton's first step leads where exp overflows."""
     problem = ControlProblem(
@@ -510,6 +548,8 @@ def line():
         ({"T": 3, "bounds": 4.0}, ArgumentError, r"bounds is 4\.0, expected a pair \(lo, hi\)"),
         ({"T": 3, "bounds": (1, -1)}, ArgumentError, r"bounds: lo \[1\.\] is above hi \[-1\.\]"),
         ({"T": 3, "bounds": ([0, 0], 1)}, ShapeError, r"bounds\[0\] has shape \(2,\)"),
+        ({"T": 3, "bounds": (np.inf, None)}, ArgumentError, r"no number is between lo \[inf\]"),
+        ({"T": 3, "bounds": (None, -np.inf)}, ArgumentError, r"and hi \[-inf\]; infinite limits"),
         ({"T": 3, "bounds": (-1, np.nan)}, ArgumentError, r"bounds\[1\] holds a NaN"),
         ({"T": 3, "max_iter": -1}, ArgumentError, "max_iter is -1, expected a whole number"),
         ({"T": 3, "tol": np.nan}, ArgumentError, "tol is nan, expected a number of at least 0"),
@@ -531,6 +571,26 @@ def test_what_is_no_problem_is_named():
 def test_a_start_to_roll_out_must_be_one_state(solved):
     with pytest.raises(ShapeError, match=r"x0 has shape \(3,\), expected \(2,\)"):
         solved("pendulum")[1].rollout([1.0, 2.0, 3.0])
+    with pytest.raises(NonFiniteError, match=r"x0\[1\] is nan, expected finite"):
+        solved("pendulum")[1].rollout([1.0, np.nan])
+
+
+@pytest.mark.parametrize("bounds", [None, (1, 2)], ids=["free", "zero is outside"])
+@pytest.mark.parametrize("m", [1, 3])
+def test_one_state_one_step_and_more_inputs_than_states(m, bounds):
+    """The least of (u.u + (x + sum u)^2) / 2: every u is -x / (1 + m), or at its bound."""
+    problem = ControlProblem(
+        lambda x, u: x + u.sum(axis=-1, keepdims=True),
+        lambda x, u: 0.5 * (u**2).sum(axis=-1),
+        lambda x: 0.5 * (x**2).sum(axis=-1),
+        n=1,
+        m=m,
+    )
+    result = ilqr(problem, [2.0], T=1, bounds=bounds)
+    assert result.status.converged
+    expected = -2.0 / (1 + m) if bounds is None else 1.0
+    np.testing.assert_allclose(result.u, np.full((1, m), expected), rtol=1e-9)
+    assert "promises -" not in result.message
 
 
 def test_the_inputs_that_are_passed_are_not_changed():
