@@ -112,10 +112,6 @@ class Oracle:
         bound = float(self.objective.gap_bound(point.gradient.reshape(self.shape)))
         return math.inf if math.isnan(bound) else bound
 
-    def inside(self, z: Array) -> Array:
-        """The nearest point within the bounds, of which there are none."""
-        return z
-
     def stepped(self, point: Point, method: str, step_size: float | None) -> Iterates | None:
         """The iterates of a method, or None where it is SciPy's."""
         if method in STEPPED:
@@ -251,7 +247,7 @@ def _scipy(oracle: Oracle, entry: Point, method: str, accept: Accept) -> None:
 
     def value_and_gradient(z: Array) -> tuple[float, Array]:
         nonlocal trial, best
-        point = oracle.trial(oracle.inside(z).copy())
+        point = oracle.trial(z.copy())
         if point is None:
             slope = float(last.gradient @ (z - last.z))
             return (level - 4 * slope) / entry.norm, -9 * last.gradient / entry.norm
@@ -266,7 +262,6 @@ def _scipy(oracle: Oracle, entry: Point, method: str, accept: Accept) -> None:
         return accept(point, step)
 
     def callback(z: Array) -> None:
-        z = oracle.inside(z)
         if report(trial if np.array_equal(trial.z, z) else oracle.point(z.copy())):
             raise StopIteration
 
