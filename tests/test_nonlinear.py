@@ -12,6 +12,7 @@ import scipy.integrate
 from lqrad import nonlinear, systems
 from lqrad.errors import ArgumentError, NonFiniteError
 from lqrad.solvers.ilqr import ilqr
+from lqrad.studies.checks import taylor_test
 
 EVERY_SYSTEM = [pytest.param(make(), id=name) for name, make in nonlinear.NONLINEAR_SYSTEMS.items()]
 
@@ -288,3 +289,37 @@ def test_a_start_that_is_not_finite_is_refused():
 def test_bad_arguments_are_named(make, message):
     with pytest.raises(ArgumentError, match=message):
         make()
+
+
+@pytest.mark.parametrize("system", EVERY_SYSTEM)
+def test_the_taylor_remainder_of_every_gradient_has_order_two(system):
+    u = np.random.default_rng(0).uniform(*system.bounds, size=(system.T, system.problem.m))
+    objective = system.problem.objective(system.x0, system.T)
+    assert taylor_test(objective.value_and_gradient, u).order == pytest.approx(2, abs=0.05)
+
+
+@pytest.mark.skipif(np.finfo(np.longdouble).eps > 1e-18, reason="no extended precision here")
+@pytest.mark.parametrize("system", EVERY_SYSTEM)
+def test_gradients_are_those_of_differences_in_extended_precision(system):
+    """Over five steps, by a plain loop in 64-bit mantissas and differences of order six: to 1e-12."""
+    problem, T = system.problem, 5
+    rng = np.random.default_rng(1)
+    x0 = system.x0 + 0.1 * rng.normal(size=problem.n)
+    u = rng.uniform(*system.bounds, size=(T, problem.m))
+
+    def cost(u):
+        x, total = x0.astype(np.longdouble), np.longdouble(0)
+        for t in range(T):
+            total += problem.stage_cost(x, u[t], t)
+            x = problem.f(x, u[t], t)
+        return total + problem.terminal_cost(x)
+
+    h, expected = np.longdouble(1e-3), np.empty_like(u)
+    for index in np.ndindex(u.shape):
+        e = np.zeros(u.shape, np.longdouble)
+        e[index] = h
+        slopes = [(cost(u + k * e) - cost(u - k * e)) / (2 * k * h) for k in (1, 2, 3)]
+        expected[index] = (15 * slopes[0] - 6 * slopes[1] + slopes[2]) / 10
+    J, g = problem.value_and_gradient(x0, u)
+    assert pytest.approx(float(cost(u.astype(np.longdouble))), rel=1e-13) == J
+    np.testing.assert_allclose(g, expected, rtol=0, atol=1e-12 * np.abs(expected).max())
