@@ -46,8 +46,8 @@ METHODS = ("gradient", "natural", "gauss-newton")
 
 _ARMIJO = 1e-4  # the part of the predicted decrease that a step has to bring
 _HALVINGS = 60
-# Where J moves by no more than so many rounding errors, they decide whether it falls.
-_ROUNDING = 8 * EPS
+# Where J moves by less than this part of it, rounding errors decide whether it falls.
+_NOISE = 1e-14
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -182,11 +182,12 @@ def policy_gradient(
         for _ in range(_HALVINGS):
             new = _evaluate(problem, point.K - trial * direction, S0)
             evaluations += 1
-            least_decrease = _ARMIJO * trial * slope - _ROUNDING * point.cost
-            if new is not None and new.cost <= point.cost - least_decrease:
+            if new is not None and _rise(point, new) <= -_ARMIJO * trial * slope:
                 break
             trial /= 2
         else:
+            new = None
+        if new is None or np.array_equal(new.K, point.K):
             status = Status.STALLED
             break
         point = new
@@ -256,6 +257,14 @@ def _evaluate(problem: LQProblem, K: Array, S0: Array) -> _Point | None:
     if not (math.isfinite(cost) and np.isfinite(gradient).all()):
         return None
     return _Point(K, P, problem.R + problem.B.T @ PB, E, gradient, cost)
+
+
+def _rise(point: _Point, new: _Point) -> float:
+    """By how much J rises; where rounding hides it, by the trapezoidal rule on the gradients."""
+    rise = new.cost - point.cost
+    if abs(rise) > _NOISE * point.cost:
+        return rise
+    return 0.5 * float(np.vdot(point.gradient + new.gradient, new.K - point.K))
 
 
 def _verdict(

@@ -389,6 +389,27 @@ def test_gauss_newton_at_step_one_is_policy_iteration_and_quadratic():
     assert (np.array(errors[1:3]) <= 2 * squares).all(), errors
 
 
+def test_where_rounding_hides_the_descent_the_gradients_still_tell():
+    """An inverted pendulum, whose J = 1314 has rounding errors above the decrease of a step."""
+    plant = lqrad.systems.inverted_pendulum()
+    start = lqrad.dlqr(plant.A, plant.B, np.eye(4), [[1.0]])[0]
+    result = policy_gradient(plant.problem(), start, tol=1e-10, max_iter=5000)
+    assert result.status is Status.CONVERGED_GAP, result
+    K = lqrad.dlqr(plant.A, plant.B, plant.Q, plant.R)[0]
+    np.testing.assert_allclose(result.K, K, rtol=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_tolerance_out_of_reach_stalls(method):
+    lq, K0, cov = stage_weights(3)
+    result = policy_gradient(lq, K0, cov, method=method, tol=1e-40, max_iter=20000)
+    assert result.status is Status.STALLED, result
+    assert result.iterations < 2000
+    np.testing.assert_allclose(
+        result.K, lqrad.dlqr(lq.A, lq.B, lq.Q, lq.R, lq.M)[0], rtol=0, atol=1e-12
+    )
+
+
 def test_a_blind_weight_ends_by_the_gradient_and_a_limit_says_so():
     lq = lqrad.LQProblem([[1.0, 0.1], [0.0, 1.0]], [[0.0], [0.1]], np.diag([1.0, 0.0]), [[1.0]])
     result = policy_gradient(lq, [[2.0, 2.0]], method="gauss-newton")
