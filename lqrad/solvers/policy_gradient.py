@@ -186,8 +186,6 @@ def policy_gradient(
                 break
             trial /= 2
         else:
-            new = None
-        if new is None or np.array_equal(new.K, point.K):
             status = Status.STALLED
             break
         point = new
