@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
@@ -17,8 +18,8 @@ if TYPE_CHECKING:
     from lqrad.problems.policy import PolicyProblem
     from lqrad.solvers.sgd import Training
 
-_POINTS = 121  # along each axis
-_LEVELS = 21
+_POINTS = 241  # along each axis
+_SHADES = 20
 
 
 def plot_policy(
@@ -41,7 +42,7 @@ def plot_policy(
     extent : (left, right, bottom, top)
         The states to draw.
     paths : (runs, T+1, 2), optional
-        States over time, such as `problem.simulate` gives; a dot at the end of each.
+        States over time, such as `problem.simulate` gives, with a mark at both ends.
     names : sequence of three str
         What the states and the input are called, units included.
     ax : Axes, optional
@@ -75,16 +76,28 @@ def plot_policy(
     _, u = problem.simulate(grid.reshape(-1, 2), theta, T=1)
     field = u[:, 0, 0].reshape(_POINTS, _POINTS)
     largest = float(np.abs(field).max()) or 1.0
-    levels = np.linspace(-largest, largest, _LEVELS)
-    shades = ax.contourf(across, up, field, levels, cmap="RdBu_r")
+    shades = ax.pcolormesh(
+        across,
+        up,
+        field,
+        cmap=mpl.colormaps["viridis"].resampled(_SHADES),
+        vmin=-largest,
+        vmax=largest,
+        shading="nearest",
+    )
+    shades.set_rasterized(True)  # an .svg of a point for each would be of many megabytes
     ax.figure.colorbar(shades, ax=ax, label=names[2])
     if paths is not None:
         x = real_array("paths", paths)
         if x.ndim != 3 or x.shape[-1] != 2:
             raise ShapeError(f"paths has shape {x.shape}, expected (runs, T+1, 2)")
         for path in x:
-            ax.plot(*path.T, color="black", linewidth=0.9)
-        ax.plot(*x[:, -1].T, "o", color="black", markersize=4)
+            ax.plot(*path.T, color="black", linewidth=2.4)
+            ax.plot(*path.T, color="white", linewidth=1.0)  # with an edge, on shades of any kind
+        marks: dict[str, Any] = {"color": "white", "markeredgecolor": "black", "markersize": 7}
+        ax.plot(*x[:, 0].T, "s", label="start", **marks)
+        ax.plot(*x[:, -1].T, "o", label="end", **marks)
+        ax.legend(loc="upper right", **{**LEGEND, "framealpha": 1.0, "facecolor": "0.8"})
     ax.set_xlim(left, right)
     ax.set_ylim(bottom, top)
     ax.set_xlabel(names[0])
@@ -131,15 +144,15 @@ def plot_training(
     labels = [""] * len(runs) if names is None else list(names)
     check_shape("names", np.empty(len(labels)), (len(runs),), "one for each training")
     ax = new_axes() if ax is None else ax
-    lowest = np.inf
+    lowest, highest = np.inf, -np.inf
     for run, name, color in zip(runs, labels, colors(len(runs)), strict=True):
         loss, checked = run.history.loss, run.history.validation_loss
         ax.plot(np.arange(1, len(loss) + 1), loss, color=color, linewidth=1.2, label=name)
-        lowest = min(lowest, loss.min(initial=np.inf))
+        seen = loss if checked is None else np.concatenate([loss, checked])
+        lowest, highest = min([lowest, *seen]), max([highest, *seen])
         if checked is not None:
             ax.plot(np.arange(1, len(loss) + 1), checked, "--", color=color, linewidth=1.2)
-            lowest = min(lowest, checked.min(initial=np.inf))
-    if 0 < lowest < np.inf:  # a loss may be negative
+    if 0 < 10 * lowest < highest:  # within a decade a linear scale is easier to read
         ax.set_yscale("log")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_xlabel("epoch")

@@ -22,7 +22,14 @@ def test_it_shows_the_input_and_the_paths():
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("y [m]", "v [m/s]")
     assert ax.figure.axes[1].get_ylabel() == "force [N]"
     np.testing.assert_array_equal(ax.lines[0].get_xydata(), x[0])
-    np.testing.assert_array_equal(ax.lines[-1].get_xydata(), x[:, -1])
+    marks = {line.get_label(): line.get_xydata() for line in ax.lines[-2:]}
+    np.testing.assert_array_equal(marks["start"], x[:, 0])
+    np.testing.assert_array_equal(marks["end"], x[:, -1])
+    # Each point of the plane has the shade of its input: by the gain, written out.
+    mesh = ax.collections[0]
+    corners = mesh.get_coordinates()
+    centres = (corners[:-1, :-1] + corners[1:, 1:]) / 2
+    np.testing.assert_allclose(mesh.get_array(), -(centres @ [1.0, 2.0]), atol=1e-12)
     # The shades reach from -|u| to |u|, which is largest in a corner: 1 + 2 * 2.
     assert ax.collections[0].get_clim() == (-5.0, 5.0)
     assert ax.get_xlim() == (-1, 1)
@@ -62,7 +69,6 @@ def test_a_training_is_drawn_epoch_by_epoch():
     assert [line.get_linestyle() for line in ax.lines] == ["-", "-", "--"]
     assert ax.lines[1].get_color() is ax.lines[2].get_color()
     assert [t.get_text() for t in ax.get_legend().get_texts()] == ["plain", "checked"]
-    assert ax.get_yscale() == "log"
     assert ax.get_title(loc="left") == "training loss, and that of validation (dashed)"
     alone = plotting.plot_training(plain)
     assert alone.get_legend() is None
@@ -70,7 +76,7 @@ def test_a_training_is_drawn_epoch_by_epoch():
     assert (alone.get_xlabel(), alone.get_ylabel()) == ("epoch", "loss")
 
 
-def test_a_loss_below_zero_has_a_linear_scale():
+def test_a_loss_below_zero_or_within_a_decade_has_a_linear_scale():
     """A policy is paid for what it does: rewards are costs below zero."""
     problem = lqrad.ControlProblem(
         lambda x, u: 0.5 * x + u, lambda x, u: (u**2).sum(axis=-1) - 1, n=1, m=1
@@ -79,6 +85,9 @@ def test_a_loss_below_zero_has_a_linear_scale():
     paid = lqrad.sgd(policy, {"K": [[0.1]]}, {"x0": [[1.0]]}, epochs=2, rng=0)
     assert paid.history.loss.max() < 0
     assert plotting.plot_training(paid).get_yscale() == "linear"
+    short = lqrad.sgd(policy, {"K": [[0.4]]}, {"x0": [[9.0]]}, epochs=2, rng=0)
+    assert short.history.loss.min() > 0
+    assert plotting.plot_training(short).get_yscale() == "linear"
 
 
 def test_descents_on_a_gain_are_drawn_like_those_of_ilqr():
