@@ -172,6 +172,12 @@ def simulate_closed_loop(
     >>> loop.x[:, -1].mean().round(2), loop.x[:, -1].std().round(2)
     (np.float64(2.0), np.float64(0.11))
     """
+    for name in ("step", "reset"):
+        if not callable(getattr(controller, name, None)):
+            raise ArgumentError(
+                f"controller is of type {type(controller).__name__} without a method {name}, "
+                "expected one with step(y, reference) and reset(), such as lqi and mpc make"
+            )
     measured = discrete_plant(plant).C
     if isinstance(controller, Controller) and controller.measures_state:
         measured = np.eye(plant.n)

@@ -147,7 +147,7 @@ class Controller:
 
         Raises
         ------
-        ShapeError, DtypeError, NonFiniteError
+        ArgumentError, ShapeError, DtypeError, NonFiniteError
             If y or the reference does not fit; the memory is as it was.
 
         Examples
@@ -158,6 +158,11 @@ class Controller:
         (array([-0.3, -0.6]), array([0.3, 0.6]))
         """
         y = self._signal("y", y, self.observer.ny)
+        if reference is not None and not self.nr:
+            raise ArgumentError(
+                "reference is given, but nothing is tracked; say what follows it when designing, "
+                "by tracked="
+            )
         r = (
             np.zeros(self.nr)
             if reference is None

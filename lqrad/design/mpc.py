@@ -12,6 +12,7 @@ is the same problem around its steady state: x - x_ref and u - u_ref take the pl
 from __future__ import annotations
 
 from dataclasses import replace
+from numbers import Real
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -137,6 +138,8 @@ def mpc(
         check_type("observer", observer, Observer, "Observer(A, B, C, L)")
         check_shape("observer.A", observer.A, problem.A.shape, "as the problem's A")
         check_shape("observer.B", observer.B, problem.B.shape, "as the problem's B")
+    if not (isinstance(tol, Real) and 0 < tol < 1):
+        raise ArgumentError(f"tol is {tol!r}, expected a number between 0 and 1")
     return MPC(
         problem,
         limits("input_bounds", input_bounds, T, problem.m),
@@ -145,7 +148,7 @@ def mpc(
         tracked=rows,
         observer=observer,
         max_iter=check_count("max_iter", max_iter),
-        tol=tol,
+        tol=float(tol),
     )
 
 

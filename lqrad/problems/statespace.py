@@ -9,6 +9,7 @@ Discrete or continuous, the frequency response is C (zI - A)^-1 B + D on the bor
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -100,7 +101,7 @@ class StateSpace:
             raise ShapeError(f"C has shape {C.shape}, expected (ny, n) with n = {n}")
         D = frozen_array("D", np.zeros((len(C), m)) if D is None else D)
         check_shape("D", D, (len(C), m), f"to match C {C.shape} and B {B.shape}", symbols="(ny, m)")
-        if not 0 <= dt < np.inf:
+        if not (isinstance(dt, Real) and 0 <= dt < np.inf):
             raise ArgumentError(
                 f"dt is {dt!r}, expected a number of seconds, 0 for continuous time"
             )

@@ -38,7 +38,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lqrad.errors import Array, Status
+from lqrad.errors import Array, Status, check_finite
 from lqrad.kernels.feedback import Feedback
 from lqrad.kernels.riccati import sweep
 from lqrad.kernels.stages import times
@@ -202,6 +202,7 @@ class Limited:
             variances[t, self._k :] = ((self._E @ X) * self._E).sum(axis=1)
         return variances
 
+    @np.errstate(over="ignore", invalid="ignore")  # looked for in what comes out
     def solve(
         self,
         x0: Array,
@@ -231,6 +232,11 @@ class Limited:
         Plan
             Its status is INFEASIBLE where it is proven that not all limits can be kept; the soft
             ones then give way.
+
+        Raises
+        ------
+        NonFiniteError
+            If a state, an input or the cost overflows.
         """
         zero = np.zeros((self.T + 1, self.problem.n)), np.zeros((self.T, self.problem.m))
         x, u, p, _ = self._plain.minimise(*self._slopes(*zero), x0, self._c)
@@ -298,6 +304,8 @@ class Limited:
             dx, du, p, worth = newton.minimise(*self._slopes(x, u, y))
             size = step_size(worth, w, rho * self._rows(dx, du), rho, limits.low, limits.high)
             x, u = x + size * dx, u + size * du
+            check_finite("x", x, computed=True)
+            check_finite("u", u, computed=True)
             w = before + rho * self._rows(x, u)
             y = limits.multipliers(w, rho)
             steps += 1

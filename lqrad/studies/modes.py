@@ -135,7 +135,7 @@ def _system(system: Any, B: ArrayLike | None, C: ArrayLike | None, name: str) ->
     """A system, or one in discrete time of two matrices."""
     if B is None and C is None:
         try:
-            return StateSpace.of(system, dt=1.0)
+            return StateSpace.of(system)
         except ArgumentError as error:
             if isinstance(system, (list, tuple, np.ndarray)):
                 raise ArgumentError(

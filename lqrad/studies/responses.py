@@ -28,7 +28,8 @@ class StepResponse:
     """The responses y[:, i, j] of the outputs i to a unit step in the input j, and their figures.
 
     Figures are arrays (ny, m), times in seconds and the rest in per cent of the final value; NaN
-    where the final value is zero, of which nothing is a per cent.
+    where the final value is zero, of which nothing is a per cent, or where the horizon is too short
+    for it to be reached.
 
     Attributes
     ----------

@@ -191,6 +191,10 @@ def test_refusals():
     run = lqrad.simulate_closed_loop
     with pytest.raises(ArgumentError, match="W or V is given and rng is not"):
         run(plant, controller, 5, W=[[1.0]])
+    with pytest.raises(ArgumentError, match="controller is of type int without a method step, exp"):
+        run(plant, 3, 5)
+    with pytest.raises(ArgumentError, match="reference is given, but nothing is tracked"):
+        run(plant, controller, 5, reference=[1.0])
     with pytest.raises(NotConvexError, match="W has the eigenvalue -1"):
         run(plant, controller, 5, W=[[-1.0]], rng=0)
     with pytest.raises(ShapeError, match=r"x0 has shape \(3, 1\), expected \(1,\) or \(2, 1\)"):

@@ -270,6 +270,10 @@ def test_refusals():
         controller.reset(x_hat=[0.0, 0.0])
     with pytest.raises(lqrad.NonFiniteError, match=r"y\[1\] is inf"):
         controller.step([1.0, np.inf])
+    with pytest.raises(ArgumentError, match="tol is -1, expected a number between 0 and 1"):
+        lqrad.mpc(CART, 3, tol=-1)
+    with pytest.raises(lqrad.NonFiniteError, match=r"x\[\d+, \d+\] is .*: it overflowed"):
+        lqrad.mpc(CART, 3, input_bounds=(-1, 1)).plan([1e150, 0.0])
     assert repr(lqrad.mpc(CART, 3, input_bounds=(-1, 1))) == "MPC(n=2, m=1, T=3, 1 bounded rows)"
 
 

@@ -104,6 +104,8 @@ def test_refusals():
         StateSpace(*MATRICES[:3], [[1.0]], dt=0.1)
     with pytest.raises(ArgumentError, match=r"dt is -0\.1, expected a number of seconds"):
         StateSpace(*MATRICES, dt=-0.1)
+    with pytest.raises(ArgumentError, match="dt is None, expected a number of seconds"):
+        StateSpace(*MATRICES, dt=None)
     with pytest.raises(ShapeError, match="A or B varies in time"):
         StateSpace(np.zeros((2, 1, 1)), [[1.0]], dt=0.1)
     with pytest.raises(ArgumentError, match="in continuous time"):

@@ -76,6 +76,7 @@ def test_a_complex_pair_and_a_defective_mode():
 
 
 def test_no_input_at_all_and_refusals():
+    assert lqrad.observability(lqrad.systems.aircraft()).all_reached
     assert not lqrad.controllability(np.eye(2), np.zeros((2, 1))).reached.any()
     with pytest.raises(ArgumentError, match="A is given and B is not; pass both, or a system"):
         lqrad.controllability(np.eye(2))
