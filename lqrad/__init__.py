@@ -1,6 +1,6 @@
 """lqrad: linear-quadratic optimal control by adjoint gradients, proven against Riccati."""
 
-from lqrad import systems
+from lqrad import nonlinear, systems
 from lqrad.design.closed_loop import ClosedLoop, expected_cost, simulate_closed_loop
 from lqrad.design.controller import Controller
 from lqrad.design.mpc import MPC, mpc
@@ -183,6 +183,7 @@ __all__ = [
     "mlp",
     "mpc",
     "multiple_shooting",
+    "nonlinear",
     "nonnormality",
     "observability",
     "penalised",

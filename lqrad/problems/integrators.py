@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from lqrad.errors import EPS, ArgumentError, NonFiniteError, check_count
+from lqrad.errors import EPS, ArgumentError, NonFiniteError, ShapeError, check_count
 from lqrad.kernels.derivatives import jacobian, takes_complex
 from lqrad.problems.control import with_time
 
@@ -38,7 +38,7 @@ def euler(f: Callable[..., Any], dt: float) -> Step:
     >>> step(np.array([1.0]), np.array([0.0]), 0)
     array([0.5])
     """
-    f, dt = with_time("f", f), _positive("dt", dt)
+    f, dt = _rates(f), _positive("dt", dt)
     return lambda x, u, k: x + dt * f(x, u, k * dt)
 
 
@@ -62,7 +62,7 @@ def rk4(f: Callable[..., Any], dt: float, *, substeps: int = 1) -> Step:
     >>> float(step(np.array([1.0]), np.array([0.0]), 0)[0] - np.exp(-0.1)) < 1e-7
     True
     """
-    f, h = with_time("f", f), _positive("dt", dt) / check_count("substeps", substeps)
+    f, h = _rates(f), _positive("dt", dt) / check_count("substeps", substeps)
 
     def step(x: Any, u: Any, k: Any) -> Any:
         for i in range(substeps):
@@ -106,7 +106,7 @@ def implicit_midpoint(f: Callable[..., Any], dt: float) -> Step:
     >>> round(float(z @ z), 12)
     25.0
     """
-    f, dt = with_time("f", f), _positive("dt", dt)
+    f, dt = _rates(f), _positive("dt", dt)
     exact: list[bool] = []
 
     def step(x: Any, u: Any, k: Any) -> Any:
@@ -135,6 +135,22 @@ def implicit_midpoint(f: Callable[..., Any], dt: float) -> Step:
         )
 
     return step
+
+
+def _rates(f: Callable[..., Any]) -> Step:
+    """The function of (x, u, t), its shape checked: a sum with x might take another one in silence."""
+    given = with_time("f", f)
+
+    def checked(x: Any, u: Any, t: Any) -> Any:
+        rates = given(x, u, t)
+        if np.shape(rates) != np.shape(x):
+            raise ShapeError(
+                f"f returned shape {np.shape(rates)}, expected that of x, {np.shape(x)}: dx/dt for "
+                "each point; did you stack the entries along the last axis, np.stack(..., axis=-1)?"
+            )
+        return rates
+
+    return checked
 
 
 def _positive(name: str, value: float) -> float:

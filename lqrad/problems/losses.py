@@ -77,10 +77,20 @@ class Penalty:
         if matrix.ndim not in (2, 3):
             raise ShapeError(f"C has shape {matrix.shape}, expected (k, n) or (T, k, n)")
 
-        def slope(z: Array) -> Array:
-            return times(matrix, self.slope(times(matrix, z) - reference), transpose=True)
+        if reference.ndim and reference.shape[-1] not in (1, matrix.shape[-2]):
+            raise ShapeError(
+                f"ref has shape {reference.shape}, expected (k,) or (T, k) to match C {matrix.shape}"
+            )
 
-        return Penalty(lambda z: self.value(times(matrix, z) - reference), slope, self.convex)
+        def output(z: Array) -> Array:
+            if z.shape[-1] != matrix.shape[-1]:
+                raise ShapeError(f"C has shape {matrix.shape}, expected (k, {z.shape[-1]})")
+            return times(matrix, z) - reference
+
+        def slope(z: Array) -> Array:
+            return times(matrix, self.slope(output(z)), transpose=True)
+
+        return Penalty(lambda z: self.value(output(z)), slope, self.convex)
 
 
 def huber(delta: float = 1.0, weight: float = 1.0) -> Penalty:
@@ -164,7 +174,7 @@ def log_barrier(
     Parameters
     ----------
     lo, hi : (k,) or (T, k), or numbers
-        None for no bound.
+        None for no bound, or entries that are infinite.
     weight : float
         Positive.
 
@@ -180,19 +190,23 @@ def log_barrier(
     """
     weight = _positive("weight", weight)
     sides = [
-        (sign, frozen_array(name, bound))
+        (sign, np.array(real_array(name, bound)))
         for sign, name, bound in ((1.0, "lo", lo), (-1.0, "hi", hi))
         if bound is not None
     ]
     if not sides:
         raise ArgumentError("neither lo nor hi is given; a barrier needs at least one of them")
+    low, high = (-np.inf if lo is None else sides[0][1]), (np.inf if hi is None else sides[-1][1])
+    if not np.all(low < high):
+        raise ArgumentError(f"lo is {low} and hi is {high}, expected lo < hi: no room is left")
 
     def value(z: Array) -> Array:
         total = np.zeros(z.shape[:-1])
         for sign, bound in sides:
             room = sign * (z - bound)
             inside = room > 0
-            logs = np.where(inside, np.log(np.where(inside, room, 1.0)), -np.inf)
+            near = inside & np.isfinite(bound)
+            logs = np.where(inside, np.log(np.where(near, room, 1.0)), -np.inf)
             total = total - weight * logs.sum(axis=-1)
         return total
 

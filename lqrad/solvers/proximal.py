@@ -55,6 +55,15 @@ class L1:
 
     weight: Array
 
+    def check(self, shape: tuple[int, ...]) -> None:
+        """Raise ShapeError unless the weight fits variables of this shape."""
+        try:
+            np.broadcast_to(self.weight, shape)
+        except ValueError:
+            raise ShapeError(
+                f"weight has shape {self.weight.shape}, expected one that fits the variables, {shape}"
+            ) from None
+
     def value(self, z: Array) -> float:
         """Return h(z)."""
         return float(np.sum(self.weight * np.abs(z)))
@@ -118,6 +127,8 @@ class ProximalOracle(Oracle):
                 "prox, such as l1(0.1)"
             )
         self.lo, self.hi = self.box = checked_bounds(bounds, objective.shape)
+        if isinstance(regulariser, L1):
+            regulariser.check(objective.shape)
         self.regulariser, self.step_size = regulariser, step_size
         self.methods = ("gradient", "nesterov", *(["l-bfgs"] if regulariser is None else []))
         self.start = self.inside(start)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.linalg import expm
 
-from lqrad.errors import ArgumentError, NonFiniteError
+from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 from lqrad.kernels.derivatives import jacobian
 from lqrad.problems.integrators import euler, implicit_midpoint, rk4
 
@@ -92,3 +92,17 @@ def test_an_equation_without_a_solution_is_named():
         NonFiniteError, match=r"found no next state .* with dt = 1; try a smaller dt"
     ):
         step(np.array([1.0]), np.zeros(1), 0)
+
+
+@pytest.mark.parametrize("make", [euler, rk4, implicit_midpoint])
+def test_rates_of_another_shape_are_not_added_in_silence(make):
+    """x[..., 0] is one number, and every entry of x would take it."""
+    step = make(lambda x, u: x[..., 0], 0.1)
+    with pytest.raises(
+        ShapeError, match=r"f returned shape \(\), expected that of x, \(2,\): dx/dt"
+    ):
+        step(np.ones(2), np.ones(1), 0)
+    # A time for each point, not brought to their shape: (T,) times (T, 1) is (T, T).
+    step = make(lambda x, u, t: u * np.cos(t) - x, 0.1)
+    with pytest.raises(ShapeError, match=r"f returned shape \(3, 3\), expected .* \(3, 1\)"):
+        step(np.ones((3, 1)), np.ones((3, 1)), np.arange(3))

@@ -8,7 +8,7 @@ import scipy.optimize
 import scipy.stats
 
 import lqrad
-from lqrad.errors import ArgumentError, DtypeError, NonFiniteError, ShapeError, Status
+from lqrad.errors import ArgumentError, DtypeError, ShapeError, Status
 from lqrad.problems.control import ControlProblem
 from lqrad.problems.losses import (
     Penalty,
@@ -346,8 +346,6 @@ class TestBadInput:
     def test_a_barrier_has_a_side(self):
         with pytest.raises(ArgumentError, match="neither lo nor hi is given"):
             log_barrier()
-        with pytest.raises(NonFiniteError, match="hi is inf"):
-            log_barrier(hi=np.inf)
 
     def test_what_is_no_penalty_is_named(self):
         with pytest.raises(
@@ -378,3 +376,27 @@ class TestBadInput:
         free = SmoothingProblem(model.A, model.C, model.W, model.V, None, None)
         with pytest.raises(ArgumentError, match="P0 is None"):
             robust_objective(free, y)
+
+
+class TestNewcomers:
+    def test_an_infinite_bound_of_a_barrier_is_none(self):
+        both = log_barrier([-np.inf, -1.0], [2.0, np.inf], weight=0.3)
+        first, second = log_barrier(hi=2.0, weight=0.3), log_barrier(lo=-1.0, weight=0.3)
+        z = np.array([[0.5, 7.0], [-9.0, 0.0], [2.0, 0.0], [0.0, -1.5]])
+        np.testing.assert_allclose(both.value(z), first.value(z[:, :1]) + second.value(z[:, 1:]))
+        inside = z[:2]
+        expected = np.hstack([first.slope(inside[:, :1]), second.slope(inside[:, 1:])])
+        np.testing.assert_allclose(both.slope(inside), expected)
+
+    @pytest.mark.parametrize("bounds", [(2.0, 1.0), (1.0, 1.0), ([0.0, 3.0], 2.0), (np.nan, 1.0)])
+    def test_a_barrier_leaves_room(self, bounds):
+        with pytest.raises(ArgumentError, match="expected lo < hi: no room is left"):
+            log_barrier(*bounds)
+
+    def test_an_output_that_does_not_fit_is_named(self):
+        with pytest.raises(ShapeError, match=r"ref has shape \(2,\), expected .* C \(1, 1\)"):
+            huber().of([[1.0]], ref=[1.0, 2.0])
+        penalty = huber().of([[1.0, 2.0]])
+        objective = penalised(LQProblem([[1]], [[1]], [[1]], [[1]]), [1.0], 3, state=penalty)
+        with pytest.raises(ShapeError, match=r"C has shape \(1, 2\), expected \(k, 1\)"):
+            objective.value_and_gradient(np.ones((3, 1)))

@@ -700,3 +700,8 @@ class TestBadInput:
             l1([1.0, -1.0])
         with pytest.raises(NonFiniteError, match="weight is nan"):
             l1(np.nan)
+
+    def test_weights_fit_the_variables(self):
+        message = r"weight has shape \(3,\), expected one that fits the variables, \(2,\)"
+        with pytest.raises(ShapeError, match=message):
+            descend(quadratic(np.eye(2), np.ones(2)), regulariser=l1(np.ones(3)))
