@@ -106,7 +106,7 @@ def plot_portrait(system: NonlinearSystem, x: ArrayLike, *, ax: Axes | None = No
     names = _with_units(system.state_names, system.state_units)
     across, up = x[:, pair].T
     ax.plot(across, up, ".-", color=dark, linewidth=1.2, markersize=3, zorder=2)
-    ax.plot(across[0], up[0], "o", color=dark, markersize=7, label="start", zorder=3)
+    ax.plot(across[0], up[0], "o", color=dark, markersize=6, label="start", zorder=5)
     places = [across, [system.target[pair[0]]]]
     if system.state_units[pair[0]] == "rad":
         low, high = (np.min(np.concatenate(places)), np.max(np.concatenate(places)))
