@@ -454,7 +454,10 @@ class ControlProblem:
     def _check_points(self, name: str, z: Array) -> None:
         """Raise unless a function of many points is, at the last of them, what it is there alone."""
         z = z + 1e-3 * np.random.default_rng(0).normal(size=z.shape)  # at rest all are alike
-        together, t = self._values(name, z), z.shape[-2] - 1
+        together = self._values(name, z)
+        if z.ndim == 1:  # there is one point only
+            return
+        t = z.shape[-2] - 1
         last = (0,) * (z.ndim - 2) + (t,)
         alone = np.asarray(self._at(name, z[last], t))
         if alone.shape != together[last].shape or not np.allclose(
@@ -468,9 +471,7 @@ class ControlProblem:
     def _is_exact(self, name: str, z: Array) -> bool:
         """Whether complex steps give the derivatives of a function; found out once, with a warning."""
         if name not in self._exact:
-            self._values(name, z)  # raises here what is not the fault of complex numbers
-            if z.ndim > 1:
-                self._check_points(name, z)
+            self._check_points(name, z)  # raises here what is not the fault of complex numbers
             self._exact[name] = takes_complex(lambda y: self._values(name, y), z)
             if not self._exact[name]:
                 warnings.warn(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -88,6 +90,8 @@ def test_a_loss_below_zero_or_within_a_decade_has_a_linear_scale():
     short = lqrad.sgd(policy, {"K": [[0.4]]}, {"x0": [[9.0]]}, epochs=2, rng=0)
     assert short.history.loss.min() > 0
     assert plotting.plot_training(short).get_yscale() == "linear"
+    fallen = replace(short, history=replace(short.history, loss=np.array([11.0, 1.0])))
+    assert plotting.plot_training(fallen).get_yscale() == "log"
 
 
 def test_descents_on_a_gain_are_drawn_like_those_of_ilqr():

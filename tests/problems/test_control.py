@@ -369,3 +369,18 @@ def test_no_initial_states_are_none():
         problem().value_and_gradient(np.zeros((0, 4)), np.zeros((5, 1)))
     with pytest.raises(lqrad.ShapeError, match=r"x has shape \(0, 6, 4\)"):
         problem().adjoint(np.zeros((0, 6, 4)), np.zeros((0, 5, 1)))
+
+
+def test_an_exception_at_the_end_is_told_too():
+    """The end of one trajectory is a single point."""
+
+    def last(x):
+        raise KeyError("table")
+
+    problem = ControlProblem(lambda x, u: x + u, square, last, n=1, m=1)
+    with pytest.raises(KeyError) as caught:
+        problem.adjoint(np.ones((3, 1)), np.ones((2, 1)))
+    assert "this came from terminal_cost" in caught.value.__notes__[0]
+    strict = ControlProblem(lambda x, u: x + u, square, lambda x: float(x), n=2, m=1)
+    with pytest.raises(TypeError):  # and no warning of complex numbers
+        strict.adjoint(np.ones((3, 2)), np.ones((2, 1)))
