@@ -17,7 +17,6 @@ from lqrad.errors import (
     ShapeError,
     Status,
 )
-from lqrad.files import load_controller, load_parameters, save_controller, save_parameters
 from lqrad.heat import HeatSystem, advection_diffusion, heat_plate, heat_rod
 from lqrad.problems import primitives
 from lqrad.problems.cascade import Graph, GraphKKT
@@ -42,6 +41,7 @@ from lqrad.problems.sampling import Sampled, discretise
 from lqrad.problems.smoothing import SmoothingProblem
 from lqrad.problems.sparse import SparseLQProblem
 from lqrad.problems.statespace import StateSpace
+from lqrad.saved import load_controller, load_parameters, save_controller, save_parameters
 from lqrad.solvers.dare import dare, dlqe, dlqr
 from lqrad.solvers.descent import Descent, descend
 from lqrad.solvers.ilqr import ILQR, ilqr

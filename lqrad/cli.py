@@ -21,10 +21,10 @@ from lqrad.files import (
     load_plant,
     load_series,
     load_smoothing_model,
-    save_controller,
 )
 from lqrad.heat import SCHEMES, heat_plate, heat_rod
 from lqrad.nonlinear import NONLINEAR_SYSTEMS
+from lqrad.saved import save_controller
 from lqrad.solvers.ilqr import ilqr
 from lqrad.solvers.methods import METHODS
 from lqrad.systems import SYSTEMS, System

@@ -433,5 +433,5 @@ def step_size(worth: float, w: Array, change: Array, rho: Array, low: Array, hig
     rises = worth + np.concatenate([[0.0], np.cumsum(turns[order])])
     with np.errstate(over="ignore"):  # far beyond the minimum
         slopes = -worth + np.concatenate([[0.0], np.cumsum(rises[:-1] * np.diff(ends))])
-    last = int(np.argmax(slopes >= 0)) - 1 if slopes[-1] >= 0 else len(slopes) - 1
+    last = max(int(np.argmax(slopes >= 0)) - 1, 0) if slopes[-1] >= 0 else len(slopes) - 1
     return 1.0 if last == 0 else float(ends[last] - slopes[last] / rises[last])

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 from random_controllers import random_controller
+from scipy.io import savemat
 
 import lqrad
 from lqrad import ArgumentError, StateSpace, plotting
@@ -178,6 +179,19 @@ def test_plants_in_files(tmp_path):
     np.testing.assert_array_equal(content.arguments["M"], sampled.M)
     assert content.arguments["input_bounds"] == ([-np.inf], 2)
     assert lqrad.design_controller(content.plant, **content.arguments).controller.nr == 1
+    limits = {
+        "low": [-1.0],
+        "high": 2.0,
+        "tracked": [[1.0, 0.0]],
+        "reference": [0.5],
+        "Q_i": [[0.1]],
+    }
+    savemat(tmp_path / "plant.mat", model | limits)  # which knows no vectors, only rows
+    from_matlab = load_plant(tmp_path / "plant.mat")
+    assert from_matlab.arguments["reference"].shape == (1,)
+    design = lqrad.design_controller(from_matlab.plant, **from_matlab.arguments)
+    assert (design.controller.low, design.controller.high) == (-1.0, 2.0)
+    assert design.simulated.x[-1, 0] == pytest.approx(0.5, abs=1e-3)
     path.write_text(json.dumps(model | {"discrete": 1}))
     np.testing.assert_array_equal(load_plant(path).plant.A, model["A"])
     path.write_text(json.dumps(model | {"input_delay": 0.25}))

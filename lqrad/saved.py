@@ -1,0 +1,226 @@
+"""What was learned or designed, in files: parameters of networks and controllers, bit for bit."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lqrad.design.controller import Controller
+from lqrad.design.observer import Observer
+from lqrad.errors import ArgumentError, Array, check_type, real_array
+from lqrad.outside import (
+    check_names,
+    naming,
+    read_named,
+    read_npz,
+    replace_file,
+    replace_npz,
+    with_ending,
+    without_null,
+)
+
+_PARAMETERS_VERSION = 1  # of the layout of a file of parameters
+
+
+def save_parameters(path: str | Path, theta: Mapping[str, ArrayLike]) -> None:
+    """Write the parameters of a network to a file, which `load_parameters` reads bit for bit.
+
+    Parameters
+    ----------
+    path : str or Path
+        A name that ends in .npz. A file of this name is replaced as a whole: whenever the machine
+        stops, it is the old one or the new.
+    theta : dict of name to array
+        Any names, arrays of real numbers of any shapes.
+
+    Raises
+    ------
+    ArgumentError
+        If the name ends otherwise, or the file cannot be written.
+    DtypeError
+        If an array does not hold real numbers; names it.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "network.npz"
+    ...     save_parameters(path, {"W1": [[0.5, -1.0]], "b1": [0.1]})
+    ...     load_parameters(path)
+    {'W1': array([[ 0.5, -1. ]]), 'b1': array([0.1])}
+    """
+    path = with_ending(path, (".npz",))
+    check_type("theta", theta, Mapping, "graph.initial(rng)")
+    names = np.array(list(theta), dtype=str)
+    if names.tolist() != list(theta):  # a number, or a text that NumPy would shorten
+        raise ArgumentError(
+            f"theta has the keys {', '.join(map(repr, theta))}, expected texts without NULs"
+        )
+    # Under numbers: savez has arguments of its own, which a name must not meet.
+    arrays: dict[str, Any] = {
+        f"parameter_{i}": real_array(f"theta[{name!r}]", value)
+        for i, (name, value) in enumerate(theta.items())
+    }
+    replace_npz(path, parameters_version=np.array(_PARAMETERS_VERSION), names=names, **arrays)
+
+
+def load_parameters(path: str | Path) -> dict[str, Array]:
+    """Read the parameters that `save_parameters` wrote, in the same order.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file whose name ends in .npz.
+
+    Returns
+    -------
+    dict of name to array
+
+    Raises
+    ------
+    ArgumentError
+        If the file cannot be read, or is not one of parameters, or of another version.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_parameters(f"{folder}/line.npz", {"W": [[2.0]], "b": [1.0]})
+    ...     load_parameters(f"{folder}/line.npz")
+    {'W': array([[2.]]), 'b': array([1.])}
+    """
+    path = with_ending(path, (".npz",))
+    try:
+        content = io.BytesIO(path.read_bytes())
+    except OSError as error:
+        raise ArgumentError(f"{path} cannot be read: {error.strerror}") from error
+    try:
+        data = read_npz(content)
+        version = data["parameters_version"].item()
+        theta = {}
+        if version == _PARAMETERS_VERSION:
+            for i, name in enumerate(data["names"].tolist()):
+                theta[name] = data[f"parameter_{i}"]
+                if theta[name].dtype != np.float64:
+                    raise TypeError(f"{name!r} is of type {theta[name].dtype}")
+    except Exception as error:  # a damaged file raises whatever it trips over
+        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
+        raise ArgumentError(
+            f"{path} is not a file of parameters: {reason}; save_parameters writes one"
+        ) from error
+    if version != _PARAMETERS_VERSION:
+        raise ArgumentError(
+            f"{path} is of version {version}, expected {_PARAMETERS_VERSION}; "
+            "read it with the version of lqrad that wrote it"
+        )
+    return theta
+
+
+_CONTROLLER = ("A", "B", "C", "L", "K", "K_i", "H", "F", "low", "high", "dt")
+_CONTROLLER_VERSION = 1  # of the layout of a file of a controller
+
+
+def save_controller(path: str | Path, controller: Controller) -> None:
+    """Write a controller to a file, which `load_controller` reads bit for bit.
+
+    Parameters
+    ----------
+    path : str or Path
+        A name that ends in .json or .npz. A file of this name is replaced as a whole. It holds the
+        arrays of `Controller` under their names, dt, and the version of this layout; in .json an
+        infinite limit is null.
+    controller : Controller
+        Its design; what it remembers of a run is not written.
+
+    Raises
+    ------
+    ArgumentError
+        If the name ends otherwise, or the file cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from lqrad import StateSpace, lqi
+    >>> controller = lqi(StateSpace([[0.9]], [[0.1]], dt=0.1), [[1]], [[1]], [[0.1]])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_controller(f"{folder}/speed.json", controller)
+    ...     load_controller(f"{folder}/speed.json").K == controller.K
+    array([[ True]])
+    """
+    path = with_ending(path, (".json", ".npz"))
+    check_type("controller", controller, Controller, "lqi(plant, Q, R, Q_i)")
+    sources = {"A": controller.observer, "B": controller.observer, "C": controller.observer}
+    sources["L"] = controller.observer
+    arrays = {name: getattr(sources.get(name, controller), name) for name in _CONTROLLER}
+    if path.suffix.lower() == ".npz":
+        replace_npz(path, controller_version=np.array(_CONTROLLER_VERSION), **arrays)
+        return
+    data: dict[str, Any] = {"controller_version": _CONTROLLER_VERSION}
+    data |= {name: np.asarray(array).tolist() for name, array in arrays.items()}
+    for name in ("low", "high"):
+        data[name] = [value if np.isfinite(value) else None for value in data[name]]
+    # Python writes a float so that it reads back to the same bits.
+    text = json.dumps(data, indent=1, allow_nan=False)
+    replace_file(path, lambda file: file.write(f"{text}\n".encode()))
+
+
+def load_controller(path: str | Path) -> Controller:
+    """Read a controller that `save_controller` wrote; it starts with an empty memory.
+
+    Parameters
+    ----------
+    path : str or Path
+        A file whose name ends in .json or .npz.
+
+    Returns
+    -------
+    Controller
+
+    Raises
+    ------
+    ArgumentError
+        If the file cannot be read, or is not one of a controller, or of another version.
+    ShapeError, DtypeError, NonFiniteError
+        If its arrays are no controller. Names the file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from lqrad import StateSpace, lqi
+    >>> controller = lqi(StateSpace([[0.9]], [[0.1]], dt=0.1), [[1]], [[1]], [[0.1]])
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_controller(f"{folder}/speed.npz", controller)
+    ...     load_controller(f"{folder}/speed.npz")
+    Controller(n=1, m=1, ny=1, dt=0.1 s, 1 tracked with integral action)
+    """
+    path = with_ending(path, (".json", ".npz"))
+    data = read_named(path)
+    version = data.pop("controller_version", None)
+    if version is None:
+        raise ArgumentError(
+            f"{path} is not a file of a controller: it lacks controller_version; save_controller "
+            "writes one"
+        )
+    if version != _CONTROLLER_VERSION:
+        raise ArgumentError(
+            f"{path} is of version {version}, expected {_CONTROLLER_VERSION}; "
+            "read it with the version of lqrad that wrote it"
+        )
+    check_names(path, data, _CONTROLLER, (), "a controller")
+    low, high = without_null(data["low"], -np.inf), without_null(data["high"], np.inf)
+    nr = len(data["H"])
+    with naming(path):
+        observer = Observer(data["A"], data["B"], data["C"], data["L"])
+        n, m = observer.B.shape
+        shapes = {"H": (nr, n), "K_i": (m, nr), "F": (m, nr)}
+        # An array without entries has lost its shape in JSON.
+        wide = {k: np.reshape(data[k], z) if not nr else data[k] for k, z in shapes.items()}
+        return Controller(
+            observer, data["K"], dt=float(data["dt"]), input_bounds=(low, high), **wide
+        )
