@@ -47,12 +47,13 @@ from lqrad.problems.lq import LQProblem
 # Rows at a limit are this much stiffer than by nature at first, and by how much more where new
 # multipliers do not bring them nearer by as much.
 _STIFFNESS, _STIFFER, _STIFFEST = 1e5, 10.0, 1e11
-# A row with less than this part of its largest variance does not feel the inputs.
-_NO_VARIANCE = 1e-10
+# A variance below this part of its terms is of rounding errors: the row does not feel the inputs.
+_NO_VARIANCE = 1e-12
 # Where the decrease that is left is below this part of the cost, it is of rounding errors.
 _NOTHING = 1e-26
-# Limits that are kept by no trajectory of less than this many times the cost are kept by none.
-_BEYOND = 1e10
+# Limits that are kept by no trajectory of less than this many times the cost are kept by none; where
+# rounding errors leave nothing to try, they hide how much more than the second it is.
+_BEYOND, _BEYOND_AT_LAST = 1e10, 1e6
 # The spring of a soft row that gives way, in units of one over its largest variance.
 _SPRING = 1e2
 
@@ -75,8 +76,8 @@ class Plan:
         What the cost is proven not to exceed the minimum by, among trajectories within the limits.
         Where these cannot be kept, it is that of J + sum spring/2 excess^2.
     excess : float
-        The most that a limit is exceeded by, in units of its row; zero up to the tolerance where
-        the status is a converged one.
+        The most that a limit is exceeded by, in units of the row that is furthest beyond its own in
+        relation to them; zero up to the tolerance where the status is a converged one.
     status : Status
     message : str
     iterations : int
@@ -180,26 +181,32 @@ class Limited:
         self._last = b"", self._plain  # the last rows that were stiff, and their Newton steps
         variance = self._variances()
         self._deviation = np.sqrt(variance.max(axis=0, initial=0.0))
-        self._reached = variance > _NO_VARIANCE * self._deviation**2
+        self._reached = variance > 0
         self._natural = 1 / np.where(self._reached, variance, 1.0)
         self._spring = _SPRING / np.where(self._deviation, self._deviation, 1.0) ** 2
 
     def _variances(self) -> Array:
-        """The diagonal of G H^-1 G', with H the Hessian and G the map from inputs to rows."""
+        """The diagonal of G H^-1 G', with H the Hessian and G the map from inputs to rows.
+
+        It is zero where a row does not feel the inputs, however small it is where it does.
+        """
         problem, newton = self.problem, self._plain
+        n = problem.n
         A, B = (np.broadcast_to(z, (self.T, *z.shape[-2:])) for z in (problem.A, problem.B))
         noise = np.linalg.solve(newton.L, np.broadcast_to(np.eye(problem.m), newton.L.shape))
         noise = noise.swapaxes(-1, -2) @ noise
-        X = np.zeros((problem.n, problem.n))
+        X = np.zeros((n, n))
         variances = np.empty((self.T, len(self.soft)))
         for t in range(self.T):
-            loop = np.vstack([np.eye(problem.n), -newton.K[t]])
+            loop = np.vstack([np.eye(n), -newton.K[t]])
             joint = loop @ X @ loop.T
-            joint[problem.n :, problem.n :] += noise[t]
-            variances[t, : self._k] = ((self._CD @ joint) * self._CD).sum(axis=1)
+            joint[n:, n:] += noise[t]
+            variances[t, : self._k] = _felt(self._CD, joint)
             step = np.hstack([A[t], B[t]])
             X = step @ joint @ step.T
-            variances[t, self._k :] = ((self._E @ X) * self._E).sum(axis=1)
+            still = _felt(step, joint) == 0  # so that rounding errors move nothing later on
+            X[still], X[:, still] = 0.0, 0.0
+            variances[t, self._k :] = _felt(self._E, X)
         return variances
 
     @np.errstate(over="ignore", invalid="ignore")  # looked for in what comes out
@@ -225,13 +232,14 @@ class Limited:
         max_iter : int
             Limit on Newton steps.
         tol : float
-            Of the gap relative to the cost, and of an excess relative to its row's limits.
+            Of the gap relative to the cost, and of an excess relative to its row's largest limit, or
+            to how far the row goes where that is less.
 
         Returns
         -------
         Plan
-            Its status is INFEASIBLE where it is proven that not all limits can be kept; the soft
-            ones then give way.
+            Its status is INFEASIBLE where it is proven that not all limits can be kept, or only at
+            a million times the cost; the soft ones then give way.
 
         Raises
         ------
@@ -243,8 +251,7 @@ class Limited:
         g, cost = self._rows(x, u), self._cost(x, u)
         free = g, cost
         asked = _Limits(low, high)
-        unit = self._units(low, high, cost)
-        exceeded = asked.excess(g) > tol * unit
+        exceeded = asked.excess(g) > tol * self._units(asked, g, cost)
         if not exceeded.any():
             return self._plan(x, u, p, 0.0 * g, cost, 0.0, asked, Status.CONVERGED_GAP, 0)
 
@@ -254,7 +261,7 @@ class Limited:
             np.where(self._reached, low, -np.inf), np.where(self._reached, high, np.inf)
         )
         before = 0.0 * g if y is None else np.where(self._reached, y, 0.0)
-        stiffness, last, iterations = _STIFFNESS, np.inf, 0
+        stiffness, last, least, iterations = _STIFFNESS, np.inf, -np.inf, 0
         if before.any():
             x, u = self._start(x0, before, stiffness * self._natural, limits)
         while True:
@@ -262,7 +269,8 @@ class Limited:
             x, u, p, y, steps = self._minimise(x, u, before, rho, limits, max_iter - iterations)
             iterations += steps
             g, cost = self._rows(x, u), self._cost(x, u)
-            worst = float(np.where(gives, 0.0, limits.excess(g) / unit).max())
+            excess = limits.excess(g) / self._units(limits, g, free[1])
+            worst = float(np.where(gives, 0.0, excess).max())
             gap, size = -limits.pull(np.where(gives, 0.0, y), g), abs(cost) + abs(free[1])
             if worst <= tol and abs(gap) <= tol * size:
                 status = Status.CONVERGED_GAP
@@ -271,17 +279,20 @@ class Limited:
                 status = Status.MAX_ITER
                 break
             growth = np.where(gives, 0.0, y - before)
-            if self._least_cost(growth, limits, *free) > _BEYOND * size:
+            least = max(least, self._least_cost(growth, limits, *free))
+            slow = worst > last / _STIFFER
+            stuck = slow and stiffness >= _STIFFEST
+            if least > (_BEYOND_AT_LAST if stuck else _BEYOND) * size:
                 infeasible = True
                 if gives.any() or not self.soft.any():
                     status = Status.INFEASIBLE
                     break
-                gives, stiffness, worst = self.soft, _STIFFNESS, np.inf
+                gives, stiffness, worst, least = self.soft, _STIFFNESS, np.inf, -np.inf
                 y = np.zeros_like(y)
-            elif worst > last / _STIFFER:
-                if stiffness >= _STIFFEST:
-                    status = Status.STALLED
-                    break
+            elif stuck:
+                status = Status.STALLED
+                break
+            elif slow:
                 stiffness *= _STIFFER
             before, last = np.where(gives, 0.0, y), worst
         gap += 0.5 * self._plain.size(*self._slopes(x, u, y))
@@ -381,12 +392,18 @@ class Limited:
     def _cost(self, x: Array, u: Array) -> float:
         return float(self.problem.cost(x, u))
 
-    def _units(self, low: Array, high: Array, cost: float) -> Array:
-        """What an excess of each row is compared with: its largest limit, or how far it goes."""
-        sizes = [np.where(np.isfinite(z), np.abs(z), 0.0).max(axis=0) for z in (low, high)]
-        largest = np.maximum(*sizes)
-        natural = self._deviation * np.sqrt(2 * abs(cost))
-        return np.where(largest > 0, largest, np.where(natural > 0, natural, 1.0))
+    def _units(self, limits: _Limits, g: Array, cost: float) -> Array:
+        """What an excess of each row is compared with: its largest limit, or how far it goes.
+
+        The smaller of the two: a limit of 1e20 that stands for none is no measure of the others.
+        """
+        sizes = [np.where(np.isfinite(z), np.abs(z), 0.0) for z in (limits.low, limits.high)]
+        largest = np.maximum(*sizes).max(axis=0)
+        # It has to go as far as its limits push it.
+        far = np.maximum(np.abs(g), np.abs(np.clip(g, limits.low, limits.high))).max(axis=0)
+        far = np.maximum(far, self._deviation * np.sqrt(2 * abs(cost)))
+        unit = np.where(largest > 0, np.minimum(largest, far), far)
+        return np.where(unit > 0, unit, 1.0)
 
     def _plan(
         self,
@@ -400,19 +417,29 @@ class Limited:
         status: Status,
         iterations: int,
     ) -> Plan:
-        excess = asked.excess(self._rows(x, u))
-        most = float(excess.max(initial=0.0))
+        g = self._rows(x, u)
+        excess = asked.excess(g)
+        # Rows may have different units: the worst is that which is so in its own.
+        worst = int((excess / self._units(asked, g, cost)).argmax()) if g.size else 0
+        most = float(excess.flat[worst]) if g.size else 0.0
         word, _, reason = status.value.partition(": ")
         message = f"{word} after {iterations} Newton step{'s' * (iterations != 1)}; J = {cost:.6g}"
         if status is Status.CONVERGED_GAP:
             message += f", at most {gap:.1g} above the minimum"
         else:
-            t, row = (int(i) for i in np.unravel_index(excess.argmax(), excess.shape))
+            t, row = divmod(worst, excess.shape[1])
             step = t + (row >= self._k)  # rows of the next state stand behind the others
             message += (
                 f"; {reason}, and {self.names[row]} exceeds its limit by {most:.3g} at t={step}"
             )
         return Plan(x, u, p, y, cost, gap, most, status, message, iterations)
+
+
+def _felt(rows: Array, X: Array) -> Array:
+    """The diagonal of rows X rows', and zero where rounding errors are all that is left of it."""
+    variance = ((rows @ X) * rows).sum(axis=1)
+    terms = np.abs(rows) @ np.sqrt(X.diagonal())
+    return np.where(variance > _NO_VARIANCE * terms**2, variance, 0.0)
 
 
 def step_size(worth: float, w: Array, change: Array, rho: Array, low: Array, high: Array) -> float:
