@@ -399,7 +399,9 @@ class Limited:
         """
         sizes = [np.where(np.isfinite(z), np.abs(z), 0.0) for z in (limits.low, limits.high)]
         largest = np.maximum(*sizes).max(axis=0)
-        far = np.maximum(np.abs(g).max(axis=0), self._deviation * np.sqrt(2 * abs(cost)))
+        # It has to go as far as its limits push it, also from rest.
+        far = np.maximum(np.abs(g), np.abs(np.clip(g, limits.low, limits.high))).max(axis=0)
+        far = np.maximum(far, self._deviation * np.sqrt(2 * abs(cost)))
         unit = np.where(largest > 0, np.minimum(largest, far), far)
         return np.where(unit > 0, unit, 1.0)
 

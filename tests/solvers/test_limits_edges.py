@@ -299,6 +299,17 @@ def test_at_rest_beyond_a_limit_that_no_input_moves():
     assert not plan.u.any()
 
 
+@pytest.mark.parametrize("size", [1e-12, 1.0, 1e12])
+def test_from_rest_a_limit_is_measured_by_itself(size):
+    """Nothing else has a size where x0 = 0: one of 1e-12 counts as one of 1e12 does."""
+    limited = rows_of(chain(2), 20, E=np.eye(2)[:1])
+    low = np.full((20, 1), -np.inf)
+    low[9] = size
+    plan = limited.solve(np.zeros(2), low, np.full((20, 1), np.inf))
+    assert plan.status is Status.CONVERGED_GAP
+    assert plan.x[10, 0] == pytest.approx(size, rel=1e-7)
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_rows_said_twice_change_nothing(seed):
     case = Case(seed, radius=0.9)
