@@ -307,7 +307,7 @@ def test_from_rest_a_limit_is_measured_by_itself(size):
     low[9] = size
     plan = limited.solve(np.zeros(2), low, np.full((20, 1), np.inf))
     assert plan.status is Status.CONVERGED_GAP
-    assert plan.x[10, 0] == pytest.approx(size, rel=1e-7)
+    assert plan.x[10, 0] == pytest.approx(size, rel=1e-7, abs=0)
 
 
 @pytest.mark.parametrize("seed", range(10))
