@@ -29,14 +29,12 @@ from lqrad.errors import (
     NonFiniteError,
     ShapeError,
     batch_message,
-    check_count,
     check_finite,
     check_semidefinite,
     check_shape,
     check_stage_weights,
     frozen_array,
     real_array,
-    shape_message,
     stage_arrays,
 )
 from lqrad.kernels.banded import Bidiagonal
@@ -44,6 +42,13 @@ from lqrad.kernels.curvature import input_curvature
 from lqrad.kernels.stages import add_times, inner, times
 from lqrad.problems.objective import Objective, diagonal_below
 from lqrad.problems.optimality import KKT, kkt_from_terms
+from lqrad.problems.sequences import (
+    check_reference,
+    initial_state,
+    known_horizon,
+    sequence,
+    trajectory,
+)
 
 # Overflow is looked for in the results and told in words; NumPy's warnings would only repeat it.
 _quiet = np.errstate(over="ignore", invalid="ignore")
@@ -231,8 +236,8 @@ class LQProblem:
         T = plain.T
         if T is None and x_ref.ndim == 2:
             T = len(x_ref) - 1
-        _check_reference("x_ref", x_ref, plain.n, "n", T, extra=1)
-        _check_reference("u_ref", u_ref, plain.m, "m", T, extra=0)
+        check_reference("x_ref", x_ref, plain.n, "n", T, extra=1)
+        check_reference("u_ref", u_ref, plain.m, "m", T, extra=0)
         x_stage = x_ref[:-1] if x_ref.ndim == 2 else x_ref
         return cls(
             plain.A,
@@ -364,7 +369,7 @@ class LQProblem:
         >>> problem.simulate([8.0], [[0.0], [1.0]]).ravel()
         array([8., 4., 3.])
         """
-        return self._simulate(self._initial_state(x0), self._sequence("u", u))
+        return self._simulate(initial_state(self, x0), sequence(self, "u", u))
 
     def _simulate(self, x0: Array, u: Array) -> Array:
         batch = u.shape[:-2]
@@ -407,11 +412,11 @@ class LQProblem:
         array([5., 2.])
         """
         if u is not None:
-            x, u = self._trajectory(x, u=u)
+            x, u = trajectory(self, x, u=u)
         elif self._has_M:
             raise ArgumentError("u is not given and the cost has a cross weight M; pass u too")
         else:
-            (x,) = self._trajectory(x)
+            (x,) = trajectory(self, x)
             u = np.zeros((x.shape[-2] - 1, self.m))
         return self._costates(self._state_slopes(x, u))[..., 1:, :]
 
@@ -466,7 +471,7 @@ class LQProblem:
         >>> problem.input_gradient([[8.0], [4.0], [2.0]], [[0.0], [0.0]], [[5.0], [2.0]]).ravel()
         array([5., 2.])
         """
-        x, u, p = self._trajectory(x, u=u, p=p)
+        x, u, p = trajectory(self, x, u=u, p=p)
         gradient = self._input_slopes(x, u) + times(self.B, p, transpose=True)
         check_finite("the gradient", gradient, computed=True)
         return gradient
@@ -488,7 +493,7 @@ class LQProblem:
         >>> problem.cost([[8.0], [4.0], [3.0]], [[0.0], [1.0]])
         45.0
         """
-        x, u = self._trajectory(x, u=u)
+        x, u = trajectory(self, x, u=u)
         return self._value(x, u, self._state_slopes(x, u), self._input_slopes(x, u))
 
     def _value(self, x: Array, u: Array, x_slopes: Array, u_slopes: Array) -> float | Array:
@@ -533,7 +538,7 @@ class LQProblem:
         >>> J, g.ravel()
         (42.0, array([5., 2.]))
         """
-        x0, u = self._initial_state(x0), self._sequence("u", u)
+        x0, u = initial_state(self, x0), sequence(self, "u", u)
         x = self._simulate(x0, u)
         if x.shape[:-2] != u.shape[:-2]:
             u = np.broadcast_to(u, x.shape[:-2] + u.shape[-2:])
@@ -565,7 +570,7 @@ class LQProblem:
         >>> problem.hessian_product([[1.0], [0.0]]).ravel()
         array([2.25, 0.5 ])
         """
-        v, quadratic = self._sequence("v", v), self._quadratic_part
+        v, quadratic = sequence(self, "v", v), self._quadratic_part
         check_finite("v", v)
         x = quadratic._simulate(np.zeros(self.n), v)
         return quadratic._total(
@@ -596,10 +601,10 @@ class LQProblem:
         >>> problem.lagrangian([[8.0], [4.0], [3.0]], [[0.0], [1.0]], [[7.0], [-5.0]])
         45.0
         """
-        x, u, p = self._trajectory(x, u=u, p=p)
+        x, u, p = trajectory(self, x, u=u, p=p)
         if x0 is not None:
             x = x.copy()
-            x[..., 0, :] = x0 = self._initial_state(x0, x)
+            x[..., 0, :] = x0 = initial_state(self, x0, x)
             check_finite("x0", x0)
         step = times(self.A, x[..., :-1, :]) + times(self.B, u) + self.c
         value = self.cost(x, u) + inner(p, step - x[..., 1:, :])
@@ -636,8 +641,8 @@ class LQProblem:
         >>> bool((kkt.input == problem.value_and_gradient(x0, u)[1]).all())
         True
         """
-        x, u, p = self._trajectory(x, u=u, p=p)
-        x0 = self._initial_state(x0, x)
+        x, u, p = trajectory(self, x, u=u, p=p)
+        x0 = initial_state(self, x0, x)
         check_finite("x0", x0)
         now, batch = x[..., :-1, :], x.shape[:-2]
         zero = np.zeros((*batch, 1, self.n))
@@ -700,7 +705,7 @@ class LQProblem:
         >>> J, objective.gap_bound(g)
         (42.0, 3.625)
         """
-        x0 = np.array(self._initial_state(x0))
+        x0 = np.array(initial_state(self, x0))
         check_finite("x0", x0)
         shape = (*x0.shape[:-1], self.horizon(T), self.m)
 
@@ -755,16 +760,7 @@ class LQProblem:
         >>> LQProblem([[0.5]], [[1]], [[1]], [[1]]).horizon(10)
         10
         """
-        if T is None:
-            if self.T is None:
-                raise ArgumentError("T is not given and nothing varies in time; pass the horizon T")
-            return self.T
-        T = check_count("T", T)
-        if self.T not in (None, T):
-            raise ArgumentError(
-                f"T is {T}, but the problem varies over {self.T} stages; leave T out"
-            )
-        return T
+        return known_horizon(self, T)
 
     @cached_property
     def _dynamics(self) -> Bidiagonal:
@@ -789,67 +785,6 @@ class LQProblem:
             return self
         zero = {name: np.zeros_like(getattr(self, name)) for name in ("c", "q", "r", "s")}
         return self.replace(**zero)
-
-    def _initial_state(self, x0: ArrayLike, x: Array | None = None) -> Array:
-        """Return x0 (..., n) as an array, its batch fitting that of x where that is given."""
-        x0 = real_array("x0", x0)
-        if x0.ndim == 0 or x0.shape[-1] != self.n:
-            expected = f"(..., n) with n = {self.n}"
-            raise ShapeError(shape_message("x0", x0.shape, expected, "", (self.n,)))
-        if x is not None and not _broadcasts(x0.shape[:-1], x.shape[:-2]):
-            raise ShapeError(batch_message("x0", x0.shape, "x", x.shape))
-        return x0
-
-    def _trajectory(self, x: ArrayLike, **others: ArrayLike) -> tuple[Array, ...]:
-        """Return x and the other sequences as finite arrays of one horizon and batch."""
-        states = self._sequence("x", x)
-        arrays = {"x": states}
-        arrays |= {name: self._sequence(name, z, states) for name, z in others.items()}
-        for name, array in arrays.items():
-            check_finite(name, array)
-        return tuple(arrays.values())
-
-    def _sequence(self, name: str, z: ArrayLike, x: Array | None = None) -> Array:
-        """Return a sequence of this name as an array, broadcast to the batch of x if given.
-
-        There are T + 1 states x, and T of the others; T is that of x, or this problem's own.
-        """
-        z = real_array(name, z)
-        width, letter = (self.m, "m") if name in "uv" else (self.n, "n")
-        extra = 1 if name == "x" else 0
-        T = self.T if x is None else x.shape[-2] - 1
-        fits = z.ndim >= 2 and z.shape[-1] == width and z.shape[-2] > extra
-        if not fits or T not in (None, z.shape[-2] - extra):
-            known = f"{letter} = {width}, " + ("T >= 1" if T is None else f"T = {T}")
-            rows = f"T{' + 1' if extra else ''}" if T is None else T + extra
-            columns = letter if T is None else width
-            expected = f"(..., {rows}, {columns}) with {known}"
-            target = (len(z) if T is None and z.ndim else (T or 0) + extra, width)
-            raise ShapeError(shape_message(name, z.shape, expected, "", target))
-        if x is None or z.shape[:-2] == x.shape[:-2]:
-            return z
-        if not _broadcasts(z.shape[:-2], x.shape[:-2]):
-            raise ShapeError(batch_message(name, z.shape, "x", x.shape))
-        return np.broadcast_to(z, x.shape[:-2] + z.shape[-2:])
-
-
-def _broadcasts(batch: tuple[int, ...], target: tuple[int, ...]) -> bool:
-    """Whether an array with this batch in front can be repeated to the target's."""
-    try:
-        return np.broadcast_shapes(batch, target) == target
-    except ValueError:
-        return False
-
-
-def _check_reference(
-    name: str, ref: Array, width: int, letter: str, T: int | None, *, extra: int
-) -> None:
-    """Raise ShapeError unless a reference is constant, or has T + extra rows of its width."""
-    rows = len(ref) if T is None and ref.ndim == 2 else (T or 0) + extra
-    if ref.shape not in ((width,), (rows, width)) or (rows <= extra and ref.ndim == 2):
-        expected = f"({letter},) or (T{' + 1' if extra else ''}, {letter}) with {letter} = {width}"
-        expected += ", T >= 1" if T is None or T < 1 else f", T = {T}"
-        raise ShapeError(shape_message(name, ref.shape, expected, ""))
 
 
 def _at_stages(weight: Array, reference: Array) -> Array:
