@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 import lqrad
-from lqrad.errors import ArgumentError, Array, LqradError, ShapeError
+from lqrad.arguments import Array
+from lqrad.errors import ArgumentError, LqradError, ShapeError
 from lqrad.files import (
     load_model,
     load_plant,

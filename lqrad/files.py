@@ -16,13 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from lqrad.errors import (
-    ArgumentError,
-    Array,
-    check_shape,
-    frozen_array,
-    real_array,
-)
+from lqrad.arguments import Array, check_shape, frozen_array, real_array
+from lqrad.errors import ArgumentError
 from lqrad.outside import READERS, check_names, naming, read_named, with_ending, without_null
 from lqrad.problems.lq import LQProblem
 from lqrad.problems.sampling import discretise

@@ -26,7 +26,8 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
 
-from lqrad.errors import ArgumentError, Array, check_choice, check_count, check_shape, frozen_array
+from lqrad.arguments import Array, check_choice, check_count, check_shape, frozen_array
+from lqrad.errors import ArgumentError
 from lqrad.problems.sparse import SparseLQProblem
 
 SCHEMES = {"implicit-euler": 1.0, "crank-nicolson": 0.5, "explicit-euler": 0.0}

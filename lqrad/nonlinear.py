@@ -29,7 +29,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.errors import ArgumentError, Array, frozen_array
+from lqrad.arguments import Array, frozen_array
+from lqrad.errors import ArgumentError
 from lqrad.problems.control import ControlProblem
 from lqrad.problems.integrators import rk4
 

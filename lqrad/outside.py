@@ -91,7 +91,7 @@ def naming(path: str | Path) -> Iterator[None]:
     try:
         yield
     except LqradError as error:
-        raise type(error)(f"{path}: {error}") from error
+        raise error.within(str(path)) from error
 
 
 def read_named(path: Path) -> dict[str, Any]:

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lqrad.arguments import Array, check_type, real_array
 from lqrad.design.controller import Controller
 from lqrad.design.observer import Observer
-from lqrad.errors import ArgumentError, Array, check_type, real_array
+from lqrad.errors import ArgumentError
 from lqrad.outside import (
     check_names,
     naming,

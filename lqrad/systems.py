@@ -25,7 +25,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.errors import ArgumentError, Array, check_count, check_shape, frozen_array
+from lqrad.arguments import Array, check_count, check_shape, frozen_array
+from lqrad.errors import ArgumentError
 from lqrad.problems.lq import LQProblem
 from lqrad.problems.sampling import discretise
 

@@ -16,13 +16,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import solve_discrete_lyapunov
 
-from lqrad.design.controller import Controller, discrete_plant, limits
-from lqrad.errors import (
-    ArgumentError,
+from lqrad.arguments import (
     Array,
-    NonFiniteError,
-    NotStabilizableError,
-    ShapeError,
     check_count,
     check_finite,
     check_semidefinite,
@@ -32,6 +27,8 @@ from lqrad.errors import (
     real_array,
     shape_message,
 )
+from lqrad.design.controller import Controller, discrete_plant, limits
+from lqrad.errors import ArgumentError, NonFiniteError, NotStabilizableError, ShapeError
 from lqrad.kernels.banded import first_nonfinite_step
 from lqrad.problems.statespace import StateSpace
 

@@ -16,11 +16,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.design.observer import Observer
-from lqrad.errors import (
-    ArgumentError,
+from lqrad.arguments import (
     Array,
-    ShapeError,
     check_choice,
     check_finite,
     check_shape,
@@ -29,6 +26,8 @@ from lqrad.errors import (
     real_array,
     shape_message,
 )
+from lqrad.design.observer import Observer
+from lqrad.errors import ArgumentError, ShapeError
 from lqrad.problems.statespace import StateSpace
 
 

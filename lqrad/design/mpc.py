@@ -17,14 +17,8 @@ from numbers import Real
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lqrad.design.controller import limits
-from lqrad.design.observer import Observer
-from lqrad.design.regulators import steady_state_targets
-from lqrad.errors import (
-    ArgumentError,
+from lqrad.arguments import (
     Array,
-    ShapeError,
-    Status,
     check_count,
     check_finite,
     check_shape,
@@ -32,6 +26,10 @@ from lqrad.errors import (
     frozen_array,
     real_array,
 )
+from lqrad.design.controller import limits
+from lqrad.design.observer import Observer
+from lqrad.design.regulators import steady_state_targets
+from lqrad.errors import ArgumentError, ShapeError, Status
 from lqrad.problems.lq import LQProblem
 from lqrad.problems.statespace import StateSpace
 from lqrad.solvers.dare import dare

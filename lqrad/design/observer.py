@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.errors import Array, check_shape, frozen_array
+from lqrad.arguments import Array, check_shape, frozen_array
 from lqrad.problems.statespace import StateSpace
 from lqrad.solvers.dare import dlqe
 

@@ -10,17 +10,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lqrad.arguments import Array, check_shape, frozen_array, shape_message
 from lqrad.design.controller import Controller, discrete_plant, limits
 from lqrad.design.observer import Observer
-from lqrad.errors import (
-    ArgumentError,
-    Array,
-    NotStabilizableError,
-    ShapeError,
-    check_shape,
-    frozen_array,
-    shape_message,
-)
+from lqrad.errors import ArgumentError, NotStabilizableError, ShapeError
 from lqrad.problems.statespace import StateSpace
 from lqrad.solvers.dare import dlqr
 

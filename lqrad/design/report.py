@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from lqrad.arguments import Array
 from lqrad.design.closed_loop import ClosedLoop, expected_cost, simulate_closed_loop
 from lqrad.design.controller import Controller
 from lqrad.design.regulators import lqg, lqi, lqr
-from lqrad.errors import ArgumentError, Array
+from lqrad.errors import ArgumentError
 from lqrad.problems.statespace import StateSpace
 from lqrad.studies.margins import Margins, margins
 from lqrad.studies.responses import StepResponse, step_response

@@ -20,7 +20,8 @@ import numpy as np
 from scipy.linalg.blas import dgemv
 from scipy.linalg.lapack import dtbtrs
 
-from lqrad.errors import OVERFLOW_REMEDY, Array, NonFiniteError, ShapeError
+from lqrad.arguments import Array
+from lqrad.errors import OVERFLOW_REMEDY, NonFiniteError, ShapeError
 
 # A band of this size stays in a second-level cache together with the states that it works on.
 _BAND_BYTES = 256 * 1024

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from lqrad.errors import check_count
+from lqrad.arguments import check_count
 
 Action = tuple[str, int]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lqrad.errors import EPS, Array
+from lqrad.arguments import EPS, Array
 
 
 def input_curvature(Q: Array, R: Array, M: Array) -> Array | None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lqrad.errors import EPS, Array
+from lqrad.arguments import EPS, Array
 
 Function = Callable[[Any], Any]  # points (..., d), real or complex -> values (..., k) or (...)
 

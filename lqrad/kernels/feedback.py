@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from lqrad.errors import Array
+from lqrad.arguments import Array
 from lqrad.kernels.banded import Bidiagonal
 from lqrad.kernels.stages import times
 

@@ -20,7 +20,7 @@ from scipy.linalg import matrix_balance, schur
 from scipy.linalg.blas import dnrm2
 from scipy.linalg.lapack import dgeqrf, dorgqr
 
-from lqrad.errors import Array
+from lqrad.arguments import Array
 
 Powers = NDArray[np.int64]  # of two
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lqrad.errors import Array
+from lqrad.arguments import Array
 
 
 class Hautus(NamedTuple):

@@ -9,7 +9,8 @@ import numpy as np
 from scipy.linalg import eigh_tridiagonal
 from scipy.linalg.blas import dnrm2
 
-from lqrad.errors import EPS, ArgumentError, Array, NonFiniteError, check_count
+from lqrad.arguments import EPS, Array, check_count
+from lqrad.errors import ArgumentError, NonFiniteError
 
 
 def extreme_eigenvalues(

@@ -17,7 +17,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import NDArray
 
-from lqrad.errors import Array
+from lqrad.arguments import Array
 
 # An eigenvalue this near to the unit circle may be on it; what the gain is there decides.
 _NEAR = 1e-4

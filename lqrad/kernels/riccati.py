@@ -19,7 +19,8 @@ import numpy as np
 from scipy.linalg.blas import dgemm, dsymm
 from scipy.linalg.lapack import dgesv, dposv, dpotrf
 
-from lqrad.errors import EPS, Array, NonFiniteError, NotConvexError
+from lqrad.arguments import EPS, Array
+from lqrad.errors import NonFiniteError, NotConvexError
 from lqrad.kernels.riccati_factors import sweep_in_factors
 from lqrad.kernels.stages import times
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg.lapack import dpstrf, dtrtrs
 
-from lqrad.errors import EPS, Array
+from lqrad.arguments import EPS, Array
 
 
 def sweep_in_factors(

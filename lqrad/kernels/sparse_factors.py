@@ -12,7 +12,8 @@ import scipy.sparse as sp
 from scipy.linalg.lapack import dpttrf, dpttrs
 from scipy.sparse.linalg import LinearOperator, splu
 
-from lqrad.errors import EPS, ArgumentError, Array, ShapeError, real_array
+from lqrad.arguments import EPS, Array, real_array
+from lqrad.errors import ArgumentError, ShapeError
 
 Solve = Callable[[Array], Array]
 

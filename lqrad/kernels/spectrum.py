@@ -9,7 +9,7 @@ import numpy as np
 from scipy.linalg import matrix_balance, schur
 from scipy.linalg.lapack import ztrsen
 
-from lqrad.errors import EPS, Array
+from lqrad.arguments import EPS, Array
 
 # Eigenvalues as close to each other as rounding may have pulled those of one Jordan block apart;
 # in blocks larger than this they would be as far apart as any.

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg.blas import dgemm
 
-from lqrad.errors import Array
+from lqrad.arguments import Array
 
 
 def times(M: Array, z: Array, *, transpose: bool = False, out: Array | None = None) -> Array:

@@ -8,7 +8,8 @@ import math
 import numpy as np
 from scipy.linalg.lapack import dpbtrf, dtbtrs, dtrtrs
 
-from lqrad.errors import EPS, Array, NonFiniteError, NotConvexError, ShapeError
+from lqrad.arguments import EPS, Array
+from lqrad.errors import NonFiniteError, NotConvexError, ShapeError
 from lqrad.kernels.banded import first_nonfinite_step
 
 # Up to this size of its blocks, a recursion S = N + G'S G is cheaper over many pieces at once.

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from lqrad.errors import Array, NonFiniteError, check_shape, real_array
+from lqrad.arguments import Array, check_shape, real_array
+from lqrad.errors import NonFiniteError
 from lqrad.plotting.figure import LEGEND, add_title, colors, new_axes, new_figure, one_series
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-from lqrad.errors import EPS, Array
+from lqrad.arguments import EPS, Array
 from lqrad.plotting.figure import LEGEND, add_title, colors, new_axes, new_figure
 from lqrad.studies.conditioning import predicted_iterations
 

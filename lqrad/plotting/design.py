@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
-from lqrad.errors import Array, check_count
+from lqrad.arguments import Array, check_count
 from lqrad.plotting.figure import LEGEND, add_title, colors, new_axes, new_figure
 from lqrad.problems.statespace import StateSpace
 

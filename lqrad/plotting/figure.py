@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
-from lqrad.errors import Array, ShapeError, real_array
+from lqrad.arguments import Array, real_array
+from lqrad.errors import ShapeError
 
 LEGEND: dict[str, Any] = {
     "fontsize": "small",

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike
 
-from lqrad.errors import ArgumentError, check_shape, real_array
+from lqrad.arguments import check_shape, real_array
+from lqrad.errors import ArgumentError
 from lqrad.plotting.figure import LEGEND, add_title, colors, new_axes, new_figure, one_series
 
 if TYPE_CHECKING:

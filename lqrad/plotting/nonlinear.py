@@ -16,7 +16,8 @@ from matplotlib.patches import Rectangle
 from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
 from numpy.typing import ArrayLike
 
-from lqrad.errors import ArgumentError, Array, check_shape
+from lqrad.arguments import Array, check_shape
+from lqrad.errors import ArgumentError
 from lqrad.plotting.comparison import plot_trajectory
 from lqrad.plotting.figure import LEGEND, add_title, colors, new_axes, new_figure, one_series
 from lqrad.solvers.ilqr import ILQR

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from lqrad.errors import Array
+from lqrad.arguments import Array
 from lqrad.plotting.figure import LEGEND, add_title, colors, new_axes, new_figure
 from lqrad.studies.nonnormality import pseudospectrum
 

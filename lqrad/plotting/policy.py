@@ -11,7 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from lqrad.errors import ShapeError, check_shape, real_array
+from lqrad.arguments import check_shape, real_array
+from lqrad.errors import ShapeError
 from lqrad.plotting.figure import LEGEND, add_title, colors, new_axes
 
 if TYPE_CHECKING:

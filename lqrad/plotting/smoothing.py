@@ -10,7 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from lqrad.errors import ArgumentError, ShapeError, check_shape
+from lqrad.arguments import check_shape
+from lqrad.errors import ArgumentError, ShapeError
 from lqrad.plotting.figure import LEGEND, colors, new_axes, new_figure, one_series
 
 if TYPE_CHECKING:

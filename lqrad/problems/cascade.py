@@ -27,18 +27,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lqrad.errors import (
-    ArgumentError,
-    Array,
-    DtypeError,
-    NonFiniteError,
-    ShapeError,
-    check_count,
-    check_finite,
-    check_shape,
-    check_type,
-    real_array,
-)
+from lqrad.arguments import Array, check_count, check_finite, check_shape, check_type, real_array
+from lqrad.errors import ArgumentError, DtypeError, NonFiniteError, ShapeError
 from lqrad.problems.nodes import Arrays, Node, listed
 from lqrad.problems.objective import Objective
 from lqrad.problems.primitives import relu

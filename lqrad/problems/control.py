@@ -25,19 +25,15 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.errors import (
-    OVERFLOW_REMEDY,
-    ArgumentError,
+from lqrad.arguments import (
     Array,
-    DtypeError,
-    NonFiniteError,
-    ShapeError,
     batch_message,
     check_count,
     check_finite,
     real_array,
     shape_message,
 )
+from lqrad.errors import OVERFLOW_REMEDY, ArgumentError, DtypeError, NonFiniteError, ShapeError
 from lqrad.kernels.banded import Bidiagonal, first_nonfinite_step
 from lqrad.kernels.derivatives import hessian, jacobian, takes_complex
 from lqrad.kernels.stages import inner

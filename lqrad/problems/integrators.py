@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from lqrad.errors import EPS, ArgumentError, NonFiniteError, ShapeError, check_count
+from lqrad.arguments import EPS, check_count
+from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 from lqrad.kernels.derivatives import jacobian, takes_complex
 from lqrad.problems.control import with_time
 

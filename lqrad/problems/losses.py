@@ -17,17 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.errors import (
-    ArgumentError,
-    Array,
-    NonFiniteError,
-    ShapeError,
-    check_finite,
-    check_shape,
-    check_type,
-    frozen_array,
-    real_array,
-)
+from lqrad.arguments import Array, check_finite, check_shape, check_type, frozen_array, real_array
+from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 from lqrad.kernels.banded import Bidiagonal
 from lqrad.kernels.stages import times
 from lqrad.problems.lq import LQProblem

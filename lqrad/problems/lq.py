@@ -22,33 +22,28 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg.lapack import dtrtrs
 
-from lqrad.errors import (
-    OVERFLOW_REMEDY,
-    ArgumentError,
+from lqrad.arguments import (
     Array,
-    NonFiniteError,
-    ShapeError,
     batch_message,
     check_finite,
+    check_reference,
     check_semidefinite,
     check_shape,
     check_stage_weights,
     frozen_array,
+    initial_state,
+    known_horizon,
     real_array,
+    sequence,
     stage_arrays,
+    trajectory,
 )
+from lqrad.errors import OVERFLOW_REMEDY, ArgumentError, NonFiniteError, ShapeError
 from lqrad.kernels.banded import Bidiagonal
 from lqrad.kernels.curvature import input_curvature
 from lqrad.kernels.stages import add_times, inner, times
 from lqrad.problems.objective import Objective, diagonal_below
 from lqrad.problems.optimality import KKT, kkt_from_terms
-from lqrad.problems.sequences import (
-    check_reference,
-    initial_state,
-    known_horizon,
-    sequence,
-    trajectory,
-)
 
 # Overflow is looked for in the results and told in words; NumPy's warnings would only repeat it.
 _quiet = np.errstate(over="ignore", invalid="ignore")

@@ -15,7 +15,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from lqrad.errors import ArgumentError, Array, check_choice, check_count
+from lqrad.arguments import Array, check_choice, check_count
+from lqrad.errors import ArgumentError
 from lqrad.problems.cascade import Graph
 from lqrad.problems.lq import LQProblem
 from lqrad.problems.nodes import Node

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lqrad.errors import ArgumentError, Array, LqradError, ShapeError, check_type, real_array
+from lqrad.arguments import Array, check_type, real_array
+from lqrad.errors import ArgumentError, LqradError, ShapeError
 from lqrad.problems.primitives import Primitive
 
 Arrays = dict[str, NDArray[Any]]

@@ -9,7 +9,8 @@ from functools import partial
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.errors import EPS, Array, ShapeError, frozen_array
+from lqrad.arguments import EPS, Array, frozen_array
+from lqrad.errors import ShapeError
 from lqrad.kernels.stages import times
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lqrad.errors import Array, check_finite
+from lqrad.arguments import Array, check_finite
 
 
 @dataclass(frozen=True, eq=False)

@@ -25,17 +25,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.errors import (
-    ArgumentError,
-    Array,
-    NonFiniteError,
-    ShapeError,
-    check_count,
-    check_finite,
-    check_type,
-    real_array,
-    shape_message,
-)
+from lqrad.arguments import Array, check_count, check_finite, check_type, real_array, shape_message
+from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 from lqrad.kernels.banded import Bidiagonal, first_nonfinite_step
 from lqrad.kernels.stages import times
 from lqrad.problems.cascade import Given, Graph

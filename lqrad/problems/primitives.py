@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 import scipy
 
-from lqrad.errors import ArgumentError, Array, DtypeError, ShapeError
+from lqrad.arguments import Array
+from lqrad.errors import ArgumentError, DtypeError, ShapeError
 
 
 @dataclass(frozen=True)

@@ -28,14 +28,8 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 
-from lqrad.errors import (
-    ArgumentError,
-    Array,
-    ShapeError,
-    check_finite,
-    check_stage_weights,
-    stage_arrays,
-)
+from lqrad.arguments import Array, check_finite, check_stage_weights, stage_arrays
+from lqrad.errors import ArgumentError, ShapeError
 from lqrad.problems.lq import LQProblem
 from lqrad.problems.statespace import StateSpace
 

@@ -22,22 +22,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.errors import (
-    EPS,
-    ArgumentError,
+from lqrad.arguments import (
     Array,
-    DtypeError,
-    NonFiniteError,
-    NotConvexError,
-    ShapeError,
     check_count,
+    check_covariance,
     check_finite,
     check_shape,
-    check_symmetric,
     frozen_array,
     real_array,
     shape_message,
 )
+from lqrad.errors import ArgumentError, DtypeError, NonFiniteError, NotConvexError, ShapeError
 from lqrad.kernels.banded import Bidiagonal
 from lqrad.kernels.stages import inner, times
 from lqrad.kernels.tridiagonal import substitute
@@ -213,11 +208,11 @@ class SmoothingProblem:
         why = f"to match A {arrays['A'].shape}"
         check_shape("m0", arrays["m0"], (n,), why, symbols="(n,)")
         for name in ("W", "V"):
-            _check_covariance(name, arrays[name])
+            check_covariance(name, arrays[name])
         if P0 is not None:
             P0 = frozen_array("P0", P0)
             check_shape("P0", P0, (n, n), why, symbols="(n, n)")
-            _check_covariance("P0", P0)
+            check_covariance("P0", P0)
         for name, value in {**arrays, "P0": P0, "n": n, "ny": ny, "T": T}.items():
             object.__setattr__(self, name, value)  # the way into a frozen dataclass
 
@@ -495,20 +490,6 @@ def _stages(**given: ArrayLike | None) -> tuple[dict[str, Array], int | None]:
 
 def _scalar_remedy(array: Array) -> str:
     return "; write a scalar as [[value]]" if array.ndim < 2 and array.size == 1 else ""
-
-
-def _check_covariance(name: str, covariance: Array) -> None:
-    """Raise NotConvexError unless the covariance is symmetric positive semidefinite."""
-    check_symmetric(name, covariance)
-    least = np.linalg.eigvalsh(covariance)[..., 0]
-    slack = 8 * covariance.shape[-1] * EPS * np.abs(covariance).max(axis=(-2, -1))
-    if np.any(least < -slack):
-        stage = int(np.argmin(least))
-        where = f"{name} at stage {stage}" if covariance.ndim == 3 else name
-        raise NotConvexError(
-            f"{where} has the eigenvalue {np.min(least):.6g}, expected a positive semidefinite "
-            "matrix: it is a covariance, and no direction has a negative variance"
-        )
 
 
 def _factor(name: str, covariance: Array) -> Array:

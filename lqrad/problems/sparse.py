@@ -30,11 +30,8 @@ from numpy.typing import ArrayLike
 from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse.linalg import LinearOperator
 
-from lqrad.errors import (
-    ArgumentError,
+from lqrad.arguments import (
     Array,
-    NonFiniteError,
-    ShapeError,
     batch_message,
     check_count,
     check_finite,
@@ -43,6 +40,7 @@ from lqrad.errors import (
     real_array,
     shape_message,
 )
+from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 from lqrad.kernels.checkpointing import schedule
 from lqrad.kernels.sparse_factors import (
     Solve,

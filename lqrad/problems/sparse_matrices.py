@@ -12,17 +12,8 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike
 from scipy.sparse.linalg import LinearOperator
 
-from lqrad.errors import (
-    EPS,
-    Array,
-    DtypeError,
-    NonFiniteError,
-    NotConvexError,
-    ShapeError,
-    check_semidefinite,
-    frozen_array,
-    shape_message,
-)
+from lqrad.arguments import EPS, Array, check_semidefinite, frozen_array, shape_message
+from lqrad.errors import DtypeError, NonFiniteError, NotConvexError, ShapeError
 from lqrad.kernels.sparse_factors import definite_factor
 
 

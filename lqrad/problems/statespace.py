@@ -15,11 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lqrad.errors import (
-    ArgumentError,
+from lqrad.arguments import (
     Array,
-    LqradError,
-    ShapeError,
     batch_message,
     check_finite,
     check_shape,
@@ -28,6 +25,7 @@ from lqrad.errors import (
     shape_message,
     stage_arrays,
 )
+from lqrad.errors import ArgumentError, LqradError, ShapeError
 from lqrad.kernels.banded import Bidiagonal
 from lqrad.kernels.stages import times
 

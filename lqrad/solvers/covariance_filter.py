@@ -21,7 +21,8 @@ import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.linalg.lapack import dposv
 
-from lqrad.errors import EPS, Array, NotConvexError
+from lqrad.arguments import EPS, Array
+from lqrad.errors import NotConvexError
 from lqrad.kernels.banded import Bidiagonal
 from lqrad.kernels.stages import inner, times
 from lqrad.kernels.tridiagonal import congruences, substitute

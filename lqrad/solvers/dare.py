@@ -14,19 +14,16 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import LinAlgError, solve_discrete_are
 from scipy.linalg.lapack import dposv, dpotrf, dpotrs, dtrtrs
 
-from lqrad.errors import (
+from lqrad.arguments import (
     EPS,
     Array,
-    LqradError,
-    NotConvexError,
-    NotStabilizableError,
-    ShapeError,
     check_stage_weights,
     check_symmetric,
     direction_words,
     number_words,
     stage_arrays,
 )
+from lqrad.errors import LqradError, NotConvexError, NotStabilizableError, ShapeError
 from lqrad.kernels.hautus import hautus
 from lqrad.kernels.riccati import double, lyapunov
 from lqrad.problems.smoothing import SmoothingProblem

@@ -19,14 +19,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.errors import (
+from lqrad.arguments import (
     EPS,
-    GROWTH_REMEDY,
-    ArgumentError,
     Array,
-    NonFiniteError,
-    NotConvexError,
-    Status,
     check_choice,
     check_count,
     check_finite,
@@ -34,6 +29,7 @@ from lqrad.errors import (
     check_type,
     real_array,
 )
+from lqrad.errors import GROWTH_REMEDY, ArgumentError, NonFiniteError, NotConvexError, Status
 from lqrad.outside import progress_bar
 from lqrad.problems.objective import Objective
 from lqrad.solvers.methods import METHODS, STEPPED, Oracle, Point, improves, run

@@ -22,18 +22,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.errors import (
-    ArgumentError,
-    Array,
-    NonFiniteError,
-    NotConvexError,
-    ShapeError,
-    Status,
-    check_count,
-    check_finite,
-    check_type,
-    real_array,
-)
+from lqrad.arguments import Array, check_count, check_finite, check_type, real_array
+from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError, ShapeError, Status
 from lqrad.problems.control import ControlProblem
 from lqrad.problems.lq import LQProblem
 from lqrad.solvers.riccati import riccati

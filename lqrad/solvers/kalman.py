@@ -25,15 +25,8 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.errors import (
-    ArgumentError,
-    Array,
-    LqradError,
-    NonFiniteError,
-    NotConvexError,
-    ShapeError,
-    check_type,
-)
+from lqrad.arguments import Array, check_type
+from lqrad.errors import ArgumentError, LqradError, NonFiniteError, NotConvexError, ShapeError
 from lqrad.kernels.banded import Bidiagonal
 from lqrad.kernels.stages import times
 from lqrad.problems.smoothing import SmoothingProblem

@@ -13,18 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.errors import (
-    EPS,
-    ArgumentError,
-    Array,
-    NonFiniteError,
-    NotConvexError,
-    ShapeError,
-    check_choice,
-    check_count,
-    check_finite,
-    real_array,
-)
+from lqrad.arguments import EPS, Array, check_choice, check_count, check_finite, real_array
+from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError, ShapeError
 from lqrad.problems.objective import Objective
 from lqrad.problems.smoothing import SmoothingProblem
 from lqrad.solvers.descent import descend

@@ -38,7 +38,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lqrad.errors import Array, Status, check_finite
+from lqrad.arguments import Array, check_finite
+from lqrad.errors import Status
 from lqrad.kernels.feedback import Feedback
 from lqrad.kernels.riccati import sweep
 from lqrad.kernels.stages import times

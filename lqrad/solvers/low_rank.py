@@ -23,12 +23,9 @@ from numpy.typing import ArrayLike
 from scipy.linalg import eigh_tridiagonal, solve_triangular
 from scipy.linalg.blas import dnrm2
 
-from lqrad.errors import (
+from lqrad.arguments import (
     EPS,
-    ArgumentError,
     Array,
-    NotConvexError,
-    ShapeError,
     check_count,
     check_finite,
     check_shape,
@@ -36,6 +33,7 @@ from lqrad.errors import (
     frozen_array,
     real_array,
 )
+from lqrad.errors import ArgumentError, NotConvexError, ShapeError
 from lqrad.problems.objective import Objective
 
 

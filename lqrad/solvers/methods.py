@@ -15,7 +15,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.linalg.blas import dnrm2
 
-from lqrad.errors import Array, NonFiniteError, NotConvexError, check_shape
+from lqrad.arguments import Array, check_shape
+from lqrad.errors import NonFiniteError, NotConvexError
 from lqrad.kernels.lanczos import extreme_eigenvalues
 from lqrad.problems.objective import Objective
 

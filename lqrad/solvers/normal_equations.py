@@ -14,7 +14,7 @@ from functools import lru_cache
 
 import numpy as np
 
-from lqrad.errors import Array
+from lqrad.arguments import Array
 from lqrad.kernels.stages import inner, times
 from lqrad.kernels.tridiagonal import BlockTridiagonal
 from lqrad.problems.smoothing import Observations, SmoothingProblem

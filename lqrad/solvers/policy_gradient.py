@@ -25,12 +25,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.errors import (
+from lqrad.arguments import (
     EPS,
-    ArgumentError,
     Array,
-    NotConvexError,
-    Status,
     check_choice,
     check_count,
     check_finite,
@@ -39,6 +36,7 @@ from lqrad.errors import (
     check_type,
     real_array,
 )
+from lqrad.errors import ArgumentError, NotConvexError, Status
 from lqrad.kernels.riccati import lyapunov
 from lqrad.problems.lq import LQProblem
 

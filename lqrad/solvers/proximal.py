@@ -20,15 +20,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg.blas import dnrm2
 
-from lqrad.errors import (
-    EPS,
-    ArgumentError,
-    Array,
-    NonFiniteError,
-    ShapeError,
-    frozen_array,
-    real_array,
-)
+from lqrad.arguments import EPS, Array, frozen_array, real_array
+from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 from lqrad.kernels.lanczos import extreme_eigenvalues
 from lqrad.problems.objective import Objective
 from lqrad.solvers.methods import Iterates, Oracle, Point, bend, exceeds_noise

@@ -16,14 +16,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.errors import (
-    Array,
-    ShapeError,
-    check_finite,
-    check_type,
-    real_array,
-    shape_message,
-)
+from lqrad.arguments import Array, check_finite, check_type, real_array, shape_message
+from lqrad.errors import ShapeError
 from lqrad.kernels.riccati import sweep
 from lqrad.kernels.stages import times
 from lqrad.problems.lq import LQProblem

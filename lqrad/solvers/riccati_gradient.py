@@ -35,15 +35,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import cho_factor, cho_solve, solve_discrete_lyapunov
 
-from lqrad.errors import (
-    ArgumentError,
-    Array,
-    ShapeError,
-    check_finite,
-    check_shape,
-    real_array,
-    stage_arrays,
-)
+from lqrad.arguments import Array, check_finite, check_shape, real_array, stage_arrays
+from lqrad.errors import ArgumentError, ShapeError
 from lqrad.kernels.banded import Bidiagonal
 from lqrad.kernels.feedback import Feedback
 from lqrad.kernels.stages import times

@@ -24,11 +24,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.errors import (
-    EPS,
-    Array,
-    NotConvexError,
-)
+from lqrad.arguments import EPS, Array
+from lqrad.errors import NotConvexError
 from lqrad.kernels.stages import times
 from lqrad.kernels.tridiagonal import congruences, substitute
 from lqrad.problems.smoothing import Observations, SmoothingProblem

@@ -23,13 +23,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lqrad.errors import (
+from lqrad.arguments import (
     EPS,
-    ArgumentError,
     Array,
-    NonFiniteError,
-    ShapeError,
-    Status,
     check_choice,
     check_count,
     check_finite,
@@ -37,6 +33,7 @@ from lqrad.errors import (
     check_type,
     real_array,
 )
+from lqrad.errors import ArgumentError, NonFiniteError, ShapeError, Status
 from lqrad.outside import progress_bar
 from lqrad.problems.objective import Objective
 

@@ -20,15 +20,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import matrix_balance
 
-from lqrad.errors import (
-    ArgumentError,
-    Array,
-    ShapeError,
-    Status,
-    check_count,
-    check_type,
-    real_array,
-)
+from lqrad.arguments import Array, check_count, check_type, real_array
+from lqrad.errors import ArgumentError, ShapeError, Status
 from lqrad.kernels.stages import times
 from lqrad.problems.lq import LQProblem
 from lqrad.solvers.descent import descend

@@ -9,16 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.errors import (
-    EPS,
-    ArgumentError,
-    Array,
-    NonFiniteError,
-    ShapeError,
-    check_finite,
-    check_shape,
-    real_array,
-)
+from lqrad.arguments import EPS, Array, check_finite, check_shape, real_array
+from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 
 # Remainders below this many rounding errors of the value say nothing of the order.
 _ROUNDINGS = 1000.0

@@ -15,14 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.errors import (
-    ArgumentError,
-    NonFiniteError,
-    ShapeError,
-    check_choice,
-    check_type,
-    real_array,
-)
+from lqrad.arguments import check_choice, check_type, real_array
+from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 from lqrad.kernels.lanczos import extreme_eigenvalues
 from lqrad.problems.lq import LQProblem
 from lqrad.solvers.descent import Descent, descend

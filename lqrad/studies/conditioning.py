@@ -25,16 +25,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lqrad.errors import (
-    EPS,
-    ArgumentError,
-    Array,
-    ShapeError,
-    check_count,
-    check_type,
-    frozen_array,
-    real_array,
-)
+from lqrad.arguments import EPS, Array, check_count, check_type, frozen_array, real_array
+from lqrad.errors import ArgumentError, ShapeError
 from lqrad.kernels.banded import Bidiagonal
 from lqrad.kernels.lanczos import extreme_eigenvalues
 from lqrad.kernels.spectrum import dominant_growth

@@ -20,16 +20,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.errors import (
-    EPS,
-    ArgumentError,
-    Array,
-    NonFiniteError,
-    ShapeError,
-    check_count,
-    check_type,
-    real_array,
-)
+from lqrad.arguments import EPS, Array, check_count, check_type, real_array
+from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 from lqrad.kernels.growth import adjoint_growth
 from lqrad.kernels.lanczos import extreme_eigenvalues
 from lqrad.kernels.stages import times

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lqrad.errors import EPS, ArgumentError, Array, NonFiniteError, check_count, check_type
+from lqrad.arguments import EPS, Array, check_count, check_type
+from lqrad.errors import ArgumentError, NonFiniteError
 from lqrad.kernels.spectrum import dominant_growth
 from lqrad.kernels.stages import times
 from lqrad.problems.lq import LQProblem

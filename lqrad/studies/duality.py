@@ -15,7 +15,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lqrad.errors import ArgumentError, Array, check_count, check_type
+from lqrad.arguments import Array, check_count, check_type
+from lqrad.errors import ArgumentError
 from lqrad.problems.lq import LQProblem
 from lqrad.problems.smoothing import SmoothingProblem
 from lqrad.solvers.dare import dlqe

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.errors import (
+from lqrad.arguments import (
     EPS,
-    ArgumentError,
     Array,
     check_count,
     check_semidefinite,
@@ -26,6 +25,7 @@ from lqrad.errors import (
     frozen_array,
     stage_arrays,
 )
+from lqrad.errors import ArgumentError
 from lqrad.kernels.growth import adjoint_growth, free_response
 from lqrad.kernels.spectrum import dominant_growth
 from lqrad.studies.tables import jsonable

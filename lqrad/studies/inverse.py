@@ -24,13 +24,9 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import cho_factor, cho_solve
 
-from lqrad.errors import (
+from lqrad.arguments import (
     EPS,
-    ArgumentError,
     Array,
-    NonFiniteError,
-    NotConvexError,
-    ShapeError,
     check_choice,
     check_count,
     check_finite,
@@ -39,6 +35,7 @@ from lqrad.errors import (
     frozen_array,
     real_array,
 )
+from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError, ShapeError
 from lqrad.kernels.sparse_factors import factorised
 from lqrad.problems.sparse import SparseLQProblem
 

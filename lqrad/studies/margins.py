@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 import scipy.linalg
 
-from lqrad.errors import ArgumentError, Array, ShapeError
+from lqrad.arguments import Array
+from lqrad.errors import ArgumentError, ShapeError
 from lqrad.kernels.peak import circle_angles, crossings, peak_gain, response
 from lqrad.problems.statespace import StateSpace
 

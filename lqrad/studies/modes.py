@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lqrad.errors import ArgumentError, Array, direction_words, number_words
+from lqrad.arguments import Array, direction_words, number_words
+from lqrad.errors import ArgumentError
 from lqrad.kernels.hautus import hautus
 from lqrad.problems.statespace import StateSpace
 

@@ -26,16 +26,8 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 
-from lqrad.errors import (
-    EPS,
-    Array,
-    DtypeError,
-    ShapeError,
-    check_count,
-    check_finite,
-    frozen_array,
-    shape_message,
-)
+from lqrad.arguments import EPS, Array, check_count, check_finite, frozen_array, shape_message
+from lqrad.errors import DtypeError, ShapeError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

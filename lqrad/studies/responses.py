@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lqrad.errors import ArgumentError, Array, check_count
+from lqrad.arguments import Array, check_count
+from lqrad.errors import ArgumentError
 from lqrad.problems.statespace import StateSpace
 
 # It has settled where it stays within this part of the final value, and has risen between these.

@@ -28,7 +28,8 @@ from typing import Any, SupportsFloat
 import numpy as np
 from numpy.typing import NDArray
 
-from lqrad.errors import ArgumentError, Array, DtypeError, check_shape, check_type
+from lqrad.arguments import Array, check_shape, check_type
+from lqrad.errors import ArgumentError, DtypeError
 from lqrad.outside import progress_bar, replace_npz
 
 _VERSION = 1  # of the file's layout

@@ -9,7 +9,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 
 import lqrad
-from lqrad.errors import EPS
+from lqrad.arguments import EPS
 from lqrad.plotting.conditioning import plot_condition, plot_conditioning, plot_iterations
 from lqrad.studies.conditioning import conditioning, predicted_iterations
 

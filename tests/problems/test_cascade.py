@@ -829,7 +829,7 @@ def without(given, name):
             "the input 'x' holds complex numbers",
         ),
         (
-            INPUTS | {"x": INPUTS["x"].astype(object)},
+            INPUTS | {"x": np.full(INPUTS["x"].shape, None)},
             THETA,
             DtypeError,
             "the input 'x' holds objects",

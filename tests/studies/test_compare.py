@@ -13,8 +13,8 @@ from random_problems import random_case
 
 import lqrad
 from lqrad import compare
+from lqrad.arguments import EPS
 from lqrad.errors import (
-    EPS,
     ArgumentError,
     DtypeError,
     NonFiniteError,

@@ -14,7 +14,8 @@ from random_problems import psd, random_case, with_spectral_radius
 from scipy.linalg import solve_discrete_lyapunov
 
 import lqrad
-from lqrad.errors import EPS, ArgumentError, DtypeError, NonFiniteError, ShapeError
+from lqrad.arguments import EPS
+from lqrad.errors import ArgumentError, DtypeError, NonFiniteError, ShapeError
 from lqrad.studies.conditioning import (
     METHODS,
     Conditioning,

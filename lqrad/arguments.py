@@ -1,0 +1,685 @@
+"""What an argument must look like: each idea is read by one function, which all of lqrad uses.
+
+Numbers, tolerances, counts, choices, pairs of limits, generators, arrays, covariances and weights,
+the arrays of a stage, horizons, and series of states and inputs. What does not fit is named, with
+what was expected and what came. Nothing that is given is ever changed.
+"""
+
+from __future__ import annotations
+
+import math
+import numbers
+import os
+from collections.abc import Iterable
+from decimal import Decimal
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from lqrad.errors import (
+    OVERFLOW_REMEDY,
+    ArgumentError,
+    DtypeError,
+    NonFiniteError,
+    NotConvexError,
+    ShapeError,
+)
+
+Array = NDArray[np.float64]
+
+EPS = float(np.finfo(np.float64).eps)
+
+
+# Numbers and words
+
+
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    above: float | None = None,
+    least: float | None = None,
+    below: float | None = None,
+    most: float | None = None,
+) -> float:
+    """Return a finite number as a float: an int, a float, a fraction, or an array () of one.
+
+    Parameters
+    ----------
+    above, least : float, optional
+        What it must be above, or at least.
+    below, most : float, optional
+        What it must be below, or at most.
+
+    Raises
+    ------
+    DtypeError
+        If it is no real number.
+    ArgumentError
+        If it is not finite, or outside its range.
+
+    Examples
+    --------
+    >>> check_number("dt", np.array(1), above=0)
+    1.0
+    """
+    number = _number(value)
+    if number is None:
+        raise DtypeError(f"{name} is {_short(value)}, expected a real number")
+    ends = [("above", above), ("of at least", least), ("below", below), ("of at most", most)]
+    words = " and ".join(f"{word} {end:g}" for word, end in ends if end is not None)
+    if not (
+        math.isfinite(number)
+        and (above is None or number > above)
+        and (least is None or number >= least)
+        and (below is None or number < below)
+        and (most is None or number <= most)
+    ):
+        raise ArgumentError(f"{name} is {_short(value)}, expected a finite number {words}".rstrip())
+    return number
+
+
+def check_tolerance(value: Any, name: str = "tol") -> float:
+    """Return a tolerance, a number of at least 0, as a float."""
+    return check_number(name, value, least=0)
+
+
+def check_count(name: str, value: Any, *, least: int = 1, most: int | None = None) -> int:
+    """Return a whole number as an int; 6.0 and numpy.array(6) are whole numbers, True is none.
+
+    Raises
+    ------
+    ArgumentError
+        If it is none, or outside its range.
+
+    Examples
+    --------
+    >>> check_count("T", 6.0)
+    6
+    """
+    number = _number(value)
+    fits = number is not None and math.isfinite(number) and number == math.floor(number)
+    # An int keeps all of its digits, which a float does not.
+    count = int(value) if isinstance(value, numbers.Integral) else int(number or 0) if fits else 0
+    if not fits or count < least or (most is not None and count > most):
+        end = f" and at most {most}" if most is not None else ""
+        raise ArgumentError(
+            f"{name} is {_short(value)}, expected a whole number of at least {least}{end}"
+        )
+    return count
+
+
+def _number(value: Any) -> float | None:
+    """A real number as a float, infinite where it is larger than those; None for anything else."""
+    if isinstance(value, np.ndarray) and value.shape == () and not np.ma.is_masked(value):
+        value = value.item()
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (numbers.Real, Decimal)):
+        return None
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if bool(value > 0) else -math.inf  # type: ignore[operator]
+    except ValueError:  # a Decimal that signals
+        return None
+
+
+def _short(value: Any) -> str:
+    """How a value reads in a message: its repr, cut where it is long."""
+    try:
+        text = " ".join(repr(value).split())
+    except Exception:
+        text = f"an object of type {type(value).__name__}"
+    return text if len(text) <= 80 else f"{text[:76]} ..."
+
+
+def check_choice(name: str, value: Any, choices: Iterable[str]) -> None:
+    """Raise ArgumentError unless `value` is one of `choices`, and list them."""
+    choices = list(choices)
+    if not isinstance(value, str) or value not in choices:
+        raise ArgumentError(f"{name} is {_short(value)}, expected one of: {', '.join(choices)}")
+
+
+def check_type(name: str, value: object, expected: type, example: str) -> None:
+    """Raise ArgumentError unless `value` is of the expected type, which `example` makes."""
+    if not isinstance(value, expected):
+        given, wanted = type(value).__name__, expected.__name__
+        if given == wanted:
+            given = f"{type(value).__module__}.{given}"
+            wanted = f"lqrad's {wanted}"
+        raise ArgumentError(
+            f"{name} is of type {given}, expected {wanted}, such as {example} gives"
+        )
+
+
+def check_generator(rng: Any) -> np.random.Generator:
+    """Return a Generator: the one that is given, or a new one from a seed.
+
+    Raises
+    ------
+    ArgumentError
+        If it is neither a numpy.random.Generator nor a whole number of at least 0.
+    """
+    if isinstance(rng, np.random.Generator):
+        return rng
+    if isinstance(rng, bool) or not isinstance(rng, numbers.Integral) or rng < 0:
+        raise ArgumentError(
+            f"rng is {_short(rng)}, expected a numpy.random.Generator or a seed, a whole number of "
+            "at least 0, so that the run can be repeated"
+        )
+    return np.random.default_rng(int(rng))
+
+
+def check_room(what: str, *shape: int) -> None:
+    """Raise ArgumentError where an array of this shape has no room in the machine's memory."""
+    size = 8 * math.prod(shape)
+    if size > _memory():
+        raise ArgumentError(
+            f"{what} would take {size / 2**30:.3g} GiB, more than this machine's memory has",
+            "try a shorter horizon, or fewer series at once",
+        )
+
+
+def _memory() -> int:
+    """Bytes of memory that the machine has."""
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # not told on this system
+        return 2**63 - 1
+
+
+# Arrays
+
+
+def real_array(name: str, value: ArrayLike, *, gaps: bool = False) -> Array:
+    """Return `value` as a plain float64 array, without a copy where it is one already.
+
+    Taken are numbers, nested sequences of them, arrays of any real type, objects that are numbers
+    (such as fractions), numpy.matrix, masked arrays without a masked entry, sparse matrices, and
+    what numpy.asarray makes of pandas' frames.
+
+    Parameters
+    ----------
+    gaps : bool
+        Whether a masked or missing entry becomes NaN; without, it is refused.
+
+    Raises
+    ------
+    DtypeError
+        If it is complex, text, another object, or a nested sequence of unequal lengths, or has a
+        masked entry where no gaps are taken.
+
+    Examples
+    --------
+    >>> real_array("y", np.ma.array([1.0, 2.0], mask=[False, True]), gaps=True)
+    array([ 1., nan])
+    """
+    if type(value) is np.ndarray and value.dtype == np.float64:
+        return value
+    sparse = None if isinstance(value, np.ndarray) else getattr(value, "toarray", None)
+    if callable(sparse):  # what scipy.sparse makes
+        value = sparse()
+    if _has_masks(value):
+        value = _filled(name, value, gaps)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # a ragged nested sequence
+        raise DtypeError(
+            f"{name} is not a rectangular array of numbers; are its rows of equal length?"
+        ) from error
+    except Exception as error:  # an object whose conversion to an array fails
+        raise DtypeError(
+            f"{name} is {_short(value)}, which NumPy cannot make an array of: {error}"
+        ) from error
+    if array.dtype.kind == "O":
+        return _from_objects(name, array, gaps)
+    if array.dtype.kind not in "iufb":
+        kind = {"c": "complex numbers", "U": "text", "S": "bytes", "M": "dates", "m": "durations"}
+        raise DtypeError(
+            f"{name} holds {kind.get(array.dtype.kind, str(array.dtype))}, "
+            f"expected real numbers; {_dtype_remedy(array.dtype.kind)}"
+        )
+    with np.errstate(over="ignore"):  # an infinity is told by whoever wants finite numbers
+        return np.asarray(array, dtype=np.float64)
+
+
+def _has_masks(value: Any) -> bool:
+    """Whether an array has a mask, or a nested sequence holds one that does."""
+    if isinstance(value, np.ma.MaskedArray):
+        return True
+    if not isinstance(value, (list, tuple)) or not value:
+        return False
+    return any(isinstance(v, (list, tuple, np.ma.MaskedArray)) and _has_masks(v) for v in value)
+
+
+def _filled(name: str, value: Any, gaps: bool) -> Array:
+    """A masked array, or a nested sequence with some, as a plain one with NaN for what is masked."""
+    if not isinstance(value, np.ma.MaskedArray):
+        value = np.ma.stack([np.ma.asanyarray(part) for part in value])
+    mask = np.ma.getmaskarray(value)
+    if mask.any() and not gaps:
+        index = ", ".join(str(int(i)) for i in np.argwhere(mask)[0])
+        raise DtypeError(f"{name}[{index}] is masked, expected a number; fill it, or leave it out")
+    data = np.ma.getdata(value)
+    return np.where(mask, np.nan, data) if mask.any() else np.asarray(data)
+
+
+def _from_objects(name: str, array: NDArray[np.object_], gaps: bool) -> Array:
+    """The numbers of an array of objects, such as fractions or Python's large integers."""
+    if array.shape == () and hasattr(array.item(), "__next__"):
+        raise DtypeError(f"{name} is an iterator, expected an array; write list(...) around it")
+    found = np.empty(array.shape)
+    for index, entry in np.ndenumerate(array):
+        number = float(entry) if isinstance(entry, bool) else _number(entry)
+        if number is None and gaps and (entry is None or type(entry).__name__ == "NAType"):
+            number = math.nan
+        if number is None:
+            where = f"entry [{', '.join(map(str, index))}]" if index else "it"
+            raise DtypeError(
+                f"{name} holds objects, expected real numbers: {where} is {_short(entry)}, of type "
+                f"{type(entry).__name__}",
+                _dtype_remedy("O"),
+            )
+        found[index] = number
+    return found
+
+
+def _dtype_remedy(kind: str) -> str:
+    if kind == "c":
+        return "a complex model must be written in real and imaginary parts first"
+    return "convert it with numpy.asarray(..., dtype=float) and see which entry fails"
+
+
+def frozen_array(name: str, value: ArrayLike) -> Array:
+    """Return a read-only float64 copy of `value`, all of it finite.
+
+    Raises
+    ------
+    DtypeError
+        If it does not hold real numbers.
+    NonFiniteError
+        If it holds a NaN or an infinity; names the first one's index.
+    """
+    array = np.array(real_array(name, value), order="C")
+    check_finite(name, array)
+    array.setflags(write=False)
+    return array
+
+
+def check_finite(name: str, array: Array, *, computed: bool = False) -> None:
+    """Raise NonFiniteError with the index of the first entry that is not finite.
+
+    `computed` says that the array is a result, whose remedy is another than that of bad input.
+    """
+    # A sum of squares is finite only if all entries are, and costs less than asking each of them.
+    if math.isfinite(np.vdot(array, array)):
+        return
+    finite = np.isfinite(array)
+    if not finite.all():
+        index = tuple(int(i) for i in np.argwhere(~finite)[0])
+        where = f"{name}[{', '.join(map(str, index))}]" if index else name
+        if computed:
+            raise NonFiniteError(f"{where} is {array[index]}: it overflowed; {OVERFLOW_REMEDY}")
+        raise NonFiniteError(
+            f"{where} is {array[index]}, expected finite numbers; remove the entry or replace it"
+        )
+
+
+def check_shape(
+    name: str, array: Array, expected: tuple[int, ...], why: str, *, symbols: str | None = None
+) -> None:
+    """Raise ShapeError unless `array` has the shape `expected`, which `why` explains.
+
+    `symbols` is how the expected shape reads in the problem's letters, such as "(n, m)".
+    """
+    if array.shape != expected:
+        raise ShapeError(shape_message(name, array.shape, symbols or str(expected), why, expected))
+
+
+def shape_message(
+    name: str, got: tuple[int, ...], expected: str, why: str, target: tuple[int, ...] = ()
+) -> str:
+    """Word a shape error: name, got, expected, why, and a remedy where one is plain to see."""
+    message = f"{name} has shape {got}, expected {expected}"
+    if target and expected != str(target) and expected.endswith(")"):  # and not by words
+        message += f" = {target}"
+    message += f" {why}" if why else ""
+    if len(got) == 2 and got[::-1] == target:
+        return f"{message}; did you pass {name}.T?"
+    if len(target) == 2 and got == target[:1] and target[1] == 1:
+        return f"{message}; did you mean {name}[:, None]?"
+    if not got and target in {(1,), (1, 1)}:
+        return f"{message}; write it as {'[' * len(target)}value{']' * len(target)}"
+    return message
+
+
+def batch_message(name: str, got: tuple[int, ...], other: str, shape: tuple[int, ...]) -> str:
+    """Word an error of leading axes that do not fit each other."""
+    return f"{name} has shape {got} and {other} has shape {shape}: their leading axes, the batch, do not fit"
+
+
+def check_limits(
+    name: str, pair: Any, shape: tuple[int, ...], *, names: tuple[str, str] | None = None
+) -> tuple[Array, Array]:
+    """Return limits (low, high) as read-only arrays of a shape; None stands for no limit.
+
+    Parameters
+    ----------
+    pair : (low, high) or None
+        Each a number, an array of trailing axes of the shape, or None; infinite where an entry has
+        no limit.
+    names : (str, str), optional
+        What low and high are called, where they are arguments of their own.
+
+    Raises
+    ------
+    ArgumentError, ShapeError, DtypeError
+        If it is no pair, one does not fit or holds a NaN, or no finite number lies between them.
+
+    Examples
+    --------
+    >>> check_limits("input_bounds", (-1, [1, np.inf]), (2,))
+    (array([-1., -1.]), array([ 1., inf]))
+    >>> check_limits("bounds", (None, 1.0), (1,))
+    (array([-inf]), array([1.]))
+    """
+    given = (None, None) if pair is None else pair
+    if isinstance(given, np.ndarray) and given.ndim:
+        given = list(given)
+    if not (isinstance(given, (tuple, list)) and len(given) == 2):
+        raise ArgumentError(
+            f"{name} is {_short(pair)}, expected a pair (low, high) of numbers, arrays or None"
+        )
+    names = names or (f"{name}[0]", f"{name}[1]")
+    sides = []
+    for k, none in enumerate((-np.inf, np.inf)):
+        entry: Any = given[k]
+        side = real_array(names[k], none if entry is None else entry)
+        # An axis of length one is no trailing axis of the shape: broadcasting would take it.
+        if side.shape != shape[len(shape) - side.ndim :]:
+            wanted = " or ".join(str(shape[i:]) for i in range(len(shape) - 1, -1, -1))
+            raise ShapeError(
+                f"{names[k]} has shape {side.shape}, expected a number or {wanted or 'one'}"
+            )
+        if np.isnan(side).any():
+            raise ArgumentError(
+                f"{names[k]} holds a NaN, expected numbers, infinite where there is no limit"
+            )
+        sides.append(np.array(np.broadcast_to(side, shape)))
+        sides[k].setflags(write=False)
+    low, high = sides
+    empty = (low > high) | (low == np.inf) | (high == -np.inf)
+    if empty.any():
+        index = tuple(int(i) for i in np.argwhere(empty)[0])
+        at = f" at [{', '.join(map(str, index))}]" if index else ""
+        raise ArgumentError(
+            f"{name} leave nothing{at}: low is {low[index]:.6g} and high is {high[index]:.6g}, "
+            "expected low <= high, and a finite number between them; no limit is -inf below and "
+            "inf above, or None"
+        )
+    return low, high
+
+
+def check_covariance(name: str, covariance: Array) -> None:
+    """Raise NotConvexError unless a covariance, or each of a series, is positive semidefinite."""
+    why = "it is a covariance, and no direction has a negative variance"
+    check_semidefinite(name, covariance, why)
+
+
+# What each array of a stage looks like, in letters; all may have a leading axis of T stages.
+_STAGE_SYMBOLS = {
+    "A": "nn",
+    "B": "nm",
+    "Q": "nn",
+    "R": "mm",
+    "M": "nm",
+    "c": "n",
+    "q": "n",
+    "r": "m",
+}
+
+
+def stage_arrays(**given: ArrayLike | None) -> tuple[dict[str, Array], int | None]:
+    """Return frozen copies of the arrays of a stage, zeros for None, and their horizon T.
+
+    Parameters
+    ----------
+    **given
+        A and B, and any of Q, R, M, c, q, r; each constant or with a leading axis of T stages.
+
+    Raises
+    ------
+    ShapeError, DtypeError, NonFiniteError
+        If one is no array of finite numbers or does not fit the others.
+    """
+    for name in _STAGE_SYMBOLS:
+        if name in "ABQR" and name in given and given[name] is None:
+            raise DtypeError(f"{name} is None, expected an array of real numbers")
+    arrays = {name: frozen_array(name, value) for name, value in given.items() if value is not None}
+    n, m = _dimensions(arrays["A"], arrays["B"])
+    letters = {"n": n, "m": m}
+    varying: tuple[str, int] | None = None
+    for name in given:
+        symbols = _STAGE_SYMBOLS[name]
+        if name not in arrays:
+            arrays[name] = frozen_array(name, np.zeros([letters[i] for i in symbols]))
+        varying = _check_stages(name, arrays[name], symbols, letters, varying)
+    return arrays, varying[1] if varying else None
+
+
+def _dimensions(A: Array, B: Array) -> tuple[int, int]:
+    """Return n and m, read off A and B."""
+    if A.ndim not in (2, 3) or A.shape[-1] != A.shape[-2] or 0 in A.shape:
+        message = f"A has shape {A.shape}, expected (n, n) or (T, n, n), not empty"
+        if A.ndim < 2 and A.size == 1:
+            message += "; write a scalar as [[value]]"
+        raise ShapeError(message)
+    n = A.shape[-1]
+    if B.ndim in (2, 3) and B.shape[-2] == n and 0 not in B.shape:
+        return n, B.shape[-1]
+    message = (
+        f"B has shape {B.shape}, expected (n, m) or (T, n, m) with n = {n} to match A {A.shape}"
+    )
+    if B.ndim in (2, 3) and B.shape[-1] == n:
+        message += "; did you pass B.T?"
+    elif B.ndim == 1 and len(B) == n:
+        message += "; did you mean B[:, None]?"
+    raise ShapeError(message)
+
+
+def _check_stages(
+    name: str,
+    array: Array,
+    symbols: str,
+    letters: dict[str, int],
+    varying: tuple[str, int] | None,
+) -> tuple[str, int] | None:
+    """Check one array of a stage; return the first that varies in time and its number of stages."""
+    expected = tuple(letters[i] for i in symbols)
+    shape = f"({', '.join(symbols)}{',' if len(symbols) == 1 else ''})"
+    if array.ndim == len(expected) + 1 and array.shape[1:] == expected and len(array):
+        if varying and len(array) != varying[1]:
+            raise ShapeError(
+                f"{name} has {len(array)} stages and {varying[0]} has {varying[1]}; "
+                "everything that varies in time needs the same leading axis"
+            )
+        return varying or (name, len(array))
+    why = f"or with a leading axis of T stages, for n = {letters['n']}, m = {letters['m']}"
+    check_shape(name, array, expected, why, symbols=shape)
+    return varying
+
+
+def check_stage_weights(Q: Array, R: Array, M: Array) -> None:
+    """Raise NotConvexError unless [Q M; M' R] is symmetric positive semidefinite at every stage."""
+    check_symmetric("Q", Q)
+    check_symmetric("R", R)
+    if not M.any():
+        check_semidefinite("Q", Q)
+        check_semidefinite("R", R)
+        return
+    stages = np.broadcast_shapes(*(weight.shape[:-2] for weight in (Q, M, R)))
+    Q, M, R = (np.broadcast_to(weight, stages + weight.shape[-2:]) for weight in (Q, M, R))
+    rows = [(Q, M), (M.swapaxes(-1, -2), R)]
+    block = np.concatenate([np.concatenate(row, axis=-1) for row in rows], axis=-2)
+    check_semidefinite("[Q M; M' R]", block)
+
+
+def check_symmetric(name: str, weight: Array) -> None:
+    """Raise NotConvexError unless the weight is symmetric to rounding errors."""
+    root = np.sqrt(np.abs(np.diagonal(weight, axis1=-2, axis2=-1)))
+    size = root[..., :, None] * root[..., None, :] + np.abs(weight)
+    apart = np.abs(weight - weight.swapaxes(-1, -2)) > 64 * EPS * size
+    if np.any(apart):
+        *stage, i, j = (int(k) for k in np.argwhere(apart)[0])
+        where = f"{name}[{stage[0]}]" if stage else name
+        raise NotConvexError(
+            f"{where} is not symmetric: entries ({i}, {j}) and ({j}, {i}) are "
+            f"{weight[(*stage, i, j)]:.17g} and {weight[(*stage, j, i)]:.17g}; "
+            f"pass ({name} + {name}.T) / 2 if that is what you mean"
+        )
+
+
+def check_semidefinite(
+    name: str,
+    weight: Array,
+    why: str = "a cost that rewards distance has no minimum to descend to",
+) -> None:
+    """Raise NotConvexError unless the weight is symmetric with no eigenvalue below -rounding.
+
+    Scaled to a unit diagonal, so that the units of a state do not decide what passes for rounding.
+    """
+    check_symmetric(name, weight)
+    root = np.sqrt(np.abs(np.diagonal(weight, axis1=-2, axis2=-1)))
+    root = np.where(root > 0, root, 1.0)
+    scaled = weight / root[..., :, None] / root[..., None, :]
+    slack = 16 * weight.shape[-1] * EPS
+    try:
+        np.linalg.cholesky(scaled + slack * np.eye(weight.shape[-1]))
+    except np.linalg.LinAlgError:
+        least = np.linalg.eigvalsh(scaled)[..., 0]
+        if np.min(least) >= -slack:
+            return
+        stage = int(np.argmin(least)) if weight.ndim == 3 else None
+        where = name if stage is None else f"{name} at stage {stage}"
+        value = np.linalg.eigvalsh(weight if stage is None else weight[stage])[0]
+        raise NotConvexError(
+            f"{where} has the eigenvalue {value:.6g}, expected a positive semidefinite "
+            f"matrix; {why}"
+        ) from None
+
+
+def number_words(value: complex) -> str:
+    """Write a number, as a real one where it is.
+
+    Examples
+    --------
+    >>> number_words(1 + 0j), number_words(0.5 + 1j)
+    ('1', '0.5+1j')
+    """
+    return f"{value.real:.6g}" if value.imag == 0 else f"{value:.6g}"
+
+
+def direction_words(vector: NDArray[np.complex128] | Array, name: str) -> str:
+    """Write the largest entries of a direction, the largest of all scaled to one.
+
+    Examples
+    --------
+    >>> direction_words(np.array([0.0, 2.0, -1.0]), "x")
+    '1 in x[1], -0.5 in x[2]'
+    """
+    order = np.argsort(-np.abs(vector), kind="stable")
+    scaled = vector / vector[order[0]]
+    chosen = [i for i in order[:4] if abs(scaled[i]) >= 0.01]
+    return ", ".join(
+        f"{number_words(complex(np.round(scaled[i], 3) + 0))} in {name}[{i}]" for i in chosen
+    )
+
+
+class Sized(Protocol):
+    """What has n states, m inputs and, where something varies in time, a horizon T."""
+
+    @property
+    def n(self) -> int: ...
+    @property
+    def m(self) -> int: ...
+    @property
+    def T(self) -> int | None: ...
+
+
+def known_horizon(problem: Sized, T: int | None) -> int:
+    """Return the horizon to use: the problem's own, or T where nothing varies in time."""
+    if T is None:
+        if problem.T is None:
+            raise ArgumentError("T is not given and nothing varies in time; pass the horizon T")
+        return problem.T
+    T = check_count("T", T)
+    if problem.T not in (None, T):
+        raise ArgumentError(
+            f"T is {T}, but the problem varies over {problem.T} stages; leave T out"
+        )
+    return T
+
+
+def initial_state(problem: Sized, x0: ArrayLike, x: Array | None = None) -> Array:
+    """Return x0 (..., n) as an array, its batch fitting that of x where that is given."""
+    x0 = real_array("x0", x0)
+    if x0.ndim == 0 or x0.shape[-1] != problem.n:
+        expected = f"(..., n) with n = {problem.n}"
+        raise ShapeError(shape_message("x0", x0.shape, expected, "", (problem.n,)))
+    if x is not None and not _broadcasts(x0.shape[:-1], x.shape[:-2]):
+        raise ShapeError(batch_message("x0", x0.shape, "x", x.shape))
+    return x0
+
+
+def sequence(problem: Sized, name: str, z: ArrayLike, x: Array | None = None) -> Array:
+    """Return a sequence of this name as an array, broadcast to the batch of x if given.
+
+    There are T + 1 states x, or numbers f for each of them, and T of the others; T is that of x, or
+    the problem's own.
+    """
+    z = real_array(name, z)
+    width, letter = (problem.m, "m") if name in "uv" else (problem.n, "n")
+    extra = 1 if name in "xf" else 0
+    T = problem.T if x is None else x.shape[-2] - 1
+    fits = z.ndim >= 2 and z.shape[-1] == width and z.shape[-2] > extra
+    if not fits or T not in (None, z.shape[-2] - extra):
+        known = f"{letter} = {width}, " + ("T >= 1" if T is None else f"T = {T}")
+        rows = f"T{' + 1' if extra else ''}" if T is None else T + extra
+        columns = letter if T is None else width
+        expected = f"(..., {rows}, {columns}) with {known}"
+        target = (len(z) if T is None and z.ndim else (T or 0) + extra, width)
+        raise ShapeError(shape_message(name, z.shape, expected, "", target))
+    if x is None or z.shape[:-2] == x.shape[:-2]:
+        return z
+    if not _broadcasts(z.shape[:-2], x.shape[:-2]):
+        raise ShapeError(batch_message(name, z.shape, "x", x.shape))
+    return np.broadcast_to(z, x.shape[:-2] + z.shape[-2:])
+
+
+def trajectory(problem: Sized, x: ArrayLike, **others: ArrayLike) -> tuple[Array, ...]:
+    """Return x and the other sequences as finite arrays of one horizon and batch."""
+    states = sequence(problem, "x", x)
+    arrays = {"x": states}
+    arrays |= {name: sequence(problem, name, z, states) for name, z in others.items()}
+    for name, array in arrays.items():
+        check_finite(name, array)
+    return tuple(arrays.values())
+
+
+def check_reference(
+    name: str, ref: Array, width: int, letter: str, T: int | None, *, extra: int
+) -> None:
+    """Raise ShapeError unless a reference is constant, or has T + extra rows of its width."""
+    rows = len(ref) if T is None and ref.ndim == 2 else (T or 0) + extra
+    if ref.shape not in ((width,), (rows, width)) or (rows <= extra and ref.ndim == 2):
+        expected = f"({letter},) or (T{' + 1' if extra else ''}, {letter}) with {letter} = {width}"
+        expected += ", T >= 1" if T is None or T < 1 else f", T = {T}"
+        raise ShapeError(shape_message(name, ref.shape, expected, ""))
+
+
+def _broadcasts(batch: tuple[int, ...], target: tuple[int, ...]) -> bool:
+    """Whether an array with this batch in front can be repeated to the target's."""
+    try:
+        return np.broadcast_shapes(batch, target) == target
+    except ValueError:
+        return False
