@@ -180,12 +180,12 @@ def test_none_is_not_an_array(name):
 def test_sparse_matrices_fractions_and_numpy_matrices_are_taken_as_arrays():
     for A in (
         scipy.sparse.eye_array(3),
-        np.matrix(np.eye(3)),
+        np.eye(3).view(np.matrix),
         np.ma.array(np.eye(3), mask=False),
         [[Fraction(i == j) for i in range(3)] for j in range(3)],
     ):
         assert type(problem(A=A).A) is np.ndarray
-        assert (problem(A=A).A == np.eye(3)).all()
+        assert np.array_equal(problem(A=A).A, np.eye(3))
 
 
 def test_a_masked_entry_is_not_a_number():
