@@ -215,7 +215,7 @@ OBJECTIVE = bowl(np.eye(6), np.ones(6), (3, 2))
         (lambda: low_rank(np.ones(3), [1.0]), ArgumentError, "objective is of type ndarray"),
         (lambda: low_rank(Objective((3, 2), lambda z: (0.0, z)), np.ones(2)), ArgumentError, "objective has no hessian_product"),
         (lambda: low_rank(OBJECTIVE, np.ones(3)), ShapeError, r"R has shape \(3,\), expected \(m,\) or \(m, m\)"),
-        (lambda: low_rank(OBJECTIVE, sp.eye_array(2)), DtypeError, "R holds objects"),
+        (lambda: low_rank(OBJECTIVE, sp.eye_array(3)), ShapeError, r"R has shape \(3, 3\)"),
         (lambda: low_rank(OBJECTIVE, [1.0, 0.0]), NotConvexError, "R is not positive definite"),
         (lambda: low_rank(OBJECTIVE, np.ones((2, 2)) - 2 * np.eye(2)), NotConvexError, "R is not positive definite"),
         (lambda: low_rank(OBJECTIVE, [1.0, np.nan]), NonFiniteError, r"R\[1\] is nan"),

@@ -722,7 +722,7 @@ class TestArguments:
         [
             ({"method": "sgd"}, ArgumentError, "method is 'sgd', expected one of: plain, mom"),
             ({"epochs": 0}, ArgumentError, "epochs is 0, expected a whole number of at least 1"),
-            ({"batch_size": 2.0}, ArgumentError, "batch_size is 2.0, expected a whole number"),
+            ({"batch_size": 2.5}, ArgumentError, "batch_size is 2.5, expected a whole number"),
             (
                 {"patience": 0, "validation": {"x": np.zeros((1, 3)), "y": [0]}},
                 ArgumentError,
