@@ -1,0 +1,192 @@
+"""Units in which the entries of a model are of comparable size: powers of two, so that nothing is rounded.
+
+    A' = D^-1 A D,   B' = D^-1 B E,   C' = F^-1 C D        x = D x',   u = E u',   y = F y'
+    Q' = D Q D / j,  R' = E R E / j,  M' = D M E / j        J = j J'
+
+and A and B also times s, where they are rates and t = s t'. The exponents make the sum of the squares
+of log2 |entry| least, and the balanced model is the same, to the last bit, whatever units the model
+came in. So whatever is computed from it, or decided on it, does not depend on units either.
+
+Least squares alone would not do: their solution is to be rounded to whole numbers, and rounding goes
+another way in other units. So the model is first brought to a form that all units have in common: the
+entries along a spanning forest of the pattern of non-zeros get the exponent zero.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg.lapack import dposv
+
+from lqrad.arguments import Array
+
+Exponents = NDArray[np.int64]
+
+
+class Units(NamedTuple):
+    """The units of states, inputs, outputs, time and cost, as exponents of two.
+
+    Attributes
+    ----------
+    x, u, y : (n,), (m,), (ny,) of int
+    time, cost : int
+    """
+
+    x: Exponents
+    u: Exponents
+    y: Exponents
+    time: int
+    cost: int
+
+
+def in_units(matrix: Array, rows: Exponents, columns: Exponents, factor: int = 0) -> Array:
+    """Return diag(2^-rows) matrix diag(2^columns) 2^factor.
+
+    Examples
+    --------
+    >>> in_units(np.ones((1, 2)), np.array([1]), np.array([0, 4]))
+    array([[0.5, 8. ]])
+    """
+    return np.asarray(np.ldexp(matrix, columns - rows[:, None] + factor))
+
+
+def balance(
+    A: Array,
+    B: Array | None = None,
+    C: Array | None = None,
+    *,
+    Q: Array | None = None,
+    R: Array | None = None,
+    M: Array | None = None,
+    continuous: bool = False,
+) -> Units:
+    """Return the units in which the non-zero entries of a model are nearest to one.
+
+    Groups of states, inputs and outputs that no entry links to others have an arbitrary unit in
+    common, on which no entry depends.
+
+    Parameters
+    ----------
+    A, B, C : (n, n), (n, m), (ny, n)
+    Q, R, M : (n, n), (m, m), (n, m)
+        Weights. Of an estimation problem, pass A', C', W, V as A, B, Q, R; the unit of x is 2^-x and
+        that of y is 2^-u then.
+        All of them may have leading axes, such as time: the largest of each entry counts.
+    continuous : bool
+        Whether A and B are rates, and a unit of time is to be found.
+
+    Returns
+    -------
+    Units
+        The balanced model is in_units(A, x, x, time), in_units(B, x, u, time), in_units(C, y, x),
+        in_units(Q, -x, x, -cost), in_units(R, -u, u, -cost), in_units(M, -x, u, -cost); of its
+        gain K and its cost to go P come in_units(K, -u, -x) and in_units(P, x, -x, cost).
+
+    References
+    ----------
+    Fulkerson and Wolfe, An algorithm for scaling matrices, SIAM Review 4 (1962), 142-146.
+    Schneider and Zenios, A comparative study of algorithms for matrix balancing, Operations Research
+    38 (1990), 439-455.
+
+    Examples
+    --------
+    >>> A, B = np.array([[1.0, 2.0**40], [0.0, 1.0]]), np.array([[0.0], [2.0**-60]])
+    >>> x, u, *_ = balance(A, B)
+    >>> in_units(A, x, x).tolist(), in_units(B, x, u).tolist()
+    ([[1.0, 1.0], [0.0, 1.0]], [[0.0], [1.0]])
+    """
+    n, m, ny = A.shape[-1], 0 if B is None else B.shape[-1], 0 if C is None else C.shape[-2]
+    rate, N = int(continuous), n + m + ny
+    x, u, y = slice(n), slice(n, n + m), slice(n + m, N)
+    blocks = [(x, x, A, rate), (x, u, B, rate), (y, x, C, 0)]
+    weighted = not (Q is None and R is None and M is None)
+    if weighted:  # the costates p = Qx + Mu + A'p and g = M'x + Ru + B'p have units of their own
+        p, g = slice(N, N + n), slice(N + n, N + n + m)
+        blocks += [(p, x, Q, 0), (p, u, M, 0), (g, x, _turned(M), 0), (g, u, R, 0)]
+        blocks += [(p, p, _turned(A), rate), (g, p, _turned(B), rate)]
+        N += n + m
+    entries, rates = np.zeros((N, N)), np.zeros((N, N), dtype=np.int64)
+    for rows, columns, matrix, power in blocks:
+        if matrix is not None and matrix.size:
+            entries[rows, columns] = np.abs(matrix).reshape(-1, *matrix.shape[-2:]).max(axis=0)
+            rates[rows, columns] = power
+    unit, time, groups = _fit(entries, rates)
+    cost = _join(unit, groups, n + m, n + m + ny) if weighted else 0
+    return Units(unit[x], unit[u], unit[y], time, cost)
+
+
+def _turned(matrix: Array | None) -> Array | None:
+    return None if matrix is None else matrix.swapaxes(-1, -2)
+
+
+def _join(unit: Exponents, groups: Exponents, size: int, start: int) -> int:
+    """Bring all groups to one unit of the cost, in place, and return it.
+
+    It is that of x times that of its costate p, in each group that has both of them.
+    """
+    own, dual = slice(size), slice(start, start + size)
+    both = np.flatnonzero(groups[own] == groups[dual])
+    costs: dict[int, int] = {}
+    for i in both.tolist():
+        costs.setdefault(int(groups[i]), int(unit[i] + unit[start + i]))
+    common = next(iter(costs.values()), 0)
+    for group, cost in costs.items():
+        unit[groups == group] += (common - cost) // 2
+    return common
+
+
+def _fit(entries: Array, rates: Exponents) -> tuple[Exponents, int, Exponents]:
+    """Return exponents z of the nodes and s of time, and the group that each node is in.
+
+    An entry a[i, j] becomes a[i, j] 2^(z[j] - z[i] + rates[i, j] s).
+    """
+    N, there = len(entries), entries != 0
+    mantissas, powers = np.frexp(entries)
+    powers = powers.astype(np.int64)
+    z, slopes, groups = _forest(there, powers, rates)
+    powers += z - z[:, None]
+    rates = np.where(there, rates, 0)
+    circles = np.where(there, rates + slopes - slopes[:, None], 0)
+    s, timed = 0, np.flatnonzero(circles)
+    if len(timed):  # an entry that closes a circle, the same in all units, gives the time
+        s = int(-powers.flat[timed[0]] // circles.flat[timed[0]])
+        z, powers = z + s * slopes, powers + s * circles
+    else:  # every unit of time will do
+        rates[:] = 0
+    # The normal equations, with the Laplacian of the graph; each group can be shifted as a whole.
+    logs = np.where(there, powers + np.log2(np.where(there, mantissas, 1.0)), 0.0)
+    links = there + there.T.astype(np.float64)
+    normal = np.zeros((N + 1, N + 1))
+    normal[:N, :N] = np.diag(links.sum(axis=1)) - links + (groups[:, None] == groups)
+    normal[N, :N] = normal[:N, N] = rates.sum(axis=0) - rates.sum(axis=1)
+    normal[N, N] = np.vdot(rates, rates) or 1
+    sides = np.append(logs.sum(axis=1) - logs.sum(axis=0), -np.vdot(rates, logs))
+    change = np.rint(dposv(normal, sides)[1]).astype(np.int64)
+    return z + change[:N], s + int(change[N]), groups
+
+
+def _forest(
+    there: NDArray[np.bool_], powers: Exponents, rates: Exponents
+) -> tuple[Exponents, Exponents, Exponents]:
+    """Exponents z + slopes s with which the entries along a forest have the power zero, for every s.
+
+    It is grown breadth first from the first node of each group, by which the group is named.
+    """
+    N = len(there)
+    linked = there | there.T
+    steps = np.where(there, powers, -powers.T)
+    tilts = np.where(there, rates, -rates.T)
+    z, slopes, groups = np.zeros(N, np.int64), np.zeros(N, np.int64), np.full(N, -1)
+    for root in range(N):
+        if groups[root] >= 0:
+            continue
+        groups[root], front = root, np.array([root])
+        while len(front):
+            links = linked[:, front] & (groups < 0)[:, None]
+            new = np.flatnonzero(links.any(axis=1))
+            old = front[links[new].argmax(axis=1)]
+            z[new], slopes[new] = z[old] + steps[new, old], slopes[old] + tilts[new, old]
+            groups[new], front = root, new
+    return z, slopes, groups
