@@ -67,8 +67,6 @@ def check_number(
     number = _number(value)
     if number is None:
         raise DtypeError(f"{name} is {_short(value)}, expected a real number")
-    ends = [("above", above), ("of at least", least), ("below", below), ("of at most", most)]
-    words = " and ".join(f"{word} {end:g}" for word, end in ends if end is not None)
     if not (
         math.isfinite(number)
         and (above is None or number > above)
@@ -76,8 +74,26 @@ def check_number(
         and (below is None or number < below)
         and (most is None or number <= most)
     ):
-        raise ArgumentError(f"{name} is {_short(value)}, expected a finite number {words}".rstrip())
+        kind = "positive number" if above == 0 else "number"
+        ends = [("above", above or None), ("of at least", least)]
+        ends += [("below", below), ("of at most", most)]
+        words = " and ".join(f"{word} {end:g}" for word, end in ends if end is not None)
+        words += ", and finite" if math.isinf(number) else ""
+        raise ArgumentError(f"{name} is {_short(value)}, expected a {f'{kind} {words}'.strip()}")
     return number
+
+
+def check_numbers(
+    *, above: float | None = None, least: float | None = None, **values: Any
+) -> list[float]:
+    """Return several numbers of one range, by their names, as floats.
+
+    Examples
+    --------
+    >>> check_numbers(above=0, mass=1, length=0.5)
+    [1.0, 0.5]
+    """
+    return [check_number(name, value, above=above, least=least) for name, value in values.items()]
 
 
 def check_tolerance(value: Any, name: str = "tol") -> float:
@@ -127,7 +143,7 @@ def _number(value: Any) -> float | None:
 def _short(value: Any) -> str:
     """How a value reads in a message: its repr, cut where it is long."""
     try:
-        text = " ".join(repr(value).split())
+        text = " ".join(repr(value.item() if isinstance(value, np.generic) else value).split())
     except Exception:
         text = f"an object of type {type(value).__name__}"
     return text if len(text) <= 80 else f"{text[:76]} ..."

@@ -26,7 +26,14 @@ import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
 
-from lqrad.arguments import Array, check_choice, check_count, check_shape, frozen_array
+from lqrad.arguments import (
+    Array,
+    check_choice,
+    check_count,
+    check_number,
+    check_shape,
+    frozen_array,
+)
 from lqrad.errors import ArgumentError
 from lqrad.problems.sparse import SparseLQProblem
 
@@ -392,7 +399,10 @@ def diffusion(
     """
     parts = []
     for axis, (count, length, ends) in enumerate(zip(shape, lengths, sides, strict=True)):
-        a, dx = _positive("diffusivity", diffusivity), _positive("length", length) / count
+        a, dx = (
+            check_number("diffusivity", diffusivity, above=0),
+            check_number("length", length, above=0) / count,
+        )
         faces = np.full(count - 1, a / dx)  # m/s
         diagonal = np.zeros(count)
         diagonal[:-1] -= faces
@@ -452,7 +462,7 @@ def _system(
     **rest: Any,
 ) -> HeatSystem:
     check_choice("scheme", scheme, SCHEMES)
-    dt = _positive("dt", dt)
+    dt = check_number("dt", dt, above=0)
     if scheme == "explicit-euler":
         # Gershgorin: no eigenvalue of L is farther to the left than this.
         limit = 2 / float((abs(L).sum(axis=1)).max())
@@ -476,9 +486,3 @@ def _system(
         observed=np.ones(n),
         **rest,
     )
-
-
-def _positive(name: str, value: float) -> float:
-    if not (isinstance(value, (int, float, np.number)) and 0 < value < math.inf):
-        raise ArgumentError(f"{name} is {value!r}, expected a positive number")
-    return float(value)

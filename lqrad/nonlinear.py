@@ -23,13 +23,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.arguments import Array, frozen_array
+from lqrad.arguments import Array, check_number, check_numbers, frozen_array
 from lqrad.errors import ArgumentError
 from lqrad.problems.control import ControlProblem
 from lqrad.problems.integrators import rk4
@@ -156,8 +155,10 @@ def pendulum_swingup(
     >>> np.ptp(x, axis=0).round(12)
     array([0., 0.])
     """
-    _check_positive(mass=mass, length=length, gravity=gravity, max_torque=max_torque)
-    _check_not_negative(damping=damping)
+    mass, length, gravity, max_torque = check_numbers(
+        above=0, mass=mass, length=length, gravity=gravity, max_torque=max_torque
+    )
+    damping = check_number("damping", damping, least=0)
     inertia = mass * length**2
 
     def f(x: Any, u: Any) -> Any:
@@ -231,14 +232,15 @@ def cart_pole_swingup(
     >>> cart_pole_swingup()
     <NonlinearSystem cart-pole: n=4, m=1, dt=0.05 s, T=80>
     """
-    _check_positive(
+    cart_mass, pole_mass, half_length, gravity, max_force = check_numbers(
+        above=0,
         cart_mass=cart_mass,
         pole_mass=pole_mass,
         half_length=half_length,
         gravity=gravity,
         max_force=max_force,
     )
-    _check_not_negative(pole_friction=pole_friction)
+    pole_friction = check_number("pole_friction", pole_friction, least=0)
     M, moment = cart_mass + pole_mass, pole_mass * half_length
 
     def f(x: Any, u: Any) -> Any:
@@ -321,7 +323,9 @@ def planar_quadrotor(
     >>> bool(abs(system.problem.simulate(system.target, hover)).max() < 1e-15)
     True
     """
-    _check_positive(mass=mass, arm=arm, inertia=inertia, gravity=gravity, max_thrust=max_thrust)
+    mass, arm, inertia, gravity, max_thrust = check_numbers(
+        above=0, mass=mass, arm=arm, inertia=inertia, gravity=gravity, max_thrust=max_thrust
+    )
     hover = 0.5 * mass * gravity
     if hover >= max_thrust:
         raise ArgumentError(
@@ -393,8 +397,8 @@ def van_der_pol(
     >>> van_der_pol().bounds
     (array([-0.75]), array([0.75]))
     """
-    _check_positive(max_force=max_force)
-    _check_not_negative(nonlinearity=nonlinearity)
+    max_force = check_number("max_force", max_force, above=0)
+    nonlinearity = check_number("nonlinearity", nonlinearity, least=0)
 
     def f(x: Any, u: Any) -> Any:
         y, v = x[..., 0], x[..., 1]
@@ -446,7 +450,7 @@ def unicycle_parking(
     >>> unicycle_parking().input_names
     ('speed', 'turn')
     """
-    _check_positive(max_speed=max_speed, max_turn=max_turn)
+    max_speed, max_turn = check_numbers(above=0, max_speed=max_speed, max_turn=max_turn)
 
     def f(x: Any, u: Any) -> Any:
         heading, speed, turn = x[..., 2], u[..., 0], u[..., 1]
@@ -499,7 +503,7 @@ def _sampled(
     source: str,
 ) -> NonlinearSystem:
     """The system dx/dt = f(x, u) over so many seconds, with the cost of the module's head."""
-    _check_positive(dt=dt)
+    dt = check_number("dt", dt, above=0)
     state_names, state_units, x0, target, d = zip(*states, strict=True)
     input_names, input_units, low, high, rest, e = zip(*inputs, strict=True)
 
@@ -528,15 +532,3 @@ def _sampled(
 
 def _squares(z: Any, centre: ArrayLike, scale: ArrayLike) -> Any:
     return (((z - np.asarray(centre)) / np.asarray(scale)) ** 2).sum(axis=-1)
-
-
-def _check_positive(**values: float) -> None:
-    for name, value in values.items():
-        if not (isinstance(value, Real) and 0 < value < math.inf):
-            raise ArgumentError(f"{name} is {value!r}, expected a positive number")
-
-
-def _check_not_negative(**values: float) -> None:
-    for name, value in values.items():
-        if not (isinstance(value, Real) and 0 <= value < math.inf):
-            raise ArgumentError(f"{name} is {value!r}, expected a number of at least 0")

@@ -19,14 +19,21 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.arguments import Array, check_count, check_shape, frozen_array
-from lqrad.errors import ArgumentError
+from lqrad.arguments import (
+    Array,
+    check_count,
+    check_generator,
+    check_number,
+    check_numbers,
+    check_room,
+    check_shape,
+    frozen_array,
+)
 from lqrad.problems.lq import LQProblem
 from lqrad.problems.sampling import discretise
 
@@ -207,10 +214,10 @@ def inverted_pendulum(
     >>> print(f"{rates.max():.3f} per second")
     5.565 per second
     """
-    _check_positive(
-        cart_mass=cart_mass, pendulum_mass=pendulum_mass, length=length, gravity=gravity
+    cart_mass, pendulum_mass, length, gravity = check_numbers(
+        above=0, cart_mass=cart_mass, pendulum_mass=pendulum_mass, length=length, gravity=gravity
     )
-    _check_not_negative(inertia=inertia, friction=friction)
+    inertia, friction = check_numbers(least=0, inertia=inertia, friction=friction)
     moment = pendulum_mass * length
     # Both equations of motion as `masses` @ (y'', a'') = rest, solved for the accelerations.
     masses = [
@@ -288,8 +295,8 @@ def mass_spring_chain(
     <System mass-spring-chain: n=100, m=1, dt=0.5 s, horizon=500>
     """
     N = check_count("masses", masses)
-    _check_positive(mass=mass, stiffness=stiffness, dt=dt)
-    _check_not_negative(damping=damping)
+    mass, stiffness, dt = check_numbers(above=0, mass=mass, stiffness=stiffness, dt=dt)
+    damping = check_number("damping", damping, least=0)
     coupling = (2 * np.eye(N) - np.eye(N, k=1) - np.eye(N, k=-1)) / mass
     F = np.block([[np.zeros((N, N)), np.eye(N)], [-stiffness * coupling, -damping * coupling]])
     G = np.zeros((2 * N, 1))
@@ -421,7 +428,8 @@ def quadrotor(
     """
     J = frozen_array("inertia", inertia)
     check_shape("inertia", J, (3,), "for the x, y and z axes")
-    _check_positive(mass=mass, gravity=gravity, **{f"inertia[{i}]": float(J[i]) for i in range(3)})
+    mass, gravity = check_numbers(above=0, mass=mass, gravity=gravity)
+    check_numbers(above=0, **{f"inertia[{i}]": J[i] for i in range(3)})
     position, velocity, angles, rates = (slice(start, start + 3) for start in (0, 3, 6, 9))
     F = np.zeros((12, 12))
     F[position, velocity] = np.eye(3)
@@ -483,10 +491,13 @@ def random_system(
     >>> round(float(abs(np.linalg.eigvals(system.A)).max()), 12)
     1.2
     """
-    check_count("n", n)
-    check_count("m", m)
-    _check_not_negative(spectral_radius=spectral_radius)
-    rng = np.random.default_rng(rng)
+    n, m = check_count("n", n), check_count("m", m)
+    check_room("A", n, n)
+    check_room("B", n, m)
+    spectral_radius, rng = (
+        check_number("spectral_radius", spectral_radius, least=0),
+        check_generator(rng),
+    )
     A = rng.normal(size=(n, n))
     return _weighted(
         "random",
@@ -552,15 +563,3 @@ def _weighted(
         input_units=input_units,
         source=source,
     )
-
-
-def _check_positive(**values: float) -> None:
-    for name, value in values.items():
-        if not (isinstance(value, Real) and 0 < value < math.inf):
-            raise ArgumentError(f"{name} is {value!r}, expected a positive number")
-
-
-def _check_not_negative(**values: float) -> None:
-    for name, value in values.items():
-        if not (isinstance(value, Real) and 0 <= value < math.inf):
-            raise ArgumentError(f"{name} is {value!r}, expected a number of at least 0")

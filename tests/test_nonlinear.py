@@ -10,7 +10,7 @@ import pytest
 import scipy.integrate
 
 from lqrad import nonlinear, systems
-from lqrad.errors import ArgumentError, NonFiniteError
+from lqrad.errors import LqradError, NonFiniteError
 from lqrad.solvers.ilqr import ilqr
 from lqrad.studies.checks import taylor_test
 
@@ -287,7 +287,7 @@ def test_a_start_that_is_not_finite_is_refused():
     ],
 )
 def test_bad_arguments_are_named(make, message):
-    with pytest.raises(ArgumentError, match=message):
+    with pytest.raises(LqradError, match=message):
         make()
 
 

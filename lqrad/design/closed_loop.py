@@ -20,6 +20,7 @@ from lqrad.arguments import (
     Array,
     check_count,
     check_finite,
+    check_limits,
     check_semidefinite,
     check_shape,
     check_stage_weights,
@@ -27,7 +28,7 @@ from lqrad.arguments import (
     real_array,
     shape_message,
 )
-from lqrad.design.controller import Controller, discrete_plant, limits
+from lqrad.design.controller import Controller, discrete_plant
 from lqrad.errors import ArgumentError, NonFiniteError, NotStabilizableError, ShapeError
 from lqrad.kernels.banded import first_nonfinite_step
 from lqrad.problems.statespace import StateSpace
@@ -187,7 +188,7 @@ def simulate_closed_loop(
         raise ShapeError(shape_message("x0", start.shape, expected, ""))
     check_finite("x0", start)
     r = None if reference is None else _reference(reference, steps)
-    low, high = limits("input_bounds", input_bounds, m)
+    low, high = check_limits("input_bounds", input_bounds, (m,))
     weight = _weight(Q, R, M, n, m)
     roots = [_root("W", W, n), _root("V", V, ny)]
     if rng is None and any(root is not None for root in roots):

@@ -20,6 +20,7 @@ from lqrad.arguments import (
     Array,
     check_choice,
     check_finite,
+    check_limits,
     check_shape,
     check_type,
     frozen_array,
@@ -106,7 +107,7 @@ class Controller:
         check_shape("K_i", self.K_i, (m, self.nr), why, symbols="(m, nr)")
         check_shape("F", self.F, (m, self.nr), why, symbols="(m, nr)")
         self.E = _read_off(self.H, observer.C) if self.K_i.any() else np.zeros((0, observer.ny))
-        self.low, self.high = limits("input_bounds", input_bounds, m)
+        self.low, self.high = check_limits("input_bounds", input_bounds, (m,))
         self.reset()
 
     def __repr__(self) -> str:
@@ -353,46 +354,3 @@ def discrete_plant(plant: StateSpace, m: int | None = None) -> StateSpace:
     if m is not None and plant.m != m:
         raise ShapeError(f"plant has {plant.m} inputs, expected {m}: as many as the controller's")
     return plant
-
-
-def limits(name: str, pair: tuple[ArrayLike, ArrayLike] | None, *shape: int) -> tuple[Array, Array]:
-    """Return limits (low, high) as read-only arrays of a shape; without a pair, infinite ones.
-
-    Parameters
-    ----------
-    pair : (low, high), optional
-        Numbers, or arrays of the shape or its last axis alone; infinite where there is no limit.
-
-    Raises
-    ------
-    ArgumentError, ShapeError, DtypeError
-        If it is no pair, one has another shape or holds a NaN, or low is above high.
-
-    Examples
-    --------
-    >>> limits("input_bounds", (-1, [1, np.inf]), 2)
-    (array([-1., -1.]), array([ 1., inf]))
-    """
-    pair = (-np.inf, np.inf) if pair is None else pair
-    if not (isinstance(pair, (tuple, list)) and len(pair) == 2):
-        raise ArgumentError(f"{name} is {pair!r}, expected a pair (low, high)")
-    arrays = []
-    for k, value in enumerate(pair):
-        array = real_array(f"{name}[{k}]", value)
-        if array.shape not in ((), shape[-1:], shape):
-            wanted = " or ".join(dict.fromkeys(str(s) for s in (shape[-1:], shape)))
-            raise ShapeError(f"{name}[{k}] has shape {array.shape}, expected a number or {wanted}")
-        if np.isnan(array).any():
-            raise ArgumentError(
-                f"{name}[{k}] holds a NaN, expected numbers, infinite where there is no limit"
-            )
-        arrays.append(np.array(np.broadcast_to(array, shape)))
-        arrays[k].setflags(write=False)
-    low, high = arrays
-    if (low > high).any():
-        where = tuple(int(i) for i in np.argwhere(low > high)[0])
-        raise ArgumentError(
-            f"{name}: the low limit {low[where]:.6g} of entry {where[-1]} is above the high one, "
-            f"{high[where]:.6g}; expected low <= high"
-        )
-    return low, high

@@ -12,7 +12,6 @@ is the same problem around its steady state: x - x_ref and u - u_ref take the pl
 from __future__ import annotations
 
 from dataclasses import replace
-from numbers import Real
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -21,12 +20,13 @@ from lqrad.arguments import (
     Array,
     check_count,
     check_finite,
+    check_limits,
     check_shape,
+    check_tolerance,
     check_type,
     frozen_array,
     real_array,
 )
-from lqrad.design.controller import limits
 from lqrad.design.observer import Observer
 from lqrad.design.regulators import steady_state_targets
 from lqrad.errors import ArgumentError, ShapeError, Status
@@ -136,17 +136,15 @@ def mpc(
         check_type("observer", observer, Observer, "Observer(A, B, C, L)")
         check_shape("observer.A", observer.A, problem.A.shape, "as the problem's A")
         check_shape("observer.B", observer.B, problem.B.shape, "as the problem's B")
-    if not (isinstance(tol, Real) and 0 < tol < 1):
-        raise ArgumentError(f"tol is {tol!r}, expected a number between 0 and 1")
     return MPC(
         problem,
-        limits("input_bounds", input_bounds, T, problem.m),
-        limits("state_bounds", state_bounds, T, problem.n),
-        limits("rate_bounds", rate_bounds, T, problem.m),
+        check_limits("input_bounds", input_bounds, (T, problem.m)),
+        check_limits("state_bounds", state_bounds, (T, problem.n)),
+        check_limits("rate_bounds", rate_bounds, (T, problem.m)),
         tracked=rows,
         observer=observer,
         max_iter=check_count("max_iter", max_iter),
-        tol=float(tol),
+        tol=check_tolerance(tol),
     )
 
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.arguments import Array, check_shape, frozen_array, shape_message
-from lqrad.design.controller import Controller, discrete_plant, limits
+from lqrad.arguments import Array, check_limits, check_shape, frozen_array, shape_message
+from lqrad.design.controller import Controller, discrete_plant
 from lqrad.design.observer import Observer
 from lqrad.errors import ArgumentError, NotStabilizableError, ShapeError
 from lqrad.problems.statespace import StateSpace
@@ -312,7 +312,7 @@ def steady_state_targets(
         raise ArgumentError(_not_held(direction, f", expected 0, and is {_value(direction, r)}"))
     target = N @ r
     x_ref, u_ref = target[: plant.n], target[plant.n :]
-    low, high = limits("input_bounds", input_bounds, plant.m)
+    low, high = check_limits("input_bounds", input_bounds, (plant.m,))
     beyond = np.maximum(low - u_ref, u_ref - high)
     if (beyond > 1e-9 * np.abs(u_ref)).any():
         i = int(beyond.argmax())

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from lqrad.arguments import EPS, check_count
-from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
+from lqrad.arguments import EPS, check_count, check_number
+from lqrad.errors import NonFiniteError, ShapeError
 from lqrad.kernels.derivatives import jacobian, takes_complex
 from lqrad.problems.control import with_time
 
@@ -39,7 +39,7 @@ def euler(f: Callable[..., Any], dt: float) -> Step:
     >>> step(np.array([1.0]), np.array([0.0]), 0)
     array([0.5])
     """
-    f, dt = _rates(f), _positive("dt", dt)
+    f, dt = _rates(f), check_number("dt", dt, above=0)
     return lambda x, u, k: x + dt * f(x, u, k * dt)
 
 
@@ -63,7 +63,8 @@ def rk4(f: Callable[..., Any], dt: float, *, substeps: int = 1) -> Step:
     >>> float(step(np.array([1.0]), np.array([0.0]), 0)[0] - np.exp(-0.1)) < 1e-7
     True
     """
-    f, h = _rates(f), _positive("dt", dt) / check_count("substeps", substeps)
+    f, dt, substeps = _rates(f), check_number("dt", dt, above=0), check_count("substeps", substeps)
+    h = dt / substeps
 
     def step(x: Any, u: Any, k: Any) -> Any:
         for i in range(substeps):
@@ -107,7 +108,7 @@ def implicit_midpoint(f: Callable[..., Any], dt: float) -> Step:
     >>> round(float(z @ z), 12)
     25.0
     """
-    f, dt = _rates(f), _positive("dt", dt)
+    f, dt = _rates(f), check_number("dt", dt, above=0)
     exact: list[bool] = []
 
     def step(x: Any, u: Any, k: Any) -> Any:
@@ -152,9 +153,3 @@ def _rates(f: Callable[..., Any]) -> Step:
         return rates
 
     return checked
-
-
-def _positive(name: str, value: float) -> float:
-    if not (isinstance(value, (int, float, np.number)) and 0 < value < np.inf):
-        raise ArgumentError(f"{name} is {value!r}, expected a positive number")
-    return float(value)

@@ -12,12 +12,20 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.arguments import Array, check_finite, check_shape, check_type, frozen_array, real_array
+from lqrad.arguments import (
+    Array,
+    check_finite,
+    check_limits,
+    check_number,
+    check_shape,
+    check_type,
+    frozen_array,
+    real_array,
+)
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 from lqrad.kernels.banded import Bidiagonal
 from lqrad.kernels.stages import times
@@ -104,7 +112,8 @@ def huber(delta: float = 1.0, weight: float = 1.0) -> Penalty:
     >>> huber().value(np.array([[0.5], [3.0]])), huber().slope(np.array([[0.5], [3.0]])).ravel()
     (array([0.125, 2.5  ]), array([0.5, 1. ]))
     """
-    delta, weight = _positive("delta", delta), _positive("weight", weight)
+    delta = check_number("delta", delta, above=0)
+    weight = check_number("weight", weight, above=0)
 
     def value(e: Array) -> Array:
         inner = np.clip(e, -delta, delta)
@@ -137,7 +146,7 @@ def student_t(nu: float = 4.0, size: ArrayLike | None = None) -> Penalty:
     >>> student_t(nu=4).slope(np.array([[0.1], [1.0], [100.0]])).ravel().round(3)
     array([0.125, 1.   , 0.05 ])
     """
-    nu = _positive("nu", nu)
+    nu = check_number("nu", nu, above=0)
     count = None if size is None else frozen_array("size", size)
 
     def force(e: Array) -> Array:
@@ -179,17 +188,17 @@ def log_barrier(
     >>> barrier.value(np.array([[0.0], [1.0]])), barrier.slope(np.array([[0.5]]))
     (array([ 0., inf]), array([[2.]]))
     """
-    weight = _positive("weight", weight)
-    sides = [
-        (sign, np.array(real_array(name, bound)))
-        for sign, name, bound in ((1.0, "lo", lo), (-1.0, "hi", hi))
-        if bound is not None
-    ]
-    if not sides:
+    weight = check_number("weight", weight, above=0)
+    if lo is None and hi is None:
         raise ArgumentError("neither lo nor hi is given; a barrier needs at least one of them")
-    low, high = (-np.inf if lo is None else sides[0][1]), (np.inf if hi is None else sides[-1][1])
+    given = {
+        name: np.shape(real_array(name, z)) for name, z in (("lo", lo), ("hi", hi)) if z is not None
+    }
+    shape = max(given.values(), key=len)
+    low, high = check_limits("lo and hi", (lo, hi), shape, names=("lo", "hi"))
     if not np.all(low < high):
         raise ArgumentError(f"lo is {low} and hi is {high}, expected lo < hi: no room is left")
+    sides = ((1.0, low), (-1.0, high))
 
     def value(z: Array) -> Array:
         total = np.zeros(z.shape[:-1])
@@ -366,11 +375,3 @@ def _evaluated(
     check_shape(f"the slope of {name}", slopes, z.shape, "as its argument has")
     check_finite(f"the slope of {name}", slopes, computed=True)
     return total, slopes
-
-
-def _positive(name: str, value: Any) -> float:
-    number = real_array(name, value)
-    check_shape(name, number, (), "for a single number")
-    if not 0 < number < np.inf:
-        raise ArgumentError(f"{name} is {value!r}, expected a positive number")
-    return float(number)

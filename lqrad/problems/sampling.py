@@ -22,14 +22,13 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from numbers import Real
 
 import numpy as np
 import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 
-from lqrad.arguments import Array, check_finite, check_stage_weights, stage_arrays
-from lqrad.errors import ArgumentError, ShapeError
+from lqrad.arguments import Array, check_finite, check_number, check_stage_weights, stage_arrays
+from lqrad.errors import ShapeError
 from lqrad.problems.lq import LQProblem
 from lqrad.problems.statespace import StateSpace
 
@@ -161,8 +160,8 @@ def discretise(
         )
     A, B = arrays["A"], arrays["B"]
     n, m = B.shape
-    _check_seconds("dt", dt, positive=True)
-    _check_seconds("input_delay", input_delay, positive=False)
+    dt = check_number("dt", dt, above=0)
+    input_delay = check_number("input_delay", input_delay, least=0)
     shapes = {"Q": (n, n), "R": (m, m), "M": (n, m)}
     Q, R, M = (arrays.get(name, np.zeros(shape)) for name, shape in shapes.items())
     check_stage_weights(Q, R, M)
@@ -234,10 +233,3 @@ def _held(F: Array, weight: Array, dt: float) -> tuple[Array, Array]:
             N = N + E.T @ N @ E
             E = E @ E
     return E, (N + N.T) / 2
-
-
-def _check_seconds(name: str, value: float, *, positive: bool) -> None:
-    low_enough = isinstance(value, Real) and (value > 0 if positive else value >= 0)
-    if not (low_enough and value < math.inf):
-        kind = "a positive number" if positive else "a number of at least 0,"
-        raise ArgumentError(f"{name} is {value!r}, expected {kind} of seconds")

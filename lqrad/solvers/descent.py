@@ -25,7 +25,9 @@ from lqrad.arguments import (
     check_choice,
     check_count,
     check_finite,
+    check_number,
     check_shape,
+    check_tolerance,
     check_type,
     real_array,
 )
@@ -190,7 +192,7 @@ def descend(
     array([0.5, 0.5])
     """
     began = time.perf_counter()
-    z, step_size = _checked(objective, start, method, step_size, max_iter, tol)
+    z, step_size, max_iter, tol = _checked(objective, start, method, step_size, max_iter, tol)
     oracle = Oracle(objective, z)
     if bounds is not None or regulariser is not None:
         oracle = ProximalOracle(objective, z, bounds, regulariser, step_size)
@@ -381,29 +383,19 @@ def _checked(
     step_size: float | None,
     max_iter: int,
     tol: float,
-) -> tuple[Array, float | None]:
-    """Check the arguments; the start as a flat copy, and the step size as a float."""
+) -> tuple[Array, float | None, int, float]:
+    """Check the arguments; the start as a flat copy, and the numbers as plain ones."""
     check_type("objective", objective, Objective, "problem.objective(x0, T)")
     check_choice("method", method, METHODS)
-    check_count("max_iter", max_iter, least=0)
-    if not 0 <= _scalar("tol", tol) < math.inf:
-        raise ArgumentError(f"tol is {tol!r}, expected a number of at least 0")
+    max_iter, tol = check_count("max_iter", max_iter, least=0), check_tolerance(tol)
     if step_size is not None:
         if method not in STEPPED:
             raise ArgumentError(
                 f"step_size is {step_size!r}, but method={method!r} finds its own; "
                 f"leave it out, or choose one of: {', '.join(STEPPED)}"
             )
-        if not 0 < _scalar("step_size", step_size) < math.inf:
-            raise ArgumentError(f"step_size is {step_size!r}, expected a positive number")
-        step_size = float(step_size)
+        step_size = check_number("step_size", step_size, above=0)
     z = np.zeros(objective.shape) if start is None else np.array(real_array("start", start))
     check_shape("start", z, objective.shape, "as the objective has")
     check_finite("start", z)
-    return z.ravel(), step_size
-
-
-def _scalar(name: str, value: float) -> float:
-    number = real_array(name, value)
-    check_shape(name, number, (), "for a single number")
-    return float(number)
+    return z.ravel(), step_size, max_iter, tol

@@ -22,7 +22,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.arguments import Array, check_count, check_finite, check_type, real_array
+from lqrad.arguments import (
+    Array,
+    check_count,
+    check_finite,
+    check_limits,
+    check_tolerance,
+    check_type,
+    real_array,
+)
 from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError, ShapeError, Status
 from lqrad.problems.control import ControlProblem
 from lqrad.problems.lq import LQProblem
@@ -187,9 +195,7 @@ def ilqr(
     """
     began = time.perf_counter()
     x0, u, limits = _checked(problem, x0, u, T, bounds)
-    check_count("max_iter", max_iter, least=0)
-    if not (isinstance(tol, (int, float, np.number)) and 0 <= tol < math.inf):
-        raise ArgumentError(f"tol is {tol!r}, expected a number of at least 0")
+    max_iter, tol = check_count("max_iter", max_iter, least=0), check_tolerance(tol)
     x = problem.simulate(x0, u)
     cost = float(problem.cost(x, u))
     weight, costs, decreases = 0.0, [cost], []
@@ -403,25 +409,5 @@ def _checked(
         raise ShapeError(f"u has shape {inputs.shape}, expected (T, {problem.m})")
     if T not in (None, len(inputs)):
         raise ArgumentError(f"T is {T}, but u is given for {len(inputs)} steps; leave T out")
-    pair = (None, None) if bounds is None else bounds
-    if not (isinstance(pair, (tuple, list)) and len(pair) == 2):
-        raise ArgumentError(f"bounds is {bounds!r}, expected a pair (lo, hi)")
-    low, high = (
-        real_array(f"bounds[{i}]", none if z is None else z)
-        for i, (z, none) in enumerate(zip(pair, (-math.inf, math.inf), strict=True))
-    )
-    for name, z in (("bounds[0]", low), ("bounds[1]", high)):
-        if np.isnan(z).any():
-            raise ArgumentError(
-                f"{name} holds a NaN; expected numbers, infinite where there is no limit"
-            )
-        if z.shape not in ((), (problem.m,)):
-            raise ShapeError(f"{name} has shape {z.shape}, expected a number or ({problem.m},)")
-    low, high = (np.array(np.broadcast_to(z, problem.m)) for z in (low, high))
-    if (low > high).any():
-        raise ArgumentError(f"bounds: lo {low} is above hi {high}; expected lo <= hi")
-    if (low == math.inf).any() or (high == -math.inf).any():
-        raise ArgumentError(
-            f"bounds: no number is between lo {low} and hi {high}; infinite limits are -inf and inf"
-        )
+    low, high = check_limits("bounds", bounds, (problem.m,))
     return start, np.clip(inputs, low, high), (low, high)

@@ -13,7 +13,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.arguments import EPS, Array, check_choice, check_count, check_finite, real_array
+from lqrad.arguments import (
+    EPS,
+    Array,
+    check_choice,
+    check_count,
+    check_finite,
+    check_tolerance,
+    real_array,
+)
 from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError, ShapeError
 from lqrad.problems.objective import Objective
 from lqrad.problems.smoothing import SmoothingProblem
@@ -159,7 +167,7 @@ def fit(
         start,
         method="l-bfgs",
         max_iter=max_iter,
-        tol=tol / max(1.0, slope),
+        tol=check_tolerance(tol) / max(1.0, slope),
     )
     loglik = -entries * descent.value
     message = f"{descent.message}; log-likelihood {loglik:.8g} = -{entries} J"
@@ -230,7 +238,11 @@ def em(
     (array([1.]), array([[8.]]), True)
     """
     names = _learnable(problem, learn)
-    max_iter, y = check_count("max_iter", max_iter, least=0), problem.series(y)
+    max_iter, tol, y = (
+        check_count("max_iter", max_iter, least=0),
+        check_tolerance(tol),
+        problem.series(y),
+    )
     entries, history = max(1, int((~np.isnan(y)).sum())), [-np.inf]
     while True:
         expected = expect(problem, y)

@@ -31,8 +31,10 @@ from lqrad.arguments import (
     check_choice,
     check_count,
     check_finite,
+    check_number,
     check_semidefinite,
     check_shape,
+    check_tolerance,
     check_type,
     real_array,
 )
@@ -156,9 +158,7 @@ def policy_gradient(
     """
     check_choice("method", method, METHODS)
     max_iter, least = check_count("max_iter", max_iter, least=0), _checked(problem)
-    for name, number in (("step_size", step_size), ("tol", tol)):
-        if not 0 < number < math.inf:
-            raise ArgumentError(f"{name} is {number!r}, expected a positive number")
+    step_size, tol = check_number("step_size", step_size, above=0), check_tolerance(tol)
     K, S0 = _start(problem, K0, x0_cov)
     point = _evaluate(problem, K, S0)
     if point is None:

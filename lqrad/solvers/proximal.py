@@ -14,13 +14,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg.blas import dnrm2
 
-from lqrad.arguments import EPS, Array, frozen_array, real_array
+from lqrad.arguments import EPS, Array, check_limits, frozen_array
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 from lqrad.kernels.lanczos import extreme_eigenvalues
 from lqrad.problems.objective import Objective
@@ -119,7 +119,8 @@ class ProximalOracle(Oracle):
                 f"regulariser is {regulariser!r}, expected an object with the methods value and "
                 "prox, such as l1(0.1)"
             )
-        self.lo, self.hi = self.box = checked_bounds(bounds, objective.shape)
+        low, high = check_limits("bounds", bounds, objective.shape)
+        self.lo, self.hi = self.box = low.ravel(), high.ravel()
         if isinstance(regulariser, L1):
             regulariser.check(objective.shape)
         self.regulariser, self.step_size = regulariser, step_size
@@ -276,41 +277,3 @@ def _against(point: Point, ahead: Point | None, new: Point | None) -> bool:
     if exceeds_noise(rise, point.value):
         return rise > 0
     return float((ahead.z - new.z) @ (new.z - point.z)) > 0
-
-
-def checked_bounds(bounds: Any, shape: tuple[int, ...]) -> tuple[Array, Array]:
-    """Return (lo, hi) as flat arrays; a None is no bound.
-
-    Raises
-    ------
-    ArgumentError, ShapeError, DtypeError
-        If it is no pair, does not fit the variables, or leaves no room between lo and hi.
-
-    Examples
-    --------
-    >>> checked_bounds((None, [1.0, 2.0]), (2,))
-    (array([-inf, -inf]), array([1., 2.]))
-    """
-    pair = (None, None) if bounds is None else bounds
-    if not (isinstance(pair, (tuple, list)) and len(pair) == 2):
-        raise ArgumentError(
-            f"bounds is {bounds!r}, expected a pair (lo, hi) of numbers, arrays or None"
-        )
-    found = []
-    for i, (given, none) in enumerate(zip(pair, (-math.inf, math.inf), strict=True)):
-        side = real_array(f"bounds[{i}]", none if given is None else given)
-        try:
-            found.append(np.broadcast_to(side, shape))
-        except ValueError:
-            raise ShapeError(
-                f"bounds[{i}] has shape {side.shape}, expected one that fits the variables, {shape}"
-            ) from None
-    lo, hi = found
-    empty = ~(lo <= hi) | (lo == math.inf) | (hi == -math.inf)
-    if empty.any():
-        index = tuple(int(i) for i in np.argwhere(empty)[0])
-        raise ArgumentError(
-            f"bounds leave nothing at {list(index)}: lo is {lo[index]:.6g} and hi is "
-            f"{hi[index]:.6g}, expected lo <= hi, and no NaN"
-        )
-    return lo.ravel().copy(), hi.ravel().copy()

@@ -29,6 +29,8 @@ from lqrad.arguments import (
     check_choice,
     check_count,
     check_finite,
+    check_generator,
+    check_number,
     check_shape,
     check_type,
     real_array,
@@ -223,10 +225,10 @@ def sgd(
         samples=samples,
         N=N,
         batch_size=check_count("batch_size", batch_size),
-        rng=_generator(rng),
+        rng=check_generator(rng),
         move=_mover(method, momentum),
         schedule=_schedule(_STEP_SIZES[method] if step_size is None else step_size),
-        weight_decay=_number("weight_decay", weight_decay),
+        weight_decay=check_number("weight_decay", weight_decay, least=0),
         z=z,
     )
     best, best_epoch, best_loss = z, 0, math.inf
@@ -298,7 +300,7 @@ def cosine_decay(step_size: float, steps: int) -> Schedule:
     >>> [round(cosine_decay(0.1, 4)(k), 3) for k in range(6)]
     [0.1, 0.085, 0.05, 0.015, 0.0, 0.0]
     """
-    step_size, steps = _number("step_size", step_size), check_count("steps", steps)
+    step_size, steps = check_number("step_size", step_size, least=0), check_count("steps", steps)
     return lambda k: step_size * (1 + math.cos(math.pi * min(k / steps, 1.0))) / 2
 
 
@@ -310,7 +312,8 @@ def step_decay(step_size: float, every: int, factor: float = 0.1) -> Schedule:
     >>> [step_decay(0.8, every=2, factor=0.5)(k) for k in range(6)]
     [0.8, 0.8, 0.4, 0.4, 0.2, 0.2]
     """
-    step_size, factor = _number("step_size", step_size), _number("factor", factor)
+    step_size = check_number("step_size", step_size, least=0)
+    factor = check_number("factor", factor, least=0)
     every = check_count("every", every)
     return lambda k: step_size * factor ** (k // every)
 
@@ -350,7 +353,7 @@ class _Loop:
                 self.peak = max(self.peak, abs(value))
             elif self.peak / EPS < value:  # none of the start's digits is left
                 raise _DivergenceError(f"{where}: J went from {self.peak:.3g} to {value:.3g}")
-            self.step = _number(f"step_size({self.k})", self.schedule(self.k))
+            self.step = check_number(f"step_size({self.k})", self.schedule(self.k), least=0)
             # A new array at every step: the callback and the best parameters keep theirs.
             z, self.z = self.z, self.z + self.move(g, self.step)
             if self.weight_decay:
@@ -390,9 +393,7 @@ def _mover(method: str, momentum: float | None) -> _Move:
                 "leave it out, or choose method='momentum'"
             )
         return lambda g, step: -step * g
-    mu = _number("momentum", 0.9 if momentum is None else momentum)
-    if mu >= 1:
-        raise ArgumentError(f"momentum is {momentum!r}, expected a number from 0 to below 1")
+    mu = check_number("momentum", 0.9 if momentum is None else momentum, least=0, below=1)
     return _Momentum(mu) if method == "momentum" else _Adam(mu)
 
 
@@ -475,27 +476,5 @@ def _samples(name: str, data: Mapping[str, ArrayLike]) -> tuple[dict[str, NDArra
 def _schedule(step_size: float | Schedule) -> Schedule:
     if callable(step_size):
         return step_size
-    constant = _number("step_size", step_size)
-    if constant == 0:
-        raise ArgumentError("step_size is 0, expected a positive number or a schedule")
+    constant = check_number("step_size", step_size, above=0)
     return lambda k: constant
-
-
-def _generator(rng: np.random.Generator | int) -> np.random.Generator:
-    if isinstance(rng, np.random.Generator):
-        return rng
-    if isinstance(rng, bool) or not isinstance(rng, (int, np.integer)) or rng < 0:
-        raise ArgumentError(
-            f"rng is {rng!r}, expected a numpy.random.Generator or a seed, a whole number of at "
-            "least 0, so that the run can be repeated"
-        )
-    return np.random.default_rng(rng)
-
-
-def _number(name: str, value: float) -> float:
-    """Return a number of at least 0 as a float."""
-    number = real_array(name, value)
-    check_shape(name, number, (), "for a single number")
-    if not 0 <= number < math.inf:
-        raise ArgumentError(f"{name} is {value!r}, expected a number of at least 0")
-    return float(number)

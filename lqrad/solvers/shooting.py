@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import matrix_balance
 
-from lqrad.arguments import Array, check_count, check_type, real_array
-from lqrad.errors import ArgumentError, ShapeError, Status
+from lqrad.arguments import Array, check_count, check_tolerance, check_type, real_array
+from lqrad.errors import ShapeError, Status
 from lqrad.kernels.stages import times
 from lqrad.problems.lq import LQProblem
 from lqrad.solvers.descent import descend
@@ -142,9 +142,7 @@ def multiple_shooting(
     start = np.array(real_array("x0", x0))
     if start.shape != (problem.n,):
         raise ShapeError(f"x0 has shape {start.shape}, expected ({problem.n},): one initial state")
-    if not (isinstance(tol, (int, float)) and 0 < tol < math.inf):
-        raise ArgumentError(f"tol is {tol!r}, expected a positive number")
-    check_count("max_rounds", max_rounds)
+    tol, max_rounds = check_tolerance(tol), check_count("max_rounds", max_rounds)
     if segment is None:
         cuts = _cuts(problem, T)
     else:

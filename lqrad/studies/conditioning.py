@@ -25,7 +25,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lqrad.arguments import EPS, Array, check_count, check_type, frozen_array, real_array
+from lqrad.arguments import (
+    EPS,
+    Array,
+    check_count,
+    check_number,
+    check_type,
+    frozen_array,
+)
 from lqrad.errors import ArgumentError, ShapeError
 from lqrad.kernels.banded import Bidiagonal
 from lqrad.kernels.lanczos import extreme_eigenvalues
@@ -283,9 +290,7 @@ def conditioning(
     if radii.min() < 0:
         raise ArgumentError(f"radii holds {radii.min():g}, expected numbers of at least 0")
     steps = [check_count(f"horizons[{i}]", T) for i, T in enumerate(horizons)]
-    tol = float(real_array("tol", tol))
-    if not 0 < tol < 1:
-        raise ArgumentError(f"tol is {tol!r}, expected a number between 0 and 1")
+    tol = check_number("tol", tol, above=0, below=1)
     measure = partial(_cell, problem, tol, check_count("max_iter", max_iter, least=0))
     grid = {"radius": radii, "T": np.array(steps, dtype=np.int64)}
     result = sweep(measure, grid, executor=executor, progress=progress, path=path)

@@ -30,6 +30,7 @@ from lqrad.arguments import (
     check_choice,
     check_count,
     check_finite,
+    check_number,
     check_shape,
     check_type,
     frozen_array,
@@ -210,9 +211,7 @@ def invert(
     measure = _Weight.of(weight, size)
     rule, value = _rule(alpha)
     max_iter = check_count("max_iter", max_iter)
-    tol = float(real_array("tol", tol))
-    if not 0 < tol < 1:
-        raise ArgumentError(f"tol is {tol!r}, expected a number between 0 and 1")
+    tol = check_number("tol", tol, above=0, below=1)
 
     def states(w: Array) -> Array:
         if unknown == "initial":

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.linalg import expm
 
-from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
+from lqrad.errors import ArgumentError, LqradError, NonFiniteError, ShapeError
 from lqrad.kernels.derivatives import jacobian
 from lqrad.problems.integrators import euler, implicit_midpoint, rk4
 
@@ -78,7 +78,7 @@ def test_dynamics_that_take_no_complex_numbers_are_differenced():
 @pytest.mark.parametrize("make", [euler, rk4, implicit_midpoint])
 def test_bad_steps_are_refused(make):
     for dt in (0.0, -1.0, np.inf, "1"):
-        with pytest.raises(ArgumentError, match="dt is"):
+        with pytest.raises(LqradError, match="dt is"):
             make(forced, dt)
     with pytest.raises(ArgumentError, match="f takes 1 arguments"):
         make(lambda x: x, 0.1)

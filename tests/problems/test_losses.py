@@ -358,7 +358,7 @@ class TestBadInput:
             robust_objective(track()[0], np.zeros((5, 1)), loss="huber")
         with pytest.raises(ArgumentError, match="problem is of type LQProblem, expected Smoothing"):
             robust_objective(cart(), np.zeros((5, 1)))
-        with pytest.raises(DtypeError, match="nu holds text"):
+        with pytest.raises(DtypeError, match="nu is 'four', expected a real number"):
             student_t("four")
 
     def test_a_penalty_of_another_shape_is_told(self):
@@ -390,7 +390,8 @@ class TestNewcomers:
 
     @pytest.mark.parametrize("bounds", [(2.0, 1.0), (1.0, 1.0), ([0.0, 3.0], 2.0), (np.nan, 1.0)])
     def test_a_barrier_leaves_room(self, bounds):
-        with pytest.raises(ArgumentError, match="expected lo < hi: no room is left"):
+        words = "lo and hi leave nothing|no room is left|lo holds a NaN"
+        with pytest.raises(ArgumentError, match=words):
             log_barrier(*bounds)
 
     def test_an_output_that_does_not_fit_is_named(self):

@@ -672,14 +672,18 @@ class TestBadInput:
         [
             (3.0, ArgumentError, "bounds is 3.0, expected a pair"),
             ((1, 2, 3), ArgumentError, "expected a pair"),
-            ((1, 0), ArgumentError, r"bounds leave nothing at \[0\]: lo is 1 and hi is 0"),
-            ((0, [1, -1]), ArgumentError, r"at \[1\]: lo is 0 and hi is -1, expected lo <= hi"),
-            ((np.nan, 1), ArgumentError, "no NaN"),
+            ((1, 0), ArgumentError, r"bounds leave nothing at \[0\]: low is 1 and high is 0"),
+            (
+                (0, [1, -1]),
+                ArgumentError,
+                r"at \[1\]: low is 0 and high is -1, expected low <= high",
+            ),
+            ((np.nan, 1), ArgumentError, "holds a NaN"),
             ((np.inf, np.inf), ArgumentError, "leave nothing"),
             (
                 (0, np.ones(3)),
                 ShapeError,
-                r"bounds\[1\] has shape \(3,\), expected one that fits the variables, \(2,\)",
+                r"bounds\[1\] has shape \(3,\), expected a number or \(2,\)",
             ),
             (("a", 1), DtypeError, r"bounds\[0\] holds text"),
         ],

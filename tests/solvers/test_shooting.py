@@ -137,7 +137,7 @@ def test_what_is_not_reached_is_said():
         ({"x0": [1.0, 2.0]}, lqrad.ShapeError, r"x0 has shape \(2,\), expected \(1,\)"),
         ({"T": None}, lqrad.ArgumentError, "T is not given"),
         ({"segment": 0}, lqrad.ArgumentError, "segment is 0"),
-        ({"tol": 0.0}, lqrad.ArgumentError, "tol is 0.0, expected a positive number"),
+        ({"tol": -1.0}, lqrad.ArgumentError, "tol is -1.0, expected a number of at least 0"),
         ({"max_rounds": 0}, lqrad.ArgumentError, "max_rounds is 0"),
         ({"x0": [np.nan]}, lqrad.NonFiniteError, "x0"),
         ({"problem": 3}, lqrad.ArgumentError, "problem is of type int"),
