@@ -20,7 +20,7 @@ from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from lqrad.arguments import (
     Array,
@@ -65,6 +65,34 @@ class Observations(NamedTuple):
     C: Array
     V: Array
     entries: Array
+
+
+class Balanced(NamedTuple):
+    """A model in units in which its noises are of order one: powers of two, so without rounding.
+
+    Whatever units a model comes in, this is the same model to the last bit. What is computed in its
+    units, and the decisions that are taken on the way, do not depend on those of the user.
+
+    Attributes
+    ----------
+    problem : SmoothingProblem
+        That of x / state and y / output.
+    state : (n,)
+    output : (ny,)
+    """
+
+    problem: SmoothingProblem
+    state: Array
+    output: Array
+
+    def log_volume(self, seen: NDArray[np.bool_]) -> Array:
+        """What the balanced log-likelihoods (...) exceed those in the user's units by.
+
+        The density of y has the unit of 1/y for each entry seen (..., T+1, ny); the diffuse one is
+        multiplied by the square root of a variance for each state.
+        """
+        volume = seen.sum(axis=-2) @ np.log(self.output)
+        return np.asarray(volume - np.log(self.state).sum() if self.problem.P0 is None else volume)
 
 
 class Whitened(NamedTuple):
@@ -226,7 +254,8 @@ class SmoothingProblem:
     def series(self, y: ArrayLike) -> Array:
         """Return y (..., T+1, ny) as an array of numbers and NaN, checked against the model.
 
-        A single output may come as one axis (T+1,), as a pandas Series does.
+        What is masked, or missing for pandas, is not observed: NaN. A single output may come as one
+        axis (T+1,), as a pandas Series does.
 
         Raises
         ------
@@ -235,9 +264,7 @@ class SmoothingProblem:
         NonFiniteError
             If an entry is infinite; names it.
         """
-        if isinstance(y, np.ma.MaskedArray):  # whose mask says what NaN says here
-            y = np.ma.filled(y.astype(float), np.nan)
-        y = real_array("y", y)
+        y = real_array("y", y, gaps=True)
         if y.ndim == 1 and self.ny == 1:
             y = y[:, None]
         T = self.T
@@ -432,11 +459,52 @@ class SmoothingProblem:
         if self.P0 is None:
             raise ArgumentError("P0 is None: there is no prior to draw x[0] from; give one")
         x = np.empty((T + 1, self.n))
-        x[0] = self.m0 + _root(self.P0) @ rng.standard_normal(self.n)
-        x[1:] = self.c + times(_root(self.W), rng.standard_normal((T, self.n)))
+        x[0] = self.m0 + covariance_root(self.P0) @ rng.standard_normal(self.n)
+        x[1:] = self.c + times(covariance_root(self.W), rng.standard_normal((T, self.n)))
         x = self._dynamics.solve(x, overwrite=True)
-        v = times(_root(self.V), rng.standard_normal((T + 1, self.ny)))
+        v = times(covariance_root(self.V), rng.standard_normal((T + 1, self.ny)))
         return x, times(self.C, x) + self.d + v
+
+    @cached_property
+    def balanced(self) -> Balanced:
+        """The same model in units in which its noises are of order one."""
+        states = state_variances(self)
+        outputs = _largest(np.diagonal(self.V, axis1=-2, axis2=-1))
+        exact = outputs == 0  # what such a sensor reads gives the unit
+        outputs[exact] = (_largest(self.C**2, axes=2) @ states)[exact]
+        state, output = (_root_of_two(v) for v in (states, outputs))
+        if (state == 1).all() and (output == 1).all():
+            return Balanced(self, state, output)
+        return Balanced(self.in_units(state, output), state, output)
+
+    def in_units(self, state: Array, output: Array) -> SmoothingProblem:
+        """Return the model of x / state and y / output.
+
+        Parameters
+        ----------
+        state : (n,)
+        output : (ny,)
+            Powers of two, so that nothing is rounded.
+        """
+        scaled: dict[str, Array | None] = {"P0": None}
+        with np.errstate(over="ignore"):
+            scaled["A"] = self.A / state[:, None] * state
+            scaled["C"] = self.C / output[:, None] * state
+            scaled["W"] = self.W / state[:, None] / state
+            scaled["V"] = self.V / output[:, None] / output
+            scaled["c"], scaled["d"] = self.c / state, self.d / output
+            scaled["m0"] = self.m0 / state
+            if self.P0 is not None:
+                scaled["P0"] = self.P0 / state[:, None] / state
+        problem = object.__new__(SmoothingProblem)  # what was checked holds in all units
+        for name, array in scaled.items():
+            if array is not None:
+                check_finite(f"{name} beside the noises", array, computed=True)
+                array.setflags(write=False)
+            object.__setattr__(problem, name, array)
+        for name in ("n", "ny", "T"):
+            object.__setattr__(problem, name, getattr(self, name))
+        return problem
 
     @cached_property
     def _dynamics(self) -> Bidiagonal:
@@ -506,7 +574,49 @@ def _factor(name: str, covariance: Array) -> Array:
         ) from None
 
 
-def _root(covariance: Array) -> Array:
-    """A matrix L with L L' = covariance, which may be singular."""
-    values, vectors = np.linalg.eigh(covariance)
-    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :])
+def covariance_root(covariance: Array) -> Array:
+    """A matrix L with L L' = covariance, which may be singular; units of its rows do not matter."""
+    size = np.sqrt(np.diagonal(covariance, axis1=-2, axis2=-1))
+    size = np.where(size > 0, size, 1.0)[..., None]
+    values, vectors = np.linalg.eigh(covariance / size / size.swapaxes(-1, -2))
+    return np.asarray(size * vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :])
+
+
+def state_variances(problem: SmoothingProblem) -> Array:
+    """A variance (n,) for each state, in its units: what it moves by, or is known to, or passes on.
+
+    That of its noise; without one, that to which a sensor tells it; where no sensor reads it, what
+    moves a state that it drives through A by that state's deviation; else that of its prior, or of
+    what drives it. One is left for a state that is apart from all of this.
+    """
+    A, C = _largest(problem.A**2, axes=2), _largest(problem.C**2, axes=2)
+    V = _largest(np.diagonal(problem.V, axis1=-2, axis2=-1))
+    variances = _largest(np.diagonal(problem.W, axis1=-2, axis2=-1))
+
+    def fill(found: Array) -> bool:
+        """Take what was found for the states that lack a variance; whether some did."""
+        take = (variances == 0) & (found > 0) & np.isfinite(found)
+        variances[take] = found[take]
+        return bool(take.any())
+
+    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+        fill(1 / (C[V > 0] / V[V > 0, None]).max(axis=0, initial=0.0))
+        drives = A.T > 0
+        while fill(np.where(drives & (variances > 0), variances / A.T, np.inf).min(axis=1)):
+            pass
+        if problem.P0 is not None:
+            fill(problem.P0.diagonal())
+        while fill((A * variances).max(axis=1)):
+            pass
+    variances[variances == 0] = 1.0
+    return variances
+
+
+def _largest(array: Array, axes: int = 1) -> Array:
+    """The largest entries over time of squares, or of what has that many axes without time."""
+    return np.array(array.reshape(-1, *array.shape[-axes:]).max(axis=0))
+
+
+def _root_of_two(variances: Array) -> Array:
+    """The power of two next to each deviation, below it; exactly d times it in units d, powers of two."""
+    return np.asarray(np.ldexp(1.0, np.frexp(variances)[1] // 2), dtype=np.float64)

@@ -26,7 +26,7 @@ from lqrad.errors import NotConvexError
 from lqrad.kernels.banded import Bidiagonal
 from lqrad.kernels.stages import inner, times
 from lqrad.kernels.tridiagonal import congruences, substitute
-from lqrad.problems.smoothing import Observations, SmoothingProblem
+from lqrad.problems.smoothing import Observations, SmoothingProblem, state_variances
 
 # Without a prior the start counts as open in a direction to which the observations respond, relative
 # to their responses to single entries of x[0], by less than this for each of them.
@@ -201,27 +201,13 @@ def split_prior(problem: SmoothingProblem) -> tuple[Array, Array]:
     starts from covariances of the size that it will have, and nothing is lost under a wider one.
     Without a prior the rows of the root are the axes of x[0].
     """
-    width = np.sqrt(_variances(problem))
+    width = np.sqrt(state_variances(problem))
     if problem.P0 is None:
         return np.diag(width**2), np.eye(problem.n)
     values, vectors = np.linalg.eigh(problem.P0 / np.outer(width, width))
     vectors *= width[:, None]
     base = (vectors * np.clip(values, 0.0, 1.0)) @ vectors.T
     return symmetric(base), (vectors * np.sqrt(np.maximum(values - 1.0, 0.0))).T
-
-
-def _variances(problem: SmoothingProblem) -> Array:
-    """A variance for each state, in its units: of its noise, or of what a sensor tells, or one."""
-    W, V = (np.diagonal(z, axis1=-2, axis2=-1) for z in (problem.W, problem.V))
-    variances = np.array(W.reshape(-1, problem.n).max(axis=0))
-    largest = V.reshape(-1, problem.ny).max(axis=0)
-    squares = (problem.C**2).reshape(-1, problem.ny, problem.n).max(axis=0)
-    noisy = largest > 0
-    told = (squares[noisy] / largest[noisy, None]).max(axis=0, initial=0.0)
-    known = (variances == 0) & (told > 0)
-    variances[known] = 1 / told[known]
-    variances[variances == 0] = 1.0
-    return variances
 
 
 def estimate_start(

@@ -23,13 +23,13 @@ from dataclasses import dataclass, fields
 from typing import Any, TypeVar
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from lqrad.arguments import Array, check_type
+from lqrad.arguments import Array, check_finite, check_type
 from lqrad.errors import ArgumentError, LqradError, NonFiniteError, NotConvexError, ShapeError
 from lqrad.kernels.banded import Bidiagonal
 from lqrad.kernels.stages import times
-from lqrad.problems.smoothing import SmoothingProblem
+from lqrad.problems.smoothing import Balanced, SmoothingProblem
 from lqrad.solvers.covariance_filter import (
     CovarianceFilter,
     smooth_by_recursions,
@@ -143,7 +143,8 @@ class Smoothed:
             )
         columns = {f"x[{i}]": mean for i, mean in enumerate(self.x.T)}
         if self.cov is not None:
-            variances = np.maximum(np.diagonal(self.cov, axis1=1, axis2=2), 0.0)
+            _check_variances("cov", self.cov)
+            variances = np.diagonal(self.cov, axis1=1, axis2=2)
             columns |= {f"sd[{i}]": sd for i, sd in enumerate(np.sqrt(variances).T)}
         return pandas.DataFrame(columns, index=index)
 
@@ -182,11 +183,10 @@ def kalman_filter(problem: SmoothingProblem, y: ArrayLike) -> Filtered:
     >>> result.x.ravel(), result.cov.ravel(), result.predicted_cov.ravel()
     (array([1., 1.]), array([0.5, 1.5]), array([1. , 1.5]))
     """
-    P0 = _prior(problem, "kalman_filter")
 
-    def run(y: Array) -> Filtered:
+    def run(problem: SmoothingProblem, y: Array) -> Filtered:
         data = problem.observations(y)
-        filtering = CovarianceFilter(problem, data, P0)
+        filtering = CovarianceFilter(problem, data, _prior(problem, "kalman_filter"))
         predicted = filtering.predict(problem.m0, problem.c, data.z)
         P = filtering.predicted_cov
         return Filtered(
@@ -236,11 +236,10 @@ def rts_smoother(problem: SmoothingProblem, y: ArrayLike) -> Smoothed:
     >>> result.x.ravel(), result.p.ravel()
     (array([0.42857143, 1.28571429, 2.14285714]), array([0.85714286, 0.85714286]))
     """
-    P0 = _prior(problem, "rts_smoother")
 
-    def run(y: Array) -> Smoothed:
+    def run(problem: SmoothingProblem, y: Array) -> Smoothed:
         data = problem.observations(y)
-        filtering = CovarianceFilter(problem, data, P0)
+        filtering = CovarianceFilter(problem, data, _prior(problem, "rts_smoother"))
         predicted = filtering.predict(problem.m0, problem.c, data.z)
         gains, cov, lag_cov = filtering.rts_covariances()
         f = filtering.update(predicted, data.z)
@@ -298,7 +297,7 @@ def kalman_smoother(
     (array([0.75, 1.5 , 2.25]), array([0.75, 1.  , 0.75]), 'normal equations')
     """
 
-    def run(y: Array) -> Smoothed:
+    def run(problem: SmoothingProblem, y: Array) -> Smoothed:
         data = problem.observations(y)
         try:
             equations = normal_equations(problem, data)
@@ -334,19 +333,35 @@ _Result = TypeVar("_Result", Filtered, Smoothed)
 _SHARED = {"cov", "lag_cov", "predicted_cov", "innovation_cov"}
 
 
-def _by_gaps(problem: SmoothingProblem, y: ArrayLike, run: Callable[[Array], _Result]) -> _Result:
-    """Run each group of series (g, T+1, ny) with the same gaps at once; put the results together."""
+def _by_gaps(
+    problem: SmoothingProblem,
+    y: ArrayLike,
+    run: Callable[[SmoothingProblem, Array], _Result],
+) -> _Result:
+    """Run each group of series (g, T+1, ny) with the same gaps at once, in balanced units.
+
+    Returns the results put together, in the units of the problem.
+
+    Raises
+    ------
+    NonFiniteError
+        If a number of the result overflows.
+    NotConvexError
+        If a variance is negative: rounding has left no digit of it.
+    """
     check_type("problem", problem, SmoothingProblem, "SmoothingProblem(A, C, W, V, m0, P0)")
     y = problem.series(y)
+    balanced = problem.balanced
     batch = y.shape[:-2]
-    flat = y.reshape(-1, *y.shape[-2:])
+    flat = y.reshape(-1, *y.shape[-2:]) / balanced.output
     gaps = np.isnan(flat).reshape(len(flat), -1)
     if (gaps == gaps[0]).all():
         members = [np.arange(len(flat))]
     else:
         group = np.unique(gaps, axis=0, return_inverse=True)[1].ravel()
         members = [np.flatnonzero(group == k) for k in range(group.max() + 1)]
-    parts = [run(flat[index]) for index in members]
+    with np.errstate(over="ignore", invalid="ignore"):  # looked for in what comes out
+        parts = [run(balanced.problem, flat[index]) for index in members]
     whole: dict[str, Any] = {}
     for name in (field.name for field in fields(parts[0])):
         values = [getattr(part, name) for part in parts]
@@ -362,6 +377,40 @@ def _by_gaps(problem: SmoothingProblem, y: ArrayLike, run: Callable[[Array], _Re
                 for index, value in zip(members, values, strict=True):
                     joined[index] = value
             whole[name] = joined.reshape(batch + shape)
+    seen = ~np.isnan(y)
+    whole["loglik"] = whole["loglik"] - balanced.log_volume(seen)
+    _in_units(whole, balanced, seen)
     if not batch:
         whole["loglik"] = float(whole["loglik"])
     return type(parts[0])(**whole)
+
+
+def _in_units(whole: dict[str, Any], balanced: Balanced, seen: NDArray[np.bool_]) -> None:
+    """Bring results in balanced units, in place, to those of the problem; raise where that fails."""
+    state, output = balanced.state, balanced.output
+    units = {"x": state, "predicted_x": state, "innovations": output, "p": 1 / state}
+    units |= dict.fromkeys(("cov", "lag_cov", "predicted_cov"), np.outer(state, state))
+    units["innovation_cov"] = np.outer(output, output)
+    for name, array in whole.items():
+        if name == "method" or array is None:
+            continue
+        if name in units and (units[name] != 1).any():
+            with np.errstate(over="ignore"):
+                array *= units[name]
+        found = np.where(seen, array, 0.0) if name == "innovations" else array
+        check_finite(name, found, computed=True)
+        if name in _SHARED and name != "lag_cov":
+            _check_variances(name, array)
+
+
+def _check_variances(name: str, cov: Array) -> None:
+    """Raise NotConvexError where a covariance (..., n, n) has a negative variance."""
+    variances = np.diagonal(cov, axis1=-2, axis2=-1)
+    if variances.min() < 0:
+        *index, i = (int(k) for k in np.argwhere(variances < 0)[0])
+        where = ", ".join(map(str, [*index, i, i]))
+        raise NotConvexError(
+            f"{name}[{where}] is {variances[(*index, i)]:.3g}, a negative variance: rounding has "
+            "left no digit of it",
+            "leave that state out, or give it a prior that is not so vague",
+        )

@@ -24,7 +24,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.arguments import EPS, Array
+from lqrad.arguments import EPS, Array, check_finite, check_type
 from lqrad.errors import NotConvexError
 from lqrad.kernels.stages import times
 from lqrad.kernels.tridiagonal import congruences, substitute
@@ -97,6 +97,7 @@ def loglik_gradient(problem: SmoothingProblem, y: ArrayLike) -> Score:
     >>> score.m0, score.V, score.W                # y/4, (y^2/4 - 1)/8, and nothing is known of w
     (array([1.]), array([[0.375]]), array([[0.]]))
     """
+    check_type("problem", problem, SmoothingProblem, "SmoothingProblem(A, C, W, V, m0, P0)")
     return score_of(problem, expect(problem, problem.series(y)))
 
 
@@ -123,20 +124,48 @@ class Expected(NamedTuple):
 
 
 def expect(problem: SmoothingProblem, y: Array) -> Expected:
-    """Smooth each group of series with the same gaps at once, and add up."""
+    """Smooth each group of series with the same gaps at once, in balanced units, and add up.
+
+    Raises
+    ------
+    NonFiniteError
+        If a number of the result overflows.
+    """
+    balanced = problem.balanced
     flat = y.reshape(-1, *y.shape[-2:])
     groups: dict[bytes, list[int]] = {}
     for k, gaps in enumerate(np.isnan(flat)):
         groups.setdefault(gaps.tobytes(), []).append(k)
-    parts = [_expect_group(problem, flat[members]) for members in groups.values()]
-    return Expected(
-        sum(part.loglik for part in parts),
-        {name: np.sum([part.gradients[name] for part in parts], axis=0) for name in NAMES},
-        np.sum([part.driven for part in parts], axis=0),
-        np.sum([part.seen for part in parts], axis=0),
-        np.sum([part.start for part in parts], axis=0),
-        len(flat),
-    )
+    state, output = balanced.state, balanced.output
+    units = {"A": np.outer(1 / state, state), "C": np.outer(1 / output, state)}
+    units |= {
+        "c": 1 / state,
+        "d": 1 / output,
+        "m0": 1 / state,
+        "V": np.outer(1 / output, 1 / output),
+    }
+    units["W"] = units["P0"] = np.outer(1 / state, 1 / state)
+    moment = np.outer(np.append(state, 1.0), np.append(state, 1.0))
+    with np.errstate(over="ignore", invalid="ignore"):  # looked for in what comes out
+        parts = [
+            _expect_group(balanced.problem, flat[members] / output) for members in groups.values()
+        ]
+        volume = float(balanced.log_volume(~np.isnan(y)).sum())
+        expected = Expected(
+            sum(part.loglik for part in parts) - volume,
+            {
+                name: np.sum([part.gradients[name] for part in parts], axis=0) * units[name]
+                for name in NAMES
+            },
+            np.sum([part.driven for part in parts], axis=0) * moment,
+            np.sum([part.seen for part in parts], axis=0) * moment,
+            np.sum([part.start for part in parts], axis=0) * moment,
+            len(flat),
+        )
+    check_finite("loglik", np.asarray(expected.loglik), computed=True)
+    for name, gradient in expected.gradients.items():
+        check_finite(f"the gradient in {name}", gradient, computed=True)
+    return expected
 
 
 def _expect_group(problem: SmoothingProblem, y: Array) -> Expected:

@@ -37,7 +37,8 @@ class Duality:
     stationary_gain : (n, ny)
         The predictor's gain of an endless series, by `dlqe`.
     difference : float
-        The largest difference of the first four, relative to their largest entries.
+        The largest difference of the first four, relative to their largest entries, where states
+        and outputs are measured in units in which their noises are of order one.
     distance : float
         That of the last gain from the stationary one.
     """
@@ -89,19 +90,22 @@ def duality(problem: SmoothingProblem, T: int) -> Duality:
     if problem.T is not None or problem.P0 is None:
         what = "has no prior" if problem.T is None else "varies in time"
         raise ArgumentError(f"problem {what}; duality compares a time-invariant filter from a P0")
-    A, C, V = problem.A, problem.C, problem.V
-    P = kalman_filter(problem, np.zeros((T + 1, problem.ny))).predicted_cov
+    own, state, output = problem.balanced
+    A, C, V = own.A, own.C, own.V
+    assert own.P0 is not None
+    P = kalman_filter(own, np.zeros((T + 1, own.ny))).predicted_cov
     CP = C @ P[:-1]
     gain = np.asarray(np.linalg.solve(CP @ C.T + V, CP @ A.T).swapaxes(-1, -2), dtype=np.float64)
-    dual = riccati(LQProblem(A.T, C.T, problem.W, V, problem.P0), T)
+    dual = riccati(LQProblem(A.T, C.T, own.W, V, own.P0), T)
     dual_P, dual_gain = dual.P[::-1], dual.K[::-1].swapaxes(-1, -2)
-    stationary, _, _ = dlqe(A, C, problem.W, V)
+    stationary, _, _ = dlqe(A, C, own.W, V)
+    of_cov, of_gain = np.outer(state, state), np.outer(state, 1 / output)
     return Duality(
-        filter_cov=P,
-        regulator_P=dual_P,
-        filter_gain=gain,
-        regulator_gain=dual_gain,
-        stationary_gain=stationary,
+        filter_cov=P * of_cov,
+        regulator_P=dual_P * of_cov,
+        filter_gain=gain * of_gain,
+        regulator_gain=dual_gain * of_gain,
+        stationary_gain=stationary * of_gain,
         difference=max(_relative(P, dual_P), _relative(gain, dual_gain)),
         distance=_relative(gain[-1], stationary),
     )

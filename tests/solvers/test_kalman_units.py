@@ -1,0 +1,174 @@
+"""Estimates in other units: the same answers, exactly; the same decisions; and right ones."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from random_smoothing import condition_exactly, draw_series, random_case, with_gaps
+
+from lqrad.errors import LqradError, NonFiniteError, NotConvexError
+from lqrad.problems.smoothing import SmoothingProblem
+from lqrad.solvers.kalman import Smoothed, kalman_filter, kalman_smoother, rts_smoother
+from lqrad.solvers.score import loglik_gradient
+from lqrad.studies.duality import duality
+
+NAN = np.nan
+EPS = np.finfo(float).eps
+
+
+def powers_of_two(rng, size):
+    return 2.0 ** rng.integers(-40, 41, size)
+
+
+def in_units(data, state, output):
+    """The same model of states and outputs that are counted in other units: times these numbers."""
+    new = dict(data)
+    new["A"] = data["A"] * state[:, None] / state
+    new["C"] = data["C"] * output[:, None] / state
+    new["W"] = data["W"] * np.outer(state, state)
+    new["V"] = data["V"] * np.outer(output, output)
+    if data["P0"] is not None:
+        new["m0"], new["P0"] = data["m0"] * state, data["P0"] * np.outer(state, state)
+    if "c" in data:
+        new["c"], new["d"] = data["c"] * state, data["d"] * output
+    return new
+
+
+def structural(seed):
+    """A level, a slope and seasons, of which any may lack noise; a start that is known, vague or not."""
+    rng = np.random.default_rng(seed)
+    s = int(rng.integers(2, 5))
+    n = s + 1
+    A, C, W = np.zeros((n, n)), np.zeros((1, n)), np.zeros((n, n))
+    A[:2, :2], A[2, 2:], A[3:, 2:-1] = [[1, 1], [0, 1]], -1, np.eye(s - 2)
+    C[0, [0, 2]] = 1
+    W[range(3), range(3)] = rng.exponential(size=3) * rng.integers(0, 2, 3)
+    known = {"m0": rng.normal(size=n), "P0": np.diag(rng.exponential(size=n))}
+    data = {"A": A, "C": C, "W": W, "V": np.array([[rng.exponential()]]), **known}
+    y = with_gaps(draw_series(data, 3 * s, rng), ["none", "rows", "end"][seed % 3], rng)
+    if seed % 4 == 0:
+        data |= {"m0": None, "P0": None}
+    if seed % 4 == 1:
+        data["P0"] = data["P0"] * 1e12
+    return data, y
+
+
+def drawn(seed):
+    """Every kind of model: with everything varying, batches of gaps, singular, diffuse, structural."""
+    if seed % 2:
+        return structural(seed // 2)
+    case = random_case(seed, T=6, diffuse=seed % 3 == 0)
+    data = dict(case.data)
+    rng = np.random.default_rng(seed)
+    if seed % 4 == 0:  # states without noise
+        keep = np.diag(1.0 * (rng.random(case.problem.n) < 0.5))
+        data["W"] = keep @ data["W"] @ keep
+    return data, case.y
+
+
+def answer(function, data, y):
+    """What a function says of a model, or the words in which it refuses."""
+    try:
+        return function(SmoothingProblem(**data), y)
+    except LqradError as error:
+        # The directions and eigenvalues that a message quotes are in the user's units.
+        return type(error).__name__, re.sub(r"\[.*?\]|eigenvalue \S+", "", str(error))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_estimates_transform_exactly(seed):
+    data, y = drawn(seed)
+    rng = np.random.default_rng(seed)
+    state = powers_of_two(rng, data["A"].shape[-1])
+    output = powers_of_two(rng, data["C"].shape[-2])
+    scaled = in_units(data, state, output)
+    entries = (~np.isnan(y)).sum(axis=0)
+    volume = entries @ np.log(output) - (data["P0"] is None) * np.log(state).sum()
+    for function in (kalman_smoother, kalman_filter, rts_smoother, loglik_gradient):
+        here, there = answer(function, data, y), answer(function, scaled, y * output)
+        if isinstance(here, tuple):
+            assert there == here
+            continue
+        units = {"x": state, "predicted_x": state, "p": 1 / state, "innovations": output}
+        units |= dict.fromkeys(("cov", "lag_cov", "predicted_cov"), np.outer(state, state))
+        units["innovation_cov"] = np.outer(output, output)
+        if function is loglik_gradient:
+            units = {"A": np.outer(1 / state, state), "W": np.outer(1 / state, 1 / state)}
+            units |= {"C": np.outer(1 / output, state), "V": np.outer(1 / output, 1 / output)}
+            units |= {"c": 1 / state, "d": 1 / output, "m0": 1 / state, "P0": units["W"]}
+        for name, unit in units.items():
+            found = getattr(here, name, None)
+            if found is not None:
+                np.testing.assert_array_equal(getattr(there, name), found * unit, err_msg=name)
+        assert getattr(there, "method", 0) == getattr(here, "method", 0)
+        # Logarithms of units are added: they round.
+        size = abs(here.loglik) + np.abs(entries @ np.abs(np.log(output))) + 40 * len(state)
+        assert there.loglik == pytest.approx(here.loglik - volume, rel=0, abs=8 * EPS * size)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_states_without_noise_in_small_and_large_units_are_right(seed):
+    """Against conditioning in 50 digits, and 150 where there is no prior: each entry by its deviation."""
+    data, y = structural(seed)
+    rng = np.random.default_rng(seed)
+    state, output = powers_of_two(rng, len(data["A"])), powers_of_two(rng, 1)
+    scaled = in_units(data, state, output)
+    exact = condition_exactly(scaled, y * output)
+    result = kalman_smoother(SmoothingProblem(**scaled), y * output)
+    deviations = np.sqrt(np.diagonal(exact.cov, axis1=1, axis2=2))
+    assert (np.abs(result.x - exact.x) <= 1e-9 * (deviations + np.abs(exact.x))).all()
+    size = deviations[:, :, None] * deviations[:, None, :]
+    assert (np.abs(result.cov - exact.cov) <= 1e-8 * size).all()
+    assert result.loglik == pytest.approx(exact.loglik, rel=1e-10)
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_the_dual_regulator_transforms_exactly(seed):
+    data = dict(random_case(seed, n=3, ny=2, varying="none", radius=0.9, offsets=False).data)
+    rng = np.random.default_rng(seed)
+    state, output = powers_of_two(rng, 3), powers_of_two(rng, 2)
+    here = duality(SmoothingProblem(**data), 15)
+    there = duality(SmoothingProblem(**in_units(data, state, output)), 15)
+    assert (there.difference, there.distance) == (here.difference, here.distance)
+    for name in ("filter_cov", "regulator_P"):
+        assert np.array_equal(getattr(there, name), getattr(here, name) * np.outer(state, state))
+    for name in ("filter_gain", "regulator_gain", "stationary_gain"):
+        assert np.array_equal(
+            getattr(there, name), getattr(here, name) * np.outer(state, 1 / output)
+        )
+
+
+def test_gigahertz_beside_nanometres():
+    """A frequency of 1e9 with a noise of 1e3, and a length of 1e-9 with one of 1e-12, coupled."""
+    state = np.array([1e3, 1e-12])
+    data = {"A": np.array([[0.9, 0.2], [0.1, 0.8]]), "C": np.array([[1.0, 0.5]])}
+    data |= {"W": np.eye(2), "V": np.eye(1), "m0": np.zeros(2), "P0": np.diag([1e30, 1e-30])}
+    y = draw_series(data, 12, np.random.default_rng(0))
+    scaled = in_units(data, state, np.array([1e15]))
+    exact = condition_exactly(scaled, 1e15 * y)
+    result = kalman_smoother(SmoothingProblem(**scaled), 1e15 * y)
+    deviations = np.sqrt(np.diagonal(exact.cov, axis1=1, axis2=2))
+    assert (np.abs(result.x - exact.x) <= 1e-12 * (deviations + np.abs(exact.x))).all()
+    np.testing.assert_allclose(result.cov, exact.cov, rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "function", [kalman_smoother, kalman_filter, rts_smoother, loglik_gradient]
+)
+@pytest.mark.parametrize("start", [0.0, None])
+def test_a_likelihood_that_overflows_is_an_error(function, start):
+    if start is None and function in (kalman_filter, rts_smoother):
+        return
+    m0, P0 = (None, None) if start is None else ([0], [[1]])
+    model = SmoothingProblem([[1]], [[1]], [[1]], [[1]], m0, P0)
+    with pytest.raises(NonFiniteError, match="overflowed"):
+        function(model, [[1e200], [0], [-1e200]])
+
+
+def test_a_negative_variance_is_an_error():
+    cov = np.array([[[1.0, 0.0], [0.0, -1e-20]]])
+    smoothed = Smoothed(np.zeros((1, 2)), cov, None, np.zeros((0, 2)), 0.0, "made up")
+    with pytest.raises(NotConvexError, match=r"cov\[0, 1, 1\] is -1e-20, a negative variance"):
+        smoothed.to_frame()
