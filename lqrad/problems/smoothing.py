@@ -91,7 +91,8 @@ class Balanced(NamedTuple):
         The density of y has the unit of 1/y for each entry seen (..., T+1, ny); the diffuse one is
         multiplied by the square root of a variance for each state.
         """
-        volume = seen.sum(axis=-2) @ np.log(self.output)
+        entries = np.ones(seen.shape[-2]) @ seen  # which is six times as fast as a sum of booleans
+        volume = entries @ np.log(self.output)
         return np.asarray(volume - np.log(self.state).sum() if self.problem.P0 is None else volume)
 
 

@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lqrad.arguments import Array, check_finite, check_type
+from lqrad.arguments import EPS, Array, check_finite, check_type
 from lqrad.errors import ArgumentError, LqradError, NonFiniteError, NotConvexError, ShapeError
 from lqrad.kernels.banded import Bidiagonal
 from lqrad.kernels.stages import times
@@ -394,6 +394,8 @@ def _in_units(whole: dict[str, Any], balanced: Balanced, seen: NDArray[np.bool_]
     for name, array in whole.items():
         if name == "method" or array is None:
             continue
+        if name in _SHARED and name != "lag_cov":
+            _round_to_zero(array)
         if name in units and (units[name] != 1).any():
             with np.errstate(over="ignore"):
                 array *= units[name]
@@ -401,6 +403,17 @@ def _in_units(whole: dict[str, Any], balanced: Balanced, seen: NDArray[np.bool_]
         check_finite(name, found, computed=True)
         if name in _SHARED and name != "lag_cov":
             _check_variances(name, array)
+
+
+def _round_to_zero(cov: Array) -> None:
+    """Make variances (..., n, n) that are zero but for rounding so, in place, beside noises of one.
+
+    An exact observation leaves such, of either sign.
+    """
+    variances = np.diagonal(cov, axis1=-2, axis2=-1)
+    if variances.min() < 0:
+        known = (variances < 0) & (variances >= -64 * cov.shape[-1] * EPS)
+        cov[known[..., :, None] | known[..., None, :]] = 0.0
 
 
 def _check_variances(name: str, cov: Array) -> None:
