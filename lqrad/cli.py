@@ -476,16 +476,18 @@ def _smooth(options: argparse.Namespace) -> int:
     seen = int(np.isfinite(y).sum())
     print(f"{options.series}: {len(series.y)} rows, {seen} of {series.y.size} entries observed")
     print(f"log-likelihood {smoothed.loglik:.6f}, by {smoothed.method}")
-    deviations = np.sqrt(np.diagonal(smoothed.cov, axis1=1, axis2=2))
     if options.out is not None:
-        columns = [f"{word}[{i}]" for word in ("x", "sd") for i in range(problem.n)]
+        columns = smoothed.columns()
         options.out.parent.mkdir(parents=True, exist_ok=True)
         with options.out.open("w", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
             writer.writerow([label_name, *columns])
-            for label, x, sd in zip(labels, smoothed.x, deviations, strict=True):
-                writer.writerow([label, *(repr(float(value)) for value in (*x, *sd))])
-        print(f"smoothed states and their standard deviations: {options.out.resolve()}")
+            for label, *values in zip(labels, *columns.values(), strict=True):
+                writer.writerow([label, *(repr(float(value)) for value in values)])
+        print(
+            "smoothed states x and outputs y, deviations sd of x, sd_level of C x, sd_y of "
+            f"observations: {options.out.resolve()}"
+        )
     if options.plot is not None:
         from lqrad.plotting import plot_smoothed_outputs
 

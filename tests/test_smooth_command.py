@@ -150,11 +150,13 @@ def test_the_command_writes_what_the_smoother_finds(folder, capsys):
     assert f"log-likelihood {smoothed.loglik:.6f}" in said
     with open("out/states.csv", newline="") as file:
         header, *rows = csv.reader(file)
-    assert header == ["year", "x[0]", "sd[0]"]
+    assert header == ["year", "x[0]", "y[0]", "sd[0]", "sd_level[0]", "sd_y[0]"]
     assert [row[0] for row in rows[98:102]] == ["1969", "1970", "1971", "1972"]
     table = np.array([[float(value) for value in row[1:]] for row in rows])
     np.testing.assert_array_equal(table[:, 0], smoothed.x[:, 0])
-    np.testing.assert_array_equal(table[:, 1], np.sqrt(smoothed.cov[:, 0, 0]))
+    np.testing.assert_array_equal(table[:, 1], smoothed.x[:, 0])
+    for column, variance in ((2, 0.0), (3, 0.0), (4, 15099.0)):  # the level's, and an observation's
+        np.testing.assert_allclose(table[:, column] ** 2, smoothed.cov[:, 0, 0] + variance)
     assert (folder / "out" / "flow.png").read_bytes().startswith(b"\x89PNG")
 
 
@@ -188,7 +190,13 @@ def test_the_picture_shows_data_mean_band_and_gaps():
     years = 1871 + np.arange(100)
     ax = plot_smoothed(problem, y, smoothed, t=years, name="flow of the Nile (1e8 m^3)")
     labels = [text.get_text() for text in ax.get_legend().get_texts()]
-    assert labels == ["not observed", "95 % band", "smoothed mean", "observed"]
+    bands = ["95 % of observations y", "95 % band of the level C x"]
+    assert labels == ["not observed", *bands, "smoothed mean", "observed"]
+    for band, V in zip(bands, (15099.0, 0.0), strict=True):
+        drawn = next(part for part in ax.collections if part.get_label() == band)
+        half = 1.96 * np.sqrt(smoothed.cov[:, 0, 0] + V)
+        top = np.array([drawn.get_paths()[0].vertices[:, 1].max()])
+        assert top == pytest.approx((smoothed.x[:, 0] + half).max())
     assert ax.get_ylabel() == "flow of the Nile (1e8 m^3)"
     mean = next(line for line in ax.lines if line.get_label() == "smoothed mean")
     np.testing.assert_array_equal(mean.get_ydata(), smoothed.x[:, 0])

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lqrad.arguments import check_shape
 from lqrad.errors import ArgumentError, ShapeError
-from lqrad.plotting.figure import LEGEND, colors, new_axes, new_figure, one_series
+from lqrad.plotting.figure import LEGEND, colors, new_axes, new_figure
 
 if TYPE_CHECKING:
     from lqrad.problems.smoothing import SmoothingProblem
@@ -29,10 +29,11 @@ def plot_smoothed(
     t: ArrayLike | None = None,
     name: str | None = None,
 ) -> Axes:
-    """Draw one output: the data, the smoothed mean, its 95 % band, and the gaps shaded.
+    """Draw one output: the data, the smoothed mean, two 95 % bands, and the gaps shaded.
 
-    The band is that of the signal C x + d, 1.96 standard deviations to each side; a new
-    observation would spread more widely, by V.
+    The wide band, in which 95 % of the observations are expected, is that of y: what was not
+    observed, in a gap or in the forecast, lies there with that probability. The narrow one is that of
+    the level C x + d, which has no sensor noise. Both reach 1.96 standard deviations to each side.
 
     Parameters
     ----------
@@ -70,7 +71,9 @@ def plot_smoothed(
     >>> ax.get_ylabel()
     'y[0]'
     """
-    y = one_series("y", y)
+    y = problem.series(y)
+    if y.ndim != 2:
+        raise ShapeError(f"y has shape {y.shape}, expected (T+1, ny): one series")
     if smoothed.cov is None:
         raise ArgumentError(
             "smoothed has no covariances; call kalman_smoother with covariances=True"
@@ -82,10 +85,10 @@ def plot_smoothed(
     if times.shape != (len(y),):
         raise ShapeError(f"t has shape {times.shape}, expected ({len(y)},) to match y {y.shape}")
     ax = new_axes() if ax is None else ax
-    C = problem.C[..., output, :]
-    mean = (C * smoothed.x).sum(axis=-1) + problem.d[..., output]
-    variance = np.einsum("...i,...ij,...j->...", C, smoothed.cov, C)
-    half = 1.96 * np.sqrt(np.maximum(variance, 0.0))
+    outputs = smoothed.outputs()
+    assert outputs.level_cov is not None
+    assert outputs.cov is not None
+    mean = outputs.mean[:, output]
     dark, light = colors(2)
     for start, stop in _runs(np.isnan(y[:, output])):
         before, after = max(start - 1, 0), min(stop, len(y) - 1)
@@ -96,7 +99,13 @@ def plot_smoothed(
             zorder=0,
             label=None if ax.patches else "not observed",
         )
-    ax.fill_between(times, mean - half, mean + half, color=light, alpha=0.35, label="95 % band")
+    bands = {"95 % of observations y": (outputs.cov, 0.25)}
+    bands["95 % band of the level C x"] = (outputs.level_cov, 0.45)
+    for label, (cov, alpha) in bands.items():
+        half = 1.96 * np.sqrt(cov[:, output, output])
+        ax.fill_between(
+            times, mean - half, mean + half, color=light, alpha=alpha, lw=0, label=label
+        )
     ax.plot(times, mean, color=dark, label="smoothed mean")
     ax.plot(times, y[:, output], ".", color="0.35", markersize=4, label="observed")
     ax.set_xlabel("step t" if t is None else "time")

@@ -20,7 +20,7 @@ import importlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -77,6 +77,25 @@ class Filtered:
     loglik: float | Array
 
 
+class Outputs(NamedTuple):
+    """What is known of the outputs of a smoothed series: of their level, and of what is observed.
+
+    Attributes
+    ----------
+    mean : (..., T+1, ny)
+        C x + d, the mean of the level and of a new observation at that time.
+    level_cov : (T+1, ny, ny) or None
+        Covariance of the level, C cov C'; with the batch in front where cov has it.
+    cov : (T+1, ny, ny) or None
+        Covariance of a new observation, C cov C' + V: where y was not observed, in a gap or in the
+        forecast, y lies in mean +- 1.96 of its deviations with probability 0.95.
+    """
+
+    mean: Array
+    level_cov: Array | None
+    cov: Array | None
+
+
 @dataclass(frozen=True, eq=False)
 class Smoothed:
     """What is known of each state from the whole series.
@@ -96,6 +115,8 @@ class Smoothed:
         for P0 = k I of log p(y) + n/2 log k.
     method : str
         How it was found: "normal equations", "covariance recursions", "filter and RTS".
+    problem : SmoothingProblem
+        The model.
     """
 
     x: Array
@@ -104,9 +125,33 @@ class Smoothed:
     p: Array
     loglik: float | Array
     method: str
+    problem: SmoothingProblem
+
+    def outputs(self) -> Outputs:
+        """Return what is known of the level C x + d, and of an observation y of it.
+
+        Examples
+        --------
+        A level that drifts; its next observation is less certain than itself:
+
+        >>> model = SmoothingProblem([[1]], [[1]], W=[[1]], V=[[4]], m0=None, P0=None)
+        >>> outputs = kalman_smoother(model, [[0.0], [3.0], [np.nan]]).outputs()
+        >>> outputs.level_cov[2].round(6), outputs.cov[2].round(6)
+        (array([[3.222222]]), array([[7.222222]]))
+        """
+        C, V = self.problem.C, self.problem.V
+        mean = times(C, self.x) + self.problem.d
+        if self.cov is None:
+            return Outputs(mean, None, None)
+        _check_variances("cov", self.cov)
+        level_cov = symmetric(C @ self.cov @ C.swapaxes(-1, -2))
+        size = np.abs(C) @ np.sqrt(np.diagonal(self.cov, axis1=-2, axis2=-1))[..., None]
+        _round_to_zero(level_cov, size[..., 0] ** 2)
+        _check_variances("level_cov", level_cov)
+        return Outputs(mean, level_cov, level_cov + V)
 
     def to_frame(self, index: Sequence[Any] | None = None) -> Any:
-        """Return the states of one series as a pandas DataFrame, with their standard deviations.
+        """Return states and outputs of one series as a pandas DataFrame, with standard deviations.
 
         Where y came with dates, `kalman_smoother(problem, y).to_frame(y.index)` has them too.
 
@@ -118,7 +163,10 @@ class Smoothed:
         Returns
         -------
         pandas.DataFrame
-            With columns x[0], ..., and sd[0], ... where the covariances were asked for.
+            With the means x[0], ... of the states and y[0], ... of the outputs; where the
+            covariances were asked for, then the deviations sd[0], ... of the states, sd_level[0], ...
+            of C x, and sd_y[0], ... of an observation y, which has the sensor's noise in it too. What
+            is not observed yet lies in y[0] +- 1.96 sd_y[0] with probability 0.95.
 
         Raises
         ------
@@ -141,12 +189,21 @@ class Smoothed:
                 f"index has {len(index)} labels, expected T + 1 = {len(self.x)}: one for each row "
                 "of y; pass y.index, where y is the frame or the series that was smoothed"
             )
-        columns = {f"x[{i}]": mean for i, mean in enumerate(self.x.T)}
-        if self.cov is not None:
-            _check_variances("cov", self.cov)
-            variances = np.diagonal(self.cov, axis1=1, axis2=2)
-            columns |= {f"sd[{i}]": sd for i, sd in enumerate(np.sqrt(variances).T)}
-        return pandas.DataFrame(columns, index=index)
+        return pandas.DataFrame(self.columns(), index=index)
+
+    def columns(self) -> dict[str, Array]:
+        """Return the columns (T+1,) of the table of one series, by their names in `to_frame`."""
+        outputs = self.outputs()
+        found = {"x": self.x, "y": outputs.mean}
+        covs = {"sd": self.cov, "sd_level": outputs.level_cov, "sd_y": outputs.cov}
+        for name, cov in covs.items():
+            if cov is not None:
+                found[name] = np.sqrt(np.diagonal(cov, axis1=1, axis2=2))
+        return {
+            f"{name}[{i}]": column
+            for name, table in found.items()
+            for i, column in enumerate(table.T)
+        }
 
 
 def kalman_filter(problem: SmoothingProblem, y: ArrayLike) -> Filtered:
@@ -247,7 +304,8 @@ def rts_smoother(problem: SmoothingProblem, y: ArrayLike) -> Smoothed:
         x = Bidiagonal(gains).solve(f, transpose=True, overwrite=True)
         e = filtering.whiten(predicted, data.z)
         p = filtering.costates(e)[..., 1:, :]
-        return Smoothed(x, cov, lag_cov, p, filtering.loglik(e, data), "filter and RTS")
+        loglik = filtering.loglik(e, data)
+        return Smoothed(x, cov, lag_cov, p, loglik, "filter and RTS", problem)
 
     return _by_gaps(problem, y, run)
 
@@ -305,14 +363,15 @@ def kalman_smoother(
         except (NotConvexError, NonFiniteError):  # singular, or so near to it that it overflows
             loss = math.inf
         if not loss <= _MOST_LOSS:
-            return Smoothed(*smooth_by_recursions(problem, data, covariances), RECURSIONS)
+            parts = smooth_by_recursions(problem, data, covariances)
+            return Smoothed(*parts, RECURSIONS, problem)
         z = times(equations.rows.root, data.z)
         x, p = equations.solve(z)
         if loss > _NO_LOSS:
             x, p = equations.correct(x, p, z)
         loglik = equations.loglik(x, p, z, data.entries)
         cov, lag_cov = equations.H.selected_inverse() if covariances else (None, None)
-        return Smoothed(x, cov, lag_cov, p, loglik, NORMAL_EQUATIONS)
+        return Smoothed(x, cov, lag_cov, p, loglik, NORMAL_EQUATIONS, problem)
 
     return _by_gaps(problem, y, run)
 
@@ -367,6 +426,8 @@ def _by_gaps(
         values = [getattr(part, name) for part in parts]
         if name == "method":
             whole[name] = " and ".join(sorted(set(values)))
+        elif name == "problem":
+            whole[name] = problem
         elif values[0] is None or (len(parts) == 1 and name in _SHARED):
             whole[name] = values[0]
         else:
@@ -392,10 +453,10 @@ def _in_units(whole: dict[str, Any], balanced: Balanced, seen: NDArray[np.bool_]
     units |= dict.fromkeys(("cov", "lag_cov", "predicted_cov"), np.outer(state, state))
     units["innovation_cov"] = np.outer(output, output)
     for name, array in whole.items():
-        if name == "method" or array is None:
+        if name in ("method", "problem") or array is None:
             continue
         if name in _SHARED and name != "lag_cov":
-            _round_to_zero(array)
+            _round_to_zero(array)  # noises are of order one still
         if name in units and (units[name] != 1).any():
             with np.errstate(over="ignore"):
                 array *= units[name]
@@ -405,14 +466,14 @@ def _in_units(whole: dict[str, Any], balanced: Balanced, seen: NDArray[np.bool_]
             _check_variances(name, array)
 
 
-def _round_to_zero(cov: Array) -> None:
-    """Make variances (..., n, n) that are zero but for rounding so, in place, beside noises of one.
+def _round_to_zero(cov: Array, size: Array | float = 1.0) -> None:
+    """Make variances (..., n, n) that are zero but for rounding so, in place, beside their size.
 
     An exact observation leaves such, of either sign.
     """
     variances = np.diagonal(cov, axis1=-2, axis2=-1)
     if variances.min() < 0:
-        known = (variances < 0) & (variances >= -64 * cov.shape[-1] * EPS)
+        known = (variances < 0) & (variances >= -64 * cov.shape[-1] * EPS * size)
         cov[known[..., :, None] | known[..., None, :]] = 0.0
 
 

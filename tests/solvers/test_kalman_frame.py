@@ -27,7 +27,8 @@ def test_a_frame_holds_means_and_standard_deviations(pandas, smooth):
     result = smooth(MODEL, Y)
     frame = result.to_frame()
     assert isinstance(frame, pandas.DataFrame)
-    assert list(frame.columns) == ["x[0]", "x[1]", "sd[0]", "sd[1]"]
+    deviations = ["sd[0]", "sd[1]", "sd_level[0]", "sd_y[0]"]
+    assert list(frame.columns) == ["x[0]", "x[1]", "y[0]", *deviations]
     assert list(frame.index) == [0, 1, 2, 3]
     assert np.array_equal(frame[["x[0]", "x[1]"]], result.x)
     for t in range(4):
@@ -35,9 +36,37 @@ def test_a_frame_holds_means_and_standard_deviations(pandas, smooth):
         assert frame["sd[1]"][t] == np.sqrt(result.cov[t, 1, 1])
 
 
+def test_the_band_of_an_observation_holds_95_percent_of_the_future():
+    """Of 200 series; that of the level holds fewer. Beside the formula, with the sensor's noise added."""
+    rng = np.random.default_rng(0)
+    model = SmoothingProblem([[1.0]], [[2.0]], [[1.0]], [[4.0]], None, None, d=[3.0])
+    n, h, hits = 120, 12, []
+    for _ in range(200):
+        x = np.cumsum(rng.normal(size=n + h))
+        y = 2 * x + 3 + 2 * rng.normal(size=n + h)
+        result = kalman_smoother(model, np.r_[y[:n], np.full(h, np.nan)])
+        mean, level_cov, cov = (a.ravel() for a in result.outputs())
+        np.testing.assert_allclose(cov, 4 * result.cov.ravel() + 4, rtol=1e-12)
+        off = np.abs(y - mean)[n:]
+        hits.append([(off < 1.96 * np.sqrt(v[n:])).mean() for v in (cov, level_cov)])
+    of_y, of_level = np.mean(hits, axis=0)
+    assert of_y == pytest.approx(0.95, abs=0.015)
+    assert of_level < 0.93
+
+
+def test_the_forecast_is_as_uncertain_as_that_of_statsmodels(pandas):
+    api = pytest.importorskip("statsmodels.api")
+    y = np.cumsum(np.random.default_rng(0).normal(size=40))
+    theirs = api.tsa.UnobservedComponents(y, "llevel").smooth([4.0, 1.0]).get_forecast(6)
+    model = SmoothingProblem([[1.0]], [[1.0]], [[1.0]], [[4.0]], None, None)
+    frame = kalman_smoother(model, np.r_[y, np.full(6, np.nan)]).to_frame()
+    # theirs starts from the variance 1e6, not from none
+    np.testing.assert_allclose(frame["sd_y[0]"][-6:], theirs.se_mean, rtol=1e-5)
+
+
 def test_without_covariances_there_are_the_means_alone(pandas):
     frame = kalman_smoother(MODEL, Y, covariances=False).to_frame()
-    assert list(frame.columns) == ["x[0]", "x[1]"]
+    assert list(frame.columns) == ["x[0]", "x[1]", "y[0]"]
 
 
 def test_a_state_that_is_known_has_the_deviation_zero(pandas):

@@ -169,6 +169,7 @@ def test_a_likelihood_that_overflows_is_an_error(function, start):
 
 def test_a_negative_variance_is_an_error():
     cov = np.array([[[1.0, 0.0], [0.0, -1e-20]]])
-    smoothed = Smoothed(np.zeros((1, 2)), cov, None, np.zeros((0, 2)), 0.0, "made up")
+    model = SmoothingProblem(np.eye(2), np.eye(2), np.eye(2), np.eye(2), None, None)
+    smoothed = Smoothed(np.zeros((1, 2)), cov, None, np.zeros((0, 2)), 0.0, "made up", model)
     with pytest.raises(NotConvexError, match=r"cov\[0, 1, 1\] is -1e-20, a negative variance"):
         smoothed.to_frame()
