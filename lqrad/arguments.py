@@ -7,12 +7,14 @@ what was expected and what came. Nothing that is given is ever changed.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 import numbers
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
-from typing import Any, Protocol
+from typing import Any, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,6 +31,44 @@ from lqrad.errors import (
 Array = NDArray[np.float64]
 
 EPS = float(np.finfo(np.float64).eps)
+
+P = ParamSpec("P")
+Result = TypeVar("Result")
+
+
+# Calls
+
+
+def called_as(usage: str) -> Callable[[Callable[P, Result]], Callable[P, Result]]:
+    """Return a decorator: a call whose arguments do not fit is an ArgumentError that says `usage`.
+
+    For functions whose names other packages use with other arguments, or that once took more by
+    position: what stands in a wrong place there is an array of a shape that may fit.
+
+    Examples
+    --------
+    >>> @called_as("half(x)")
+    ... def half(x):
+    ...     return x / 2
+    >>> half(1, 2)
+    Traceback (most recent call last):
+    lqrad.errors.ArgumentError: half: too many positional arguments; write half(x)
+    """
+
+    def decorate(function: Callable[P, Result]) -> Callable[P, Result]:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def checked(*args: P.args, **kwargs: P.kwargs) -> Result:
+            try:
+                signature.bind(*args, **kwargs)
+            except TypeError as error:
+                raise ArgumentError(f"{function.__name__}: {error}", f"write {usage}") from None
+            return function(*args, **kwargs)
+
+        return checked
+
+    return decorate
 
 
 # Numbers and words
@@ -629,6 +669,7 @@ def known_horizon(problem: Sized, T: int | None) -> int:
             raise ArgumentError("T is not given and nothing varies in time; pass the horizon T")
         return problem.T
     T = check_count("T", T)
+    check_room(f"two passes over T = {T} steps", T, 2 * (problem.n + problem.m))
     if problem.T not in (None, T):
         raise ArgumentError(
             f"T is {T}, but the problem varies over {problem.T} stages; leave T out"

@@ -30,7 +30,7 @@ from lqrad.arguments import (
 from lqrad.design.observer import Observer
 from lqrad.design.regulators import steady_state_targets
 from lqrad.errors import ArgumentError, ShapeError, Status
-from lqrad.problems.lq import LQProblem
+from lqrad.problems.lq import LQProblem, changed
 from lqrad.problems.statespace import StateSpace
 from lqrad.solvers.dare import dare
 from lqrad.solvers.limits import Limited, Plan
@@ -118,8 +118,8 @@ def mpc(
             f"problem varies over {problem.T} stages; a horizon that recedes wants one in which "
             "nothing does"
         )
-    if problem.S is problem.Q:
-        problem = problem.replace(S=dare(problem.A, problem.B, problem.Q, problem.R, problem.M))
+    if not problem.S_given:
+        problem = problem.replace(S=dare(problem.A, problem.B, problem.Q, problem.R, M=problem.M))
     rows = None if tracked is None else frozen_array("tracked", tracked)
     if rows is not None:
         if rows.ndim != 2 or rows.shape[1] != problem.n or not len(rows):
@@ -375,7 +375,8 @@ def _with_last_input(problem: LQProblem) -> LQProblem:
     for name, array in wide.items():
         array[:n, :n] = getattr(problem, name)
     ends = {name: np.concatenate([getattr(problem, name), np.zeros(m)]) for name in "cqs"}
-    return problem.replace(
+    return changed(
+        problem,
         B=np.concatenate([problem.B, np.eye(m)]),
         M=np.concatenate([problem.M, zero]),
         **wide,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.arguments import Array, check_limits, check_shape, frozen_array, shape_message
+from lqrad.arguments import Array, called_as, check_limits, check_shape, frozen_array, shape_message
 from lqrad.design.controller import Controller, discrete_plant
 from lqrad.design.observer import Observer
 from lqrad.errors import ArgumentError, NotStabilizableError, ShapeError
@@ -23,6 +23,7 @@ Pair = tuple[ArrayLike, ArrayLike]
 _RANK, _EQUILIBRATIONS = 1e-10, 20
 
 
+@called_as("lqr(plant, Q, R) for a plant, or dlqr(A, B, Q, R) for matrices")
 def lqr(
     plant: StateSpace,
     Q: ArrayLike,
@@ -131,6 +132,7 @@ def lqi(
     return _of_state(plant, Q, R, M, _tracked(plant, tracked), Q_i, input_bounds)
 
 
+@called_as("lqg(plant, Q, R, W, V)")
 def lqg(
     plant: StateSpace,
     Q: ArrayLike,
@@ -236,11 +238,11 @@ def _gains(
     """
     n = plant.n
     if H is None:
-        return {"K": dlqr(plant.A, plant.B, Q, R, M)[0]}
+        return {"K": dlqr(plant.A, plant.B, Q, R, M=M)[0]}
     steady = steady_states(plant, H)  # where some reference cannot be held, this says so
     x_ref, u_ref = steady[:n], steady[n:]
     if Q_i is None:
-        K, _, _ = dlqr(plant.A, plant.B, Q, R, M)
+        K, _, _ = dlqr(plant.A, plant.B, Q, R, M=M)
         return {"K": K, "F": u_ref + K @ x_ref}
     nr = len(H)
     Q, Q_i = frozen_array("Q", Q), frozen_array("Q_i", Q_i)
@@ -252,7 +254,7 @@ def _gains(
     B = np.concatenate([plant.B, np.zeros((nr, plant.m))])
     weight = np.block([[Q, np.zeros((n, nr))], [np.zeros((nr, n)), Q_i]])
     try:
-        both, P, _ = dlqr(A, B, weight, R, np.concatenate([cross, np.zeros((nr, plant.m))]))
+        both, P, _ = dlqr(A, B, weight, R, M=np.concatenate([cross, np.zeros((nr, plant.m))]))
     except NotStabilizableError as error:
         raise NotStabilizableError(
             f"of the plant with its integrators, x[{n}] to x[{n + nr - 1}]: {error}"

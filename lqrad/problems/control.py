@@ -37,7 +37,7 @@ from lqrad.errors import OVERFLOW_REMEDY, ArgumentError, DtypeError, NonFiniteEr
 from lqrad.kernels.banded import Bidiagonal, first_nonfinite_step
 from lqrad.kernels.derivatives import hessian, jacobian, takes_complex
 from lqrad.kernels.stages import inner
-from lqrad.problems.lq import LQProblem
+from lqrad.problems.lq import LQProblem, unchecked
 from lqrad.problems.objective import Objective
 from lqrad.problems.optimality import KKT, kkt_from_terms
 
@@ -382,7 +382,7 @@ class ControlProblem:
             H = H + hessian(lambda y: (self._values("f", y) * p).sum(axis=-1), z, exact=exact)
         S = self._derivative("terminal_cost", hessian, x[-1])
         c = self._values("f", z) - x[1:]
-        return LQProblem.unchecked(
+        return unchecked(
             A=slopes.A,
             B=slopes.B,
             Q=H[:, :n, :n],

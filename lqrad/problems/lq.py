@@ -25,6 +25,7 @@ from scipy.linalg.lapack import dtrtrs
 from lqrad.arguments import (
     Array,
     batch_message,
+    check_choice,
     check_finite,
     check_reference,
     check_semidefinite,
@@ -38,6 +39,7 @@ from lqrad.arguments import (
     stage_arrays,
     trajectory,
 )
+from lqrad.copies import ReadOnly
 from lqrad.errors import OVERFLOW_REMEDY, ArgumentError, NonFiniteError, ShapeError
 from lqrad.kernels.banded import Bidiagonal
 from lqrad.kernels.curvature import input_curvature
@@ -48,9 +50,12 @@ from lqrad.problems.optimality import KKT, kkt_from_terms
 # Overflow is looked for in the results and told in words; NumPy's warnings would only repeat it.
 _quiet = np.errstate(over="ignore", invalid="ignore")
 
+# The arrays of a problem, as they are called.
+NAMES = ("A", "B", "Q", "R", "S", "M", "c", "q", "r", "s")
+
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
-class LQProblem:
+class LQProblem(ReadOnly):
     """The problem (A, B, Q, R, S): linear dynamics and a convex quadratic cost.
 
     The arrays are checked, copied and made read-only once, here. Everything that depends on the
@@ -84,6 +89,8 @@ class LQProblem:
         Dimensions of state and input.
     T : int or None
         The horizon, when something varies in time; None when nothing does.
+    S_given : bool
+        Whether a terminal weight was given; what is made from a problem keeps the answer.
 
     Raises
     ------
@@ -124,6 +131,7 @@ class LQProblem:
     n: int
     m: int
     T: int | None
+    S_given: bool
 
     def __init__(
         self,
@@ -150,38 +158,36 @@ class LQProblem:
         check_shape("s", arrays["s"], (n,), why, symbols="(n,)")
         check_stage_weights(arrays["Q"], arrays["R"], arrays["M"])
         check_semidefinite("S", arrays["S"])
-        self._set(n=n, m=m, T=T, **arrays)
+        self._set(n=n, m=m, T=T, S_given=S is not None, **arrays)
 
     def _set(self, **values: Any) -> None:
         for name, value in values.items():
             object.__setattr__(self, name, value)  # the way into a frozen dataclass
 
-    @classmethod
-    def unchecked(cls, **arrays: Array) -> LQProblem:
-        """The problem of all ten arrays as they are, not copied and without a look at the weights.
+    def replace(self, **changes: ArrayLike | None) -> LQProblem:
+        """Return this problem with other arrays, checked and copied as those of LQProblem.
 
-        For those that are right by construction, and for expansions of a cost that is not convex.
+        Parameters
+        ----------
+        **changes
+            Any of A, B, Q, R, S, M, c, q, r, s. Where S was not given, it follows Q.
 
         Examples
         --------
-        >>> one, zero = np.ones((1, 1)), np.zeros(1)
-        >>> weights = {"Q": -one, "R": one, "S": one, "M": 0 * one}
-        >>> LQProblem.unchecked(A=one, B=one, c=zero, q=zero, r=zero, s=zero, **weights)
-        LQProblem(n=1, m=1, time-invariant)
+        >>> problem = LQProblem([[0.5]], [[1]], [[1]], [[1]])
+        >>> problem.replace(Q=[[3.0]]).S
+        array([[3.]])
         """
-        stages = {len(arrays[name]) for name in "ABQRM" if arrays[name].ndim == 3}
-        stages |= {len(arrays[name]) for name in "cqr" if arrays[name].ndim == 2}
-        for array in arrays.values():
-            array.setflags(write=False)
-        n, m = arrays["B"].shape[-2:]
-        new = object.__new__(cls)
-        new._set(n=n, m=m, T=max(stages, default=None), **arrays)
+        for name in changes:
+            check_choice("an array to replace", name, NAMES)
+        arrays: dict[str, Any] = {name: getattr(self, name) for name in NAMES}
+        kept = not self.S_given and "S" not in changes
+        if kept and np.array_equal(self.S, self.Q):
+            arrays["S"] = None
+        new = LQProblem(**(arrays | changes))
+        if kept:
+            new._set(S_given=False)
         return new
-
-    def replace(self, **changes: Array) -> LQProblem:
-        """Return this problem with other arrays, `unchecked`."""
-        arrays = {name: getattr(self, name) for name in "ABQRSMcqrs"}
-        return LQProblem.unchecked(**(arrays | changes))
 
     def __repr__(self) -> str:
         words = [f"n={self.n}", f"m={self.m}"]
@@ -192,6 +198,7 @@ class LQProblem:
     # Other ways to make one
 
     @classmethod
+    @_quiet
     def tracking(
         cls,
         A: ArrayLike,
@@ -234,16 +241,9 @@ class LQProblem:
         check_reference("x_ref", x_ref, plain.n, "n", T, extra=1)
         check_reference("u_ref", u_ref, plain.m, "m", T, extra=0)
         x_stage = x_ref[:-1] if x_ref.ndim == 2 else x_ref
-        return cls(
-            plain.A,
-            plain.B,
-            plain.Q,
-            plain.R,
-            plain.S,
-            q=-_at_stages(plain.Q, x_stage),
-            r=-_at_stages(plain.R, u_ref),
-            s=-plain.S @ (x_ref[-1] if x_ref.ndim == 2 else x_ref),
-        )
+        x_last = x_ref[-1] if x_ref.ndim == 2 else x_ref
+        q, r = -_at_stages(plain.Q, x_stage), -_at_stages(plain.R, u_ref)
+        return plain.replace(q=q, r=r, s=-plain.S @ x_last)
 
     @classmethod
     def from_statespace(
@@ -284,6 +284,7 @@ class LQProblem:
             )
         return cls(A, B, Q, R, S)
 
+    @_quiet
     def with_feedback(self, K: ArrayLike) -> LQProblem:
         """The same problem in the inputs v of u = v - K x: the loop is closed first.
 
@@ -331,12 +332,15 @@ class LQProblem:
         Kt = K.swapaxes(-1, -2)
         RK, MK = self.R @ K, self.M @ K
         Q = self.Q - MK - MK.swapaxes(-1, -2) + Kt @ RK
-        return self.replace(
-            A=self.A - self.B @ K,
-            Q=(Q + Q.swapaxes(-1, -2)) / 2,
-            M=self.M - RK.swapaxes(-1, -2),
-            q=self.q - _at_stages(Kt, self.r),
-        )
+        arrays = {
+            "A": self.A - self.B @ K,
+            "Q": (Q + Q.swapaxes(-1, -2)) / 2,
+            "M": self.M - RK.swapaxes(-1, -2),
+            "q": self.q - _at_stages(Kt, self.r),
+        }
+        for name, array in arrays.items():
+            check_finite(f"the closed loop's {name}", array, computed=True)
+        return changed(self, **arrays)
 
     # The two passes
 
@@ -779,7 +783,36 @@ class LQProblem:
         if not (self._has_c or self._has_linear):
             return self
         zero = {name: np.zeros_like(getattr(self, name)) for name in ("c", "q", "r", "s")}
-        return self.replace(**zero)
+        return changed(self, **zero)
+
+
+def unchecked(*, S_given: bool = True, **arrays: Array) -> LQProblem:
+    """Return the problem of all ten arrays as they are, not copied and without a look at the weights.
+
+    For those that are right by construction, and for expansions of a cost that is not convex.
+
+    Examples
+    --------
+    >>> one, zero = np.ones((1, 1)), np.zeros(1)
+    >>> weights = {"Q": -one, "R": one, "S": one, "M": 0 * one}
+    >>> unchecked(A=one, B=one, c=zero, q=zero, r=zero, s=zero, **weights)
+    LQProblem(n=1, m=1, time-invariant)
+    """
+    stages = {len(arrays[name]) for name in "ABQRM" if arrays[name].ndim == 3}
+    stages |= {len(arrays[name]) for name in "cqr" if arrays[name].ndim == 2}
+    n, m = arrays["B"].shape[-2:]
+    arrays = {name: array.view() for name, array in arrays.items()}  # the caller's stay writeable
+    for array in arrays.values():
+        array.setflags(write=False)
+    new = object.__new__(LQProblem)
+    new._set(n=n, m=m, T=max(stages, default=None), S_given=S_given, **arrays)
+    return new
+
+
+def changed(problem: LQProblem, **arrays: Array) -> LQProblem:
+    """Return a problem with other arrays, `unchecked`."""
+    kept = {name: getattr(problem, name) for name in NAMES}
+    return unchecked(S_given=problem.S_given or "S" in arrays, **(kept | arrays))
 
 
 def _at_stages(weight: Array, reference: Array) -> Array:

@@ -35,11 +35,17 @@ from lqrad.arguments import (
     batch_message,
     check_count,
     check_finite,
+    check_reference,
     check_shape,
     frozen_array,
+    initial_state,
+    known_horizon,
     real_array,
+    sequence,
     shape_message,
+    trajectory,
 )
+from lqrad.copies import ReadOnly
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 from lqrad.kernels.checkpointing import schedule
 from lqrad.kernels.sparse_factors import (
@@ -71,7 +77,7 @@ _OVERFLOW = (
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
-class SparseLQProblem:
+class SparseLQProblem(ReadOnly):
     """The problem (E, F, G, Q, R, S): implicit, sparse dynamics and a convex quadratic cost.
 
     What is dense stays dense and what is sparse stays sparse: nothing of size n^2 is made of
@@ -110,6 +116,8 @@ class SparseLQProblem:
         Dimensions of state and input.
     T : int or None
         The horizon, when something varies in time; None when nothing does.
+    S_given : bool
+        Whether a terminal weight was given.
 
     Raises
     ------
@@ -160,6 +168,7 @@ class SparseLQProblem:
     n: int
     m: int
     T: int | None
+    S_given: bool
 
     def __init__(
         self,
@@ -188,10 +197,9 @@ class SparseLQProblem:
         if E is not None:
             E = any_matrix("E", E)
             check_shape("E", E, (n, n), f"to match F {F.shape}", symbols="(n, n)")
-        S = Q if S is None else S
-        self._set(E=E, F=F, G=G, n=n, m=m)
+        self._set(E=E, F=F, G=G, n=n, m=m, S_given=S is not None)
         self._set(Q=any_weight("Q", Q, n, "n"), R=any_weight("R", R, m, "m"))
-        self._set(S=self.Q if S is Q else any_weight("S", S, n, "n"))
+        self._set(S=self.Q if S is None else any_weight("S", S, n, "n"))
         self._set(**stage_vectors(n, m, c=c, q=q, r=r, s=s))
         stages = {len(vector) for vector in (self.c, self.q, self.r) if vector.ndim == 2}
         self._set(T=max(stages, default=None))
@@ -213,10 +221,6 @@ class SparseLQProblem:
     def _set(self, **values: Any) -> None:
         for name, value in values.items():
             object.__setattr__(self, name, value)  # the way into a frozen dataclass
-
-    def __getstate__(self) -> dict[str, Any]:
-        """What is pickled: the factor is not, and is found again."""
-        return {name: value for name, value in vars(self).items() if name in _FIELDS}
 
     def __repr__(self) -> str:
         words = [f"n={self.n}", f"m={self.m}"]
@@ -269,16 +273,12 @@ class SparseLQProblem:
         x_ref = frozen_array("x_ref", x_ref)
         u_ref = frozen_array("u_ref", np.zeros(plain.m) if u_ref is None else u_ref)
         T = plain.T
-        for name, ref, width, letter, extra in (
-            ("x_ref", x_ref, plain.n, "n", 1),
-            ("u_ref", u_ref, plain.m, "m", 0),
-        ):
-            if T is None and ref.ndim == 2 and len(ref) > extra:
-                T = len(ref) - extra
-            if ref.shape not in ((width,), (T and T + extra, width)):
-                expected = f"({letter},) or (T{' + 1' if extra else ''}, {letter}) with "
-                expected += f"{letter} = {width}, T {'>= 1' if T is None else f'= {T}'}"
-                raise ShapeError(shape_message(name, ref.shape, expected, ""))
+        if T is None and x_ref.ndim == 2:
+            T = len(x_ref) - 1
+        check_reference("x_ref", x_ref, plain.n, "n", T, extra=1)
+        check_reference("u_ref", u_ref, plain.m, "m", T, extra=0)
+        if u_ref.ndim == 2:
+            T = len(u_ref)
         x_stage, x_last = (x_ref[:-1], x_ref[-1]) if x_ref.ndim == 2 else (x_ref, x_ref)
         return plain._changed(
             T=T,
@@ -325,6 +325,8 @@ class SparseLQProblem:
             raise ArgumentError("the problem has a reaction, and an LQProblem is linear")
         solve = self._solve_pair[0]
         weights = {name: dense(getattr(self, name)) for name in "QRS"}
+        if not self.S_given:
+            del weights["S"]
         return LQProblem(
             A=solve(dense(self.F)),
             B=solve(dense(self.G)),
@@ -407,9 +409,9 @@ class SparseLQProblem:
         array([2.5, 1. ])
         """
         if u is None:
-            (x,) = self._trajectory(x)
+            (x,) = trajectory(self, x)
         else:
-            x, _ = self._trajectory(x, u=u)
+            x, _ = trajectory(self, x, u=u)
         slopes = times_rows(self.Q, x)
         slopes[..., :-1, :] += self.q
         slopes[..., -1, :] = self._last_slope(x[..., -1, :])
@@ -493,7 +495,7 @@ class SparseLQProblem:
         >>> problem.input_gradient([[8.0], [4.0], [2.0]], np.zeros((2, 1)), [[2.5], [1.0]]).ravel()
         array([2.5, 1. ])
         """
-        x, u, p = self._trajectory(x, u=u, p=p)
+        x, u, p = trajectory(self, x, u=u, p=p)
         gradient = times_rows(self.R, u) + self.r + times_rows(self._transposed_G, p)
         check_finite("the gradient", gradient, computed=True)
         return gradient
@@ -518,7 +520,7 @@ class SparseLQProblem:
         >>> problem.initial_gradient([[8.0], [4.0], [2.0]], [[2.5], [1.0]])
         array([10.5])
         """
-        x, p = self._trajectory(x, p=p)
+        x, p = trajectory(self, x, p=p)
         first = x[..., 0, :]
         slope = times_rows(self.Q, first) + _at(self.q, 0)
         gradient = self._pulled(0, first, p[..., 0, :], slope)
@@ -542,7 +544,7 @@ class SparseLQProblem:
         >>> problem.cost([[8.0], [4.0], [4.0]], [[0.0], [4.0]])
         56.0
         """
-        x, u = self._trajectory(x, u=u)
+        x, u = trajectory(self, x, u=u)
         batch, states, inputs = x.shape[:-2], _time_first(x), _time_first(u)
         value = self._last_value(states[-1], self._last_slope(states[-1]))
         for t in range(len(inputs) - 1, -1, -1):
@@ -734,7 +736,7 @@ class SparseLQProblem:
         >>> problem.lagrangian([[8.0], [4.0], [4.0]], [[0.0], [4.0]], [[7.0], [-5.0]])
         56.0
         """
-        x, u, p = self._trajectory(x, u=u, p=p)
+        x, u, p = trajectory(self, x, u=u, p=p)
         if x0 is not None:
             x = x.copy()
             x[..., 0, :] = self._initial_state(x0, x)
@@ -777,7 +779,7 @@ class SparseLQProblem:
         >>> bool((kkt.input == problem.value_and_gradient(x0, u)[1]).all())
         True
         """
-        x, u, p = self._trajectory(x, u=u, p=p)
+        x, u, p = trajectory(self, x, u=u, p=p)
         start = self._initial_state(x0, x)[..., None, :] - 0.0 * x[..., :1, :]
         zero, later, first = np.zeros_like(x[..., :1, :]), x[..., 1:-1, :], x[..., :1, :]
 
@@ -945,15 +947,7 @@ class SparseLQProblem:
         >>> SparseLQProblem(None, [[0.5]], [[1.0]], [1.0], [1.0]).horizon(10)
         10
         """
-        if T is None:
-            if self.T is None:
-                raise ArgumentError("T is not given and nothing varies in time; pass the horizon T")
-            return self.T
-        if self.T not in (None, check_count("T", T)):
-            raise ArgumentError(
-                f"T is {T}, but the problem varies over {self.T} stages; leave T out"
-            )
-        return int(T)
+        return known_horizon(self, T)
 
     def _start(self, x0: ArrayLike, u: ArrayLike, name: str = "u") -> tuple[Array, Array, Any]:
         """Return x0 and u with the time in front and the series of a batch behind it, and the batch."""
@@ -967,43 +961,15 @@ class SparseLQProblem:
 
     def _initial_state(self, x0: ArrayLike, x: Array | None = None) -> Array:
         """Return x0 (..., n) as a finite array, broadcast to the batch of x where that is given."""
-        x0 = real_array("x0", x0)
-        if x0.ndim == 0 or x0.shape[-1] != self.n:
-            expected = f"(..., n) with n = {self.n}"
-            raise ShapeError(shape_message("x0", x0.shape, expected, "", (self.n,)))
+        x0 = initial_state(self, x0, x)
         check_finite("x0", x0)
-        if x is None:
-            return x0
-        try:
-            return np.broadcast_to(x0, (*x.shape[:-2], self.n))
-        except ValueError:
-            raise ShapeError(batch_message("x0", x0.shape, "x", x.shape)) from None
-
-    def _trajectory(self, x: ArrayLike, **others: ArrayLike) -> tuple[Array, ...]:
-        """Return x and the other sequences as finite arrays of one horizon and batch."""
-        states = self._sequence("x", x)
-        return states, *(self._sequence(name, z, states) for name, z in others.items())
+        return x0 if x is None else np.broadcast_to(x0, (*x.shape[:-2], self.n))
 
     def _sequence(self, name: str, z: ArrayLike, x: Array | None = None) -> Array:
         """Return a finite sequence, T + 1 states x or T of the others, of the batch of x if given."""
-        z = real_array(name, z)
-        width, letter = (self.m, "m") if name in "uv" else (self.n, "n")
-        extra = 1 if name in "xf" else 0
-        T = self.T if x is None else x.shape[-2] - 1
-        fits = z.ndim >= 2 and z.shape[-1] == width and z.shape[-2] > extra
-        if not fits or T not in (None, z.shape[-2] - extra):
-            known = f"{letter} = {width}, " + ("T >= 1" if T is None else f"T = {T}")
-            rows = f"T{' + 1' if extra else ''}" if T is None else T + extra
-            expected = f"(..., {rows}, {letter if T is None else width}) with {known}"
-            target = (len(z) if T is None and z.ndim else (T or 0) + extra, width)
-            raise ShapeError(shape_message(name, z.shape, expected, "", target))
+        z = sequence(self, name, z, x)
         check_finite(name, z)
-        if x is None:
-            return z
-        try:
-            return np.broadcast_to(z, x.shape[:-2] + z.shape[-2:])
-        except ValueError:
-            raise ShapeError(batch_message(name, z.shape, "x", x.shape)) from None
+        return z
 
 
 _FIELDS = frozenset(SparseLQProblem.__annotations__)

@@ -17,6 +17,7 @@ from scipy.linalg.lapack import dposv, dpotrf, dpotrs, dtrtrs
 from lqrad.arguments import (
     EPS,
     Array,
+    called_as,
     check_stage_weights,
     check_symmetric,
     direction_words,
@@ -57,8 +58,9 @@ class _Solution(NamedTuple):
     doubt: float
 
 
+@called_as("dare(A, B, Q, R, M=M)")
 def dare(
-    A: ArrayLike, B: ArrayLike, Q: ArrayLike, R: ArrayLike, M: ArrayLike | None = None
+    A: ArrayLike, B: ArrayLike, Q: ArrayLike, R: ArrayLike, *, M: ArrayLike | None = None
 ) -> Array:
     """Return the stabilising solution of the discrete algebraic Riccati equation.
 
@@ -112,8 +114,9 @@ def dare(
     return _stabilising(*_constant_arrays(A, B, Q, R, M)).P
 
 
+@called_as("dlqr(A, B, Q, R, M=M), or lqr(plant, Q, R) for a plant")
 def dlqr(
-    A: ArrayLike, B: ArrayLike, Q: ArrayLike, R: ArrayLike, M: ArrayLike | None = None
+    A: ArrayLike, B: ArrayLike, Q: ArrayLike, R: ArrayLike, *, M: ArrayLike | None = None
 ) -> tuple[Array, Array, NDArray[np.complex128]]:
     """Return the regulator u = -K x that minimises sum_t 1/2 x'Qx + x'Mu + 1/2 u'Ru for ever.
 

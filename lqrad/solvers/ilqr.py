@@ -33,7 +33,7 @@ from lqrad.arguments import (
 )
 from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError, ShapeError, Status
 from lqrad.problems.control import ControlProblem
-from lqrad.problems.lq import LQProblem
+from lqrad.problems.lq import LQProblem, changed
 from lqrad.solvers.riccati import riccati
 
 _SHORTEST = 2.0**-12  # the last step that the line search tries
@@ -271,7 +271,7 @@ def _expand(
 
     def minimum(expansion: LQProblem) -> _Expansion:
         unit = float(np.abs(expansion.R).max()) or 1.0
-        regular = expansion.replace(R=expansion.R + weight * unit * np.eye(problem.m))
+        regular = changed(expansion, R=expansion.R + weight * unit * np.eye(problem.m))
         return _box_sweep(regular, limits[0] - u, limits[1] - u) if bounded else _sweep(regular)
 
     if second_order:

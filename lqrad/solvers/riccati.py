@@ -16,12 +16,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.arguments import Array, check_finite, check_type, real_array, shape_message
-from lqrad.errors import ShapeError
+from lqrad.arguments import (
+    Array,
+    check_finite,
+    check_room,
+    check_type,
+    initial_state,
+)
+from lqrad.copies import ReadOnly
 from lqrad.kernels.riccati import sweep
 from lqrad.kernels.stages import times
 from lqrad.problems.lq import LQProblem
 from lqrad.solvers.riccati_gradient import LQGradient, cost_gradient, pull_back
+
+# Overflow is looked for in the results and told in words.
+_quiet = np.errstate(over="ignore", invalid="ignore")
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +53,7 @@ class Trajectory:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Riccati:
+class Riccati(ReadOnly):
     """The solution of a linear-quadratic problem as a feedback law and a value function.
 
     Attributes
@@ -80,6 +89,7 @@ class Riccati:
         """The horizon."""
         return len(self.K)
 
+    @_quiet
     def cost(self, x0: ArrayLike) -> float | Array:
         """Return the optimal cost from x0, which needs no rollout.
 
@@ -98,8 +108,10 @@ class Riccati:
         """
         x0 = self._initial_state(x0)
         cost = (0.5 * x0.dot(self.P[0]) * x0).sum(axis=-1) + x0.dot(self.v[0]) + self.w[0]
+        check_finite("the cost", np.asarray(cost), computed=True)
         return float(cost) if x0.ndim == 1 else np.asarray(cost)
 
+    @_quiet
     def rollout(self, x0: ArrayLike) -> Trajectory:
         """Return the optimal trajectory from x0, simulated in closed loop.
 
@@ -131,12 +143,13 @@ class Riccati:
         x = np.empty((*x0.shape[:-1], self.T + 1, self.problem.n))
         x[..., 0, :] = x0
         x[..., 1:, :] = self.problem.c - times(self.problem.B, self.k)
-        with np.errstate(over="ignore", invalid="ignore"):  # looked for below
-            for t, closed in enumerate(_closed_loop(self.problem, self.K)):
-                x[..., t + 1, :] += x[..., t, :] @ closed.T
+        for t, closed in enumerate(_closed_loop(self.problem, self.K)):
+            x[..., t + 1, :] += x[..., t, :] @ closed.T
         check_finite("x", x, computed=True)
         u = -times(self.K, x[..., :-1, :]) - self.k
         p = times(self.P[1:], x[..., 1:, :]) + self.v[1:]
+        for name, array in (("u", u), ("p", p)):
+            check_finite(name, array, computed=True)
         return Trajectory(x, u, p, self.problem.cost(x, u))
 
     def vjp(
@@ -228,10 +241,7 @@ class Riccati:
         return cost_gradient(self, x0)
 
     def _initial_state(self, x0: ArrayLike) -> Array:
-        n = self.problem.n
-        x0 = real_array("x0", x0)
-        if x0.ndim == 0 or x0.shape[-1] != n:
-            raise ShapeError(shape_message("x0", x0.shape, f"(..., n) with n = {n}", "", (n,)))
+        x0 = initial_state(self.problem, x0)
         check_finite("x0", x0)
         return x0
 
@@ -276,6 +286,7 @@ def riccati(problem: LQProblem, T: int | None = None) -> Riccati:
     """
     check_type("problem", problem, LQProblem, "LQProblem(A, B, Q, R)")
     T = problem.horizon(T)
+    check_room(f"a value function over T = {T} steps", T + 1, problem.n * (problem.n + problem.m))
     P, K, L, swept = sweep(problem.A, problem.B, problem.Q, problem.R, problem.M, problem.S, T)
     k, v, w = np.zeros((T, problem.m)), np.zeros((T + 1, problem.n)), np.zeros(T + 1)
     if any(z.any() for z in (problem.c, problem.q, problem.r, problem.s)):
@@ -285,6 +296,7 @@ def riccati(problem: LQProblem, T: int | None = None) -> Riccati:
     return Riccati(problem, P, K, k, v, w, swept)
 
 
+@_quiet
 def _linear_part(problem: LQProblem, P: Array, K: Array, L: Array) -> tuple[Array, Array, Array]:
     """Return k, v and w."""
     T = len(K)
@@ -295,15 +307,16 @@ def _linear_part(problem: LQProblem, P: Array, K: Array, L: Array) -> tuple[Arra
     v[:-1] = problem.q + times(closed, Pc, transpose=True)
     v[:-1] -= times(K, np.broadcast_to(problem.r, (T, problem.m)), transpose=True)
     v[-1] = problem.s
-    with np.errstate(over="ignore", invalid="ignore"):  # looked for below
-        for t in reversed(range(T)):
-            v[t] += v[t + 1] @ closed[t]
-    check_finite("v", v, computed=True)
+    for t in reversed(range(T)):
+        v[t] += v[t + 1] @ closed[t]
     slope = times(problem.B, v[1:] + Pc, transpose=True) + problem.r
+    check_finite("v", v, computed=True)
     k = np.asarray(np.linalg.solve(L @ L.swapaxes(-1, -2), slope[..., None])[..., 0], np.float64)
     w = np.zeros(T + 1)
     w[:-1] = (v[1:] * c + 0.5 * Pc * c).sum(axis=-1) - 0.5 * (k * slope).sum(axis=-1)
     w[:-1] = np.cumsum(w[-2::-1])[::-1]
+    for name, array in (("k", k), ("w", w)):
+        check_finite(name, array, computed=True)
     return k, v, w
 
 

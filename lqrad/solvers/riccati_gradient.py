@@ -35,12 +35,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import cho_factor, cho_solve, solve_discrete_lyapunov
 
-from lqrad.arguments import Array, check_finite, check_shape, real_array, stage_arrays
+from lqrad.arguments import Array, called_as, check_finite, check_shape, real_array, stage_arrays
 from lqrad.errors import ArgumentError, ShapeError
 from lqrad.kernels.banded import Bidiagonal
 from lqrad.kernels.feedback import Feedback
 from lqrad.kernels.stages import times
-from lqrad.problems.lq import LQProblem
+from lqrad.problems.lq import LQProblem, unchecked
 from lqrad.solvers.dare import dlqr
 
 if TYPE_CHECKING:
@@ -140,13 +140,14 @@ def cost_gradient(solution: Riccati, x0: ArrayLike) -> LQGradient:
     return total.gradient(np.asarray(slope))
 
 
+@called_as("dlqr_vjp(A, B, Q, R, M=M, dK=dK, dP=dP)")
 def dlqr_vjp(
     A: ArrayLike,
     B: ArrayLike,
     Q: ArrayLike,
     R: ArrayLike,
-    M: ArrayLike | None = None,
     *,
+    M: ArrayLike | None = None,
     dK: ArrayLike | None = None,
     dP: ArrayLike | None = None,
 ) -> LQGradient:
@@ -180,11 +181,11 @@ def dlqr_vjp(
     """
     if dK is None and dP is None:
         raise ArgumentError("neither dK nor dP is given; pass a derivative in one of them")
-    K, P, _ = dlqr(A, B, Q, R, M)
+    K, P, _ = dlqr(A, B, Q, R, M=M)
     m, n = K.shape
     arrays, _ = stage_arrays(A=A, B=B, Q=Q, R=R, M=M, c=None, q=None, r=None)
     # Unchecked: where there is a minimum all the same, dlqr allows for a weight that is indefinite.
-    problem = LQProblem.unchecked(**arrays, S=np.zeros((n, n)), s=np.zeros(n))
+    problem = unchecked(S_given=True, S=np.zeros((n, n)), s=np.zeros(n), **arrays)
     bars = {"dK": np.zeros((m, n)), "dP": np.zeros((n, n))}
     for name, value in (("dK", dK), ("dP", dP)):
         if value is not None:

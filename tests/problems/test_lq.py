@@ -7,6 +7,8 @@ own formulas, norm by norm, so that no tolerance here is a matter of taste.
 
 from __future__ import annotations
 
+import copy
+import pickle
 from dataclasses import FrozenInstanceError, dataclass, field
 from functools import cache, cached_property
 from types import SimpleNamespace
@@ -20,7 +22,8 @@ from hypothesis import strategies as st
 from random_problems import Case, psd, random_case, with_spectral_radius
 
 import lqrad
-from lqrad.errors import ArgumentError, NonFiniteError
+from lqrad import LQProblem
+from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError, ShapeError
 
 EPS = np.finfo(float).eps
 SEEDS = range(240)
@@ -1123,3 +1126,65 @@ def test_cost_without_linear_terms_is_homogeneous(seed, scale):
     scaled_J, scaled_g = case.problem.value_and_gradient(scale * case.x0, scale * case.u)
     assert scaled_J == pytest.approx(scale**2 * J, rel=1e-12)
     np.testing.assert_allclose(scaled_g, scale * g, rtol=0, atol=1e-12 * scale * np.abs(g).max())
+
+
+# Problems made from others
+
+
+def derived(problem):
+    """Everything that makes a problem of another, with the same optimum."""
+    return {
+        "replace": problem.replace(A=problem.A),
+        "feedback": problem.with_feedback(np.zeros((problem.m, problem.n))),
+        "tracking": LQProblem.tracking(
+            problem.A, problem.B, problem.Q, problem.R, None, np.zeros(problem.n)
+        ),
+        "copy": copy.deepcopy(problem),
+        "pickle": pickle.loads(pickle.dumps(problem)),
+    }
+
+
+def test_that_S_was_not_given_is_kept():
+    A, B, Q, R = [[1, 0.1], [0, 1]], [[0.005], [0.1]], np.diag([10.0, 1.0]), [[0.1]]
+    problem = LQProblem(A, B, Q, R)
+    assert not problem.S_given
+    assert LQProblem(A, B, Q, R, problem.Q).S_given  # the same array, and given
+    first = lqrad.mpc(problem, 5).step([3.0, 1.0])
+    for name, other in derived(problem).items():
+        assert not other.S_given, name
+        np.testing.assert_allclose(lqrad.mpc(other, 5).step([3.0, 1.0]), first, rtol=1e-9)
+    for name, other in derived(LQProblem(A, B, Q, R, Q)).items():
+        assert other.S_given or name == "tracking"
+
+
+def test_where_S_was_not_given_it_follows_Q():
+    problem = LQProblem(np.eye(2), np.eye(2), np.eye(2), np.eye(2))
+    changed = problem.replace(Q=2 * np.eye(2))
+    np.testing.assert_array_equal(changed.S, 2 * np.eye(2))
+    closed = problem.with_feedback(0.5 * np.eye(2))  # whose S is not its Q
+    np.testing.assert_array_equal(closed.replace(Q=2 * np.eye(2)).S, np.eye(2))
+    assert not changed.S_given
+    assert problem.replace(S=np.eye(2)).S_given
+    assert (
+        not LQProblem(np.eye(2), np.eye(2), np.eye(2), np.eye(2), np.eye(2)).replace(S=None).S_given
+    )
+
+
+def test_replace_checks_and_leaves_the_callers_array_alone():
+    problem = LQProblem(np.eye(2), np.eye(2), np.eye(2), np.eye(2))
+    mine = np.diag([1.0, 2.0])
+    changed = problem.replace(Q=mine)
+    mine[0, 0] = 3.0
+    assert changed.Q[0, 0] == 1.0
+    with pytest.raises(NotConvexError, match="Q has the eigenvalue -1"):
+        problem.replace(Q=-np.eye(2))
+    with pytest.raises(ShapeError, match=r"R has shape \(2, 2\)"):
+        problem.replace(B=np.eye(3)[:2])
+    with pytest.raises(ArgumentError, match="an array to replace is 'E', expected one of: A, B, Q"):
+        problem.replace(E=np.eye(2))
+
+
+def test_feedback_that_overflows_is_an_error():
+    problem = LQProblem([[1, 0.1], [0, 1]], [[0], [0.1]], np.eye(2), [[1]])
+    with pytest.raises(NonFiniteError, match=r"the closed loop's Q\[0, 0\] is .*overflowed"):
+        problem.with_feedback([[1e200, 1]])

@@ -331,7 +331,7 @@ def long_run(lq, K, cov):
 @pytest.mark.parametrize("seed", range(6))
 def test_the_three_methods_reach_the_regulator(seed):
     lq, K0, cov = stage_weights(seed)
-    K, P, _ = lqrad.dlqr(lq.A, lq.B, lq.Q, lq.R, lq.M)
+    K, P, _ = lqrad.dlqr(lq.A, lq.B, lq.Q, lq.R, M=lq.M)
     least = 0.5 * np.trace(P @ cov)
     for method in METHODS:
         result = policy_gradient(lq, K0, cov, method=method, tol=1e-10, max_iter=20000)
@@ -371,7 +371,7 @@ def test_costs_and_the_first_step_are_those_of_sums_and_differences(seed):
 
 def test_gauss_newton_at_step_one_is_policy_iteration_and_quadratic():
     lq, K, cov = stage_weights(3)
-    best = lqrad.dlqr(lq.A, lq.B, lq.Q, lq.R, lq.M)[0]
+    best = lqrad.dlqr(lq.A, lq.B, lq.Q, lq.R, M=lq.M)[0]
     start, errors = K, []
     for k in range(1, 5):
         F = lq.A - lq.B @ K
@@ -406,7 +406,7 @@ def test_a_tolerance_out_of_reach_stalls(method):
     assert result.status is Status.STALLED, result
     assert result.iterations < 2000
     np.testing.assert_allclose(
-        result.K, lqrad.dlqr(lq.A, lq.B, lq.Q, lq.R, lq.M)[0], rtol=0, atol=1e-12
+        result.K, lqrad.dlqr(lq.A, lq.B, lq.Q, lq.R, M=lq.M)[0], rtol=0, atol=1e-12
     )
 
 

@@ -125,10 +125,10 @@ def test_the_delayed_loop_is_stabilised_where_the_design_knows_the_delay():
     """A gain designed without the delay makes the loop with it unstable."""
     A, B, Q, R = [[0.0, 1.0], [1.0, 0.0]], [[0.0], [1.0]], np.eye(2), [[0.001]]
     sampled = lqrad.discretise(A, B, Q, R, dt=0.1, input_delay=0.25)
-    _, _, E = lqrad.dlqr(sampled.A, sampled.B, sampled.Q, sampled.R, sampled.M)
+    _, _, E = lqrad.dlqr(sampled.A, sampled.B, sampled.Q, sampled.R, M=sampled.M)
     assert np.abs(E).max() < 1
     blind = lqrad.discretise(A, B, Q, R, dt=0.1)
-    short, _, _ = lqrad.dlqr(blind.A, blind.B, blind.Q, blind.R, blind.M)
+    short, _, _ = lqrad.dlqr(blind.A, blind.B, blind.Q, blind.R, M=blind.M)
     padded = np.hstack([short, np.zeros((1, 3))])
     assert np.abs(np.linalg.eigvals(sampled.A - sampled.B @ padded)).max() > 1
 

@@ -379,11 +379,10 @@ def test_dare_is_the_limit_of_riccati(seed):
 @pytest.mark.parametrize("seed", range(30))
 def test_dlqr_is_that_of_python_control(seed, cross):
     problem = random_case(seed, time_varying=False, all_terms=True, singular_Q=False).problem
-    weights = [problem.A, problem.B, problem.Q, problem.R] + [problem.M] * cross
-    if not cross:
-        weights[3] = problem.R + 0.1 * np.eye(problem.m)
-    K, P, E = lqrad.dlqr(*weights)
-    their_K, their_P, their_E = control.dlqr(*weights)
+    R = problem.R if cross else problem.R + 0.1 * np.eye(problem.m)
+    data = problem.A, problem.B, problem.Q, R
+    K, P, E = lqrad.dlqr(*data, M=problem.M if cross else None)
+    their_K, their_P, their_E = control.dlqr(*data, *[problem.M] * cross)
     assert np.allclose(K, their_K, rtol=1e-9, atol=1e-9)
     assert np.allclose(P, their_P, rtol=1e-9, atol=1e-9)
     assert np.allclose(np.sort(np.abs(E)), np.sort(np.abs(their_E)), atol=1e-6)
@@ -511,18 +510,19 @@ def dare_as_scipy(a, b, q, r, e=None, s=None, balanced=True):
         matrices[i] = (matrices[i] + matrices[i].conj().T) / 2
     n = len(matrices[0])
     if any(np.iscomplexobj(z) for z in matrices):
-        P = lqrad.dare(*(real_form(z + 0j) for z in matrices))
-        assert radius_of(equation(*(real_form(z + 0j) for z in matrices[:4]), P)[1]) < 1
+        *data, M = (real_form(z + 0j) for z in matrices)
+        P = lqrad.dare(*data, M=M)
+        assert radius_of(equation(*data, P)[1]) < 1
         return P[:n, :n] + 1j * P[n:, :n]
     A, B, Q, R, M = (np.asarray(z, dtype=float) for z in matrices)
     if e is None:
-        P = lqrad.dare(A, B, Q, R, M)
+        P = lqrad.dare(A, B, Q, R, M=M)
         assert radius_of(equation(A, B, Q, R, P, M)[1]) < 1
         return P
     # With y = E x: y+ = A E^-1 y + B u, and the weights are those of x = E^-1 y.
     E = np.linalg.inv(e)
     Q = E.T @ Q @ E
-    return lqrad.dare(A @ E, B, (Q + Q.T) / 2, R, E.T @ M)
+    return lqrad.dare(A @ E, B, (Q + Q.T) / 2, R, M=E.T @ M)
 
 
 @needs_scipy_tests
@@ -647,7 +647,7 @@ def test_indefinite_weights_without_a_minimum():
     with pytest.raises(NotConvexError, match="R has the eigenvalue -10, expected a positive semi"):
         lqrad.dare(A, B, np.eye(2), [[-10]])
     with pytest.raises(NotConvexError, match=r"\[Q M; M' R\] has the eigenvalue -1"):
-        lqrad.dare([[2]], [[1]], [[1]], [[1]], [[2]])
+        lqrad.dare([[2]], [[1]], [[1]], [[1]], M=[[2]])
 
 
 def test_indefinite_weights_with_a_minimum():
@@ -695,3 +695,33 @@ def test_bad_arguments(solve, change, error, message):
     with pytest.raises(error, match=message) as caught:
         solve(**good | change)
     assert isinstance(caught.value, LqradError)
+
+
+@pytest.mark.parametrize("function", [lqrad.dlqr, lqrad.dare, lqrad.dlqr_vjp])
+def test_a_fifth_argument_is_refused_where_it_might_be_either_weight(function):
+    """It would be S of LQProblem and M of these, of one shape where n = m."""
+    with pytest.raises(ArgumentError, match=r"too many positional arguments; write .*R, M=M"):
+        function(np.eye(2), np.eye(2), np.eye(2), np.eye(2), 0.3 * np.eye(2))
+
+
+def test_a_plant_and_matrices_are_told_apart():
+    plant, one = lqrad.StateSpace([[0.5]], [[1.0]], dt=0.1), [[1.0]]
+    with pytest.raises(
+        ArgumentError, match=r"lqr: too many .*; write lqr\(plant, Q, R\) .* dlqr\("
+    ):
+        lqrad.lqr([[0.5]], one, one, one)
+    with pytest.raises(ArgumentError, match=r"lqr: multiple values for argument 'Q'; write lqr\("):
+        lqrad.lqr([[0.5]], one, Q=one, R=one)
+    with pytest.raises(ArgumentError, match=r"dlqr: missing a required argument: 'R'; write .*lqr"):
+        lqrad.dlqr(plant, one, one)
+
+
+def test_a_cost_that_overflows_is_an_error():
+    problem = lqrad.LQProblem([[1, 0.1], [0, 1]], [[0], [0.1]], np.eye(2), [[1]])
+    solution = lqrad.riccati(problem, 5)
+    assert solution.cost([1e150, 0]) < np.inf
+    for x0 in ([1e200, 0], [1e300, -2e300], [[1.0, 0.0], [1e200, 0]]):
+        with pytest.raises(NonFiniteError, match=r"the cost.* overflowed"):
+            solution.cost(x0)
+        with pytest.raises(NonFiniteError):
+            solution.rollout(x0)

@@ -9,6 +9,7 @@ from random_problems import random_case
 
 import lqrad
 from lqrad import ArgumentError, LQProblem, NonFiniteError, ShapeError
+from lqrad.problems.lq import changed
 
 ARRAYS = "ABQRSMcqrs"
 SEEDS = range(24)
@@ -16,8 +17,8 @@ SEEDS = range(24)
 
 def moved(problem, direction, step):
     """The problem with every array a step further along a direction."""
-    return problem.replace(
-        **{name: getattr(problem, name) + step * direction[name] for name in ARRAYS}
+    return changed(
+        problem, **{name: getattr(problem, name) + step * direction[name] for name in ARRAYS}
     )
 
 
