@@ -635,19 +635,31 @@ def number_words(value: complex) -> str:
     return f"{value.real:.6g}" if value.imag == 0 else f"{value:.6g}"
 
 
-def direction_words(vector: NDArray[np.complex128] | Array, name: str) -> str:
+def direction_words(
+    vector: NDArray[np.complex128] | Array, name: str, units: NDArray[np.int64] | None = None
+) -> str:
     """Write the largest entries of a direction, the largest of all scaled to one.
+
+    Which ones these are is told in units of 2^units, where those are given.
 
     Examples
     --------
     >>> direction_words(np.array([0.0, 2.0, -1.0]), "x")
     '1 in x[1], -0.5 in x[2]'
+    >>> direction_words(np.array([0.0, 2.0, -1.0]), "x", np.array([0, 0, 4]))
+    '1 in x[2], -2 in x[1]'
     """
-    order = np.argsort(-np.abs(vector), kind="stable")
+    size = np.abs(vector) if units is None else np.ldexp(np.abs(vector), units)
+    order = np.argsort(-size, kind="stable")
+    chosen = [i for i in order[:4] if size[i] >= 0.01 * size[order[0]]]
     scaled = vector / vector[order[0]]
-    chosen = [i for i in order[:4] if abs(scaled[i]) >= 0.01]
+    # Three decimals, and in other units than the largest entry's as many as a small one needs.
+    digits = [
+        3 if abs(scaled[i]) >= 0.01 else 2 - math.floor(math.log10(abs(scaled[i]))) for i in chosen
+    ]
     return ", ".join(
-        f"{number_words(complex(np.round(scaled[i], 3) + 0))} in {name}[{i}]" for i in chosen
+        f"{number_words(complex(np.round(scaled[i], count) + 0))} in {name}[{i}]"
+        for i, count in zip(chosen, digits, strict=True)
     )
 
 

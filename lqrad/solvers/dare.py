@@ -376,12 +376,13 @@ def _explain(A: Array, B: Array, Q: Array, R: Array, M: Array) -> LqradError:
             f"{direction_words(left[:, -1], 'u')} costs nothing in R and does nothing in B; "
             "leave that input out or give it a weight"
         )
-    for mode, distance, direction in zip(*hautus(A, B), strict=True):
-        if abs(mode) >= 1 - _BLIND and distance <= _BLIND:
+    found = hautus(A, B, zero=_BLIND)
+    for mode, direction, reached in zip(found.modes, found.directions, found.reached, strict=True):
+        if abs(mode) >= 1 - _BLIND and not reached:
             return NotStabilizableError(
                 f"B cannot move the mode with the eigenvalue {number_words(mode)} of A, of magnitude "
                 f"{abs(mode):.6g}, which no feedback can make stable: B is orthogonal to its left "
-                f"eigenvector, with {direction_words(direction, 'x')}; add an input that reaches "
+                f"eigenvector, with {direction_words(direction, 'x', found.units)}; add an input that reaches "
                 "it, or leave the mode out of the model"
             )
     weights = _unit(np.block([[Q, M], [M.T, R]]))

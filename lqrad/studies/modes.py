@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lqrad.arguments import Array, direction_words, number_words
 from lqrad.errors import ArgumentError
-from lqrad.kernels.hautus import hautus
+from lqrad.kernels.hautus import Hautus, hautus
 from lqrad.problems.statespace import StateSpace
 
 # A mode counts as out of reach where the test's distance is below this: a change of the matrices
@@ -27,13 +27,18 @@ class Modes:
     eigenvalues : (n,), complex
         The largest magnitude first.
     distances : (n,)
-        How far, relative to the matrices, the nearest system is in which the mode is out of reach.
+        How far, relative to the matrices in balanced units, the nearest system is in which the mode
+        is out of reach.
     directions : (n, n), complex
         A row for each mode: the left eigenvector that B is orthogonal to, or the right one that C
-        does not see, or nearly so.
+        does not see, or nearly so. Its largest entry in balanced units is one.
     reached : (n,) of bool
+        As many are true as the inputs reach dimensions of the state, or the outputs show; so of a
+        multiple eigenvalue some may be and some not.
     stable : (n,) of bool
     through : "inputs" or "outputs"
+    units : (n,) of int
+        The balanced units: 2^units for what each entry of a direction is a factor of.
     """
 
     eigenvalues: NDArray[np.complex128]
@@ -42,6 +47,7 @@ class Modes:
     reached: NDArray[np.bool_]
     stable: NDArray[np.bool_]
     through: str
+    units: NDArray[np.int64]
 
     @property
     def all_reached(self) -> bool:
@@ -72,7 +78,7 @@ class Modes:
             row += f"{'yes' if self.stable[i] else 'no':>8}{'yes' if self.reached[i] else 'no':>9}"
             row += f"{self.distances[i]:10.1e}"
             if not self.reached[i]:
-                row += f"  {direction_words(self.directions[i], 'x')}"
+                row += f"  {direction_words(self.directions[i], 'x', self.units)}"
             rows.append(row)
         return "\n".join(rows)
 
@@ -104,10 +110,10 @@ def controllability(system: Any, B: ArrayLike | None = None) -> Modes:
     >>> print(found.table())
                         mode  magnitude  stable  reached  distance
                          1.2        1.2      no       no   0.0e+00  1 in x[0]
-                         0.5        0.5     yes      yes   5.8e-01
+                         0.5        0.5     yes      yes   5.4e-01
     """
     system = _system(system, B, None, "B")
-    return _modes(hautus(system.A, system.B), system, "inputs")
+    return _modes(hautus(system.A, system.B, zero=_OUT_OF_REACH), system, "inputs")
 
 
 def observability(system: Any, C: ArrayLike | None = None) -> Modes:
@@ -125,10 +131,10 @@ def observability(system: Any, C: ArrayLike | None = None) -> Modes:
     Examples
     --------
     >>> observability([[1.0, 0.1], [0.0, 1.0]], [[0.0, 1.0]])      # the speed does not tell where
-    <Modes: 2, not detectable; out of reach of outputs: 1, 1>
+    <Modes: 2, not detectable; out of reach of outputs: 1>
     """
     system = _system(system, None, C, "C")
-    found = hautus(system.A.T, system.C.T)
+    found = hautus(system.A.T, system.C.T, zero=_OUT_OF_REACH)
     return _modes(found._replace(directions=found.directions.conj()), system, "outputs")
 
 
@@ -147,8 +153,7 @@ def _system(system: Any, B: ArrayLike | None, C: ArrayLike | None, name: str) ->
     return StateSpace(system, np.zeros((n, 1)) if B is None else B, C, dt=1.0)
 
 
-def _modes(found: Any, system: StateSpace, through: str) -> Modes:
-    s = found.modes
-    stable = np.abs(s) < 1 if system.dt else s.real < 0
-    reached = found.distances > _OUT_OF_REACH
-    return Modes(s, found.distances, found.directions, reached, stable, through)
+def _modes(found: Hautus, system: StateSpace, through: str) -> Modes:
+    modes, distances, directions, reached, units = found
+    stable = np.abs(modes) < 1 if system.dt else modes.real < 0
+    return Modes(modes, distances, directions, reached, stable, through, units)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
 import numpy as np
 import pytest
+from plants import flexible_structure, rod
 
 import lqrad
 from lqrad import ArgumentError, StateSpace
@@ -72,7 +75,7 @@ def test_a_complex_pair_and_a_defective_mode():
     assert "0.6+0.8j" in found.table()
     jordan = np.diag(np.full(4, 0.9)) + np.eye(4, k=1)
     assert lqrad.controllability(jordan, np.eye(4)[:, 3:]).all_reached
-    assert not lqrad.controllability(jordan, np.eye(4)[:, :1]).reached.any()
+    assert lqrad.controllability(jordan, np.eye(4)[:, :1]).reached.sum() == 1
 
 
 def test_no_input_at_all_and_refusals():
@@ -84,3 +87,44 @@ def test_no_input_at_all_and_refusals():
         lqrad.observability([[1.0]])
     with pytest.raises(lqrad.ShapeError, match="B has shape"):
         lqrad.controllability(np.eye(2), np.zeros((3, 1)))
+
+
+def test_a_repeated_mode_counts_once_for_each_dimension_out_of_reach():
+    two_carts = lqrad.controllability(np.diag([0.5, 0.5]), [[1.0], [1.0]])
+    assert two_carts.reached.sum() == 1
+    assert repr(two_carts) == "<Modes: 2, stabilisable; out of reach of inputs: 0.5>"
+    A = [[2, 1, 1], [5, 3, 6], [-5, -1, -4]]
+    found = lqrad.controllability(A, [[1], [0], [0]])
+    np.testing.assert_array_equal(found.reached, [True, True, False])
+    np.testing.assert_allclose(found.directions[2], [0, 1, 1], atol=1e-14)
+
+
+@pytest.mark.parametrize("unit", [1e-12, 1.0, 1e12])
+def test_the_unit_of_a_rate_does_not_decide(unit):
+    s = lqrad.discretise([[0, 1], [0, -2]], [[0], [40]], dt=0.02)
+    T = np.diag([1.0, unit])
+    assert lqrad.controllability(T @ s.A / np.diag(T), T @ s.B).all_reached
+
+
+@pytest.mark.parametrize(
+    ("plant", "dt"),
+    [
+        (flexible_structure(120, low=1.0, high=1e3, damping=1e-3, m=2), 1e-3),
+        (rod(120), 1e-3),
+    ],
+)
+def test_large_plants_take_no_longer_than_three_regulators(plant, dt):
+    """Both are timed twice and the better counts: the machine may have other things to do."""
+    sampled = lqrad.discretise(plant.A, plant.B, dt=dt)
+    n, m = sampled.B.shape
+
+    def seconds(run):
+        laps = []
+        for _ in range(2):
+            start = time.perf_counter()
+            run()
+            laps.append(time.perf_counter() - start)
+        return min(laps)
+
+    regulator = seconds(lambda: lqrad.dlqr(sampled.A, sampled.B, np.eye(n), np.eye(m)))
+    assert seconds(lambda: lqrad.controllability(sampled.A, sampled.B)) < 3 * regulator
