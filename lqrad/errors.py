@@ -76,6 +76,9 @@ class Status(Enum):
 
     CONVERGED_GAP = "converged: the cost is proven to be within the tolerance of the optimum"
     CONVERGED_GRADIENT = "converged: the gradient is below the tolerance"
+    STATIONARY = (
+        "stationary: the gradient is below the tolerance, and the cost falls along a direction"
+    )
     STALLED = "stalled: rounding errors leave no further descent"
     MAX_ITER = "stopped: the limit on iterations was reached"
     ILL_CONDITIONED = "ill-conditioned: rounding errors of the largest eigenvalues of the Hessian hide its smallest"
@@ -88,6 +91,11 @@ class Status(Enum):
     def converged(self) -> bool:
         """Whether the tolerance was met."""
         return self in (Status.CONVERGED_GAP, Status.CONVERGED_GRADIENT)
+
+    @property
+    def word(self) -> str:
+        """The sentence's first word, such as "converged": what a table has room for."""
+        return self.value.partition(":")[0]
 
     def __str__(self) -> str:
         return self.value

@@ -31,15 +31,25 @@ from lqrad.arguments import (
     check_type,
     real_array,
 )
-from lqrad.errors import GROWTH_REMEDY, ArgumentError, NonFiniteError, NotConvexError, Status
+from lqrad.errors import (
+    GROWTH_REMEDY,
+    ArgumentError,
+    LqradError,
+    NonFiniteError,
+    NotConvexError,
+    Status,
+)
 from lqrad.outside import progress_bar
 from lqrad.problems.objective import Objective
-from lqrad.solvers.methods import METHODS, STEPPED, Oracle, Point, improves, run
+from lqrad.solvers.methods import METHODS, STEPPED, Oracle, Point, improves, run, scaled
 from lqrad.solvers.proximal import Bounds, ProximalOracle, Regulariser
 
 # An eigenvalue of the Hessian below so many rounding errors of the largest cannot be descended on.
 _HIDDEN = 100.0
-_BOTTOMLESS = 1e100  # a J that falls below minus this is taken to have no minimum
+_BOTTOMLESS = 1e100  # a J that falls by so many times its first scale is taken to have no minimum
+# Curvature below minus this part of the largest is negative beyond all rounding errors.
+_CURVED = 1e-8
+_Row = tuple[float, float, float, float | None]  # value, norm, step, gap bound, in the unit of J
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,9 +83,11 @@ class History:
 class Descent:
     """What `descend` returns.
 
-    `value`, `gradient` and `gap_bound` (None where the objective offers none) were evaluated at
-    `solution`; `evaluations` counts values with gradients, `products` Hessian products. With a
-    regulariser `value` includes it, and `gradient` is that of the objective alone.
+    `value`, `gradient` and `gap_bound` were evaluated at `solution`; the bound is None where the
+    objective offers none, or where it underflows. `evaluations` counts values with gradients,
+    `products` Hessian products. With a regulariser `value` includes it, and `gradient` is that of
+    the objective alone. `what` says how it ended and what is known of the solution, `remedy` what
+    to try, where something is known; `message` is both.
     """
 
     solution: Array
@@ -86,10 +98,16 @@ class Descent:
     evaluations: int
     products: int
     status: Status
-    message: str
+    what: str
+    remedy: str
     method: str
     history: History
     seconds: float
+
+    @property
+    def message(self) -> str:
+        """How it ended, what is known of the solution, and what to try."""
+        return f"{self.what}; {self.remedy}" if self.remedy else self.what
 
     def __repr__(self) -> str:
         return f"<Descent by {self.method}: {self.message}>"
@@ -197,50 +215,43 @@ def descend(
     if bounds is not None or regulariser is not None:
         oracle = ProximalOracle(objective, z, bounds, regulariser, step_size)
         oracle.check(method)
-        z = oracle.start
     bar = progress_bar(method, max_iter, "step") if progress else None
     # An overflow is found, and reported in words: NumPy's warnings would only repeat it.
-    quiet = np.errstate(over="ignore", invalid="ignore")
+    quiet = np.errstate(over="ignore", invalid="ignore", under="ignore")
     with quiet, nullcontext() if bar is None else bar:
-        try:
-            entry, failure = oracle.point(z), ""
-        except NonFiniteError as error:
-            entry, failure = (
-                Point(z, math.inf, np.full(z.shape, math.nan), math.nan, True),
-                str(error),
-            )
-        monitor = _Monitor(oracle, max_iter, tol, callback, bar, best=entry, last=entry)
-        monitor.accept(entry, 0.0)
-        if failure:
-            monitor.status, monitor.reason = Status.DIVERGED, f"at the start: {failure.rstrip('.')}"
+        monitor = _started(oracle, max_iter, tol, callback, bar)
+        size = None if step_size is None else scaled(step_size, oracle.exponent)
         while monitor.status is None:  # each round starts the method afresh
             entry = monitor.last
             try:
-                run(oracle, entry, method, step_size, monitor.accept)
+                run(oracle, entry, method, size, monitor.accept)
                 monitor.confirm(entry)
             except (NonFiniteError, NotConvexError) as error:
-                monitor.fail(entry, str(error))
+                monitor.fail(entry, error)
         if monitor.error is not None:
             raise monitor.error
-        if monitor.status is Status.DIVERGED and "; try " not in monitor.reason:
-            monitor.reason += f"; try {_remedy(oracle, method, step_size)}"
+        if monitor.status is Status.DIVERGED:
+            monitor.remedy = monitor.remedy or _remedy(oracle, method, step_size)
         elif monitor.status in (Status.STALLED, Status.MAX_ITER):
             monitor.diagnose()
+        elif monitor.status is Status.CONVERGED_GRADIENT:
+            monitor.look_around()
         status = monitor.status
-    final = monitor.last if status.converged or status is Status.CALLBACK else monitor.best
-    values, norms, steps, proven = (np.array(column) for column in zip(*monitor.rows, strict=True))
+    chosen = status.converged or status in (Status.CALLBACK, Status.STATIONARY)
+    final = monitor.last if chosen else monitor.best
     result = Descent(
         solution=final.z.reshape(objective.shape).copy(),
-        value=final.value,
-        gradient=final.gradient.reshape(objective.shape).copy(),
-        gap_bound=oracle.gap_bound(final),
-        iterations=len(values) - 1,
+        value=oracle.in_given(final.value),
+        gradient=oracle.in_given(final.gradient).reshape(objective.shape).copy(),
+        gap_bound=monitor.given_bound(oracle.gap_bound(final)),
+        iterations=len(monitor.rows) - 1,
         evaluations=oracle.evaluations,
         products=oracle.products,
         status=status,
-        message=monitor.message(final),
+        what=monitor.what(final),
+        remedy=monitor.remedy,
         method=method,
-        history=History(values, norms, steps, None if monitor.rows[0][3] is None else proven),
+        history=monitor.history(),
         seconds=time.perf_counter() - began,
     )
     if progress and bar is None:
@@ -260,9 +271,10 @@ class _Monitor:
     best: Point  # the start, until there is a better one
     last: Point
     improved: int = 0  # at which iteration there was
-    rows: list[tuple[float, float, float, float | None]] = field(default_factory=list)
+    rows: list[_Row] = field(default_factory=list)
     status: Status | None = None
-    reason: str = ""  # of a divergence
+    reason: str = ""  # of a divergence, and what else is to be said of the status
+    remedy: str = ""
     asked: bool = False  # by the callback, to stop
     error: Exception | None = None  # of the callback
 
@@ -278,8 +290,9 @@ class _Monitor:
         if self.callback is not None:
             z = point.z.reshape(self.oracle.shape)
             z.flags.writeable = False
+            value, norm, step, proven = self.given(self.rows[-1])
             try:
-                seen = Iterate(k, z, point.value, point.norm, bound, step)
+                seen = Iterate(k, z, value, norm, proven, step)
                 self.asked = bool(self.callback(seen))
             except Exception as error:  # for descend to raise, where neither it nor SciPy catches
                 self.asked, self.error = True, error
@@ -299,8 +312,9 @@ class _Monitor:
             return Status.CALLBACK
         # Where J has risen by 1/eps times the scale of its start, none of its digits is left.
         scale = abs(start) + self.rows[min(k, 1)][2] * start_norm * start_norm
-        if value - start > scale / EPS or value < -_BOTTOMLESS:
-            self.reason = f"at iteration {k}: J went from {start:.3g} to {value:.3g}"
+        if value - start > scale / EPS or start - value > scale * _BOTTOMLESS:
+            first, last = self.oracle.in_given(start), self.oracle.in_given(value)
+            self.reason = f"at iteration {k}: J went from {first:.3g} to {last:.3g}"
             return Status.DIVERGED
         if k >= self.max_iter:
             return Status.MAX_ITER
@@ -321,10 +335,10 @@ class _Monitor:
         if self.status is None and not improves(self.last, entry):
             self.status = Status.STALLED
 
-    def fail(self, entry: Point, reason: str) -> None:
+    def fail(self, entry: Point, error: LqradError) -> None:
         """End the descent at an iterate that could not be reached."""
-        self.status = Status.DIVERGED
-        self.reason = f"at iteration {len(self.rows)}: {reason.rstrip('.')}"
+        self.status, self.remedy = Status.DIVERGED, error.remedy
+        self.reason = f"at iteration {len(self.rows)}: {error.what.rstrip('.')}"
         if not self.best.evaluated:
             self.best = entry
 
@@ -336,13 +350,49 @@ class _Monitor:
             mu, L = self.oracle.spectrum
             if mu <= _HIDDEN * EPS * L:
                 limit = ", the limit max_iter" if self.status is Status.MAX_ITER else ""
-                self.status = Status.ILL_CONDITIONED
+                self.status, self.remedy = Status.ILL_CONDITIONED, GROWTH_REMEDY
                 self.reason = (
-                    f"{limit}: the Hessian's eigenvalues reach {L:.2g}, and their rounding errors hide the "
-                    f"smallest; {GROWTH_REMEDY}"
+                    f"{limit}: the Hessian's eigenvalues reach {self.oracle.in_given(L):.2g}, and "
+                    "their rounding errors hide the smallest"
                 )
 
-    def message(self, final: Point) -> str:
+    def look_around(self) -> None:
+        """Tell a saddle or a maximum from a minimum, where the objective has Hessian products.
+
+        Convex functions have neither, and free descent on a quadratic comes to one only where it
+        starts there: negative curvature in its way drives it off.
+        """
+        objective, moved = self.oracle.objective, len(self.rows) > 1
+        convex = objective.gap_bound is not None or self.oracle.convex
+        if convex or (self.oracle.quadratic and moved and self.oracle.box is None):
+            return
+        with suppress(NonFiniteError):
+            least, largest = self.oracle.curvatures(self.last.z)
+            if least < -_CURVED * max(largest, -least):
+                self.status = Status.STATIONARY
+                self.reason = f" of curvature {self.oracle.in_given(least):.3g}"
+
+    def given(self, row: _Row) -> _Row:
+        """A row of the history in the objective's own units."""
+        value, norm, step, bound = row
+        given = self.oracle.in_given
+        step = scaled(step, -self.oracle.exponent)  # a z per gradient
+        return given(value), given(norm), step, self.given_bound(bound)
+
+    def given_bound(self, bound: float | None) -> float | None:
+        """A gap bound in the objective's own units."""
+        return None if bound is None else self.oracle.in_given(bound)
+
+    def history(self) -> History:
+        """The rows so far, as columns."""
+        columns = zip(*map(self.given, self.rows), strict=True)
+        *others, bounds = columns
+        known = any(bound is not None for bound in bounds)
+        proven = np.array([math.inf if bound is None else bound for bound in bounds])
+        values, norms, steps = (np.array(column) for column in others)
+        return History(values, norms, steps, proven if known else None)
+
+    def what(self, final: Point) -> str:
         """How it ended, and what is known of the solution."""
         k, bound = len(self.rows) - 1, self.oracle.gap_bound(final)
         after = f"after {k} iteration{'s' * (k != 1)}"
@@ -352,28 +402,52 @@ class _Monitor:
             Status.MAX_ITER: f"{after}, the limit max_iter",
             Status.CALLBACK: f"{after} by the callback",
             Status.DIVERGED: self.reason,
+            Status.STATIONARY: f"{after}, and the cost falls along a direction{self.reason}",
         }
-        known = f"gradient norm {final.norm:.2g}, at the start {self.rows[0][1]:.2g}"
+        given = self.oracle.in_given
+        known = f"gradient norm {given(final.norm):.2g}, at the start {given(self.rows[0][1]):.2g}"
         if bound is not None and bound < math.inf:
-            known = f"proven to be within {bound:.2g} of the minimum"
+            known = f"proven to be within {given(bound):.2g} of the minimum"
         assert self.status is not None
-        word = self.status.value.split(":")[0]
         if not math.isfinite(final.value):  # not even at the start
-            return f"{word} {self.reason}"
-        return f"{word} {how.get(self.status, after)}; J = {final.value:.7g}, {known}"
+            return f"{self.status.word} {self.reason}"
+        how_it_ended = f"{self.status.word} {how.get(self.status, after)}"
+        return f"{how_it_ended}; J = {given(final.value):.7g}, {known}"
+
+
+def _started(
+    oracle: Oracle,
+    max_iter: int,
+    tol: float,
+    callback: Callable[[Iterate], object] | None,
+    bar: Any,
+) -> _Monitor:
+    """A monitor that has seen the start, which may have no J."""
+    try:
+        entry, error = oracle.first(), None
+    except NonFiniteError as raised:
+        nowhere = np.full(oracle.start.shape, math.nan)
+        entry, error = Point(oracle.start, math.inf, nowhere, math.nan, True, 0.0), raised
+    monitor = _Monitor(oracle, max_iter, tol, callback, bar, best=entry, last=entry)
+    monitor.accept(entry, 0.0)
+    if error is not None:
+        monitor.status, monitor.remedy = Status.DIVERGED, error.remedy
+        monitor.reason = f"at the start: {error.what.rstrip('.')}"
+    return monitor
 
 
 def _remedy(oracle: Oracle, method: str, step_size: float | None) -> str:
-    """What to try after a divergence."""
+    """What to try after a divergence. `step_size` is as the user gave it."""
     known = ("conjugate-gradient", "l-bfgs", "nesterov", "gradient")
     other = next(f"method={m!r}" for m in known if m in oracle.methods and m != method)
     if step_size is None:
-        return other
+        return f"try {other}"
     limit = ""
     if oracle.quadratic:
         with suppress(NonFiniteError, NotConvexError):
-            limit = f" (gradient descent needs less than 2/L = {2 / oracle.spectrum[1]:.3g})"
-    return f"a step_size smaller than {step_size:g}{limit}, or {other}"
+            most = scaled(2 / oracle.spectrum[1], -oracle.exponent)
+            limit = f" (gradient descent needs less than 2/L = {most:.3g})"
+    return f"try a step_size smaller than {step_size:g}{limit}, or {other}"
 
 
 def _checked(

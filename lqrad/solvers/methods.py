@@ -9,10 +9,12 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import cached_property
-from typing import NamedTuple
+from typing import NamedTuple, overload
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.linalg.blas import dnrm2
 
 from lqrad.arguments import Array, check_shape
@@ -21,43 +23,34 @@ from lqrad.kernels.lanczos import extreme_eigenvalues
 from lqrad.problems.objective import Objective
 
 _NOISE = 1e-13  # the relative error up to which a value of J is taken to be known
+_TINY = float(np.finfo(np.float64).tiny)  # below it values lose their digits one by one
 _ARMIJO = 0.3  # the share of the slope's promise that a step must keep; an exact step keeps 1/2
 
 
-def _require_minimum(curvature: float, L: float) -> None:
-    """Raise NotConvexError if the curvature is negative by more than rounding, or L not positive."""
-    if L <= 0 or curvature < -1e-10 * L:
-        raise NotConvexError(f"J has curvature {curvature:.3g} in a direction, hence no minimum")
-
-
 class Point(NamedTuple):
-    """A place (flat) and what is known there, by evaluation or by recursion."""
+    """A place (flat) and what is known there, by evaluation or by recursion.
+
+    J and its gradient are in the oracle's unit of J, and z is in its own.
+    """
 
     z: Array
     value: float
     gradient: Array
     norm: float
     evaluated: bool
+    tiny: float  # the least value that has all of its digits
     smooth: float = math.nan  # the value without that of a regulariser, where there may be one
 
-
-def _point(z: Array, value: float, gradient: Array, *, evaluated: bool) -> Point:
-    norm = float(dnrm2(gradient)) if gradient.size else 0.0
-    if not (math.isfinite(value) and math.isfinite(norm)):
-        raise NonFiniteError(f"J is {value:.3g}, with a gradient of norm {norm:.3g}")
-    return Point(z, value, gradient, norm, evaluated)
-
-
-def exceeds_noise(difference: float, value: float) -> bool:
-    """Whether a difference of values is more than their rounding errors may be."""
-    return abs(difference) > _NOISE * abs(value)
+    def hides(self, difference: float, value: float) -> bool:
+        """Whether a difference from such a value may be nothing but rounding errors."""
+        return abs(difference) <= _NOISE * abs(value) + self.tiny
 
 
 def bend(a: Point, b: Point) -> float:
     """How far J(b) lies above the tangent at a; where rounding hides it, by the trapezoidal rule."""
     d = b.z - a.z
     above = b.smooth - a.smooth - float(a.gradient @ d)
-    return above if exceeds_noise(above, a.smooth) else 0.5 * float((b.gradient - a.gradient) @ d)
+    return 0.5 * float((b.gradient - a.gradient) @ d) if a.hides(above, a.smooth) else above
 
 
 def _rise(a: Point, b: Point) -> float:
@@ -68,19 +61,26 @@ def _rise(a: Point, b: Point) -> float:
     search loses half of the digits of z.
     """
     rise = b.value - a.value
-    if not exceeds_noise(rise, a.value):
+    if a.hides(rise, a.value):
         rise = 0.5 * float((a.gradient + b.gradient) @ (b.z - a.z))
     return rise
 
 
 def improves(point: Point, best: Point) -> bool:
     """Whether J is lower, or equal up to rounding and its gradient clearly lower."""
-    rise, noise = point.value - best.value, _NOISE * abs(best.value)
-    return rise < -noise or (rise <= noise and point.norm < 0.5 * best.norm)
+    rise = point.value - best.value
+    if best.hides(rise, best.value):
+        return point.norm < 0.5 * best.norm
+    return rise < 0
 
 
 class Oracle:
-    """The objective on flat vectors: checked, counted, and copied, as it may reuse its arrays."""
+    """The objective on flat vectors: checked, counted, and copied, as it may reuse its arrays.
+
+    J is measured in a unit of 2^exponent, which gives the gradient at the start a norm of about one:
+    squares of gradients would overflow or underflow long before the gradients do. A power of two
+    rounds nothing, so that J and 2^k J are descended on by the same iterates.
+    """
 
     methods: tuple[str, ...]
     box: tuple[Array, Array] | None = None
@@ -89,15 +89,52 @@ class Oracle:
         self.methods = METHODS
         self.objective, self.shape, self.start = objective, objective.shape, start
         self.quadratic = objective.quadratic and objective.hessian_product is not None
-        self.evaluations = self.products = 0
+        self.convex = objective.curvature is not None and bool(np.min(objective.curvature) >= 0)
+        self.evaluations = self.products = self.exponent = 0
+
+    def first(self) -> Point:
+        """The start, whose gradient sets the unit of J."""
+        value, gradient = self._evaluate(self.start)
+        norm = _norm(gradient)
+        if math.isfinite(norm) and norm > 0:
+            self.exponent = math.frexp(norm)[1]
+        return self.known(self.start, self.in_unit(value), self.in_unit(gradient))
 
     def point(self, z: Array) -> Point:
         """J and its gradient at z; NonFiniteError where they are not finite."""
+        value, gradient = self._evaluate(z)
+        return self.known(z, self.in_unit(value), self.in_unit(gradient))
+
+    def _evaluate(self, z: Array) -> tuple[float, Array]:
         self.evaluations += 1
         value, given = self.objective.value_and_gradient(z.reshape(self.shape))
         gradient = np.array(given, dtype=np.float64)
         check_shape("the gradient", gradient, self.shape, "as the objective says")
-        return _point(z, float(value), gradient.ravel(), evaluated=True)
+        return float(value), gradient.ravel()
+
+    def known(self, z: Array, value: float, gradient: Array, *, evaluated: bool = True) -> Point:
+        """A point of this value and gradient; NonFiniteError where they are not finite."""
+        norm = _norm(gradient)
+        if not (math.isfinite(value) and math.isfinite(norm)):
+            J, slope = self.in_given(value), self.in_given(norm)
+            raise NonFiniteError(f"J is {J:.3g}, with a gradient of norm {slope:.3g}")
+        return Point(z, value, gradient, norm, evaluated, self.in_unit(_TINY))
+
+    @overload
+    def in_unit(self, quantity: float) -> float: ...
+    @overload
+    def in_unit(self, quantity: Array) -> Array: ...
+    def in_unit(self, quantity: float | Array) -> float | Array:
+        """A value, a gradient or a Hessian product of the objective's, in the unit of J."""
+        return scaled(quantity, -self.exponent)
+
+    @overload
+    def in_given(self, quantity: float) -> float: ...
+    @overload
+    def in_given(self, quantity: Array) -> Array: ...
+    def in_given(self, quantity: float | Array) -> float | Array:
+        """The same the other way: as the objective itself would say it."""
+        return scaled(quantity, self.exponent)
 
     def trial(self, z: Array) -> Point | None:
         """As `point`, but None where J or its gradient is not finite."""
@@ -107,11 +144,21 @@ class Oracle:
             return None
 
     def gap_bound(self, point: Point) -> float | None:
-        """The proven bound, infinite where it is not a number; None where there is none."""
+        """The proven bound, None where there is none."""
         if self.objective.gap_bound is None:
             return None
-        bound = float(self.objective.gap_bound(point.gradient.reshape(self.shape)))
-        return math.inf if math.isnan(bound) else bound
+        gradient = self.in_given(point.gradient)
+        bound = float(self.objective.gap_bound(gradient.reshape(self.shape)))
+        return self.proven(bound, point)
+
+    def proven(self, bound: float, point: Point) -> float | None:
+        """A bound of the objective's in the unit of J, infinite where it is not a number.
+
+        None where it is so small that squares of the gradient have lost their digits.
+        """
+        if bound < _TINY and point.norm > 0:
+            return None
+        return math.inf if math.isnan(bound) else self.in_unit(bound)
 
     def stepped(self, point: Point, method: str, step_size: float | None) -> Iterates | None:
         """The iterates of a method, or None where it is SciPy's."""
@@ -126,14 +173,82 @@ class Oracle:
         assert self.objective.hessian_product is not None
         self.products += 1
         z, v = self.start.reshape(self.shape), v.reshape(self.shape)
-        return np.asarray(self.objective.hessian_product(z, v), dtype=np.float64).ravel()
+        Hv = np.asarray(self.objective.hessian_product(z, v), dtype=np.float64)
+        return self.in_unit(Hv.ravel())
 
     @cached_property
     def spectrum(self) -> tuple[float, float]:
         """The extreme eigenvalues (mu, L) of a quadratic's Hessian, which must be convex."""
         mu, L = extreme_eigenvalues(self.product, self.start.shape)
-        _require_minimum(mu, L)
+        self.require_minimum(mu, L)
         return mu, L
+
+    def require_minimum(self, curvature: float, L: float) -> None:
+        """Raise NotConvexError if the curvature is negative by more than rounding, or L not positive."""
+        if L <= 0 or curvature < -1e-10 * L:
+            curvature = self.in_given(curvature)
+            raise NotConvexError(
+                f"J has curvature {curvature:.3g} in a direction, hence no minimum"
+            )
+
+    def curvatures(self, z: Array) -> tuple[float, float]:
+        """The extreme eigenvalues of the Hessian at z, in the variables that are free to move.
+
+        Zeros where there are no Hessian products, or no such variable.
+        """
+        free = self.free(z)
+        product = self.objective.hessian_product
+        if product is None or not free.any():
+            return 0.0, 0.0
+
+        def restricted(v: Array) -> Array:
+            self.products += 1
+            whole = np.zeros_like(z)
+            whole[free] = v
+            Hv = product(z.reshape(self.shape), whole.reshape(self.shape))
+            return self.in_unit(np.asarray(Hv, dtype=np.float64).ravel()[free])
+
+        return extreme_eigenvalues(restricted, (int(free.sum()),))
+
+    def free(self, z: Array) -> NDArray[np.bool_]:
+        """Which variables are between their bounds."""
+        return np.ones(z.shape, dtype=bool)
+
+    @cached_property
+    def length(self) -> float:
+        """The length of a first step, a power of two: a mean entry of the start, or else one.
+
+        From zero, where that is far from the minimum of the parabola along the gradient, it is the
+        distance to that minimum: the variables are in units of their own.
+        """
+        if self.start.any():
+            return _power(_norm(self.start) / math.sqrt(self.start.size))
+        g, length, there = self.in_unit(self._evaluate(self.start)[1]), 1.0, 1.0
+        for power in (50, -50):  # longer while J looks straight, shorter while it overflows
+            while 1e-300 < length < 1e300:
+                move = self.inside(self.start - length * g / (_norm(g) or 1.0)) - self.start
+                ahead = self._slope(self.start + move)
+                slope = float(g @ move)
+                bent = math.inf if ahead is None else float((ahead - g) @ move)
+                if 1e-10 * abs(slope) < abs(bent) < math.inf:
+                    there = _power(_norm(move) * abs(slope / bent))
+                    return there if not 2.0**-20 < there < 2.0**20 else 1.0
+                if (power > 0) == (bent == math.inf):
+                    break
+                length = math.ldexp(length, power)
+        return 1.0
+
+    def _slope(self, z: Array) -> Array | None:
+        """The gradient at z, None where it or J is not finite."""
+        with suppress(NonFiniteError):
+            value, gradient = self._evaluate(z)
+            if math.isfinite(value) and np.isfinite(gradient).all():
+                return self.in_unit(gradient)
+        return None
+
+    def inside(self, z: Array) -> Array:
+        """The nearest point at which J may be evaluated."""
+        return z
 
     def move(self, point: Point, d: Array, step: float) -> _Moved:
         """Take a constant step: the new point, the step, the step to try next."""
@@ -148,6 +263,29 @@ class Oracle:
                 return trial, step, 2 * step if step == first else step
             step *= 0.3
         return None, step, step
+
+
+@overload
+def scaled(quantity: float, exponent: int) -> float: ...
+@overload
+def scaled(quantity: Array, exponent: int) -> Array: ...
+def scaled(quantity: float | Array, exponent: int) -> float | Array:
+    """Return quantity 2^exponent, without rounding but where it underflows."""
+    if isinstance(quantity, np.ndarray):
+        return quantity if exponent == 0 else np.ldexp(quantity, exponent)
+    try:
+        return math.ldexp(quantity, exponent)
+    except OverflowError:
+        return math.copysign(math.inf, quantity)
+
+
+def _norm(z: Array) -> float:
+    return float(dnrm2(z)) if z.size else 0.0
+
+
+def _power(number: float) -> float:
+    """The largest power of two that is at most a positive number."""
+    return math.ldexp(1.0, math.frexp(number)[1] - 1) if 0 < number < math.inf else 1.0
 
 
 _Moved = tuple[Point | None, float, float]  # no point where rounding leaves no descent
@@ -177,7 +315,7 @@ def _heavy_ball(oracle: Oracle, point: Point, step_size: float | None) -> Iterat
 
 def _steps(oracle: Oracle, point: Point, step_size: float | None, momentum: float) -> Iterates:
     advance = oracle.search if step_size is None else oracle.move
-    step, d = step_size or 1 / point.norm, -point.gradient
+    step, d = step_size or oracle.length / point.norm, -point.gradient
     while True:
         new, used, step = advance(point, d, step)
         if new is None:
@@ -193,7 +331,7 @@ def _nesterov(oracle: Oracle, point: Point, step_size: float | None) -> Iterates
     if oracle.quadratic and step_size is None:
         step_size = 1 / oracle.spectrum[1]
     advance = oracle.search if step_size is None else oracle.move
-    step, previous, t = step_size or 1 / point.norm, point, 1.0
+    step, previous, t = step_size or oracle.length / point.norm, point, 1.0
     while True:
         t_next = 0.5 + math.sqrt(0.25 + t * t)
         momentum = (t - 1) / t_next
@@ -218,26 +356,30 @@ def _nesterov(oracle: Oracle, point: Point, step_size: float | None) -> Iterates
 
 def _conjugate_gradients(oracle: Oracle, point: Point) -> Iterates:
     """The method for linear systems, for as long as its recursion for g has any digits."""
-    lost, d = 1e-14 * point.norm, -point.gradient
+    # Rounds begin with ever smaller gradients: in a unit of its own each keeps its squares.
+    lost, unit = 1e-14 * point.norm, math.frexp(point.norm)[1]
+    d = -scaled(point.gradient, -unit)
     while point.norm > lost:
         curved = oracle.product(d)
         curvature = float(d @ curved)
         if curvature <= 0:
-            _require_minimum(curvature / float(d @ d), oracle.spectrum[1])
+            oracle.require_minimum(curvature / float(d @ d), oracle.spectrum[1])
             return
-        square = point.norm * point.norm
+        square = scaled(point.norm, -unit) ** 2
         step = square / curvature
-        z, gradient = point.z + step * d, point.gradient + step * curved
-        point = _point(z, point.value - 0.5 * step * square, gradient, evaluated=False)
+        move = scaled(step, unit)
+        z, gradient = point.z + move * d, point.gradient + move * curved
+        value = point.value - scaled(0.5 * step * square, 2 * unit)
+        point = oracle.known(z, value, gradient, evaluated=False)
         yield point, step
-        d = point.norm * point.norm / square * d - gradient
+        d = scaled(point.norm, -unit) ** 2 / square * d - scaled(gradient, -unit)
 
 
 def _scipy(oracle: Oracle, entry: Point, method: str, accept: Accept) -> None:
     """Run a minimiser of SciPy's with its own stopping rules turned off.
 
-    It is given (J - J(entry)) / |g(entry)|, which has a scale that suits SciPy's constants and keeps
-    its digits as the rounds come closer to the minimum. A trial where J is not finite is answered
+    It is given (J - J(entry)) / |length g(entry)| in the variables z / length, which has a scale that
+    suits SciPy's constants and keeps its digits as the rounds come closer to the minimum. A trial where J is not finite is answered
     by the parabola, along the line from the last iterate, whose minimum is at a tenth of the way:
     any line search will come back.
     """
@@ -245,15 +387,18 @@ def _scipy(oracle: Oracle, entry: Point, method: str, accept: Accept) -> None:
 
     last = trial = best = entry  # the last iterate and trial, the best trial since that iterate
     level = 0.0  # J(last) - J(entry)
+    length = oracle.length
+    height = entry.norm * length
 
-    def value_and_gradient(z: Array) -> tuple[float, Array]:
+    def value_and_gradient(w: Array) -> tuple[float, Array]:
         nonlocal trial, best
-        point = oracle.trial(z.copy())
+        z = length * w
+        point = oracle.trial(z)
         if point is None:
             slope = float(last.gradient @ (z - last.z))
-            return (level - 4 * slope) / entry.norm, -9 * last.gradient / entry.norm
+            return (level - 4 * slope) / height, -9 * last.gradient / entry.norm
         trial, best = point, point if improves(point, best) else best
-        return (level + _rise(last, trial)) / entry.norm, trial.gradient / entry.norm
+        return (level + _rise(last, trial)) / height, trial.gradient / entry.norm
 
     def report(point: Point) -> bool:
         nonlocal last, best, level
@@ -262,17 +407,18 @@ def _scipy(oracle: Oracle, entry: Point, method: str, accept: Accept) -> None:
         last = best = point
         return accept(point, step)
 
-    def callback(z: Array) -> None:
-        if report(trial if np.array_equal(trial.z, z) else oracle.point(z.copy())):
+    def callback(w: Array) -> None:
+        z = length * w
+        if report(trial if np.array_equal(trial.z, z) else oracle.point(z)):
             raise StopIteration
 
     name, options = "CG", {"gtol": 0, "maxiter": sys.maxsize}
     if method == "l-bfgs":
         name, options = "L-BFGS-B", options | {"ftol": 0, "maxfun": sys.maxsize}
-    limits = None if oracle.box is None else Bounds(*oracle.box)
+    limits = None if oracle.box is None else Bounds(*(side / length for side in oracle.box))
     minimize(
         value_and_gradient,
-        entry.z,
+        entry.z / length,
         jac=True,
         method=name,
         bounds=limits,

@@ -17,14 +17,14 @@ from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 from scipy.linalg.blas import dnrm2
 
 from lqrad.arguments import EPS, Array, check_limits, frozen_array
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 from lqrad.kernels.lanczos import extreme_eigenvalues
 from lqrad.problems.objective import Objective
-from lqrad.solvers.methods import Iterates, Oracle, Point, bend, exceeds_noise
+from lqrad.solvers.methods import Iterates, Oracle, Point, bend, scaled
 
 Bounds = tuple[ArrayLike | None, ArrayLike | None]
 
@@ -102,7 +102,7 @@ class ProximalOracle(Oracle):
     """An objective with bounds or a regulariser: points are inside, and their norm is that of G.
 
     The step s of G is one for the whole run: 1/L on quadratics, else the step size, else that
-    which moves the start by a length of one.
+    which moves the start by the `length` of a first step.
     """
 
     def __init__(
@@ -126,7 +126,7 @@ class ProximalOracle(Oracle):
         self.regulariser, self.step_size = regulariser, step_size
         self.methods = ("gradient", "nesterov", *(["l-bfgs"] if regulariser is None else []))
         self.start = self.inside(start)
-        self.unit: float | None = None  # the step of G, which the first evaluation finds
+        self.unit = math.nan  # the step of G, which the first evaluation finds
 
     def check(self, method: str) -> None:
         """Raise ArgumentError unless the method takes what is given."""
@@ -141,32 +141,38 @@ class ProximalOracle(Oracle):
         assert self.box is not None
         return np.minimum(np.maximum(z, self.lo), self.hi)
 
+    def free(self, z: Array) -> NDArray[np.bool_]:
+        """Which variables are between their bounds, and away from a kink of the regulariser."""
+        between = (z > self.lo) & (z < self.hi)
+        return between if self.regulariser is None else between & (z != 0)
+
     def prox(self, v: Array, step: Array | float) -> Array:
         """The point behind a gradient step: in one variable, the bounds cut off the prox of h."""
         if self.regulariser is not None:
+            step = scaled(step, -self.exponent)  # a z per gradient, of the regulariser's own unit
             step = step.reshape(self.shape) if isinstance(step, np.ndarray) else step
             v = np.asarray(self.regulariser.prox(v.reshape(self.shape), step), float).ravel()
         return self.inside(v)
 
     def penalty(self, z: Array) -> float:
         """The regulariser's value."""
-        return (
-            0.0
-            if self.regulariser is None
-            else float(self.regulariser.value(z.reshape(self.shape)))
-        )
+        if self.regulariser is None:
+            return 0.0
+        return self.in_unit(float(self.regulariser.value(z.reshape(self.shape))))
 
-    def point(self, z: Array) -> Point:
+    def known(self, z: Array, value: float, gradient: Array, *, evaluated: bool = True) -> Point:
         """F, the gradient of J and the norm of G at z; NonFiniteError where they are not finite."""
-        smooth = super().point(z)
-        if self.unit is None:
+        smooth = super().known(z, value, gradient, evaluated=evaluated)
+        if math.isnan(self.unit):
             L = self.lipschitz
-            self.unit = 1 / L if L else self.step_size or 1 / (smooth.norm or 1.0)
-        G = (z - self.prox(z - self.unit * smooth.gradient, self.unit)) / self.unit
-        value, norm = smooth.value + self.penalty(z), float(dnrm2(G)) if G.size else 0.0
-        if not (math.isfinite(value) and math.isfinite(norm)):
-            raise NonFiniteError(f"J is {value:.3g}, with a projected gradient of norm {norm:.3g}")
-        return smooth._replace(value=value, norm=norm, smooth=smooth.value)
+            size = scaled(self.step_size, self.exponent) if self.step_size else None
+            self.unit = 1 / L if L else size or self.length / (smooth.norm or 1.0)
+        G = (z - self.prox(z - self.unit * gradient, self.unit)) / self.unit
+        total, norm = value + self.penalty(z), float(dnrm2(G)) if G.size else 0.0
+        if not (math.isfinite(total) and math.isfinite(norm)):
+            J, slope = self.in_given(total), self.in_given(norm)
+            raise NonFiniteError(f"J is {J:.3g}, with a projected gradient of norm {slope:.3g}")
+        return smooth._replace(value=total, norm=norm, smooth=value)
 
     @cached_property
     def lipschitz(self) -> float:
@@ -195,18 +201,19 @@ class ProximalOracle(Oracle):
             before, after = self.penalty(z), self.penalty(nearest)
             bound = -float(np.sum(d * (g + 0.5 * D * d))) + before - after
             bound += 8 * EPS * (abs(before) + abs(after))  # their rounding errors
-        bound = math.inf if math.isnan(bound) else max(bound, 0.0)
+        proven = self.proven(self.in_given(max(bound, 0.0)), point)
         if self.regulariser is None:  # then what is proven without the bounds holds as well
             without = super().gap_bound(point)
-            bound = bound if without is None else min(bound, without)
-        return bound
+            proven = min((b for b in (proven, without) if b is not None), default=None)
+        return proven
 
     @cached_property
     def _curvature(self) -> Array | None:
-        given = self.objective.curvature
-        if given is None or np.min(given) < 0:  # not known to be convex
+        if not self.convex:
             return None
-        return np.broadcast_to(np.asarray(given, dtype=np.float64), self.shape).ravel()
+        given = np.asarray(self.objective.curvature, dtype=np.float64)
+        D = np.broadcast_to(given, self.shape).ravel()
+        return self.in_unit(D)
 
     def stepped(self, point: Point, method: str, step_size: float | None) -> Iterates | None:
         """The iterates of a method, or None where it is SciPy's."""
@@ -263,7 +270,7 @@ class ProximalOracle(Oracle):
         for _ in range(60):
             z = self.prox(point.z - step * point.gradient, step)
             trial, d = self.trial(z), z - point.z
-            if trial is not None and bend(point, trial) <= 0.5 * float(d @ d) / step:
+            if trial is not None and bend(point, trial) <= 0.5 * dnrm2(d) * (dnrm2(d) / step):
                 return trial, step, 2 * step if step == first else step
             step *= 0.3
         return None, step, step
@@ -273,7 +280,7 @@ def _against(point: Point, ahead: Point | None, new: Point | None) -> bool:
     """Whether F rises, or the move goes against the step where rounding hides the rise."""
     assert ahead is not None
     assert new is not None
-    rise = new.value - point.value
-    if exceeds_noise(rise, point.value):
+    rise, move = new.value - point.value, new.z - point.z
+    if not point.hides(rise, point.value):
         return rise > 0
-    return float((ahead.z - new.z) @ (new.z - point.z)) > 0
+    return float((ahead.z - new.z) @ (move / (np.abs(move).max() or 1.0))) > 0

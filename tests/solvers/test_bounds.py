@@ -344,7 +344,7 @@ class TestBounds:
         H, b = np.diag([1.0, 4.0]), np.ones(2)
         result = descend(quadratic(H, b), bounds=(-np.inf, np.inf), step_size=0.8)
         assert result.status is Status.DIVERGED
-        assert "try a step_size smaller than 0.8" in result.message
+        assert "try a step_size smaller than 0.8" in result.remedy
         assert "or method='l-bfgs'" in result.message
 
     def test_the_inputs_of_a_control_problem(self):
