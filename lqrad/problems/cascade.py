@@ -235,7 +235,7 @@ class Graph:
                         "number, of shape (); the primitive `penalty` gives one"
                     )
             if _overflowed(z):
-                raise NonFiniteError(f"{node} {_OVERFLOW}")
+                raise NonFiniteError(f"{node} {_OVERFLOW}", _SMALLER)
         return values
 
     def _costates(self, values: Arrays, wanted: Collection[str]) -> Arrays:
@@ -397,7 +397,7 @@ class Graph:
             p = self._costates(z, self._trained)
             gradient = self._flat(self._gradient(z, p))
             if _overflowed(gradient):
-                raise NonFiniteError(f"the gradient {_OVERFLOW}")
+                raise NonFiniteError(f"the gradient {_OVERFLOW}", _SMALLER)
             # While the last gradient lives, the allocator keeps the memory of a pass: with none to
             # ask of the system, the next one takes half of the time.
             held[:] = [gradient]
@@ -560,10 +560,8 @@ class Graph:
         )
 
 
-_OVERFLOW = (
-    "is not finite, though all that it is computed from is: it overflowed; "
-    "try smaller parameters, or a smaller step size"
-)
+_OVERFLOW = "is not finite, though all that it is computed from is: it overflowed"
+_SMALLER = "try smaller parameters, or a smaller step size"
 
 
 def _overflowed(array: Array) -> bool:
@@ -574,7 +572,7 @@ def _overflowed(array: Array) -> bool:
 def _finite(what: str, arrays: Arrays) -> Arrays:
     for name, array in arrays.items():
         if _overflowed(array):
-            raise NonFiniteError(f"{what}[{name!r}] {_OVERFLOW}")
+            raise NonFiniteError(f"{what}[{name!r}] {_OVERFLOW}", _SMALLER)
     return arrays
 
 

@@ -295,8 +295,8 @@ class PolicyProblem:
                 step = first_nonfinite_step(z)
                 if step is not None:
                     raise NonFiniteError(
-                        f"the {name}[{step}] of the closed loop is not finite, of {T} steps; "
-                        f"{_UNSTABLE}"
+                        f"the {name}[{step}] of the closed loop is not finite, of {T} steps",
+                        _UNSTABLE,
                     )
         return x, u
 
@@ -316,7 +316,7 @@ class PolicyProblem:
         gradient = {name: pulled.get(name, np.zeros(theta[name].shape)) for name in theta}
         for name, array in gradient.items():
             if not np.isfinite(array).all():
-                raise NonFiniteError(f"the gradient in {name!r} overflowed; {_UNSTABLE}")
+                raise NonFiniteError(f"the gradient in {name!r} overflowed", _UNSTABLE)
         return value, gradient
 
     @staticmethod
@@ -334,7 +334,7 @@ class PolicyProblem:
             )
         except NonFiniteError:  # which counts the steps of all series
             raise NonFiniteError(
-                f"the costates of the closed loop overflowed, of {T} steps; {_UNSTABLE}"
+                f"the costates of the closed loop overflowed, of {T} steps", _UNSTABLE
             ) from None
         return solved.reshape(b, T + 1, n)[:, 1:]
 

@@ -197,7 +197,6 @@ def policy_gradient(
         else f"gradient norm {point.norm:.2g}, at the start {rows[0][1]:.2g}"
     )
     limit = ", the limit max_iter" if status is Status.MAX_ITER else ""
-    word = status.value.split(":")[0]
     return PolicyGradient(
         K=point.K,
         P=point.P,
@@ -208,7 +207,7 @@ def policy_gradient(
         iterations=k,
         evaluations=evaluations,
         status=status,
-        message=f"{word} after {k} iteration{'s' * (k != 1)}{limit}; J = {point.cost:.7g}, {known}",
+        message=f"{status.word} after {k} iteration{'s' * (k != 1)}{limit}; J = {point.cost:.7g}, {known}",
         method=method,
     )
 

@@ -22,6 +22,7 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.linalg.blas import dnrm2
 
 from lqrad.arguments import (
     EPS,
@@ -93,6 +94,7 @@ class Training:
 
     `theta` are the parameters after epoch `best_epoch`, 0 being the start: that of the lowest
     validation loss, or without such data the last complete one. `steps` counts minibatches.
+    `what` says how it ended, `remedy` what to try after a divergence; `message` is both.
     """
 
     theta: dict[str, Array]
@@ -100,10 +102,16 @@ class Training:
     epochs: int
     steps: int
     status: Status
-    message: str
+    what: str
+    remedy: str
     method: str
     history: TrainingHistory
     seconds: float
+
+    @property
+    def message(self) -> str:
+        """How it ended, which parameters are returned, and what to try."""
+        return f"{self.what}; {self.remedy}" if self.remedy else self.what
 
     def __repr__(self) -> str:
         return f"<Training by {self.method}: {self.message}>"
@@ -121,6 +129,7 @@ def sgd(
     step_size: float | Schedule | None = None,
     momentum: float | None = None,
     weight_decay: float = 0.0,
+    clip: float | None = None,
     validation: Mapping[str, ArrayLike] | None = None,
     patience: int | None = None,
     callback: Callable[[Epoch], object] | None = None,
@@ -155,6 +164,10 @@ def sgd(
     weight_decay : float
         Decoupled from the gradient, as in Loshchilov and Hutter: step[k] weight_decay theta[k] is
         taken off every parameter at every step, whatever the method. It is no part of J.
+    clip : float, optional
+        The largest norm of a gradient, over all parameters: a longer one is shortened to it before
+        its step. Where gradients explode along a horizon, it bounds the step; its direction stays.
+        The history has the norms from before.
     validation : dict of name to (M, ...), optional
         Samples that are not trained on: their J is evaluated at the start and after every epoch,
         as one batch, and decides which parameters are returned.
@@ -180,6 +193,8 @@ def sgd(
 
     References
     ----------
+    Pascanu, Mikolov and Bengio, On the difficulty of training recurrent neural networks, ICML 2013,
+    Algorithm 1 (clip).
     Sutskever, Martens, Dahl and Hinton, On the importance of initialization and momentum in deep
     learning, 2013, equations 1 and 2.
     Kingma and Ba, Adam: a method for stochastic optimization, 2015, Algorithm 1.
@@ -229,6 +244,7 @@ def sgd(
         move=_mover(method, momentum),
         schedule=_schedule(_STEP_SIZES[method] if step_size is None else step_size),
         weight_decay=check_number("weight_decay", weight_decay, least=0),
+        clip=math.inf if clip is None else check_number("clip", clip, above=0),
         z=z,
     )
     best, best_epoch, best_loss = z, 0, math.inf
@@ -276,7 +292,8 @@ def sgd(
         epochs=len(rows),
         steps=loop.k,
         status=status,
-        message=_message(status, reason, loop, rows, best_epoch),
+        what=_what(status, reason, rows, best_epoch),
+        remedy=_remedy(loop) if status is Status.DIVERGED else "",
         method=method,
         history=TrainingHistory(
             losses, None if held_out is None else held_out_losses, norms, step_sizes, seconds
@@ -334,6 +351,7 @@ class _Loop:
     move: _Move
     schedule: Schedule
     weight_decay: float
+    clip: float
     z: Array
     k: int = 0
     step: float = 0.0
@@ -354,13 +372,16 @@ class _Loop:
             elif self.peak / EPS < value:  # none of the start's digits is left
                 raise _DivergenceError(f"{where}: J went from {self.peak:.3g} to {value:.3g}")
             self.step = check_number(f"step_size({self.k})", self.schedule(self.k), least=0)
+            norm = float(dnrm2(g)) if g.size else 0.0  # whose squares may overflow
+            if norm > self.clip:
+                g = g * (self.clip / norm)
             # A new array at every step: the callback and the best parameters keep theirs.
             z, self.z = self.z, self.z + self.move(g, self.step)
             if self.weight_decay:
                 self.z -= self.step * self.weight_decay * z
             self.k += 1
             loss += value * len(drawn) / self.N
-            gradient_norm += float(np.linalg.norm(g)) / steps
+            gradient_norm += norm / steps
         if not np.isfinite(self.z).all():  # which the next minibatch would find, if there is one
             raise _DivergenceError(f"in epoch {epoch} at its last step: the parameters overflowed")
         return loss, gradient_norm
@@ -371,10 +392,8 @@ def _evaluate(objective: Objective, z: Array, where: str) -> tuple[float, Array]
     try:
         value, g = objective.value_and_gradient(z)
     except NonFiniteError as error:
-        reason = (
-            str(error).split("; try ")[0].rstrip(".")
-        )  # what to try is the step size, see below
-        raise _DivergenceError(f"{where}: {reason}") from error
+        # What to try is the step size, and not the remedy of the error.
+        raise _DivergenceError(f"{where}: {error.what.rstrip('.')}") from error
     g = real_array("the objective's gradient", g)
     check_shape("the objective's gradient", g, z.shape, "as the parameters, flattened, have")
     if not math.isfinite(value):
@@ -432,9 +451,15 @@ class _Adam:
         return t
 
 
-def _message(
-    status: Status, reason: str, loop: _Loop, rows: list[tuple[float, ...]], best_epoch: int
-) -> str:
+def _remedy(loop: _Loop) -> str:
+    """What to try after a divergence."""
+    smaller = f"a step_size smaller than {loop.step:g}" if loop.k else "smaller parameters"
+    return f"try {smaller}" + (
+        "" if loop.clip < math.inf or not loop.k else ", or clip the gradients"
+    )
+
+
+def _what(status: Status, reason: str, rows: list[tuple[float, ...]], best_epoch: int) -> str:
     """How it ended, and which parameters are returned."""
     epochs = f"{len(rows)} epoch{'s' * (len(rows) != 1)}"
     how = {
@@ -443,15 +468,12 @@ def _message(
         Status.PATIENCE: f"after {epochs}, {reason}",
         Status.DIVERGED: reason,
     }[status]
-    if status is Status.DIVERGED:
-        smaller = f"a step_size smaller than {loop.step:g}" if loop.k else "smaller parameters"
-        how += f"; try {smaller}"
-    message = f"{status.value.split(':')[0]} {how}; "
+    what = f"{status.word} {how}; "
     if best_epoch == 0:
-        return message + "the parameters are those of the start"
+        return what + "the parameters are those of the start"
     loss, held_out, *_ = rows[best_epoch - 1]
     known = "" if math.isnan(held_out) else f", validation loss {held_out:.4g}"
-    return message + f"the parameters are those after epoch {best_epoch}, loss {loss:.4g}{known}"
+    return what + f"the parameters are those after epoch {best_epoch}, loss {loss:.4g}{known}"
 
 
 def _samples(name: str, data: Mapping[str, ArrayLike]) -> tuple[dict[str, NDArray[Any]], int]:

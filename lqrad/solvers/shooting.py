@@ -73,12 +73,24 @@ class Shooting:
     iterations: int
     status: Status
 
-    def __repr__(self) -> str:
-        return (
-            f"<Shooting over {len(self.cuts) + 1} segments: {self.status.value.partition(':')[0]} "
-            f"after {self.rounds} rounds of {self.iterations} iterations in all; J = "
-            f"{self.cost:.7g}, with a relative KKT residual of {self.residual:.1e}>"
+    @property
+    def message(self) -> str:
+        """How it ended, and how good the trajectory is."""
+        segments, rounds, iterations = (
+            f"{count} {name}{'s' * (count != 1)}"
+            for count, name in (
+                (len(self.cuts) + 1, "segment"),
+                (self.rounds, "round"),
+                (self.iterations, "iteration"),
+            )
         )
+        return (
+            f"Shooting over {segments}: {self.status.word} after {rounds} of {iterations} in all; "
+            f"J = {self.cost:.7g}, with a relative KKT residual of {self.residual:.1e}"
+        )
+
+    def __repr__(self) -> str:
+        return f"<{self.message}>"
 
 
 def multiple_shooting(

@@ -37,7 +37,7 @@ class Blowup:
     def __repr__(self) -> str:
         parts = [repr(self.growth)]
         if self.digits is not None:
-            parts.append(repr(self.digits).strip("<>"))
+            parts.append(self.digits.message)
         return "\n".join([*parts, "", self.cures.table()])
 
     def notes(self) -> list[str]:

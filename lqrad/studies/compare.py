@@ -126,7 +126,7 @@ class Comparison:
                     "proven gap": None if bound is None else bound / self.scale,
                     "distance": distance,
                     "seconds": descent.seconds,
-                    "status": descent.status.value.partition(":")[0],
+                    "status": descent.status.word,
                     "message": descent.message,
                 }
             )

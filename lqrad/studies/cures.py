@@ -10,7 +10,6 @@ solved exactly is their bias.
 from __future__ import annotations
 
 import math
-import re
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -289,9 +288,8 @@ class _Bench:
             bias=bias,
             iterations=result.iterations,
             seconds=result.seconds,
-            status=result.status.value.partition(":")[0],
-            # A remedy for the descent is none for the cure.
-            message=re.sub(r"; try (?!a shorter).*?(?=; J =|$)", "", result.message),
+            status=result.status.word,
+            message=result.what,  # a remedy for the descent is none for the cure
             history=np.array(gaps),
         )
 
@@ -348,8 +346,8 @@ class _Bench:
             bias=0.0,
             iterations=shot.iterations,
             seconds=seconds,
-            status=shot.status.value.partition(":")[0],
-            message=repr(shot).strip("<>"),
+            status=shot.status.word,
+            message=shot.message,
             history=None,
         )
 

@@ -66,14 +66,19 @@ class LostDigits:
         lost = np.flatnonzero(self.errors >= 1)
         return int(self.horizons[lost[0]]) if len(lost) else None
 
-    def __repr__(self) -> str:
+    @property
+    def message(self) -> str:
+        """From which horizon on no digit is left, as seen and as predicted."""
         seen = "at no horizon up to " + str(self.horizons[-1])
         if self.observed is not None:
             seen = f"from T = {self.observed} on"
         predicted = "never"
         if math.isfinite(self.predicted):
             predicted = f"from T = {self.predicted:.0f} on"
-        return f"<open-loop gradients without a digit: observed {seen}, predicted {predicted}>"
+        return f"open-loop gradients without a digit: observed {seen}, predicted {predicted}"
+
+    def __repr__(self) -> str:
+        return f"<{self.message}>"
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything that was found, in types that JSON knows; None for what is infinite."""

@@ -147,3 +147,11 @@ def test_bad_input_is_named(arguments, error, message):
     problem = lqrad.LQProblem([[2.0]], [[1]], [[1]], [[1]])
     with pytest.raises(error, match=message):
         multiple_shooting(**{"problem": problem, "x0": [1.0], "T": 5, **arguments})
+
+
+def test_it_counts_in_grammar():
+    problem = lqrad.LQProblem([[0.5]], [[1.0]], [[1.0]], [[1.0]])
+    shot = lqrad.multiple_shooting(problem, [1.0], T=5)
+    assert repr(shot).startswith("<Shooting over 1 segment: converged after")
+    assert "1 rounds" not in shot.message
+    assert repr(shot) == f"<{shot.message}>"
