@@ -20,12 +20,12 @@ from lqrad.errors import ArgumentError, LqradError, ShapeError
 from lqrad.files import (
     load_model,
     load_plant,
-    load_series,
     load_smoothing_model,
 )
 from lqrad.heat import SCHEMES, heat_plate, heat_rod
 from lqrad.nonlinear import NONLINEAR_SYSTEMS
 from lqrad.saved import save_controller
+from lqrad.series import load_series
 from lqrad.solvers.ilqr import ilqr
 from lqrad.solvers.methods import METHODS
 from lqrad.systems import SYSTEMS, System

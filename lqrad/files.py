@@ -1,49 +1,84 @@
-"""Models in files: the arrays of a problem or a plant as JSON, .npz or .mat; series as .csv.
+"""Models in files: one format, .json, .npz or .mat, for whatever lqrad does with a model.
 
-A file of a linear-quadratic problem holds A, B, Q and R, and if there are any S, M, c, q, r, s, an
-initial state x0 and a horizon T; one of a smoothing problem A, C, W and V, and if there are any
-m0, P0, c, d; one of a plant is told of at `load_plant`: each under its own name. What varies in time
-has a leading axis of stages.
+A file holds arrays under their names. In discrete time they are those of
+
+    x[t+1] = A x[t] + B u[t] + c,
+    J = sum_t (1/2 x'Qx + x'Mu + 1/2 u'Ru + q'x + r'u) + 1/2 x[T]'S x[T] + s'x[T];
+
+with dt, the seconds from one sample to the next, and no "discrete": 1, A and B are those of
+dx/dt = A x + B u, and Q, R, M are weights per second: the model is sampled when it is read.
+input_delay is then the time in seconds until an input acts. There may be
+
+    x0, T            an initial state and a horizon
+    C, W, V          what is measured, C x; covariances per step, of the state and of what is measured
+    m0, P0, d        the mean and covariance of x[0]; the offset of what is measured
+    tracked, Q_i     the rows H of what is to follow a reference, H x; the weight of its integrators
+    low, high        limits of the inputs; null in .json where there is none
+    reference        what H x is to be in a simulation
+
+Each reader takes what it needs of them. A matrix or a vector of one number may be that number, and
+what varies in time has a leading axis of stages. Where inputs are delayed, the state gets the inputs
+of the steps before as further entries; C, S, s, W, tracked and x0 are given for the state without
+them, and get zeros.
 """
 
 from __future__ import annotations
 
-import csv
-import io
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from lqrad.arguments import Array, check_shape, frozen_array, real_array
-from lqrad.errors import ArgumentError
-from lqrad.outside import READERS, check_names, naming, read_named, with_ending, without_null
+from lqrad.arguments import Array, check_limits, check_number, check_shape, frozen_array, real_array
+from lqrad.errors import ArgumentError, ShapeError
+from lqrad.outside import READERS, naming, read_named, with_ending, without_null
 from lqrad.problems.lq import LQProblem
 from lqrad.problems.sampling import discretise
 from lqrad.problems.smoothing import SmoothingProblem
 from lqrad.problems.statespace import StateSpace
+from lqrad.series import load_series as load_series
 
-_REQUIRED = ("A", "B", "Q", "R")
-_OPTIONAL = ("S", "M", "c", "q", "r", "s", "x0", "T")
+# How many axes each array has, without that of the stages.
+_AXES = dict.fromkeys(("A", "B", "C", "Q", "R", "S", "M", "W", "V", "P0", "Q_i", "tracked"), 2)
+_AXES |= dict.fromkeys(("c", "q", "r", "s", "x0", "m0", "d", "low", "high", "reference"), 1)
+_AXES |= dict.fromkeys(("T", "dt", "input_delay", "discrete"), 0)
+
+# Those of the axes that are as long as the state.
+_STATE_AXES = {"C": (1,), "S": (0, 1), "s": (0,), "W": (0, 1), "tracked": (1,), "x0": (0,)}
+
+# What other programs call them.
+_ELSEWHERE = {
+    "N": "the cross weight, MATLAB's N, is called M here, and a horizon T",
+    "Ts": "the sampling time is called dt",
+    "D": "a model file has no feedthrough",
+    "Qn": "the covariance of the state's noise is called W",
+    "Rn": "the covariance of the noise of what is measured is called V",
+    "H": "the rows of what is tracked are called tracked",
+}
 
 
 @dataclass(frozen=True)
 class Model:
-    """What a file holds: a problem, and an initial state and a horizon where it gives them."""
+    """What a file holds: a problem, and an initial state and a horizon where it gives them.
+
+    `unused` are the names in the file that say nothing of these.
+    """
 
     problem: LQProblem
     x0: Array | None
     T: int | None
+    unused: tuple[str, ...] = ()
 
 
 def load_model(path: str | Path) -> Model:
-    """Read a model file.
+    """Read a problem: A, B, Q, R, and if there are any S, M, c, q, r, s, x0, T, dt, input_delay.
 
     Parameters
     ----------
     path : str or Path
-        A file whose name ends in .json, .npz or .mat (MATLAB's format up to version 7).
+        A file whose name ends in .json, .npz or .mat (MATLAB's format up to version 7). What its
+        arrays mean is told at the top of this module.
 
     Returns
     -------
@@ -61,29 +96,32 @@ def load_model(path: str | Path) -> Model:
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder) / "model.json"
-    ...     _ = path.write_text('{"A": [[0.5]], "B": [[1]], "Q": [[1]], "R": [[1]], "x0": [8]}')
+    ...     _ = path.write_text('{"A": 0.5, "B": 1, "Q": 1, "R": 1, "x0": 8}')
     ...     load_model(path).x0
     array([8.])
     """
-    data = _read_arrays(path, _REQUIRED, _OPTIONAL)
-    x0, T = data.pop("x0", None), data.pop("T", None)
+    data = _read_model(path, ("A", "B", "Q", "R"))
     with naming(path):
-        problem = LQProblem(**data)
+        data, _ = _in_steps(data)
+        x0, T = data.pop("x0", None), data.pop("T", None)
+        terms = {name: data.pop(name) for name in "ABQRSMcqrs" if name in data}
+        problem = LQProblem(**terms)
         if x0 is not None:
             x0 = frozen_array("x0", x0)
             check_shape("x0", x0, (problem.n,), f"to match A {problem.A.shape}", symbols="(n,)")
         if T is not None:
-            T = problem.horizon(_whole(T))
-    return Model(problem, x0, T if problem.T is None else problem.T)
+            T = problem.horizon(T)
+    return Model(problem, x0, T if problem.T is None else problem.T, tuple(data))
 
 
 def load_smoothing_model(path: str | Path) -> SmoothingProblem:
-    """Read a model file for smoothing: A, C, W, V, and if there are any m0, P0, c, d.
+    """Read a smoothing problem: A, C, W, V, and if there are any m0, P0, c, d, dt.
 
     Parameters
     ----------
     path : str or Path
-        A file whose name ends in .json, .npz or .mat. Without P0 there is no prior.
+        A file as of `load_model`. Without P0 there is no prior. What it says of inputs and of a
+        cost is not used.
 
     Returns
     -------
@@ -94,7 +132,7 @@ def load_smoothing_model(path: str | Path) -> SmoothingProblem:
     ArgumentError
         If the file cannot be read, lacks a matrix or holds a name that is not known.
     ShapeError, DtypeError, NonFiniteError, NotConvexError
-        If its arrays are no model; see SmoothingProblem.
+        If its arrays are no model; see SmoothingProblem. Names the file.
 
     Examples
     --------
@@ -105,48 +143,35 @@ def load_smoothing_model(path: str | Path) -> SmoothingProblem:
     ...     load_smoothing_model(path)
     SmoothingProblem(n=1, ny=1, time-invariant, no prior)
     """
-    data = _read_arrays(path, ("A", "C", "W", "V"), ("m0", "P0", "c", "d"))
+    data = _read_model(path, ("A", "C", "W", "V"))
+    names = ("A", "C", "W", "V", "m0", "P0", "c", "d")
     with naming(path):
-        return SmoothingProblem(**{"m0": None, "P0": None, **data})
-
-
-_PLANT = ("A", "B", "Q", "R", "dt")
-_PLANT_OPTIONAL = (
-    "C",
-    "M",
-    "W",
-    "V",
-    "Q_i",
-    "tracked",
-    "low",
-    "high",
-    "input_delay",
-    "discrete",
-    "reference",
-    "x0",
-)
+        of_states = {name: z for name, z in data.items() if name in (*names, "dt", "discrete")}
+        of_states, _ = _in_steps(of_states)
+        return SmoothingProblem(**{"m0": None, "P0": None} | of_states)
 
 
 @dataclass(frozen=True)
 class PlantFile:
-    """What a file of a plant holds: the sampled plant, and the arguments of `design_controller`."""
+    """What a file holds for a design: the sampled plant, and the arguments of `design_controller`.
+
+    `unused` are the names in the file that say nothing of these.
+    """
 
     plant: StateSpace
     arguments: dict[str, Any]
+    unused: tuple[str, ...] = ()
 
 
 def load_plant(path: str | Path) -> PlantFile:
-    """Read a plant and what its controller is to be designed for.
+    """Read a plant and what its controller is to be designed for: A, B, Q, R, dt and more.
 
     Parameters
     ----------
     path : str or Path
-        A file whose name ends in .json, .npz or .mat. It holds A, B, Q, R of a model in continuous
-        time, with weights per second, and dt, the time in seconds at which it is sampled; where
-        `discrete` is given and not 0, of a model in discrete time with weights per step. It may
-        hold C (what is measured; the state if there is none), M, W, V (covariances per step, of an
-        estimator), tracked and Q_i (integral action), low and high (limits of the inputs; null in
-        .json where there is none), input_delay in seconds, a reference and an initial state x0.
+        A file as of `load_model`. It may hold M; C, W and V together, for an estimator, the whole
+        state being measured where there are none; tracked, Q_i, low, high, input_delay, discrete,
+        reference and x0.
 
     Returns
     -------
@@ -155,7 +180,8 @@ def load_plant(path: str | Path) -> PlantFile:
     Raises
     ------
     ArgumentError
-        If the file cannot be read, lacks an array or holds a name that is not known.
+        If the file cannot be read, lacks an array or holds a name that is not known, or if it has C
+        without W and V: a sensor that no design would use.
     ArgumentError, ShapeError, DtypeError, NonFiniteError, NotConvexError
         If the arrays do not fit each other. Names the file.
 
@@ -169,149 +195,109 @@ def load_plant(path: str | Path) -> PlantFile:
     ...     load_plant(path).plant.A.round(4)
     array([[0.9048]])
     """
-    data = _read_arrays(path, _PLANT, _PLANT_OPTIONAL)
+    data = _read_model(path, ("A", "B", "Q", "R", "dt"))
     with naming(path):
-        A, B, C = data.pop("A"), data.pop("B"), data.pop("C", None)
-        weights = {name: data.pop(name, None) for name in "QRM"}
-        dt, delay = (
-            _number("dt", data.pop("dt")),
-            _number("input_delay", data.pop("input_delay", 0)),
-        )
-        if _number("discrete", data.pop("discrete", 0)):
-            if delay:
-                raise ArgumentError(
-                    "input_delay is given with a discrete model; append the inputs before as states"
-                )
-            plant = StateSpace(A, B, C, dt=dt)
-            arguments = {name: z for name, z in weights.items() if z is not None}
-        else:
-            sampled = discretise(A, B, **weights, dt=dt, input_delay=delay)
-            plant = sampled.plant(C)
-            arguments = {"Q": sampled.Q, "R": sampled.R, "M": sampled.M}
-        ends = [data.pop("low", None), data.pop("high", None)]
-        if ends != [None, None]:
-            infinite = (-np.inf, np.inf)
-            arguments["input_bounds"] = tuple(map(without_null, ends, infinite))
-    return PlantFile(plant, arguments | data)
-
-
-@dataclass(frozen=True)
-class Series:
-    """What a .csv file holds: numbers, NaN where there are none, and what it calls things.
-
-    Attributes
-    ----------
-    y : (T+1, ny)
-    labels : list of T+1 str, or None
-        The labels of the rows.
-    names : list of str, or None
-        The header: the name of the labels, where there are any, and of each output.
-    """
-
-    y: Array
-    labels: list[str] | None
-    names: list[str] | None
-
-
-def load_series(path: str | Path, columns: int) -> Series:
-    r"""Read a series from a .csv file: a row for each time, a column for each output.
-
-    Parameters
-    ----------
-    path : str or Path
-        A first line that is not of numbers is a header. Where there is one column more than there
-        are outputs, the first holds labels, such as dates. An entry that is empty, or one of nan
-        and NA, was not observed.
-    columns : int
-        The number of outputs.
-
-    Returns
-    -------
-    Series
-
-    Raises
-    ------
-    ArgumentError
-        If the file cannot be read, or a row has another length or an entry that is no number;
-        names the line.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     path = Path(folder) / "series.csv"
-    ...     _ = path.write_text("year,flow\n1871,1120\n1872,\n")
-    ...     series = load_series(path, columns=1)
-    >>> series.y.ravel(), series.labels, series.names
-    (array([1120.,   nan]), ['1871', '1872'], ['year', 'flow'])
-    """
-    try:
-        text = Path(path).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ArgumentError(f"{path} cannot be read: {error}") from error
-    lines = [(k, row) for k, row in enumerate(csv.reader(io.StringIO(text)), 1) if row]
-    header: list[str] | None = None
-    words = [entry for entry in lines[0][1] if not _is_missing(entry)] if lines else []
-    if words and all(_is_word(entry) for entry in words):
-        header = lines.pop(0)[1]
-    if not lines:
-        raise ArgumentError(f"{path} holds no rows of numbers")
-    labelled = len(lines[0][1]) == columns + 1
-    y = np.empty((len(lines), columns))
-    for row, (k, entries) in zip(y, lines, strict=True):
-        if len(entries) != columns + labelled:
+        if "C" in data and not {"W", "V"} <= data.keys():
             raise ArgumentError(
-                f"{path}, line {k} has {len(entries)} entries, expected {columns + labelled}: "
-                f"{'a label and ' if labelled else ''}one for each of {columns} outputs"
+                "C says what is measured, but an estimate of the state from it needs W and V",
+                "add both, or leave C out where the whole state is measured; rows that are to follow "
+                "a reference are called tracked",
             )
-        for i, entry in enumerate(entries[labelled:]):
-            if not (_is_number(entry) or _is_missing(entry)):
-                raise ArgumentError(
-                    f"{path}, line {k}: {entry!r} is not a number; leave what was not observed empty"
-                )
-            row[i] = float(entry) if _is_number(entry) else np.nan
-    labels = [entries[0] for _, entries in lines] if labelled else None
-    return Series(y, labels, header if header and len(header) == columns + labelled else None)
+        if "W" in data and "C" not in data:
+            data["C"] = np.eye(real_array("A", data["A"]).shape[-1])
+        data, dt = _in_steps(data)
+        assert dt is not None
+        plant = StateSpace(data.pop("A"), data.pop("B"), data.pop("C", None), dt=dt)
+        low = without_null(data.pop("low", None), -np.inf)
+        high = without_null(data.pop("high", None), np.inf)
+        bounds = check_limits("low and high", (low, high), (plant.m,), names=("low", "high"))
+        names = ("Q", "R", "M", "W", "V", "Q_i", "tracked", "reference", "x0")
+        arguments = {name: frozen_array(name, data.pop(name)) for name in names if name in data}
+    return PlantFile(plant, arguments | {"input_bounds": bounds}, tuple(data))
 
 
-def _is_number(text: str) -> bool:
-    try:
-        return bool(np.isfinite(float(text)))
-    except ValueError:
-        return False
+def _read_model(path: str | Path, required: tuple[str, ...]) -> dict[str, Any]:
+    """The arrays of a model file, all of the required ones, each with the axes that it has."""
+    path = with_ending(path, tuple(READERS))
+    data = {name: z for name, z in read_named(path).items() if z is not None or name in required}
+    missing = [name for name in required if name not in data]
+    unknown = [name for name in data if name not in _AXES]
+    if missing or unknown:
+        fault = f"lacks {', '.join(missing)}" if missing else f"holds {', '.join(unknown)}"
+        others = ", ".join(name for name in _AXES if name not in required)
+        raise ArgumentError(
+            f"{path} {fault}; a model has {', '.join(required)} and may have {others}",
+            "; ".join(_ELSEWHERE[name] for name in unknown if name in _ELSEWHERE),
+        )
+    if path.suffix.lower() == ".mat":
+        data = {name: _from_matlab(name, value, data) for name, value in data.items()}
+    with naming(path):
+        return {name: _with_axes(name, value) for name, value in data.items()}
 
 
-def _is_word(text: str) -> bool:
-    try:
-        float(text)  # inf and 1e400 are numbers gone wrong, not names
-    except ValueError:
-        return any(character.isalpha() for character in text)
-    return False
+def _with_axes(name: str, value: Any) -> Any:
+    """A number as a matrix or vector where it is one, and the number out of a box where not."""
+    in_box = isinstance(value, np.ndarray) and value.size == 1
+    if _AXES[name] == 0 or (in_box and name in ("low", "high")):
+        return value.item() if in_box else value
+    if isinstance(value, (int, float)) or (in_box and value.ndim == 0):
+        return np.reshape(real_array(name, value), (1,) * _AXES[name])
+    return value
 
 
-def _is_missing(text: str) -> bool:
-    return text.strip().lower() in ("", "nan", "na")
+def _from_matlab(name: str, value: Any, data: dict[str, Any]) -> Any:
+    """A vector out of the row or the column as which MATLAB holds it."""
+    if _AXES[name] != 1:
+        return value
+    width = np.shape(data.get("B" if name in ("r", "low", "high") else "A", ()))[-1:]
+    if name in ("d", "reference"):
+        width = np.shape(data.get("tracked", data.get("C", ())))[-2:-1]
+    return np.ravel(value) if np.shape(value) in ((1, *width), (*width, 1)) else value
 
 
-def _read_arrays(
-    path: str | Path, required: tuple[str, ...], optional: tuple[str, ...]
-) -> dict[str, Any]:
-    """Read named arrays, all of the required ones and none but the optional ones besides."""
-    data = read_named(with_ending(path, tuple(READERS)))
-    check_names(path, data, required, optional, "a model")
-    return data
+def _in_steps(data: dict[str, Any]) -> tuple[dict[str, Any], float | None]:
+    """The arrays of the same model in discrete time, without dt, and dt where it is known."""
+    data = dict(data)
+    dt, delay = (
+        data.pop("dt", None),
+        check_number("input_delay", data.pop("input_delay", 0), least=0),
+    )
+    discrete = real_array("discrete", data.pop("discrete", dt is None))
+    check_shape("discrete", discrete, (), "it is 1 or 0")
+    if dt is not None:
+        dt = check_number("dt", dt, above=0)
+    if discrete:
+        if delay:
+            raise ArgumentError(
+                "input_delay is given with a discrete model", "append the inputs before as states"
+            )
+        return data, dt
+    if dt is None:
+        raise ArgumentError("a model in continuous time lacks dt, the seconds between its samples")
+    for name in ("c", "q", "r"):
+        if name in data:
+            raise ArgumentError(
+                f"{name} is given with a model in continuous time, which has none",
+                'sample the model first, by lqrad.discretise, and write "discrete": 1',
+            )
+    n = real_array("A", data["A"]).shape[-1]
+    with_inputs = {name: data[name] for name in "ABQRM" if name in data}
+    sampled = discretise(**{"B": np.zeros((n, 1))} | with_inputs, dt=dt, input_delay=delay)
+    data["A"] = sampled.A
+    if "B" in data:
+        data |= {"B": sampled.B, "Q": sampled.Q, "R": sampled.R, "M": sampled.M}
+    before = len(sampled.A) - n  # entries of the state that hold inputs of steps before
+    for name, axes in _STATE_AXES.items():
+        if name in data:
+            data[name] = _longer(name, real_array(name, data[name]), axes, n, before)
+    return data, dt
 
 
-def _number(name: str, value: Any) -> float:
-    """A number, also where it stands in a box: np.array(0.1), [[0.1]]."""
-    array = real_array(name, value)
-    if array.size != 1:
-        raise ArgumentError(f"{name} has shape {array.shape}, expected one number")
-    return float(array.reshape(()))
-
-
-def _whole(T: Any) -> Any:
-    """A horizon as a plain int where it is one in a box: np.array(50), [[50.0]]."""
-    if isinstance(T, np.ndarray) and T.size == 1 and T.dtype.kind in "iuf":
-        T = T.item()
-    return int(T) if isinstance(T, float) and T.is_integer() else T
+def _longer(name: str, array: Array, axes: tuple[int, ...], n: int, before: int) -> Array:
+    """An array of the state with zeros for the inputs of steps before."""
+    if array.ndim != _AXES[name] or any(array.shape[axis] != n for axis in axes):
+        letters = ["n" if axis in axes else "any" for axis in range(_AXES[name])]
+        raise ShapeError(
+            f"{name} has shape {array.shape}, expected ({', '.join(letters)}) with n = {n} to match A"
+        )
+    return np.pad(array, [(0, before if axis in axes else 0) for axis in range(array.ndim)])

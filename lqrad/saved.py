@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,15 +10,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.arguments import Array, check_type, real_array
+from lqrad.arguments import Array, check_limits, check_number, check_type, real_array
 from lqrad.design.controller import Controller
 from lqrad.design.observer import Observer
-from lqrad.errors import ArgumentError
+from lqrad.errors import ArgumentError, DtypeError
 from lqrad.outside import (
     check_names,
     naming,
-    read_named,
-    read_npz,
+    read_archive,
     replace_file,
     replace_npz,
     with_ending,
@@ -85,8 +83,8 @@ def load_parameters(path: str | Path) -> dict[str, Array]:
 
     Raises
     ------
-    ArgumentError
-        If the file cannot be read, or is not one of parameters, or of another version.
+    ArgumentError, DtypeError
+        If the file cannot be read, or is not one of parameters, or of another version; names it.
 
     Examples
     --------
@@ -97,30 +95,16 @@ def load_parameters(path: str | Path) -> dict[str, Array]:
     {'W': array([[2.]]), 'b': array([1.])}
     """
     path = with_ending(path, (".npz",))
-    try:
-        content = io.BytesIO(path.read_bytes())
-    except OSError as error:
-        raise ArgumentError(f"{path} cannot be read: {error.strerror}") from error
-    try:
-        data = read_npz(content)
-        version = data["parameters_version"].item()
-        theta = {}
-        if version == _PARAMETERS_VERSION:
-            for i, name in enumerate(data["names"].tolist()):
-                theta[name] = data[f"parameter_{i}"]
-                if theta[name].dtype != np.float64:
-                    raise TypeError(f"{name!r} is of type {theta[name].dtype}")
-    except Exception as error:  # a damaged file raises whatever it trips over
-        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
-        raise ArgumentError(
-            f"{path} is not a file of parameters: {reason}; save_parameters writes one"
-        ) from error
-    if version != _PARAMETERS_VERSION:
-        raise ArgumentError(
-            f"{path} is of version {version}, expected {_PARAMETERS_VERSION}; "
-            "read it with the version of lqrad that wrote it"
-        )
-    return theta
+    data = read_archive(path, "parameters", _PARAMETERS_VERSION)
+    names = data.get("names", np.array(0))
+    if names.dtype.kind != "U" or names.ndim != 1 or len(set(names.tolist())) != names.size:
+        raise ArgumentError(f"{path}: names is no series of texts, each another")
+    held = [f"parameter_{i}" for i in range(names.size)]
+    check_names(path, data, ("names", *held), (), "a file of parameters")
+    for name in held:
+        if data[name].dtype != np.float64:
+            raise DtypeError(f"{path}: {name} is of type {data[name].dtype}, expected float64")
+    return {name: data[key] for name, key in zip(names.tolist(), held, strict=True)}
 
 
 _CONTROLLER = ("A", "B", "C", "L", "K", "K_i", "H", "F", "low", "high", "dt")
@@ -185,10 +169,9 @@ def load_controller(path: str | Path) -> Controller:
 
     Raises
     ------
-    ArgumentError
-        If the file cannot be read, or is not one of a controller, or of another version.
-    ShapeError, DtypeError, NonFiniteError
-        If its arrays are no controller. Names the file.
+    ArgumentError, ShapeError, DtypeError, NonFiniteError
+        If the file cannot be read, is not one of a controller, or of another version, or if its
+        arrays are no controller; names the file and the array.
 
     Examples
     --------
@@ -201,27 +184,14 @@ def load_controller(path: str | Path) -> Controller:
     Controller(n=1, m=1, ny=1, dt=0.1 s, 1 tracked with integral action)
     """
     path = with_ending(path, (".json", ".npz"))
-    data = read_named(path)
-    version = data.pop("controller_version", None)
-    if version is None:
-        raise ArgumentError(
-            f"{path} is not a file of a controller: it lacks controller_version; save_controller "
-            "writes one"
-        )
-    if version != _CONTROLLER_VERSION:
-        raise ArgumentError(
-            f"{path} is of version {version}, expected {_CONTROLLER_VERSION}; "
-            "read it with the version of lqrad that wrote it"
-        )
+    data = read_archive(path, "controller", _CONTROLLER_VERSION)
     check_names(path, data, _CONTROLLER, (), "a controller")
-    low, high = without_null(data["low"], -np.inf), without_null(data["high"], np.inf)
-    nr = len(data["H"])
     with naming(path):
         observer = Observer(data["A"], data["B"], data["C"], data["L"])
-        n, m = observer.B.shape
-        shapes = {"H": (nr, n), "K_i": (m, nr), "F": (m, nr)}
-        # An array without entries has lost its shape in JSON.
-        wide = {k: np.reshape(data[k], z) if not nr else data[k] for k, z in shapes.items()}
-        return Controller(
-            observer, data["K"], dt=float(data["dt"]), input_bounds=(low, high), **wide
-        )
+        ends = without_null(data["low"], -np.inf), without_null(data["high"], np.inf)
+        limits = check_limits("low and high", ends, (observer.B.shape[1],), names=("low", "high"))
+        options: dict[str, Any] = {name: real_array(name, data[name]) for name in ("H", "K_i", "F")}
+        if not any(array.size for array in options.values()):
+            options = {}  # nothing is tracked, and an array without entries has no shape in JSON
+        dt = check_number("dt", data["dt"], above=0)
+        return Controller(observer, data["K"], dt=dt, input_bounds=limits, **options)

@@ -83,7 +83,7 @@ def test_an_example_system_needs_no_file(capsys):
         ({"R": [[-1]]}, "R has the eigenvalue -1"),
         ({"dt": 0}, "dt is 0"),
         ({"Q": None}, "lacks Q"),
-        ({"low": 3}, "the low limit 3 of entry 0 is above the high one, 2"),
+        ({"low": 3}, "low and high leave nothing at [0]: low is 3 and high is 2"),
     ],
 )
 def test_what_cannot_be_used_is_said_in_a_line(plant, capsys, changes, message):

@@ -12,8 +12,9 @@ from nile import FLOW
 import lqrad
 from lqrad.cli import main
 from lqrad.errors import ArgumentError, ShapeError
-from lqrad.files import load_series, load_smoothing_model
+from lqrad.files import load_smoothing_model
 from lqrad.plotting import plot_smoothed, plot_smoothed_outputs
+from lqrad.series import load_series
 
 LEVEL = {"A": [[1]], "C": [[1]], "W": [[1469.1]], "V": [[15099]]}
 GAPS = [*range(20, 40), *range(60, 80)]
@@ -26,7 +27,7 @@ def folder(tmp_path, monkeypatch):
     lines = [f"{1871 + k},{'' if k in GAPS else float(v)}" for k, v in enumerate(FLOW)]
     (tmp_path / "flow.csv").write_text("year,flow\n" + "\n".join(lines) + "\n")
     (tmp_path / "level.json").write_text(json.dumps(LEVEL))
-    (tmp_path / "one.csv").write_text("1871,1120\n")
+    (tmp_path / "one.csv").write_text("year,flow\n1871,1120\n")
     return tmp_path
 
 
@@ -49,7 +50,7 @@ def test_a_series_comes_with_its_labels_and_its_gaps(folder):
         ("1,2\n3,4\n", [[1, 2], [3, 4]]),
         ("a,b\n1,2\n", [[1, 2]]),
         (",\n1,nan\nNA,2\n", [[np.nan, np.nan], [1, np.nan], [np.nan, 2]]),
-        ("\ufeff1,2\n\n3,4\n", [[1, 2], [3, 4]]),
+        ("\ufeff1,2\n3,4\n\n\n", [[1, 2], [3, 4]]),
         ("t,a,b\n0,1,2\n", [[1, 2]]),
         (",a,b\n0,1,2\n", [[1, 2]]),
     ],
@@ -64,8 +65,8 @@ def test_what_a_series_may_look_like(tmp_path, text, expected):
 @pytest.mark.parametrize(
     ("text", "match"),
     [
-        ("1,2\n3\n", "line 2 has 1 entries, expected 2"),
-        ("1,2,3,4\n", "line 1 has 4 entries, expected 2"),
+        ("1,2\n3\n", "line 2: 1 entry, expected 2"),
+        ("1,2,3,4\n", "line 1: 4 entries, expected 2, or 3 with a label"),
         ("a,b\n1,two\n", "line 2: 'two' is not a number"),
         ("1,inf\n", "line 1: 'inf' is not a number"),
         ("inf,inf\n1,2\n", "line 1: 'inf' is not a number"),
@@ -115,8 +116,8 @@ def test_a_model_is_the_same_from_every_kind_of_file(tmp_path, ending):
 @pytest.mark.parametrize(
     ("data", "match"),
     [
-        ({"A": [[1]]}, "lacks C, W, V; a model has A, C, W, V and may have m0, P0, c, d"),
-        ({**LEVEL, "B": [[1]]}, "holds B; a model has A, C, W, V"),
+        ({"A": [[1]]}, "lacks C, W, V; a model has A, C, W, V and may have B, Q"),
+        ({**LEVEL, "b": [[1]]}, "holds b; a model has A, C, W, V"),
         ({**LEVEL, "V": [[-1]]}, r"model.json: V has the eigenvalue -1"),
     ],
 )

@@ -8,7 +8,6 @@ their places, and a file of results takes up where it ended.
 
 from __future__ import annotations
 
-import io
 import itertools
 import math
 import pickle
@@ -16,7 +15,6 @@ import reprlib
 import sys
 import time
 import uuid
-import zipfile
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future, ProcessPoolExecutor
 from contextlib import closing, nullcontext, suppress
@@ -28,9 +26,17 @@ from typing import Any, SupportsFloat
 import numpy as np
 from numpy.typing import NDArray
 
-from lqrad.arguments import Array, check_shape, check_type
+from lqrad.arguments import Array, check_room, check_shape, check_type
 from lqrad.errors import ArgumentError, DtypeError
-from lqrad.outside import progress_bar, replace_npz
+from lqrad.outside import (
+    alone,
+    as_path,
+    check_names,
+    naming,
+    progress_bar,
+    read_archive,
+    replace_npz,
+)
 
 _VERSION = 1  # of the file's layout
 _INTERVAL = 1.0  # the least time between two savings, in seconds
@@ -81,7 +87,7 @@ class Sweep:
         ArgumentError
             If it is no file of results that this version writes.
         """
-        return _assembled(*_read(Path(path)))
+        return _assembled(*_read(as_path(path)))
 
     def __repr__(self) -> str:
         grid = " x ".join(f"{name} ({len(axis)})" for name, axis in self.axes.items())
@@ -122,8 +128,8 @@ def sweep(
         A file of results (.npz), replaced as a whole as cells finish, but not more than about once
         a second, and at the end, be it an interrupt. If it exists and is of the same grid, the
         cells that are done are taken from it; those that ended in an error are run again, for it
-        may have been the machine's. Whether it is of the same function, it cannot tell. One sweep
-        at a time may use it.
+        may have been the machine's. Whether it is of the same function, it cannot tell. A sweep
+        holds it for itself; while it runs, a file beside it that begins with a dot says so.
 
     Returns
     -------
@@ -137,7 +143,8 @@ def sweep(
     ------
     ArgumentError
         If an argument is not as described, the executor takes no work, or the file cannot be
-        written or is not one of this grid and version: it is left as it is.
+        written, is in use by another sweep or is not one of this grid and version: it is left as it
+        is.
 
     Examples
     --------
@@ -161,8 +168,19 @@ def sweep(
         check_type("executor", executor, Executor, "ThreadPoolExecutor() or client.get_executor()")
     if isinstance(executor, ProcessPoolExecutor):
         _check_picklable(function)
-    record = _Record(axes, None if path is None else Path(path).resolve())
+    if path is None:
+        return _run(function, _Record(axes, None), executor, progress)
+    path = as_path(path).resolve()  # a cell may change the directory
+    with alone(path):
+        return _run(function, _Record(axes, path), executor, progress)
+
+
+def _run(
+    function: Callable[..., Any], record: _Record, executor: Executor | None, progress: bool
+) -> Sweep:
+    """Run the cells that the record does not have, and keep it up to date."""
     record.open()
+    axes = record.axes
     combinations = itertools.product(*(axis.tolist() for axis in axes.values()))
     cells = (
         (k, dict(zip(axes, combination, strict=True)))
@@ -172,7 +190,7 @@ def sweep(
     outcomes = _here(function, cells) if executor is None else _on(executor, function, cells)
     bar = None
     if progress:
-        count = math.prod(len(axis) for axis in record.axes.values())
+        count = math.prod(len(axis) for axis in axes.values())
         done = sum(map(record.done, record.outcomes))
         bar = progress_bar("sweep", count, "cell", initial=done)
     with nullcontext() if bar is None else bar:
@@ -208,11 +226,16 @@ def _numbers(result: object) -> dict[str, float]:
     """The outcomes that a function returned, by name."""
     if not isinstance(result, Mapping):
         return {"value": _number("", result)}
-    if not result or not all(isinstance(name, str) for name in result):
+    if not result or not all(map(_is_name, result)):
         raise DtypeError(
             f"function returned {reprlib.repr(result)}, expected names as the keys of the mapping"
         )
     return {name: _number(f" as {name!r}", value) for name, value in result.items()}
+
+
+def _is_name(name: object) -> bool:
+    """Whether this is a text that an array of texts keeps: one that ends in a NUL is cut there."""
+    return isinstance(name, str) and not name.endswith("\0")
 
 
 def _number(where: str, value: Any) -> float:
@@ -227,7 +250,12 @@ def _number(where: str, value: Any) -> float:
 
 
 def _worded(error: BaseException) -> str:
-    text = f"{type(error).__name__}: {error}"
+    name = type(error).__name__
+    try:
+        text = f"{name}: {error}"
+    except Exception as fault:  # a fault in how the error words itself
+        text = f"{name}, whose text raises {type(fault).__name__}"
+    text = text.replace("\0", "\\0")  # NumPy drops those at the end
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
 
 
@@ -315,7 +343,7 @@ def _checked_axes(grid: Mapping[str, Any]) -> _Axes:
     check_type("grid", grid, Mapping, "dict(tol=[1e-3, 1e-6], method=['gradient', 'nesterov'])")
     axes = {}
     for name, given in grid.items():
-        if not isinstance(name, str):
+        if not _is_name(name):
             raise ArgumentError(f"grid has the key {name!r}, expected the name of an argument")
         with suppress(ValueError):  # NumPy's, of rows of unequal length
             axis = np.array(given)
@@ -335,7 +363,20 @@ def _checked_axes(grid: Mapping[str, Any]) -> _Axes:
                     f"grid[{name!r}] holds {value!r} at {i}, of which one array with all its "
                     f"values makes {held!r}; expected values of one kind"
                 )
+    _check_size([len(axis) for axis in axes.values()])
     return axes
+
+
+def _check_size(shape: list[int]) -> None:
+    """Raise ArgumentError where the outcomes have no room, or more axes than an array may have."""
+    try:
+        np.empty([1, *(1 for _ in shape)])  # in a file the outcomes have an axis more
+    except ValueError as error:
+        raise ArgumentError(
+            f"grid has {len(shape)} names, more than a NumPy array has axes",
+            "leave out those with one value, or sweep in parts",
+        ) from error
+    check_room("the outcomes of this grid", *shape)
 
 
 def _assembled(axes: _Axes, outcomes: dict[int, _Outcome]) -> Sweep:
@@ -456,57 +497,44 @@ def _write(path: Path, result: Sweep) -> None:
 
 
 def _read(path: Path) -> tuple[_Axes, dict[int, _Outcome]]:
-    """The axes and the outcomes that a file holds."""
-    try:
-        content = io.BytesIO(path.read_bytes())
-    except OSError as error:
-        raise ArgumentError(f"{path} cannot be read: {error.strerror}") from error
-    try:
-        if not zipfile.is_zipfile(content):  # NumPy would take it for a pickle
-            raise TypeError("it is no archive such as numpy.savez writes")
-        content.seek(0)
-        with np.load(content, allow_pickle=False) as archive:
-            data = dict(archive)
-        version = data["sweep_version"].item()
-        held = _unpacked(data) if version == _VERSION else None
-    except Exception as error:  # a damaged file raises whatever it trips over
-        reason = f"it lacks {error}" if isinstance(error, KeyError) else str(error)
-        raise ArgumentError(
-            f"{path} is not a file of a sweep's results: {reason}; "
-            "choose another path, or remove the file"
-        ) from error
-    if held is None:
-        raise ArgumentError(
-            f"{path} is of version {version}, expected {_VERSION}; "
-            "choose another path, or read it with the version of lqrad that wrote it"
-        )
-    return held
+    """The axes and the outcomes that a file holds, once they are found to be such as `_write` writes."""
+    data = read_archive(path, "sweep", _VERSION, ".npz")
+    axes_held = [name for name in data if name.startswith("axis_") and name != "axis_names"]
+    check_names(path, data, tuple(_KINDS), tuple(axes_held), "a file of a sweep's results")
+    with naming(path):
+        for name, kind in _KINDS.items():
+            if data[name].dtype.kind != kind:
+                raise DtypeError(f"{name} is of type {data[name].dtype}")
+        keys = data["axis_names"].ravel().tolist()
+        if sorted(axes_held) != sorted(f"axis_{i}" for i in range(len(set(keys)))):
+            raise ArgumentError(f"its axes {', '.join(axes_held)} do not fit axis_names {keys}")
+        axes = _checked_axes({key: data[f"axis_{i}"] for i, key in enumerate(keys)})
+        shape = tuple(len(axis) for axis in axes.values())
+        names, texts = data["outcome_names"], data["error_texts"]
+        for name, expected in [
+            ("axis_names", (len(axes),)),
+            ("outcome_names", (names.size,)),
+            ("error_texts", (texts.size,)),
+            ("values", (names.size, *shape)),
+            ("done", shape),
+            ("seconds", shape),
+            ("error_cells", (texts.size, len(shape))),
+        ]:
+            check_shape(name, data[name], expected, "to match its axes and names")
+        if not ((data["error_cells"] >= 0) & (data["error_cells"] < shape)).all():
+            raise ArgumentError("error_cells holds a cell that is not in the grid")
+    return axes, _outcomes(data, shape)
 
 
-def _unpacked(data: dict[str, Any]) -> tuple[_Axes, dict[int, _Outcome]]:
-    """The same of its arrays, once they have been found to be such as `_write` writes."""
-    for name, kind in _KINDS.items():
-        if data[name].dtype.kind != kind:
-            raise TypeError(f"{name} is of type {data[name].dtype}")
-    axes = _checked_axes(
-        {name: data[f"axis_{i}"] for i, name in enumerate(data["axis_names"].tolist())}
-    )
-    shape = tuple(len(axis) for axis in axes.values())
-    names, texts = data["outcome_names"].tolist(), data["error_texts"].tolist()
-    values, done, seconds = data["values"], data["done"], data["seconds"]
-    for name, array, expected in [
-        ("values", values, (len(names), *shape)),
-        ("done", done, shape),
-        ("seconds", seconds, shape),
-        ("error_cells", data["error_cells"], (len(texts), len(shape))),
-    ]:
-        check_shape(name, array, expected, "to match its axes and names")
-    times = seconds.ravel().tolist()
-    rows = values.reshape(len(names), math.prod(shape)).T.tolist()
+def _outcomes(data: dict[str, Any], shape: tuple[int, ...]) -> dict[int, _Outcome]:
+    """What the arrays of a file say of each cell that was run."""
+    names, times = data["outcome_names"].tolist(), data["seconds"].ravel().tolist()
+    rows = data["values"].reshape(len(names), math.prod(shape)).T.tolist()
     outcomes: dict[int, _Outcome] = {
-        k: (dict(zip(names, rows[k], strict=True)), times[k]) for k in np.flatnonzero(done).tolist()
+        k: (dict(zip(names, rows[k], strict=True)), times[k])
+        for k in np.flatnonzero(data["done"]).tolist()
     }
-    for index, text in zip(data["error_cells"].tolist(), texts, strict=True):
+    for index, text in zip(data["error_cells"].tolist(), data["error_texts"].tolist(), strict=True):
         k = int(np.ravel_multi_index(index, shape)) if shape else 0
         outcomes[k] = (text, times[k])
-    return axes, outcomes
+    return outcomes

@@ -21,7 +21,7 @@ import numpy as np
 import pytest
 
 import lqrad.studies.sweep as module
-from lqrad.errors import ArgumentError
+from lqrad.errors import ArgumentError, LqradError
 from lqrad.studies.sweep import Sweep, sweep
 
 GRID = {"a": [3, 1, 2], "b": [0.5, -0.25], "kind": ["sine", "root"]}
@@ -657,24 +657,24 @@ def check_refused(path, wording):
         lambda: sweep(lambda a, b: pytest.fail("called"), {"a": [1, 2], "b": ["x"]}, path=path),
         lambda: Sweep.load(path),
     ):
-        with pytest.raises(ArgumentError, match=re.escape(f"{path} {wording}")):
+        with pytest.raises(LqradError, match=re.escape(f"{path}{wording}")):
             read()
     assert path.read_bytes() == content
     assert list(path.parent.iterdir()) == [path]
 
 
 DAMAGES = {
-    "it lacks 'sweep_version'": lambda data: data.pop("sweep_version"),
-    "it lacks 'axis_1'": lambda data: data.pop("axis_1"),
-    "it lacks 'done'": lambda data: data.pop("done"),
-    "Object arrays cannot be loaded": lambda data: data.update(values=np.array([print])),
-    "values is of type <U1": lambda data: data.update(values=np.full((1, 2, 1), "x")),
-    "values has shape (1, 1, 2)": lambda data: data.update(values=np.zeros((1, 1, 2))),
-    "done is of type float64": lambda data: data.update(done=np.zeros((2, 1))),
-    "seconds has shape (2,)": lambda data: data.update(seconds=np.zeros(2)),
-    "error_cells has shape (0, 3)": lambda data: data.update(error_cells=np.zeros((0, 3), int)),
-    "grid['a'] is": lambda data: data.update(axis_0=np.zeros((2, 2))),
-    "invalid entry in coordinates array": lambda data: data.update(
+    " is no file of this kind: it lacks sweep_version": lambda data: data.pop("sweep_version"),
+    ": its axes axis_0 do not fit axis_names ['a', 'b']": lambda data: data.pop("axis_1"),
+    " lacks done; a file of a sweep's results has": lambda data: data.pop("done"),
+    ": values holds objects": lambda data: data.update(values=np.array([print])),
+    ": values is of type <U1": lambda data: data.update(values=np.full((1, 2, 1), "x")),
+    ": values has shape (1, 1, 2)": lambda data: data.update(values=np.zeros((1, 1, 2))),
+    ": done is of type float64": lambda data: data.update(done=np.zeros((2, 1))),
+    ": seconds has shape (2,)": lambda data: data.update(seconds=np.zeros(2)),
+    ": error_cells has shape (0, 3)": lambda data: data.update(error_cells=np.zeros((0, 3), int)),
+    ": grid['a'] is": lambda data: data.update(axis_0=np.zeros((2, 2))),
+    ": error_cells holds a cell that is not in the grid": lambda data: data.update(
         error_cells=np.array([[2, 0]]), error_texts=np.array(["x"])
     ),
 }
@@ -687,7 +687,7 @@ def test_a_file_that_is_damaged_is_refused(path, reason):
         data = dict(held)
     DAMAGES[reason](data)
     np.savez(path, **data)
-    check_refused(path, f"is not a file of a sweep's results: {reason}")
+    check_refused(path, reason)
 
 
 def test_a_file_of_another_version_is_refused(path):
@@ -695,23 +695,25 @@ def test_a_file_of_another_version_is_refused(path):
     with np.load(path) as held:
         data = dict(held)
     np.savez(path, **data | {"sweep_version": 2, "done": "otherwise"})
-    check_refused(path, "is of version 2, expected 1; choose another path")
+    check_refused(
+        path, " is of version 2, expected 1; read it with the version of lqrad that wrote it"
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"a,b\n1,2\n", b"\x80\x04K\x01."], ids=repr)
 def test_a_file_of_something_else_is_refused(path, content):
     path.write_bytes(content)
-    check_refused(path, "is not a file of a sweep's results: it is no archive")
+    check_refused(path, " is not a valid .npz file: it is no archive")
 
 
 def test_a_file_that_ends_too_early_or_has_changed_is_refused(path):
     sweep(lambda a, b: a, {"a": [1, 2], "b": ["x"]}, path=path)
     content = path.read_bytes()
     path.write_bytes(content[:-100])
-    check_refused(path, "is not a file of a sweep's results: ")
+    check_refused(path, " is not a valid .npz file: ")
     place = content.index(np.array([1.0, 2.0]).tobytes())
     path.write_bytes(content[:place] + b"\x01" + content[place + 1 :])
-    check_refused(path, "is not a file of a sweep's results: Bad CRC-32")
+    check_refused(path, " is not a valid .npz file: Bad CRC-32")
 
 
 def test_a_directory_that_is_missing_is_said_before_the_first_cell(tmp_path):

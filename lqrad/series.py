@@ -1,0 +1,387 @@
+"""Series in .csv files: a row for each time, a column for each output.
+
+Such a file does not say how its entries are separated and which sign is the decimal one. All ways
+that are in use are tried on the whole file. What only one of them makes rows of numbers of is read;
+where two of them make different numbers, the file is refused, with what to write instead.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import io
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from lqrad.arguments import Array, check_count
+from lqrad.errors import ArgumentError
+from lqrad.outside import as_path, read_bytes
+
+_DIALECTS = ((",", "."), (";", ","), (";", "."), ("\t", ","), ("\t", "."))
+_NUMBERS = {
+    ".": re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"),
+    ",": re.compile(r"[+-]?[0-9]+(,[0-9]+)?([eE][+-]?[0-9]+)?"),
+}
+# What may also be a whole number with a sign between its thousands.
+_GROUPED = {
+    decimal: re.compile(rf"[+-]?[1-9][0-9]{{0,2}}(\{decimal}[0-9]{{3}})+") for decimal in ".,"
+}
+_MISSING = frozenset(("", "nan", "NaN", "NAN", "na", "NA", "n/a", "N/A", "#N/A", "null", "NULL"))
+_DATES = ("%Y-%m", "%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y")
+_MARKS = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+
+
+@dataclass(frozen=True)
+class Series:
+    """What a .csv file holds: numbers, NaN where there are none, and what it calls things.
+
+    Attributes
+    ----------
+    y : (T+1, ny)
+    labels : list of T+1 str, or None
+        The labels of the rows.
+    names : list of str, or None
+        The header: the name of the labels, where there are any, and of each output.
+    """
+
+    y: Array
+    labels: list[str] | None
+    names: list[str] | None
+
+
+def load_series(path: str | Path, columns: int) -> Series:
+    r"""Read a series from a .csv file: a row for each time, a column for each output.
+
+    Parameters
+    ----------
+    path : str or Path
+        Text in UTF-8, or in UTF-16 with its byte order mark, with commas, semicolons or tabs
+        between the entries, and a decimal point, or beside semicolons or tabs a decimal comma.
+        Entries may stand in double quotes. Thousands are not separated.
+
+        A first line of names is a header; names may be numbers, such as years, where the first name
+        stands above labels that are numbers or dates, or is empty. Where there is one column more
+        than there are outputs, the first holds labels. Labels that are numbers or dates must go
+        on by equal steps, of months or working days too: a time that was not observed has a line.
+
+        An entry that is empty, or one of nan, NA, N/A and null, was not observed. In a file of one
+        column so was an empty line; in others an empty line is refused. Those at the end of a file
+        are no rows.
+    columns : int
+        The number of outputs.
+
+    Returns
+    -------
+    Series
+
+    Raises
+    ------
+    ArgumentError
+        If the file cannot be read, can be read in two ways, or a line does not fit; names the line.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder) / "series.csv"
+    ...     _ = path.write_text("year;flow\n1871;1120,5\n1872;\n")
+    ...     series = load_series(path, columns=1)
+    >>> series.y.ravel(), series.labels, series.names
+    (array([1120.5,    nan]), ['1871', '1872'], ['year', 'flow'])
+    """
+    path, columns = as_path(path), check_count("columns", columns)
+    text = _text(path)
+    rows = {separator: _rows(text, separator) for separator in ",;\t"}
+    readings, faults = [], []
+    for separator, decimal in _DIALECTS:
+        try:
+            readings.append(_reading(rows[separator], separator, decimal, columns))
+        except _UnreadError as fault:
+            faults.append((separator in text, fault.reached, fault))
+    try:
+        if not readings:  # the words of the way that came furthest
+            raise max(faults, key=lambda told: told[:2])[2]
+        reading = _only(readings)
+        if reading.labels is not None:
+            _check_times(reading.labels, reading.lines)
+    except _UnreadError as fault:
+        raise ArgumentError(f"{path}, line {fault.line}: {fault.words}", fault.remedy) from None
+    return Series(reading.y, reading.labels, reading.names)
+
+
+class _UnreadError(Exception):
+    """Why a line cannot be read; `reached` is how far one came before that was known."""
+
+    def __init__(self, line: int, words: str, remedy: str = "", *, reached: float = 0) -> None:
+        super().__init__(words)
+        self.line, self.words, self.remedy = line, words, remedy
+        self.reached = max(line, reached)
+
+
+class _Row(NamedTuple):
+    """The entries of a row, and the number of the line where it begins."""
+
+    line: int
+    entries: list[str]
+
+    @property
+    def empty(self) -> bool:
+        return len(self.entries) < 2 and not any(self.entries)
+
+
+class _Reading(NamedTuple):
+    """What one way of reading makes of a file."""
+
+    y: Array
+    labels: list[str] | None
+    names: list[str] | None
+    lines: list[int]  # of the rows
+    separator: str
+    doubtful: tuple[int, str] | None  # a line and an entry, if all decimals may be thousands
+
+
+# --- text, rows, columns --------------------------------------------------------------------------
+
+
+def _text(path: Path) -> str:
+    data = read_bytes(path)
+    encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8-sig")
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        line = data[: error.start].count(b"\n") + 1
+        raise ArgumentError(
+            f"{path}, line {line}: it is not text in UTF-8", "save it as UTF-8"
+        ) from error
+    if "\0" in text:
+        line = text[: text.index("\0")].count("\n") + 1
+        raise ArgumentError(f"{path}, line {line}: it holds a NUL", "save it as text in UTF-8")
+    return text
+
+
+def _rows(text: str, separator: str) -> list[_Row] | _UnreadError:
+    """The rows of a file, without empty lines at its end; or why there are none."""
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
+    rows, line = [], 1
+    try:
+        for entries in reader:
+            rows.append(_Row(line, [entry.strip() for entry in entries]))
+            line = reader.line_num + 1
+    except csv.Error as error:
+        return _UnreadError(line, f"{error}")
+    while rows and rows[-1].empty:
+        rows.pop()
+    return rows if rows else _UnreadError(1, "it holds no rows of numbers")
+
+
+def _reading(
+    rows: list[_Row] | _UnreadError, separator: str, decimal: str, columns: int
+) -> _Reading:
+    """Read a file in one way, or raise what stands against it."""
+    if isinstance(rows, _UnreadError):
+        raise rows
+    filled = [row for row in rows if not row.empty]
+    first, names = filled[0].line, None
+    if _is_header(filled, columns, decimal):
+        names = filled[0].entries
+    if names is not None:
+        rows, filled = rows[rows.index(filled[0]) + 1 :], filled[1:]
+    if not filled:
+        raise _UnreadError(1, "it holds no rows of numbers")
+    width = len(filled[0].entries)
+    labelled = width == columns + 1
+    if not labelled and width != columns:
+        raise _UnreadError(
+            filled[0].line, f"{_count(width)}, expected {columns}, or {columns + 1} with a label"
+        )
+    if names is not None:
+        unsplit = any(sign in name for name in names for sign in ",;\t")
+        if labelled and len(names) == columns and not unsplit:
+            names = ["", *names]  # as R writes them
+        if len(names) != width or (width == 1 and unsplit):
+            raise _UnreadError(first, f"{_count(width)} below the names {', '.join(names)}")
+    y, decimals = _numbers(rows, width, columns, decimal)
+    for i in np.flatnonzero(np.isnan(y).all(axis=0)):
+        raise _UnreadError(
+            rows[0].line,
+            f"no entry of column {i + labelled + 1} is a number",
+            "a separator at the end of each line makes a column",
+            reached=rows[-1].line,
+        )
+    labels = None
+    if labelled:
+        labels = [_point(row.entries[0], decimal) for row in rows]
+        for row, label in zip(rows, labels, strict=True):
+            if not label and any(labels):
+                raise _UnreadError(row.line, "it has no label")
+    doubtful = decimal == "," or separator == ";"  # a point is a decimal one elsewhere
+    if not (doubtful and all(_GROUPED[decimal].fullmatch(entry) for _, entry in decimals)):
+        decimals = []
+    lines = [row.line for row in rows]
+    return _Reading(y, labels, names, lines, separator, decimals[0] if decimals else None)
+
+
+def _numbers(
+    rows: list[_Row], width: int, columns: int, decimal: str
+) -> tuple[Array, list[tuple[int, str]]]:
+    """The numbers of the rows, and with their lines the entries that hold the decimal sign."""
+    y = np.full((len(rows), columns), np.nan)
+    decimals = []
+    for row, (line, entries) in zip(y, rows, strict=True):
+        if len(entries) < 2 and not any(entries):
+            if width > 1:
+                raise _UnreadError(
+                    line, "it is empty", "write the separators of a row that was not observed"
+                )
+            continue
+        if len(entries) != width:
+            raise _UnreadError(line, f"{_count(len(entries))}, expected {width}")
+        for i, entry in enumerate(entries[width - columns :]):
+            if entry in _MISSING:
+                continue
+            row[i] = float(_point(entry, decimal)) if _NUMBERS[decimal].fullmatch(entry) else np.nan
+            if not math.isfinite(row[i]):
+                words = f"{entry if len(entry) < 80 else entry[:76] + ' ...'!r} is not a number"
+                raise _UnreadError(line, words, "leave what was not observed empty")
+            if decimal in entry:
+                decimals.append((line, entry))
+    return y, decimals
+
+
+def _is_header(rows: list[_Row], columns: int, decimal: str) -> bool:
+    """Whether the first row holds names."""
+    line, first = rows[0]
+    label, values = (first[0], first[1:]) if len(first) == columns + 1 else ("", first)
+    present = [entry for entry in values if entry not in _MISSING]
+    if present and all(map(_is_word, present)):
+        return label in _MISSING or _is_word(label)
+    if len(first) != columns + 1:
+        return False
+    # Names may be numbers, such as years. Then what stands above the labels is none itself.
+    others = [row.entries[0] for row in rows[1:] if row.entries[0] not in _MISSING]
+    if label in _MISSING:
+        return len(others) == len(rows) - 1 > 0
+    if not _is_word(label) or not others:
+        return False
+    if any(map(_is_word, others)):
+        if present and all(entry.isdecimal() for entry in present):
+            raise _UnreadError(
+                line,
+                f"{', '.join(first)} may be names, or a label and numbers",
+                "put a line with a name that is no number for each column above",
+                reached=math.inf,
+            )
+        return False
+    return True
+
+
+def _is_word(entry: str) -> bool:
+    """Whether an entry is a name: inf, 1e400 and 0x10 are numbers gone wrong."""
+    try:
+        float(entry)
+    except ValueError:
+        begins = re.match(r"[+-]?[.,]?[0-9]", entry)
+        return not begins and any(character.isalpha() for character in entry)
+    return False
+
+
+def _point(entry: str, decimal: str) -> str:
+    """A number with a decimal point, any other text as it is."""
+    return entry.replace(decimal, ".") if _NUMBERS[decimal].fullmatch(entry) else entry
+
+
+def _count(entries: int) -> str:
+    return f"{entries} {'entry' if entries == 1 else 'entries'}"
+
+
+def _only(readings: Sequence[_Reading]) -> _Reading:
+    """The one way in which a file can be read."""
+    found = list(
+        {(reading.y.tobytes(), str(reading.labels)): reading for reading in readings}.values()
+    )
+    if len(found) > 1:  # semicolons and tabs in every row are there to separate
+        apart = [r for r in found if r.separator != "," and (r.labels or r.y.shape[1] > 1)]
+        found = apart if len(apart) == 1 else found
+    reading = found[0]
+    if len(found) > 1:
+        raise _UnreadError(
+            reading.lines[0],
+            "its comma may be a decimal one or separate a label from a number",
+            "write decimal points, or a line with a name for each column above, or semicolons",
+        )
+    if reading.doubtful is not None:
+        line, entry = reading.doubtful
+        plain = re.sub("[.,]", "", entry)
+        raise _UnreadError(
+            line,
+            f"{entry!r} may be a fraction or {plain}, as all numbers of the file",
+            f"write {plain}, or other decimals, such as {entry}0",
+        )
+    return reading
+
+
+# --- times ----------------------------------------------------------------------------------------
+
+
+def _check_times(labels: list[str], lines: list[int]) -> None:
+    """Raise unless labels that are numbers or dates go on by equal steps."""
+    times = _times(labels)
+    if times is None:
+        seen: set[str] = set()
+        for label, line in zip(labels, lines, strict=True):
+            if label in seen and label[:1].isdecimal():
+                raise _UnreadError(line, f"the label {label} was there before")
+            seen.add(label)
+        return
+    steps = np.diff(times)
+    for k in np.flatnonzero(steps <= 0):
+        raise _UnreadError(lines[k + 1], f"{labels[k + 1]} does not come after {labels[k]}")
+    usual = np.sort(steps)[(len(steps) - 1) // 2] if len(steps) else 0.0
+    for k in np.flatnonzero((steps > 1.5 * usual) | (steps < 0.5 * usual)):
+        raise _UnreadError(
+            lines[k + 1],
+            f"{labels[k + 1]} comes {steps[k] / usual:.3g} steps after {labels[k]}, expected 1",
+            "write a line with its label alone for each time that was not observed",
+        )
+
+
+def _times(labels: list[str]) -> Array | None:
+    """Labels as numbers, where all are numbers or all are dates of one kind; months count 28 to 31 days."""
+    if all(len(label) == 8 and label.isdecimal() for label in labels):
+        ways = [_moments(labels, "%Y%m%d")]
+    elif all(_NUMBERS["."].fullmatch(label) for label in labels):
+        return np.array([float(label) for label in labels])
+    else:
+        ways = [_moments(labels, way) for way in ("", *_DATES)]
+    found = [moments for moments in ways if moments is not None]
+    if len(found) != 1:  # 2/1/2020 is in January or in February
+        return None
+    days = np.array([moment.date() for moment in found[0]], dtype="datetime64[D]")
+    whole = all(moment.time() == datetime.min.time() for moment in found[0])
+    if whole and np.is_busday(days).all() and len(days) > 2:
+        return np.busday_count(days[0], days).astype(np.float64)
+    return np.array([(moment - found[0][0]).total_seconds() for moment in found[0]])
+
+
+def _moments(labels: list[str], way: str) -> list[datetime] | None:
+    """The dates of labels that are written in one way, or else in that of ISO 8601."""
+    try:
+        found = [
+            datetime.strptime(label, way) if way else datetime.fromisoformat(label)
+            for label in labels
+        ]
+    except ValueError:
+        return None
+    return found if len({moment.tzinfo is None for moment in found}) == 1 else None
