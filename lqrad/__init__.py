@@ -21,6 +21,7 @@ from lqrad.heat import HeatSystem, advection_diffusion, heat_plate, heat_rod
 from lqrad.problems import primitives
 from lqrad.problems.cascade import Graph, GraphKKT
 from lqrad.problems.control import ControlProblem
+from lqrad.problems.functions import one_point
 from lqrad.problems.integrators import euler, implicit_midpoint, rk4
 from lqrad.problems.losses import (
     Penalty,
@@ -186,6 +187,7 @@ __all__ = [
     "nonlinear",
     "nonnormality",
     "observability",
+    "one_point",
     "penalised",
     "policy_gradient",
     "primitives",

@@ -1,75 +1,93 @@
-"""Derivatives of functions of points: exact to rounding by complex steps, else by differences.
+"""Derivatives of a user's function of points: exact, or by differences that agree, or refused.
 
-    d f / d z[j]  =  Im f(z + i h e[j]) / h        no difference is taken, so h may be tiny
-
-A function maps points (..., d) to values (..., k), point by point. All directions of all points are
-evaluated in one call.
+A function maps points (..., d) to values (..., k), or to one number for each point, (...). It is
+evaluated on points that carry their derivatives (`carried`). Where that is not possible, as the
+function leaves NumPy or the exact derivative is not finite, differences are taken: of each component
+at several steps, in units of what the entry is along the data, and extrapolated. Two extrapolations
+that do not agree are an error.
 """
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
 
 from lqrad.arguments import EPS, Array
+from lqrad.errors import ArgumentError, DtypeError, LqradError
+from lqrad.kernels.carried import Carried, Pass, carried
 
-Function = Callable[[Any], Any]  # points (..., d), real or complex -> values (..., k) or (...)
+Function = Callable[[Any], Any]  # points (..., d) -> values (..., k) or (...)
 
-_COMPLEX_STEP = 1e-100
-_CENTRAL_STEP = EPS ** (1 / 3)
-_SECOND_STEP = EPS ** (1 / 4)  # of a second difference of values
-# Derivatives that disagree with differences by more than this were not made for complex numbers.
-_DISAGREEMENT = 1e-4
-_ASIDE = 1e-3
-
-
-def takes_complex(function: Function, z: Array) -> bool:
-    """Whether complex steps through a function at the points z (..., d) give its derivatives.
-
-    They do not where it raises, drops imaginary parts, or is not analytic, as |z| is not. This is
-    found by comparing one direction with a difference, a little off the points, which may all lie
-    on a kink, such as that of max(z, 0); a tenth of the values may disagree.
-
-    Examples
-    --------
-    >>> takes_complex(np.sin, np.array([[1.0, 2.0]])), takes_complex(np.abs, np.array([[1.0, 2.0]]))
-    (True, False)
-    """
-    rng = np.random.default_rng(0)
-    d = rng.choice([-1.0, 1.0], size=z.shape[-1]) * _scale(z)
-    z = z + _ASIDE * _scale(z) * rng.normal(size=z.shape)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", np.exceptions.ComplexWarning)
-            stepped = np.asarray(function(z + 1j * _COMPLEX_STEP * d))
-    except (TypeError, ValueError, np.exceptions.ComplexWarning):
-        return False
-    if not np.iscomplexobj(stepped):
-        return False
-    ahead, behind = (np.asarray(function(z + step * d)) for step in (_CENTRAL_STEP, -_CENTRAL_STEP))
-    slope = (ahead - behind) / (2 * _CENTRAL_STEP)
-    size = np.abs(slope) + np.abs(ahead) + np.abs(behind)
-    apart = np.abs(stepped.imag / _COMPLEX_STEP - slope) > _DISAGREEMENT * size
-    return float(np.mean(apart)) <= 0.1
+# Steps in units of an entry, each an eighth of the last; of an entry that is zero everywhere, whose
+# unit is not known, over all that floating point numbers can tell apart.
+_FACTOR = 8.0
+_STEPS = _FACTOR ** -np.arange(1.0, 9.0)
+_STEPS_OF_UNKNOWN = _FACTOR ** -np.arange(-16.0, 17.0)
+# How far two extrapolations may be apart, in units of the slope (order 1) or of the bend (order 2).
+_AGREEMENT = {1: 1e-6, 2: 1e-4}
 
 
-def jacobian(function: Function, z: Array, *, exact: bool = True) -> Array:
-    """Return the derivatives (..., k, d), or (..., d) of values (...), at the points z (..., d).
+def derivatives(
+    function: Function,
+    z: Array,
+    *,
+    order: int = 1,
+    name: str = "the function",
+    entries: Sequence[str] | None = None,
+) -> tuple[Array, str]:
+    """Return the first or second derivatives of a function at points, and the way they were found.
 
     Parameters
     ----------
     function : callable
     z : (..., d)
-    exact : bool
-        By complex steps; else by central differences, to about ten digits.
+    order : {1, 2}
+    name : str
+        What errors call the function.
+    entries : sequence of d str, optional
+        What they call the entries of z.
 
-    References
-    ----------
-    Squire and Trapp, Using complex variables to estimate derivatives of real functions, SIAM Review
-    40 (1998), 110-112.
+    Returns
+    -------
+    derivatives : (..., k, d) or (..., k, d, d), without k where a value is a number
+    way : {"exact", "differences"}
+
+    Raises
+    ------
+    ArgumentError
+        If differences do not agree; names the component.
+    DtypeError
+        If differences are needed of a function that rounds to less than double precision.
+
+    Examples
+    --------
+    >>> derivatives(lambda z: abs(z) * z, np.array([3.0, -5.0]))
+    (array([[ 6.,  0.],
+           [ 0., 10.]]), 'exact')
+    >>> import math
+    >>> one = lambda z: np.array([math.sin(z[0])])
+    >>> slope, way = derivatives(one, np.array([0.5]))
+    >>> way, bool(abs(slope[0, 0] - math.cos(0.5)) < 1e-9)
+    ('differences', True)
+    """
+    with np.errstate(all="ignore"):
+        sides, tip = _sides(function, z, order)
+        if sides is None:
+            return _by_differences(function, z, order, name, entries), "differences"
+        found = sides[0] if len(sides) == 1 else 0.5 * (sides[0] + sides[1])
+        if tip and order == 2:
+            # The curvature of a norm at its tip is infinite, and taken as none; but that of a smooth
+            # function of it, such as cos(norm(x)), is what differences agree on.
+            with suppress(LqradError):
+                return _by_differences(function, z, order, name, entries), "differences"
+        return found, "exact"
+
+
+def jacobian(function: Function, z: Array) -> Array:
+    """Return the first derivatives (..., k, d), or (..., d) of values (...), at the points z (..., d).
 
     Examples
     --------
@@ -77,69 +95,262 @@ def jacobian(function: Function, z: Array, *, exact: bool = True) -> Array:
     array([[ 6.,  0.],
            [ 0., 10.]])
     """
-    directions, width = _directions(z)
-    if exact:
-        values = np.asarray(function(z + 1j * _COMPLEX_STEP * directions)).imag / _COMPLEX_STEP
-    else:
-        steps = _CENTRAL_STEP * width[..., None] * directions
-        ahead, behind = (np.asarray(function(z + step)) for step in (steps, -steps))
-        values = (ahead - behind) / (2 * _CENTRAL_STEP * _like(width, ahead))
-    return np.asarray(np.moveaxis(values, 0, -1), dtype=np.float64)
+    return derivatives(function, z)[0]
 
 
-def hessian(function: Function, z: Array, *, exact: bool = True) -> Array:
+def hessian(function: Function, z: Array) -> Array:
     """Return the second derivatives (..., d, d) of values (...) at the points z (..., d).
-
-    By central differences of complex steps, to about ten digits, and to all of a quadratic; without
-    complex steps by second differences of values, to about seven.
-
-    Parameters
-    ----------
-    function : callable
-    z : (..., d)
-    exact : bool
-        Whether complex steps may be taken.
-
-    References
-    ----------
-    Lai and Crassidis, Extensions of the first and second complex-step derivative approximations,
-    Journal of Computational and Applied Mathematics 219 (2008), 276-293.
 
     Examples
     --------
-    >>> hessian(lambda z: z[..., 0] ** 2 * z[..., 1], np.array([1.0, 2.0])).round(6)
+    >>> hessian(lambda z: z[..., 0] ** 2 * z[..., 1], np.array([1.0, 2.0]))
     array([[4., 2.],
            [2., 0.]])
     """
-    directions, width = _directions(z)
-    if exact:
-        steps = _CENTRAL_STEP * width[..., None] * directions
-        ahead, behind = (jacobian(function, z + step) for step in (steps, -steps))
-        values = (ahead - behind) / (2 * _CENTRAL_STEP * width[..., None])
-        rows = np.moveaxis(values, 0, -2)
-        return np.asarray(0.5 * (rows + rows.swapaxes(-1, -2)))
-    steps = _SECOND_STEP * width[..., None] * directions
-    first, second = steps[:, None], steps[None]
-    values = sum(
-        sign * np.asarray(function(z + a * first + b * second))
-        for sign, a, b in ((1, 1, 1), (-1, 1, -1), (-1, -1, 1), (1, -1, -1))
-    )
-    values = values / (4 * _SECOND_STEP**2 * width[:, None] * width[None])
-    return np.asarray(np.moveaxis(values, (0, 1), (-2, -1)), dtype=np.float64)
+    return derivatives(function, z, order=2)[0]
 
 
-def _scale(z: Array) -> Array:
-    """What a step in each entry is measured by."""
-    return np.maximum(1.0, np.abs(z))
+def check_given(
+    function: Function,
+    z: Array,
+    given: Array,
+    *,
+    name: str,
+    of: str,
+    entries: Sequence[str] | None = None,
+) -> None:
+    """Raise ArgumentError unless given first derivatives are those of a function at points.
+
+    At a kink they may be anything between those of its sides. What differences cannot tell passes.
+
+    Parameters
+    ----------
+    function, z, entries
+        As of `derivatives`.
+    given : (..., k, d)
+    name, of : str
+        What errors call the derivatives, and the function.
+
+    Examples
+    --------
+    >>> z = np.array([0.0, 2.0])
+    >>> check_given(np.abs, z, np.diag([0.3, 1.0]), name="slope", of="phi")
+    >>> check_given(np.abs, z, np.diag([0.3, 2.0]), name="slope", of="phi")
+    Traceback (most recent call last):
+    ...
+    lqrad.errors.ArgumentError: slope is wrong: that of phi[1] in entry 1 is 1, and 2 is given
+    """
+    with np.errstate(all="ignore"):
+        sides, _ = _sides(function, z, 1)
+        if sides is None:
+            try:
+                sides = [_by_differences(function, z, 1, of, entries)]
+            except LqradError:
+                return
+        value = np.asarray(function(z))
+    points = tuple(range(z.ndim - 1))
+    low, high = np.min(sides, axis=0), np.max(sides, axis=0)
+    size = np.abs(low) + np.abs(high) + np.where(np.isfinite(given), np.abs(given), 0.0)
+    # Rounding: of a derivative beside what it is elsewhere, and of the values.
+    unit = np.abs(z).max(axis=points)
+    rounding = np.abs(value).max(axis=points)[..., None] / np.where(unit > 0, unit, np.inf)
+    slack = 1e-6 * size + 1e-10 * size.max(axis=points) + 64 * EPS * rounding
+    wrong = ~((low - slack <= given) & (given <= high + slack))  # NaN is wrong too
+    if wrong.any():
+        index = tuple(int(i) for i in np.argwhere(wrong)[0])
+        at = f"[{', '.join(map(str, index[:-1]))}]" if index[:-1] else ""
+        j = index[-1]
+        raise ArgumentError(
+            f"{name} is wrong: that of {of}{at} in {entries[j] if entries else f'entry {j}'} is "
+            f"{0.5 * (low + high)[index]:.6g}, and {given[index]:.6g} is given"
+        )
 
 
-def _directions(z: Array) -> tuple[Array, Array]:
-    """The unit vectors (d, ..., d), ready to be added to all points, and the scales (d, ...)."""
-    d = z.shape[-1]
-    unit = np.eye(d).reshape(d, *[1] * (z.ndim - 1), d)
-    return unit, np.moveaxis(_scale(z), -1, 0)
+def _sides(function: Function, z: Array, order: int) -> tuple[list[Array] | None, bool]:
+    """The derivatives that the points carry through the function: one, or those beside a kink.
+
+    And whether it was the tip of a norm.
+
+    None where that is not possible, where one is not finite though the value is, and where the
+    function has other values for points that carry derivatives: it asks what they are, and does
+    another thing then.
+    """
+    run, d = Pass(order), z.shape[-1]
+    try:
+        value = function(carried(z, run))
+    except Exception:  # if it is the fault of the function, the next line has it again
+        value = None
+    plain = np.asarray(function(z))
+    if value is None or (not isinstance(value, Carried) and np.asarray(value).dtype == object):
+        return None, False
+    sides = [_derivative(value, plain, d, order)]
+    if run.kinked:
+        other = function(carried(z, Pass(order, side=-1)))
+        sides.append(_derivative(other, plain, d, order))
+    elif not _equal(value.value if isinstance(value, Carried) else value, plain):
+        return None, False
+    finite = np.isfinite(sides).all(axis=(0, *range(plain.ndim + 1, plain.ndim + 1 + order)))
+    return (sides if (finite | ~np.isfinite(plain)).all() else None), run.tip
 
 
-def _like(width: Array, values: Array) -> Array:
-    """The widths (d, ...), with the axes of the values (d, ..., k) where they have more."""
-    return width.reshape(width.shape + (1,) * (values.ndim - width.ndim))
+def _equal(value: Any, plain: Array) -> bool:
+    """Whether values are the same but for the order of their sums."""
+    slack = 1e-10 * np.abs(plain).max(initial=0.0)
+    return np.allclose(value, plain, rtol=1e-10, atol=slack, equal_nan=True)
+
+
+def _derivative(value: Any, plain: Array, d: int, order: int) -> Array:
+    """What a value carries, zeros if it carries nothing."""
+    if not isinstance(value, Carried):
+        return np.zeros(plain.shape + (d,) * order)
+    found = value.first if order == 1 else value.second
+    return np.zeros(plain.shape + (d,) * order) if found is None else found
+
+
+# Differences
+
+
+def _by_differences(
+    function: Function, z: Array, order: int, name: str, entries: Sequence[str] | None
+) -> Array:
+    value = np.asarray(function(z))
+    if value.dtype.kind == "f" and value.dtype.itemsize < 8:
+        raise DtypeError(
+            f"{name} returned {value.dtype}, expected float64: its rounding is of the size of the "
+            "differences that its derivatives would be found by",
+            "let it compute in double precision (JAX: jax.config.update('jax_enable_x64', True); "
+            "PyTorch: torch.float64), or pass jacobian=",
+        )
+    d, known = z.shape[-1], _known_values(function, np.asarray(value, dtype=np.float64))
+    unit = np.abs(z).reshape(-1, d).max(axis=0)
+    found = np.empty(value.shape + (d,) * order)
+    for j in range(d):
+        steps = _STEPS * unit[j] if unit[j] else _STEPS_OF_UNKNOWN
+        differences = _slopes(known, z, j, steps) if order == 1 else _bends(known, z, j, j, steps)
+        values, apart, relative = _settled(*differences)
+        found[(..., *(j,) * order)] = values  # type: ignore[index]
+        _check(apart, order, value, name, entries, *(j,) * order)
+        if not unit[j]:  # from the middle of the steps that serve all components
+            serves = (relative <= _AGREEMENT[order]).reshape(len(relative), -1).all(axis=-1)
+            unit[j] = steps[int(np.median(np.flatnonzero(serves)))] * _FACTOR if serves.any() else 1
+    for i in range(d if order == 2 else 0):
+        for j in range(i):
+            bend, apart, _ = _settled(*_bends(known, z, i, j, _STEPS * unit[i], _STEPS * unit[j]))
+            _check(apart, 2, value, name, entries, i, j)
+            found[..., i, j] = found[..., j, i] = bend
+    return found
+
+
+def _known_values(function: Function, at: Array) -> Callable[[Array | None], Array]:
+    """The function, NaN where a step leaves its domain; of None, its values at the points."""
+
+    def values(z: Array | None) -> Array:
+        if z is None:
+            return at
+        try:
+            return np.asarray(function(z), dtype=np.float64)
+        except Exception:
+            return np.full(at.shape, np.nan)
+
+    return values
+
+
+def _moved(z: Array, *moves: tuple[int, float]) -> Array:
+    z = np.array(z)
+    for j, step in moves:
+        z[..., j] += step
+    z.setflags(write=False)
+    return z
+
+
+def _slopes(
+    values: Callable[[Array | None], Array], z: Array, j: int, steps: Array
+) -> tuple[Array, Array, Array]:
+    """Central differences at each step, what they are measured by, and their rounding."""
+    rows = []
+    for h in steps:
+        ahead, here, behind = values(_moved(z, (j, h))), values(None), values(_moved(z, (j, -h)))
+        size = np.maximum(np.abs(ahead - here), np.abs(behind - here)) / h
+        rounding = EPS * np.maximum(np.abs(ahead), np.abs(behind)) / h
+        rows.append(((ahead - behind) / (2 * h), size, rounding))
+    return tuple(map(np.array, zip(*rows, strict=True)))  # type: ignore[return-value]
+
+
+def _bends(
+    values: Callable[[Array | None], Array],
+    z: Array,
+    i: int,
+    j: int,
+    steps: Array,
+    others: Array | None = None,
+) -> tuple[Array, Array, Array]:
+    """Second differences in two entries, as `_slopes`."""
+    rows = []
+    for h, k in zip(steps, steps if others is None else others, strict=True):
+        corners = [values(_moved(z, (i, a * h), (j, b * k))) for a in (1, -1) for b in (1, -1)]
+        size = sum(np.abs(corner - values(None)) for corner in corners) / (4 * h * k)
+        rounding = EPS * np.max(np.abs(corners), axis=0) / (h * k)
+        bend = (corners[0] - corners[1] - corners[2] + corners[3]) / (4 * h * k)
+        rows.append((bend, size, rounding))
+    return tuple(map(np.array, zip(*rows, strict=True)))  # type: ignore[return-value]
+
+
+def _settled(rough: Array, size: Array, rounding: Array) -> tuple[Array, Array, Array]:
+    """The extrapolation that agrees best with the next, and how far they are apart.
+
+    Parameters
+    ----------
+    rough : (steps, ...)
+        Differences whose error is of second order in the step.
+    size : (steps, ...)
+        What they are measured by.
+    rounding : (steps, ...)
+
+    Returns
+    -------
+    best : (...)
+    apart : (...)
+        In units of the size; infinite where longer steps agree among themselves on something else,
+        as those of a function that rounds its numbers do.
+    relative : (steps - 2, ...)
+        How far apart they are from each step on.
+
+    References
+    ----------
+    Ridders, Accurate computation of F'(x) and F'(x)F''(x), Advances in Engineering Software 4
+    (1982), 75-76.
+    """
+    finer = (_FACTOR**2 * rough[1:] - rough[:-1]) / (_FACTOR**2 - 1)
+    # Values that do not change say no more than that the slope is hidden by their rounding.
+    flat = (size[:-2] == 0) & (size[1:-1] == 0) & (size[2:] == 0)
+    apart = np.abs(finer[1:] - finer[:-1])
+    error = np.where(flat, rounding[:-2], apart + 4 * rounding[2:])
+    measure = np.where(flat, np.fmax.accumulate(size[:-2]), size[:-2])
+    relative = np.where((error == 0) | (flat & (measure == 0)), 0.0, error / measure)
+    relative = np.where(np.isnan(relative), np.inf, relative)
+    chosen = relative.argmin(axis=0)
+    best = np.take_along_axis(finer, chosen[None] + 1, axis=0)[0]
+    longer = np.arange(len(apart)).reshape(-1, *(1,) * chosen.ndim) < chosen
+    other = np.abs(finer[:-1] - best) > 10 * apart + 4 * rounding[1:-1]
+    contradicted = (longer & ~flat & (relative < 1e-3) & other).any(axis=0)
+    found = np.take_along_axis(relative, chosen[None], axis=0)[0]
+    return best, np.where(contradicted, np.inf, found), relative
+
+
+def _check(
+    apart: Array, order: int, value: Array, name: str, entries: Sequence[str] | None, *where: int
+) -> None:
+    """Raise unless differences of all components agree."""
+    if apart.size and apart.max() > _AGREEMENT[order]:
+        index = np.unravel_index(int(apart.argmax()), apart.shape)
+        at = f"[{', '.join(str(int(i)) for i in index)}]" if index else ""
+        inside = " and ".join(entries[j] if entries else f"entry {j}" for j in where)
+        kind = "derivative" if order == 1 else "second derivative"
+        raise ArgumentError(
+            f"the {kind} of {name}{at} in {inside} is not known: {name} leaves NumPy, and "
+            "differences of several steps do not agree on it",
+            f"write {name} in NumPy's functions, which are differentiated exactly; look for a jump, "
+            "for numbers of single precision, and for values too large beside their changes"
+            + "; or pass jacobian="
+            * (name == "f" and order == 1),
+        )

@@ -11,14 +11,12 @@ J + sum_t p[t]'(f(x[t], u[t], t) - x[t+1]) are
     in u[t]:    dl/du + B[t]'p[t]                    with both of these: the gradient of J in u
 
 The backward pass is that of a linear problem, on the same banded kernel. The Jacobians of all steps
-are found in one call: by complex steps, exact to rounding, if no others are given.
+are found in one call, exactly, by points that carry their derivatives through f (`kernels.carried`).
 """
 
 from __future__ import annotations
 
-import inspect
 import math
-import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -35,8 +33,10 @@ from lqrad.arguments import (
 )
 from lqrad.errors import OVERFLOW_REMEDY, ArgumentError, DtypeError, NonFiniteError, ShapeError
 from lqrad.kernels.banded import Bidiagonal, first_nonfinite_step
-from lqrad.kernels.derivatives import hessian, jacobian, takes_complex
+from lqrad.kernels.carried import Carried
+from lqrad.kernels.derivatives import check_given, derivatives
 from lqrad.kernels.stages import inner
+from lqrad.problems.functions import called, with_time
 from lqrad.problems.lq import LQProblem, unchecked
 from lqrad.problems.objective import Objective
 from lqrad.problems.optimality import KKT, kkt_from_terms
@@ -57,11 +57,16 @@ class ControlProblem:
     """Dynamics x[t+1] = f(x, u), a stage cost and a terminal cost, written in NumPy.
 
     The functions are written for points: x (..., n) and u (..., m) with any leading axes, so that
-    they serve a single point, a trajectory and a batch alike; x[..., 0] is the first state. They may
-    take the time t as a third argument, an integer or an array of them for the points of a
-    trajectory. Write them with NumPy's functions, and complex steps give their derivatives to the
-    last digit; where one cannot take complex numbers (abs, for instance), differences do, with a
-    warning.
+    they serve a single point, a trajectory and a batch alike; x[..., 0] is the first state; a
+    function of one point becomes such a one by `lqrad.one_point`. They may take the time t as a
+    third argument, an integer or an array of them for the points of a trajectory, and cannot write
+    to their arguments.
+
+    Written with NumPy's functions, they are differentiated exactly, those with kinks too: at a kink
+    of abs, max, norm, mod, where or clip the derivative is one of those that are between its sides.
+    Where one leaves NumPy, by math.sin(x) or float(x), differences are taken, of each component at
+    several steps. If these do not agree, that is an error, which names the function and the
+    component. `derivative_ways` tells which way was taken.
 
     Parameters
     ----------
@@ -74,7 +79,8 @@ class ControlProblem:
     n, m : int
         Dimensions of state and input.
     jacobian : callable, optional
-        As f -> the pair A (..., n, n), B (..., n, m), where they are known.
+        As f -> the pair A (..., n, n), B (..., n, m), where they are known. They are compared with
+        those of f where they are first asked for.
 
     Raises
     ------
@@ -118,12 +124,33 @@ class ControlProblem:
         self.n, self.m = check_count("n", n), check_count("m", m)
         self.f = with_time("f", f)
         self.stage_cost = with_time("stage_cost", stage_cost)
-        self.terminal_cost = terminal_cost or _nothing
+        self.terminal_cost = _nothing if terminal_cost is None else terminal_cost
+        if not callable(self.terminal_cost):
+            raise ArgumentError(f"terminal_cost is {terminal_cost!r}, expected a function of x")
         self.jacobian = None if jacobian is None else with_time("jacobian", jacobian)
-        self._exact: dict[str, bool] = {}
+        self._ways: dict[str, str] = {}
 
     def __repr__(self) -> str:
         return f"ControlProblem(n={self.n}, m={self.m})"
+
+    @property
+    def derivative_ways(self) -> dict[str, str]:
+        """How the last derivatives of each function were found.
+
+        "exact": carried through NumPy's functions; "differences": by differences of several steps
+        that agree; "given": by the user's jacobian, which was right where it was first asked. Empty
+        until derivatives are asked for.
+
+        Examples
+        --------
+        >>> problem = ControlProblem(lambda x, u: x + u, lambda x, u: abs(u[..., 0]), n=1, m=1)
+        >>> problem.value_and_gradient([1.0], [[2.0], [-3.0]])
+        (5.0, array([[ 1.],
+               [-1.]]))
+        >>> problem.derivative_ways
+        {'f': 'exact', 'stage_cost': 'exact', 'terminal_cost': 'exact'}
+        """
+        return dict(self._ways)
 
     # The two passes
 
@@ -145,10 +172,6 @@ class ControlProblem:
             If a state is not finite; names the first step.
         ShapeError
             If f returns another shape than (..., n).
-
-        Notes
-        -----
-        An exception in f is passed on, with a note of the step at which it came.
         """
         x0, u = self._initial_state(x0), self._sequence("u", u, self.m)
         try:
@@ -183,13 +206,7 @@ class ControlProblem:
         -------
         (..., n)
         """
-        x = x.view()
-        x.flags.writeable = False  # x += dt * ... in f would change the trajectory behind it
-        try:
-            value = np.asarray(self.f(x, u, t))
-        except Exception as error:
-            error.add_note(f"this came from f at step t = {t}, for x of shape {x.shape}")
-            raise
+        value = np.asarray(called("f", self.f, x, u, t))
         if value.shape != x.shape:
             raise ShapeError(
                 f"f returned shape {value.shape} for x {x.shape} and u {u.shape}, expected "
@@ -215,20 +232,10 @@ class ControlProblem:
         """
         x, u = self._trajectory(x, u=u)
         z, n = self._points(x, u), self.n
-        steps = np.arange(u.shape[-2])
-        if self.jacobian is not None:
-            A, B = (np.asarray(J) for J in self.jacobian(x[..., :-1, :], u, steps))
-            expected = (*z.shape[:-1], n, n), (*z.shape[:-1], n, self.m)
-            if (A.shape, B.shape) != expected:
-                raise ShapeError(
-                    f"jacobian returned shapes {A.shape} and {B.shape}, expected {expected[0]} "
-                    f"and {expected[1]}"
-                )
-        else:
-            AB = self._derivative("f", jacobian, z)
-            A, B = AB[..., :n], AB[..., n:]
-        slopes = self._derivative("stage_cost", jacobian, z)
-        last = self._derivative("terminal_cost", jacobian, x[..., -1, :])
+        AB = self._derivative("f", z) if self.jacobian is None else self._given_jacobian(z)
+        A, B = AB[..., :n], AB[..., n:]
+        slopes = self._derivative("stage_cost", z)
+        last = self._derivative("terminal_cost", x[..., -1, :])
         x_slopes = np.concatenate([slopes[..., :n], last[..., None, :]], axis=-2)
         return Slopes(A, B, x_slopes, slopes[..., n:].copy())
 
@@ -376,11 +383,10 @@ class ControlProblem:
             raise ShapeError(f"x has shape {x.shape}, expected (T+1, n): one trajectory")
         n, z = self.n, self._points(x, u)
         slopes = self.derivatives(x, u)
-        H = self._derivative("stage_cost", hessian, z)
+        H = self._derivative("stage_cost", z, order=2)
         if p is not None:
-            exact = self._is_exact("f", z)
-            H = H + hessian(lambda y: (self._values("f", y) * p).sum(axis=-1), z, exact=exact)
-        S = self._derivative("terminal_cost", hessian, x[-1])
+            H = H + self._derivative("f", z, order=2, p=p)
+        S = self._derivative("terminal_cost", x[-1], order=2)
         c = self._values("f", z) - x[1:]
         return unchecked(
             A=slopes.A,
@@ -419,23 +425,17 @@ class ControlProblem:
         """The points (x[t], u[t]), (..., T, n+m)."""
         return np.concatenate([x[..., :-1, :], u], axis=-1)
 
-    def _at(self, name: str, z: Array, t: Any) -> Any:
+    def _at(self, name: str, z: Any, t: Any) -> Any:
         """A function at points (x, u) and their times, or of the states alone."""
         if name == "terminal_cost":
-            return self.terminal_cost(z)
-        function = self.f if name == "f" else self.stage_cost
-        return function(z[..., : self.n], z[..., self.n :], t)
+            return called(name, self.terminal_cost, z)
+        return called(name, getattr(self, name), z[..., : self.n], z[..., self.n :], t)
 
-    def _values(self, name: str, z: Array) -> Array:
+    def _values(self, name: str, z: Any) -> Any:
         """A function at all points of trajectories, (..., T, n+m) or (..., n) at their ends."""
-        try:
-            value = np.asarray(self._at(name, z, np.arange(z.shape[-2]) if z.ndim > 1 else 0))
-        except Exception as error:
-            error.add_note(
-                f"this came from {name}, called for all points of shape {z.shape[:-1]} at once; "
-                "write it for leading axes, with x[..., 0], np.stack(..., axis=-1) and np.where"
-            )
-            raise
+        value = self._at(name, z, np.arange(z.shape[-2]) if z.ndim > 1 else 0)
+        if not isinstance(value, Carried):
+            value = np.asarray(value)
         expected = (*z.shape[:-1], self.n) if name == "f" else z.shape[:-1]
         if value.shape != expected:
             per_point, remedy = "one number", "sum over the last axis, .sum(axis=-1)"
@@ -443,13 +443,21 @@ class ControlProblem:
                 per_point, remedy = "a state", "stack along the last axis, np.stack(..., axis=-1)"
             raise ShapeError(
                 f"{name} returned shape {value.shape}, expected {expected}: {per_point} for each "
-                f"point; did you {remedy}?"
+                "point",
+                f"did you {remedy}? A function of one point becomes one of many by lqrad.one_point",
+            )
+        if value.dtype.kind == "c":
+            raise DtypeError(
+                f"{name} returned complex numbers for real ones; is a root negative there?"
             )
         return value
 
     def _check_points(self, name: str, z: Array) -> None:
         """Raise unless a function of many points is, at the last of them, what it is there alone."""
-        z = z + 1e-3 * np.random.default_rng(0).normal(size=z.shape)  # at rest all are alike
+        # A little aside, as at rest all points are alike.
+        size = np.abs(z).max(axis=tuple(range(z.ndim - 1)))
+        size = np.where(size > 0, size, size.max() or 1.0)
+        z = z + 1e-3 * size * np.random.default_rng(0).normal(size=z.shape)
         together = self._values(name, z)
         if z.ndim == 1:  # there is one point only
             return
@@ -464,25 +472,52 @@ class ControlProblem:
                 f"{together[last]} and {alone}; did you write A @ x for x @ A.T?"
             )
 
-    def _is_exact(self, name: str, z: Array) -> bool:
-        """Whether complex steps give the derivatives of a function; found out once, with a warning."""
-        if name not in self._exact:
-            self._check_points(name, z)  # raises here what is not the fault of complex numbers
-            self._exact[name] = takes_complex(lambda y: self._values(name, y), z)
-            if not self._exact[name]:
-                warnings.warn(
-                    f"{name} does not take complex numbers as an analytic function does, so its "
-                    "derivatives are found by central differences, to about ten digits; write it "
-                    "without abs and the like, and without conversions to float",
-                    stacklevel=4,
-                )
-        return self._exact[name]
+    def _derivative(self, name: str, z: Array, *, order: int = 1, p: Array | None = None) -> Array:
+        """The Jacobian or the Hessian of a function at points; with p those of p'f."""
+        if name not in self._ways:
+            self._check_points(name, z)
 
-    def _derivative(self, name: str, kind: Callable[..., Array], z: Array) -> Array:
-        """The Jacobian or the Hessian of a function at points."""
-        found = kind(lambda y: self._values(name, y), z, exact=self._is_exact(name, z))
+        def function(y: Any) -> Any:
+            value = self._values(name, y)
+            return value if p is None else (value * p).sum(axis=-1)
+
+        found, self._ways[name] = derivatives(
+            function, z, order=order, name=name, entries=self._entries
+        )
         check_finite(f"a derivative of {name}", found, computed=True)
         return found
+
+    def _given_jacobian(self, z: Array) -> Array:
+        """The user's derivatives of f at points, compared with those that are found."""
+        n, steps = self.n, np.arange(z.shape[-2])
+        assert self.jacobian is not None
+        pair = called("jacobian", self.jacobian, z[..., :n], z[..., n:], steps)
+        A, B = map(np.asarray, pair)
+        expected = (*z.shape[:-1], n, n), (*z.shape[:-1], n, self.m)
+        if (A.shape, B.shape) != expected:
+            raise ShapeError(
+                f"jacobian returned shapes {A.shape} and {B.shape}, expected {expected[0]} "
+                f"and {expected[1]}"
+            )
+        AB = np.concatenate([A, B], axis=-1)
+        if "f" not in self._ways:
+            self._check_points("f", z)
+            check_given(
+                lambda y: self._values("f", y),
+                z,
+                AB,
+                name="jacobian",
+                of="f",
+                entries=self._entries,
+            )
+            self._ways["f"] = "given"
+        check_finite("jacobian", AB, computed=True)
+        return AB
+
+    @property
+    def _entries(self) -> list[str]:
+        """What the entries of a point (x, u) are called."""
+        return [f"x[{i}]" for i in range(self.n)] + [f"u[{i}]" for i in range(self.m)]
 
     # Checks
 
@@ -518,36 +553,6 @@ class ControlProblem:
             )
         check_finite(name, z)
         return z
-
-
-def with_time(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the function as one of (x, u, t), where it may be one of (x, u).
-
-    Raises
-    ------
-    ArgumentError
-        If it is no function of two or three arguments.
-
-    Examples
-    --------
-    >>> with_time("f", lambda x, u: x + u)(1, 2, 3)
-    3
-    """
-    if not callable(function):
-        raise ArgumentError(f"{name} is {function!r}, expected a function of (x, u) or (x, u, t)")
-    try:
-        parameters = inspect.signature(function).parameters.values()
-    except (TypeError, ValueError):  # some built-in functions do not tell
-        return lambda x, u, t: function(x, u)
-    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    needed = [p for p in positional if p.default is p.empty]
-    if len(needed) == 3 or any(p.kind is p.VAR_POSITIONAL for p in parameters):
-        return function
-    if len(needed) != 2:
-        raise ArgumentError(
-            f"{name} takes {len(needed)} arguments, expected two, (x, u), or three, (x, u, t)"
-        )
-    return lambda x, u, t: function(x, u)
 
 
 def _nothing(x: Any) -> Any:

@@ -2,8 +2,8 @@
 
     dx/dt = f(x, u, t)     becomes     x[k+1] = step(x[k], u[k], k),   with u held over the step
 
-Each returns a function that is written for points, as f is, and takes complex numbers if f does, so
-that its derivatives are exact.
+Each returns a function that is written for points, as f is. Its derivatives are exact where those of
+f are.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from lqrad.arguments import EPS, check_count, check_number
+from lqrad.arguments import EPS, Array, check_count, check_number
 from lqrad.errors import NonFiniteError, ShapeError
-from lqrad.kernels.derivatives import jacobian, takes_complex
-from lqrad.problems.control import with_time
+from lqrad.kernels.carried import Carried, plain
+from lqrad.kernels.derivatives import derivatives
+from lqrad.problems.functions import called, with_time
 
 Step = Callable[[Any, Any, Any], Any]
 
@@ -83,9 +84,9 @@ def implicit_midpoint(f: Callable[..., Any], dt: float) -> Step:
     """Return the implicit midpoint step z = x + dt f((x + z) / 2, u), of order two.
 
     It is stable for stiff f and keeps quadratic invariants, such as the energy of an oscillator. The
-    equation is solved by Newton's method. In complex numbers the last Newton step is the implicit
-    function theorem: dz = (I - dt/2 f')^-1 (dx + dt/2 f'dx + dt df/du du), so that the derivatives
-    are those of the solution, and not of the iteration.
+    equation is solved by Newton's method, and its derivatives are those of the solution and not of
+    the iteration: a Newton step on points that carry derivatives makes the first ones right, and one
+    more the second ones.
 
     Parameters
     ----------
@@ -109,34 +110,40 @@ def implicit_midpoint(f: Callable[..., Any], dt: float) -> Step:
     25.0
     """
     f, dt = _rates(f), check_number("dt", dt, above=0)
-    exact: list[bool] = []
 
     def step(x: Any, u: Any, k: Any) -> Any:
-        t = (k + 0.5) * dt
-        u_real = np.real(u)
-
-        def slopes(y: Any) -> Any:
-            return f(y, np.broadcast_to(u_real, (*y.shape[:-1], u_real.shape[-1])), t)
-
-        if not exact:
-            exact.append(takes_complex(slopes, np.real(x)))
-        z, unit, done = x + dt * f(x, u, t), np.eye(np.shape(x)[-1]), False
+        t, (a, b) = (k + 0.5) * dt, (plain(x), plain(u))
+        z, unit, done = a + dt * f(a, b, t), np.eye(a.shape[-1]), False
+        size = np.abs(a) + np.abs(z)  # what each entry of a correction is measured by
         for _ in range(_MOST_NEWTON_STEPS):
-            middle = (x + z) / 2
-            residual = z - x - dt * f(middle, u, t)
-            J = unit - dt / 2 * jacobian(slopes, np.real(middle), exact=exact[0])
-            correction = np.linalg.solve(J, residual[..., None])[..., 0]
+            slopes, _ = derivatives(lambda y: f(y, b, t), (a + z) / 2, name="f")
+            J = unit - dt / 2 * slopes
+            correction = _solved(J, z - a - dt * f((a + z) / 2, b, t))
             z = z - correction
             if done:
-                return z
-            size = 1 + np.abs(np.real(z)).max(axis=-1, keepdims=True)
-            done = bool(np.all(np.abs(np.real(correction)) <= np.sqrt(EPS) * size))
-        raise NonFiniteError(
-            f"implicit_midpoint found no next state in {_MOST_NEWTON_STEPS} steps of Newton's "
-            f"method with dt = {dt:g}; try a smaller dt"
-        )
+                break
+            size = np.maximum(size, np.maximum(np.abs(z), np.abs(correction)))
+            done = bool(np.all(np.abs(correction) <= np.sqrt(EPS) * size))
+        else:
+            _no_next_state(dt)
+        run = next((y.run for y in (x, u) if isinstance(y, Carried)), None)
+        for _ in range(run.order if run else 0):
+            z = z - _solved(J, z - x - dt * f((x + z) / 2, u, t))
+        return z
 
     return step
+
+
+def _solved(J: Array, residual: Any) -> Any:
+    return np.linalg.solve(J, residual[..., None])[..., 0]
+
+
+def _no_next_state(dt: float) -> None:
+    raise NonFiniteError(
+        f"implicit_midpoint found no next state in {_MOST_NEWTON_STEPS} steps of Newton's method "
+        f"with dt = {dt:g}",
+        "try a smaller dt",
+    )
 
 
 def _rates(f: Callable[..., Any]) -> Step:
@@ -144,7 +151,7 @@ def _rates(f: Callable[..., Any]) -> Step:
     given = with_time("f", f)
 
     def checked(x: Any, u: Any, t: Any) -> Any:
-        rates = given(x, u, t)
+        rates = called("f", given, x, u, t)
         if np.shape(rates) != np.shape(x):
             raise ShapeError(
                 f"f returned shape {np.shape(rates)}, expected that of x, {np.shape(x)}: dx/dt for "

@@ -219,11 +219,12 @@ def ilqr(
             found = _search(problem, x, u, cost, expansion, limits)
             while found is None and weight < _LAST:
                 weight = max(_FIRST, _FACTOR**2 * weight)
-                # Under another name: where all fail, the gains returned are those without a weight.
                 heavier, weight = _expand(problem, x, u, weight, second_order, limits)
                 found = _search(problem, x, u, cost, heavier, limits)
             if found is None:
                 status = Status.STALLED
+                # The gains that are returned are those without a weight.
+                expansion, _ = _expand(problem, x, u, 0.0, second_order, limits)
             else:
                 x, u, cost = found
                 costs.append(cost)

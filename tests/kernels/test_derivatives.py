@@ -1,11 +1,14 @@
-"""Complex steps against derivatives worked out by hand, and where they may not be taken."""
+"""Derivatives of functions that stay in NumPy and that leave it, against those worked out by hand."""
 
 from __future__ import annotations
+
+import math
 
 import numpy as np
 import pytest
 
-from lqrad.kernels.derivatives import hessian, jacobian, takes_complex
+from lqrad.errors import ArgumentError, DtypeError
+from lqrad.kernels.derivatives import check_given, derivatives, hessian, jacobian
 
 
 def field(z):
@@ -20,51 +23,135 @@ def field_jacobian(z):
     return np.moveaxis(np.array(rows), (0, 1), (-2, -1))
 
 
+def outside_numpy(function):
+    """The same numbers, by a function that knows single points and plain numbers only."""
+    return np.vectorize(lambda z: function(np.array(z)), signature="(d)->(k)")
+
+
+def a_number_outside_numpy(function):
+    return np.vectorize(lambda z: float(function(np.array(z))), signature="(d)->()")
+
+
 @pytest.mark.parametrize("shape", [(2,), (7, 2), (3, 4, 2)])
 def test_jacobians_are_those_worked_out(shape):
     z = np.random.default_rng(0).normal(size=shape)
     np.testing.assert_allclose(jacobian(field, z), field_jacobian(z), rtol=1e-14, atol=1e-15)
-    rough = jacobian(field, z, exact=False)
-    np.testing.assert_allclose(rough, field_jacobian(z), rtol=1e-8, atol=1e-8)
 
 
-@pytest.mark.parametrize("exact", [True, False])
-def test_gradients_of_scalars_have_no_axis_of_outputs(exact):
-    z = np.random.default_rng(0).normal(size=(5, 3))
-    found = jacobian(lambda y: (y**2).sum(axis=-1), z, exact=exact)
-    np.testing.assert_allclose(found, 2 * z, atol=1e-8)
+@pytest.mark.parametrize("size", [2.0**-70, 1.0, 2.0**70])
+def test_differences_are_those_worked_out_in_any_units(size):
+    z = np.random.default_rng(1).normal(size=(7, 2))
+    found, way = derivatives(outside_numpy(lambda y: field(y / size)), size * z)
+    assert way == "differences"
+    scale = np.abs(field_jacobian(z)).max(axis=0)
+    assert (np.abs(found * size - field_jacobian(z)) <= 1e-8 * scale).all()
 
 
-@pytest.mark.parametrize(("exact", "tolerance"), [(True, 1e-8), (False, 1e-5)])
-def test_hessians_are_those_worked_out_and_symmetric(exact, tolerance):
-    z = np.random.default_rng(0).normal(size=(6, 2))
+def test_hessians_are_those_worked_out_and_symmetric():
+    z = np.random.default_rng(2).normal(size=(6, 2))
     x, y = z.T
     s, c = np.sin(x * y), np.cos(x * y)
     expected = np.array([[-(y**2) * s, c - x * y * s], [c - x * y * s, -(x**2) * s]])
-    found = hessian(lambda p: np.sin(p[..., 0] * p[..., 1]), z, exact=exact)
-    np.testing.assert_allclose(found, np.moveaxis(expected, -1, 0), atol=tolerance)
-    np.testing.assert_allclose(found, found.swapaxes(-1, -2), atol=tolerance)
+    expected = np.moveaxis(expected, -1, 0)
+
+    def product(p):
+        return np.sin(p[..., 0] * p[..., 1])
+
+    np.testing.assert_allclose(hessian(product, z), expected, rtol=1e-13, atol=1e-14)
+    rough, way = derivatives(a_number_outside_numpy(product), z, order=2)
+    assert way == "differences"
+    np.testing.assert_allclose(rough, expected, atol=1e-5)
+    np.testing.assert_array_equal(rough, rough.swapaxes(-1, -2))
 
 
-def test_hessians_of_quadratics_are_right_to_rounding_at_any_scale():
-    Q = np.array([[2.0, -1.0], [-1.0, 5.0]])
-    for size in (1e-6, 1.0, 1e6):
-        z = size * np.array([[1.0, -2.0]])
-        found = hessian(lambda p: 0.5 * np.einsum("...i,ij,...j->...", p, Q, p), z)[0]
-        np.testing.assert_allclose(found, Q, rtol=1e-9)
+def test_entries_that_are_zero_everywhere_need_no_unit():
+    """Differences try all steps there."""
+    for unit in (1e-9, 1.0, 1e9):
+        f = a_number_outside_numpy(lambda z, unit=unit: math.sin(z[0] / unit) + (z[1] / unit) ** 2)
+        slope, _ = derivatives(f, np.zeros((3, 2)))
+        np.testing.assert_allclose(slope * unit, [[1.0, 0.0]] * 3, atol=1e-6)
 
 
-@pytest.mark.parametrize(
-    "function",
-    [np.abs, lambda z: np.asarray(z, dtype=float), lambda z: z.real * z, np.conj, np.floor],
-    ids=["abs", "a conversion to float", "the real part", "conjugate", "floor"],
-)
-def test_what_is_not_analytic_is_found_out(function):
-    assert not takes_complex(function, np.array([[1.3, -2.4]]))
+# What cannot be told from differences is refused
+
+COARSE = {
+    "its values": lambda z: float(np.float32(math.sin(z[0]) * math.exp(z[1]))),
+    "its arguments": lambda z: math.sin(np.float32(z[0])) * math.exp(np.float32(z[1])),
+    "a part of it": lambda z: z[0] + 0.1 * float(np.float32(math.sin(z[0]) * math.exp(z[1]))),
+}
 
 
-@pytest.mark.parametrize(
-    "function", [np.sin, np.exp, lambda z: np.maximum(z, 0.0), lambda z: 0 * z, lambda z: 1e9 * z]
-)
-def test_what_is_analytic_is_not_suspected(function):
-    assert takes_complex(function, np.array([[1.3, -2.4], [0.0, 0.0], [1e-8, 1e3 / 7]]))
+@pytest.mark.parametrize("function", COARSE.values(), ids=COARSE)
+@pytest.mark.parametrize("seed", range(5))
+def test_single_precision_inside_a_function_is_found_out(function, seed):
+    z = np.random.default_rng(seed).normal(size=(6, 2))
+    with pytest.raises(ArgumentError, match=r"the derivative of phi\[\d\] in (x|u) is not known"):
+        derivatives(a_number_outside_numpy(function), z, name="phi", entries=["x", "u"])
+
+
+def test_single_precision_of_a_result_is_named():
+    with pytest.raises(DtypeError, match="f returned float32, expected float64"):
+        derivatives(lambda z: np.sin(z.astype(np.float32)), np.ones((3, 1)), name="f")
+
+
+REFUSED = {
+    "a jump": (lambda z: float(math.floor(z[0])), [[1.0], [2.5]]),
+    "a kink near": (lambda z: abs(z[0] - 1e-7), [[2e-7], [1.0]]),
+    "a value that hides its changes": (lambda z: 1e14 + z[0], [[1.0], [2.0]]),
+    "NaN": (lambda z: math.nan, [[1.0], [2.0]]),
+    "a steep root": (lambda z: math.copysign(math.sqrt(abs(z[0])), z[0]), [[0.0], [1.0]]),
+}
+
+
+@pytest.mark.parametrize(("function", "z"), REFUSED.values(), ids=REFUSED)
+def test_what_differences_do_not_agree_on_is_refused(function, z):
+    with pytest.raises(ArgumentError, match="is not known: the function leaves NumPy"):
+        derivatives(a_number_outside_numpy(function), np.array(z))
+
+
+def test_a_small_slope_beside_a_large_value_is_found():
+    f = a_number_outside_numpy(lambda z: 1e4 + 0.02 * abs(z[0]) + z[1])
+    found, _ = derivatives(f, np.array([[1.0, 2.0], [-3.0, 1.0]]))
+    np.testing.assert_allclose(found, [[0.02, 1.0], [-0.02, 1.0]], rtol=1e-6)
+
+
+def test_an_exact_derivative_that_overflows_is_found_by_differences():
+    """1 / (1 + exp(800)) is 0, as are its derivatives; exp(800) is infinite."""
+    fence = lambda z: 1 / (1 + np.exp(-100 * (z[..., 0] - 11)))  # noqa: E731
+    found, way = derivatives(fence, np.array([[3.0], [4.0]]))
+    assert way == "differences"
+    np.testing.assert_allclose(found, 0.0, atol=1e-290)
+
+
+def test_a_function_that_asks_what_it_is_given_is_differenced():
+    def f(z):
+        return np.sin(z) if isinstance(z, np.ndarray) else 0 * z
+
+    found, way = derivatives(f, np.array([[0.5], [1.5]]))
+    assert way == "differences"
+    np.testing.assert_allclose(found[..., 0], np.cos([[0.5], [1.5]]), rtol=1e-8)
+
+
+# Derivatives that are given
+
+
+@pytest.mark.parametrize("way", ["exact", "differences"])
+@pytest.mark.parametrize("size", [2.0**-40, 1.0, 2.0**40])
+def test_one_wrong_component_of_given_derivatives_is_found(way, size):
+    z = np.random.default_rng(3).normal(size=(7, 2)) * [size, 1.0]
+
+    def function(y):
+        return field(y / [size, 1.0])
+
+    if way == "differences":
+        function = outside_numpy(function)
+    right = field_jacobian(z / [size, 1.0]) / [size, 1.0]
+    check_given(function, z, right, name="slope", of="f")
+    for k, j in np.ndindex(3, 2):
+        wrong = right.copy()
+        wrong[4, k, j] += 1e-3 * np.abs(wrong[4, :, j]).max()
+        with pytest.raises(ArgumentError, match=rf"slope is wrong: that of f\[4, {k}\] in entry"):
+            check_given(function, z, wrong, name="slope", of="f")
+    wrong = np.where(right == right[2, 0, 1], np.nan, right)
+    with pytest.raises(ArgumentError, match="nan is given"):
+        check_given(function, z, wrong, name="slope", of="f")

@@ -7,7 +7,7 @@ import pytest
 from scipy.linalg import expm
 
 from lqrad.errors import ArgumentError, LqradError, NonFiniteError, ShapeError
-from lqrad.kernels.derivatives import jacobian
+from lqrad.kernels.derivatives import hessian, jacobian
 from lqrad.problems.integrators import euler, implicit_midpoint, rk4
 
 STEPS = {"euler": (euler, 1), "rk4": (rk4, 4), "implicit midpoint": (implicit_midpoint, 2)}
@@ -57,8 +57,37 @@ def test_derivatives_are_those_of_the_step_by_differences(name):
     step = STEPS[name][0](f, 0.2)
     z = np.random.default_rng(1).normal(size=(4, 3))
     found = jacobian(lambda p: step(p[..., :2], p[..., 2:], 0), z)
-    rough = jacobian(lambda p: step(p[..., :2], p[..., 2:], 0), z, exact=False)
+    h = 1e-5
+    moved = [[step(p[..., :2], p[..., 2:], 0) for p in (z + h * e, z - h * e)] for e in np.eye(3)]
+    rough = np.stack([(ahead - behind) / (2 * h) for ahead, behind in moved], axis=-1)
     np.testing.assert_allclose(found, rough, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_second_derivatives_are_those_of_first_ones_by_differences(name):
+    def f(x, u):
+        return np.stack([x[..., 1], np.sin(3 * x[..., 0]) * (1 + u[..., 0])], axis=-1)
+
+    step, h = STEPS[name][0](f, 0.2), 1e-5
+    z = np.random.default_rng(2).normal(size=(4, 3))
+
+    def one(p):
+        return step(p[..., :2], p[..., 2:], 0)[..., 1]
+
+    slopes = [(jacobian(one, z + h * e) - jacobian(one, z - h * e)) / (2 * h) for e in np.eye(3)]
+    np.testing.assert_allclose(hessian(one, z), np.stack(slopes, axis=-1), atol=1e-8)
+
+
+@pytest.mark.parametrize("size", [2.0**-60, 2.0**40])
+def test_the_midpoint_step_is_the_same_in_any_units(size):
+    def rates(x, u, unit=1.0):
+        y = x / unit
+        return unit * np.stack([y[..., 1] - y[..., 0] ** 3, np.cos(y[..., 0]) - y[..., 1]], axis=-1)
+
+    x = np.random.default_rng(3).normal(size=(6, 2))
+    one = implicit_midpoint(rates, 0.3)(x, np.zeros((6, 1)), 0)
+    other = implicit_midpoint(lambda x, u: rates(x, u, size), 0.3)(size * x, np.zeros((6, 1)), 0)
+    np.testing.assert_array_equal(other, size * one)
 
 
 def test_stiff_dynamics_are_stable_and_energy_is_kept():
@@ -69,7 +98,7 @@ def test_stiff_dynamics_are_stable_and_energy_is_kept():
     assert abs(x[0]) < 3
 
 
-def test_dynamics_that_take_no_complex_numbers_are_differenced():
+def test_dynamics_with_a_kink_are_solved():
     step = implicit_midpoint(lambda x, u: -np.abs(x) * x, 0.1)
     z = step(np.array([1.0]), np.zeros(1), 0)
     assert z[0] == pytest.approx(1 - 0.1 * ((1 + z[0]) / 2) ** 2, abs=1e-12)

@@ -422,15 +422,19 @@ def test_the_callback_sees_every_trajectory_and_may_stop(solved):
     assert result.iterations == 4
 
 
-def test_a_wrong_jacobian_stalls_and_the_gains_are_still_those_of_the_expansion():
+def test_a_jacobian_that_turns_wrong_stalls_and_the_gains_are_still_those_of_the_expansion():
+    """A wrong one is found where it is first asked for; this one waits."""
+    sign = [1.0]
     problem = ControlProblem(
         lambda x, u: x + u,
         lambda x, u: 0.5 * (u**2).sum(axis=-1),
         lambda x: 0.5 * (x**2).sum(axis=-1),
         n=1,
         m=1,
-        jacobian=lambda x, u: (np.ones((*x.shape, 1)), -np.ones((*x.shape, 1))),
+        jacobian=lambda x, u: (np.ones((*x.shape, 1)), sign[0] * np.ones((*x.shape, 1))),
     )
+    problem.value_and_gradient([1.0], [[0.0]])
+    sign[0] = -1.0
     result = ilqr(problem, [1.0], T=1)
     assert result.status is Status.STALLED
     assert not result.status.converged
