@@ -40,9 +40,10 @@ class LostDigits:
         In rising order.
     errors : (k,)
         The largest of |g| at Riccati's inputs, where g should be zero, over that of its terms, of
-        R u + M'x + r or |B|'|p|: 1 where no digit is left, inf where the simulation overflows.
+        R u + M'x + r or |B|'|p|, of the input in which this is most: 1 where no digit is left, inf
+        where the simulation overflows.
     growth : GradientGrowth
-        Over the longest of the horizons: what is predicted comes from it alone.
+        Over the longest of the horizons.
     """
 
     horizons: NDArray[np.intp]
@@ -162,5 +163,6 @@ def _error(problem: LQProblem, x0: ArrayLike, T: int) -> float:
     except NonFiniteError:
         return math.inf
     pulled = times(np.abs(problem.B), np.abs(optimum.p), transpose=True)
-    size = max(np.abs(terms).max(), pulled.max())
-    return float(np.abs(g).max() / size) if size > 0 else 0.0
+    size = np.maximum(np.abs(terms), pulled).max(axis=0)
+    felt = size > 0
+    return float((np.abs(g).max(axis=0)[felt] / size[felt]).max(initial=0.0))

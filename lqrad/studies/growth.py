@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -35,8 +36,26 @@ if TYPE_CHECKING:
 
 _LOG_DIGITS = -math.log(EPS)
 _LOG_LARGEST = math.log(np.finfo(np.float64).max)
+_FIRST, _FAR = 64, 8192  # steps over which a horizon is looked for: doubled from the first on
 _LONG = 500  # steps over which k and log k can be told apart
 _FITTED = 0.1  # the share of the horizon, next to its end, that is left out of the fit
+
+
+class Derivative(NamedTuple):
+    """S d x[T] / d u[t] of a system that does not vary, over any horizon; S is None for the identity."""
+
+    A: Array
+    B: Array
+    S: Array | None
+
+    def log_norms(self, T: int) -> Array:
+        """Logarithms of the norms, (T,)."""
+        return adjoint_growth(self.A, self.B, self.S, T)[0]
+
+    def vanishes(self, T: int) -> bool:
+        """Whether nothing is left of any state after T steps, to rounding."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            return bool(np.linalg.norm(np.linalg.matrix_power(self.A, T)) <= EPS)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -63,6 +82,10 @@ class GradientGrowth:
     exponents : (n,)
         Finite-time Lyapunov exponents of the products of all A[t], per step. Of one column only
         where the gradient itself is followed.
+    derivative : Derivative or None
+        Of the last state, which is followed over other horizons; None where A or B varies.
+    along_trajectory : bool
+        Whether log_norms are of the gradient of a terminal cost, and not of the derivative.
     """
 
     log_norms: Array
@@ -72,36 +95,54 @@ class GradientGrowth:
     predicted_rate: float
     predicted_degree: int | None
     exponents: Array
+    derivative: Derivative | None = None
+    along_trajectory: bool = False
 
     @property
     def T(self) -> int:
         """The horizon."""
         return len(self.log_norms)
 
-    @property
+    @cached_property
     def lost_horizon(self) -> float:
         """The horizon at which an open-loop gradient near the optimum has no digit left.
 
         A rounding error of an input grows on its way to the end as the norms do, and by as much again
-        on its way back in the costates: eps times the square of their growth is one. Read off the
-        norms where they grow that much; else, at the predicted rate, eps exp(2 rate T) = 1, and
-        infinite where nothing grows.
+        on its way back in the costates: eps times the square of their growth is one. The norms are
+        followed until they have grown that much, whatever T is. Where that takes more than 8192
+        steps, or beyond T where A or B varies, they go on at the predicted rate; infinite where
+        nothing grows.
         """
-        return self._horizon(self.log_norms - self.log_norms[-1], _LOG_DIGITS / 2)
+        return self._horizon(_LOG_DIGITS / 2, self.derivative, relative=True)
 
-    @property
+    @cached_property
     def overflow_horizon(self) -> float:
-        """The horizon at which a norm is too large for a float; beyond T, at the predicted rate."""
-        return self._horizon(self.log_norms, _LOG_LARGEST)
+        """The horizon at which a norm is too large for a float, found likewise.
 
-    def _horizon(self, logs: Array, limit: float) -> float:
-        """The first horizon at which the logarithms reach a limit."""
-        reached = np.flatnonzero(logs >= limit)
-        if len(reached):
-            return float(self.T - reached[-1])
-        if self.predicted_rate <= 0 or self.rate <= 0:
+        Along a trajectory, which ends elsewhere for another T, it goes on at the predicted rate
+        from T on.
+        """
+        derivative = None if self.along_trajectory else self.derivative
+        return self._horizon(_LOG_LARGEST, derivative, relative=False)
+
+    def _horizon(self, limit: float, derivative: Derivative | None, *, relative: bool) -> float:
+        """The first horizon at which the logarithms reach a limit, relative to that of one step."""
+        T, logs = _FIRST, self.log_norms
+        while True:
+            if derivative is not None:
+                logs = derivative.log_norms(T)
+            known = np.flatnonzero(logs > -math.inf)
+            start = logs[known[-1]] if relative and len(known) else 0.0
+            reached = np.flatnonzero(logs - start >= limit)
+            if len(reached):
+                return float(len(logs) - reached[-1])
+            if derivative is None or T == _FAR or derivative.vanishes(T):
+                break
+            T *= 2
+        if self.predicted_rate <= 0 or logs[0] <= logs[len(logs) // 2]:
             return math.inf
-        return max(limit / self.predicted_rate, self.T + 1.0)
+        rest = (limit - (logs[0] - start)) / self.predicted_rate
+        return len(logs) + rest if rest < 1 / EPS else math.inf
 
     @property
     def overflow_step(self) -> int | None:
@@ -134,10 +175,12 @@ class GradientGrowth:
             f" k^{degree:g}" if degree and math.isfinite(degree) else ""
             for degree in (round(self.degree, 2), self.predicted_degree)
         )
+        fit = f"fitted {_factor(self.rate)}{fitted}"
+        if math.isnan(self.rate):
+            fit = "too few norms for a fit"
         lines = [
             f"{self.quantity} over T = {self.T} steps: {first} at t = 0, {last} at the end",
-            f"growth per step: fitted {_factor(self.rate)}{fitted}, "
-            f"predicted {_factor(self.predicted_rate)}{power}",
+            f"growth per step: {fit}, predicted {_factor(self.predicted_rate)}{power}",
         ]
         for horizon, what in (
             (self.lost_horizon, "has no digit left"),
@@ -228,7 +271,11 @@ def gradient_growth(
         check_shape("S", seed, (n, n), f"to match A {A.shape}", symbols="(n, n)")
         check_semidefinite("S", seed)
         quantity = f"S {quantity}"
-    if x0 is not None or x is not None:
+    derivative = None
+    if A.ndim == arrays["B"].ndim == 2:
+        derivative = Derivative(A, arrays["B"], seed)
+    along_trajectory = x0 is not None or x is not None
+    if along_trajectory:
         if seed is None:
             raise ArgumentError(
                 "S is not given and a trajectory is: without a cost at its end it has no gradient; "
@@ -245,7 +292,15 @@ def gradient_growth(
         predicted_rate = math.log(radius) if radius > 0 else -math.inf
     rate, degree = _fit(log_norms, predicted_degree)
     return GradientGrowth(
-        log_norms, quantity, rate, degree, predicted_rate, predicted_degree, exponents
+        log_norms,
+        quantity,
+        rate,
+        degree,
+        predicted_rate,
+        predicted_degree,
+        exponents,
+        derivative,
+        along_trajectory,
     )
 
 

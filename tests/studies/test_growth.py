@@ -11,6 +11,7 @@ from random_problems import psd, with_spectral_radius
 
 import lqrad
 from lqrad import gradient_growth
+from lqrad.arguments import EPS
 
 
 def test_norms_are_those_of_the_adjoint_of_the_problem():
@@ -101,6 +102,44 @@ def test_growth_that_comes_and_goes_costs_its_digits():
     assert growth.lost_horizon == 13
 
 
+def first_lost(A, B, S):
+    """The horizon, by multiplying until a norm has grown by 1/sqrt(eps)."""
+    step, T = S @ B, 1
+    first = np.linalg.norm(step, 2)
+    while np.linalg.norm(step, 2) < first / np.sqrt(np.finfo(float).eps):
+        B, T = A @ B, T + 1
+        step = S @ B
+    return T
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_lost_horizon_does_not_depend_on_the_horizon(seed):
+    rng = np.random.default_rng(seed)
+    n, m = int(rng.integers(1, 5)), int(rng.integers(1, 3))
+    A, B = rng.normal(size=(n, n)), rng.normal(size=(n, m))
+    A *= rng.choice([1.02, 1.3]) / np.abs(np.linalg.eigvals(A)).max()
+    root = rng.normal(size=(n, n))
+    S = root @ root.T
+    expected = first_lost(A, B, S)
+    for T in (1, 7, 200, expected, expected + 1, 2000):
+        assert gradient_growth(A, B, S, T=T).lost_horizon == expected
+        along = gradient_growth(A, B, S, T=T, x0=rng.normal(size=n))
+        assert along.lost_horizon == expected
+
+
+def test_slow_growth_is_lost_where_the_predicted_rate_says():
+    growth = gradient_growth([[1.0001]], T=5)
+    assert growth.lost_horizon == pytest.approx(-0.5 * math.log(EPS) / math.log(1.0001) + 1)
+    assert gradient_growth([[1.0, 0.1], [0.0, 1.0]], T=5).lost_horizon == math.inf
+
+
+def test_a_hump_of_a_stable_system_costs_its_digits_at_every_horizon():
+    """0.9^k and 0.8^k differ first: the norm rises to 3e8 before it falls."""
+    A = [[0.9, 1e8], [0.0, 0.8]]
+    found = {gradient_growth(A, [[0.0], [1.0]], T=T).lost_horizon for T in (1, 2, 50)}
+    assert found == {2.0}
+
+
 def test_over_a_short_horizon_the_predicted_power_is_taken_for_the_fit():
     A = [[1.0, 0.1], [0.0, 1.0]]
     growth = gradient_growth(A, [[0.0], [0.1]], T=50)
@@ -113,8 +152,7 @@ def test_over_a_short_horizon_the_predicted_power_is_taken_for_the_fit():
 def test_the_simulation_overflows_where_it_is_said_to():
     growth = gradient_growth([[1.5]], T=3000)
     assert growth.overflow_horizon == 1752
-    longer = gradient_growth([[1.5]], T=100).overflow_horizon
-    assert longer == pytest.approx(math.log(np.finfo(float).max) / math.log(1.5))
+    assert gradient_growth([[1.5]], T=100).overflow_horizon == 1752
     problem = lqrad.LQProblem([[1.5]], [[1]], [[1]], [[1]])
     with pytest.raises(lqrad.NonFiniteError, match=r"x\[1751\] overflowed"):
         problem.simulate([1.0], np.zeros((3000, 1)))
@@ -136,7 +174,7 @@ def test_short_horizons_have_norms_but_no_rate(T):
     growth = gradient_growth([[2.0]], [[3.0]], T=T)
     np.testing.assert_allclose(growth.log_norms, np.log(3.0 * 2.0 ** np.arange(T - 1, -1, -1)))
     assert math.isnan(growth.rate)
-    assert "fitted nan" in repr(growth)
+    assert "growth per step: too few norms for a fit, predicted 2\n" in repr(growth)
 
 
 def test_an_input_that_cannot_move_the_last_state():
