@@ -25,7 +25,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lqrad.arguments import EPS, Array, check_finite, check_type
+from lqrad.arguments import EPS, Array, check_type
 from lqrad.errors import ArgumentError, LqradError, NonFiniteError, NotConvexError, ShapeError
 from lqrad.kernels.banded import Bidiagonal
 from lqrad.kernels.stages import times
@@ -450,8 +450,9 @@ def _in_units(whole: dict[str, Any], balanced: Balanced, seen: NDArray[np.bool_]
     """Bring results in balanced units, in place, to those of the problem; raise where that fails."""
     state, output = balanced.state, balanced.output
     units = {"x": state, "predicted_x": state, "innovations": output, "p": 1 / state}
-    units |= dict.fromkeys(("cov", "lag_cov", "predicted_cov"), np.outer(state, state))
-    units["innovation_cov"] = np.outer(output, output)
+    with np.errstate(over="ignore"):
+        units |= dict.fromkeys(("cov", "lag_cov", "predicted_cov"), np.outer(state, state))
+        units["innovation_cov"] = np.outer(output, output)
     for name, array in whole.items():
         if name in ("method", "problem") or array is None:
             continue
@@ -460,10 +461,19 @@ def _in_units(whole: dict[str, Any], balanced: Balanced, seen: NDArray[np.bool_]
         if name in units and (units[name] != 1).any():
             with np.errstate(over="ignore"):
                 array *= units[name]
-        found = np.where(seen, array, 0.0) if name == "innovations" else array
-        check_finite(name, found, computed=True)
+        check_overflow(name, np.where(seen, array, 0.0) if name == "innovations" else array)
         if name in _SHARED and name != "lag_cov":
             _check_variances(name, array)
+
+
+def check_overflow(name: str, array: Array) -> None:
+    """Raise NonFiniteError unless all of a result is finite."""
+    # A sum of squares is finite only if all entries are, and costs less than asking each.
+    if not math.isfinite(np.vdot(array, array)) and not np.isfinite(array).all():
+        raise NonFiniteError(
+            f"{name} is not finite: it overflowed",
+            "look for an entry of y, or of the model, that is far out of size beside the noises",
+        )
 
 
 def _round_to_zero(cov: Array, size: Array | float = 1.0) -> None:

@@ -20,11 +20,13 @@ from lqrad.arguments import (
     check_count,
     check_finite,
     check_tolerance,
+    check_type,
     real_array,
 )
 from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError, ShapeError
 from lqrad.problems.objective import Objective
-from lqrad.problems.smoothing import SmoothingProblem
+from lqrad.problems.smoothing import Balanced, SmoothingProblem
+from lqrad.solvers.covariance_filter import CovarianceFilter, split_prior
 from lqrad.solvers.descent import descend
 from lqrad.solvers.score import NAMES, PRIOR, Expected, expect, score_of
 
@@ -32,6 +34,11 @@ from lqrad.solvers.score import NAMES, PRIOR, Expected, expect, score_of
 _AXES = {"A": 2, "C": 2, "W": 2, "V": 2, "m0": 1, "P0": 2, "c": 1, "d": 1}
 # Of central differences: truncation, step^2, and rounding, EPS / step, are about the same.
 _STEP = EPS ** (1 / 3)
+# A log-likelihood is known to this part of it, for the smoother may lose five digits.
+_LOST = 1e-10
+# An output whose innovation's deviation is no more than this many roundings of the data is exact.
+_ROUNDED = 64
+_CONVERGED = "converged"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -123,17 +130,28 @@ def fit(
     >>> result.problem.V.round(4), result.converged
     (array([[9.]]), True)
     """
+    tol = check_tolerance(tol)
+    if not callable(build):
+        raise ArgumentError(f"build is {build!r}, expected a function theta -> SmoothingProblem")
     start = np.array(real_array("theta0", theta0))
     if start.ndim != 1 or not start.size:
         raise ShapeError(f"theta0 has shape {start.shape}, expected (k,), the parameters in a row")
     check_finite("theta0", start)
     first = _build(build, start)
     y = first.series(y)
-    entries = max(1, int((~np.isnan(y)).sum()))
+    seen = ~np.isnan(y)
+    entries = max(1, int(seen.sum()))
+    # All models in the units of the first: the descent is the same whatever those of the user are.
+    state, output = first.balanced.state, first.balanced.output
+    volume = float(first.balanced.log_volume(seen).sum())
+    data = y / output
+
+    def model(theta: Array) -> SmoothingProblem:
+        return _build(build, theta, first).in_units(state, output)
 
     def evaluate(theta: Array) -> tuple[float, Array]:
-        problem = _build(build, theta, first)
-        score = score_of(problem, expect(problem, y))
+        problem = model(theta)
+        score = score_of(problem, expect(problem, data))
         slopes = np.empty_like(theta)
         for i, h in enumerate(_STEP * np.maximum(1.0, np.abs(theta))):
             ends = []
@@ -141,12 +159,13 @@ def fit(
                 near = theta.copy()
                 near[i] = end
                 try:
-                    ends.append(_build(build, near, first))
+                    ends.append(model(near))
                 except (NotConvexError, ArithmeticError) as error:
                     kind = NotConvexError if isinstance(error, NotConvexError) else NonFiniteError
                     raise kind(
                         f"build fails at theta[{i}] = {end:.9g}, a step of the differences away from "
-                        f"{theta[i]:.9g}: {error}; let theta hold logarithms of variances"
+                        f"{theta[i]:.9g}: {error}",
+                        "let theta hold logarithms of variances",
                     ) from error
             slopes[i] = sum(
                 np.vdot(gradient, getattr(ends[1], name) - getattr(ends[0], name))
@@ -167,13 +186,15 @@ def fit(
         start,
         method="l-bfgs",
         max_iter=max_iter,
-        tol=check_tolerance(tol) / max(1.0, slope),
+        tol=tol / max(1.0, slope),
     )
-    loglik = -entries * descent.value
-    message = f"{descent.message}; log-likelihood {loglik:.8g} = -{entries} J"
+    loglik = -entries * descent.value - volume
+    vanished = _without_noise(model(descent.solution), data)
+    converged = descent.status.converged and not vanished
+    message = f"{vanished or descent.message}; log-likelihood {loglik:.8g}"
     problem = _build(build, descent.solution, first)
-    history = -entries * descent.history.value
-    return Fit(problem, loglik, descent.solution, history, descent.status.converged, message)
+    history = -entries * descent.history.value - volume
+    return Fit(problem, loglik, descent.solution, history, converged, message)
 
 
 def em(
@@ -237,26 +258,71 @@ def em(
     >>> result.problem.d, result.problem.V, result.converged
     (array([1.]), array([[8.]]), True)
     """
+    check_type("problem", problem, SmoothingProblem, "SmoothingProblem(A, C, W, V, m0, P0)")
     names = _learnable(problem, learn)
-    max_iter, tol, y = (
-        check_count("max_iter", max_iter, least=0),
-        check_tolerance(tol),
-        problem.series(y),
-    )
-    entries, history = max(1, int((~np.isnan(y)).sum())), [-np.inf]
-    while True:
-        expected = expect(problem, y)
-        history.append(expected.loglik)
-        rise = expected.loglik - history[-2]
-        converged = rise <= tol * entries
-        steps = len(history) - 2
-        if converged or steps >= max_iter:
+    max_iter, tol = check_count("max_iter", max_iter, least=0), check_tolerance(tol)
+    y = problem.series(y)
+    seen = ~np.isnan(y)
+    entries = max(1, int(seen.sum()))
+    # In the units of the start: the steps are the same whatever those of the user are.
+    problem, state, output = problem.balanced
+    volume = float(Balanced(problem, state, output).log_volume(seen).sum())
+    data = y / output
+    history: list[float] = []
+    best, ending = problem, ""
+    while not ending:
+        try:
+            expected = expect(problem, data)
+        except (NotConvexError, NonFiniteError) as error:
+            if not history:
+                raise
+            ending = f"stopped: the model of the next step has no likelihood, {error}"
             break
-        problem = _maximise(problem, expected, names)
-    word = "converged" if converged else "stopped at the limit max_iter"
-    message = f"{word}, after {steps} steps; log-likelihood {expected.loglik:.8g}"
-    message += f", raised by {rise:.2g} in the last" if steps else ""
-    return Fit(problem, expected.loglik, None, np.array(history[1:]), converged, message)
+        rise = expected.loglik - max(history, default=-np.inf)
+        history.append(expected.loglik)
+        if rise > 0:
+            best = problem
+        if rise < -_LOST * (entries + abs(expected.loglik)):
+            ending = f"stopped: rounding errors made the log-likelihood fall, by {-rise:.2g}"
+        elif rise <= tol * entries:
+            ending = _CONVERGED
+        elif len(history) > max_iter:
+            ending = "stopped at the limit max_iter"
+        else:
+            problem = _maximise(problem, expected, names)
+    vanished = _without_noise(best, data)
+    converged, steps = ending is _CONVERGED and not vanished, len(history) - 1
+    message = (
+        f"{vanished or ending}, after {steps} steps; log-likelihood {max(history) - volume:.8g}"
+    )
+    if steps and not vanished and ending in (_CONVERGED, "stopped at the limit max_iter"):
+        message += f", raised by {history[-1] - history[-2]:.2g} in the last"
+    learnt = best.in_units(1 / state, 1 / output)
+    return Fit(learnt, max(history) - volume, None, np.array(history) - volume, converged, message)
+
+
+def _without_noise(problem: SmoothingProblem, y: Array) -> str:
+    """Say so where a model predicts an output to within the rounding of the data; else nothing.
+
+    The likelihood has no maximum then: it rises without bound as the noises vanish.
+    """
+    flat = y.reshape(-1, *y.shape[-2:])
+    size = np.nanmax(np.abs(flat), axis=(0, 1), initial=0.0)
+    size = np.where(size > 0, size, 1.0)  # nothing but zeros, beside the noises of the start
+    seen = ~np.isnan(flat).all(axis=0)
+    own = problem.balanced.problem
+    data = own.observations(np.where(seen, 0.0, np.nan))
+    factor = CovarianceFilter(own, data, split_prior(own)[0]).factor
+    variances = (factor**2).sum(axis=-1)
+    least = np.where(seen, variances, np.inf).min(axis=0) * problem.balanced.output**2
+    exact = np.flatnonzero(least <= (_ROUNDED * EPS * size) ** 2)
+    if not exact.size:
+        return ""
+    k = int(exact[0])
+    return (
+        f"stopped: the likelihood has no maximum, it rises without bound as variances go to zero: the "
+        f"model predicts y[{k}] to the last digit of the data; hold V fixed, or learn fewer arrays"
+    )
 
 
 def _learnable(problem: SmoothingProblem, learn: Iterable[str]) -> set[str]:

@@ -24,13 +24,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.arguments import EPS, Array, check_finite, check_type
+from lqrad.arguments import EPS, Array, check_type
 from lqrad.errors import NotConvexError
 from lqrad.kernels.stages import times
 from lqrad.kernels.tridiagonal import congruences, substitute
 from lqrad.problems.smoothing import Observations, SmoothingProblem
 from lqrad.solvers.covariance_filter import CovarianceFilter, estimate_start, split_prior
-from lqrad.solvers.kalman import NORMAL_EQUATIONS, kalman_smoother
+from lqrad.solvers.kalman import NORMAL_EQUATIONS, check_overflow, kalman_smoother
 
 # The arrays of a model, and those of them that are its prior.
 NAMES = ("A", "C", "W", "V", "m0", "P0", "c", "d")
@@ -137,16 +137,16 @@ def expect(problem: SmoothingProblem, y: Array) -> Expected:
     for k, gaps in enumerate(np.isnan(flat)):
         groups.setdefault(gaps.tobytes(), []).append(k)
     state, output = balanced.state, balanced.output
-    units = {"A": np.outer(1 / state, state), "C": np.outer(1 / output, state)}
-    units |= {
-        "c": 1 / state,
-        "d": 1 / output,
-        "m0": 1 / state,
-        "V": np.outer(1 / output, 1 / output),
-    }
-    units["W"] = units["P0"] = np.outer(1 / state, 1 / state)
-    moment = np.outer(np.append(state, 1.0), np.append(state, 1.0))
     with np.errstate(over="ignore", invalid="ignore"):  # looked for in what comes out
+        units = {"A": np.outer(1 / state, state), "C": np.outer(1 / output, state)}
+        units |= {
+            "c": 1 / state,
+            "d": 1 / output,
+            "m0": 1 / state,
+            "V": np.outer(1 / output, 1 / output),
+        }
+        units["W"] = units["P0"] = np.outer(1 / state, 1 / state)
+        moment = np.outer(np.append(state, 1.0), np.append(state, 1.0))
         parts = [
             _expect_group(balanced.problem, flat[members] / output) for members in groups.values()
         ]
@@ -162,9 +162,9 @@ def expect(problem: SmoothingProblem, y: Array) -> Expected:
             np.sum([part.start for part in parts], axis=0) * moment,
             len(flat),
         )
-    check_finite("loglik", np.asarray(expected.loglik), computed=True)
+    check_overflow("loglik", np.asarray(expected.loglik))
     for name, gradient in expected.gradients.items():
-        check_finite(f"the gradient in {name}", gradient, computed=True)
+        check_overflow(f"the gradient in {name}", gradient)
     return expected
 
 

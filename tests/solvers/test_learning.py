@@ -490,6 +490,57 @@ def test_the_score_is_zero_where_em_stops(learn):
     assert np.abs(learnt(result.problem, y, learn)).max() < 1e-4
 
 
+@pytest.mark.parametrize(("offset", "unit"), [(0, 1.0), (0, 2.0**-30), (10, 2.0**37), (50, 1.0)])
+def test_a_likelihood_without_a_maximum_is_named(offset, unit):
+    """A ramp without noise: the variances go to zero until rounding errors make the likelihood fall."""
+    y = unit * (offset + np.arange(1.0, 9.0))
+    noise = unit**2 * np.eye(2)
+    start = SmoothingProblem([[1, 1], [0, 1]], [[1, 0]], noise, noise[:1, :1], [0, 0], noise)
+    result = em(start, y, learn=("W", "V", "m0", "P0"), max_iter=1000)
+    assert not result.converged
+    assert "the likelihood has no maximum, it rises without bound" in result.message
+    assert result.loglik == result.history.max()
+    assert kalman_smoother(result.problem, y).loglik == pytest.approx(result.loglik, rel=1e-12)
+
+    if offset:
+        return
+
+    def build(theta):
+        w = unit**2 * np.exp(theta)
+        return SmoothingProblem(start.A, start.C, np.diag(w[:2]), w[None, 2:], None, None)
+
+    fitted = fit(build, np.zeros(3), y)
+    assert not fitted.converged
+    assert "the likelihood has no maximum, it rises without bound" in fitted.message
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_learning_takes_the_same_steps_in_all_units(seed):
+    case = random_case(seed, n=2, ny=2, T=9, varying="none", offsets=True, gaps="entries")
+    rng = np.random.default_rng(seed)
+    state, output = (2.0 ** rng.integers(-40, 41, 2) for _ in range(2))
+    there = case.problem.in_units(1 / state, 1 / output)
+    learn = ("A", "W", "V", "d")
+    here, far = (
+        em(problem, y, learn=learn, max_iter=12)
+        for problem, y in ((case.problem, case.y), (there, case.y * output))
+    )
+    back = far.problem.in_units(state, output)
+    for name in ("A", "C", "W", "V", "m0", "P0", "c", "d"):
+        assert np.array_equal(getattr(back, name), getattr(here.problem, name)), name
+    volume = (~np.isnan(case.y)).sum(axis=0) @ np.log(output)
+    np.testing.assert_allclose(far.history, here.history - volume, rtol=0, atol=1e-11 * abs(volume))
+
+    def build(theta, problem=case.problem):
+        return SmoothingProblem(*(getattr(problem, k) for k in ("A", "C")), np.exp(theta[0]) * problem.W,
+            np.exp(theta[1]) * problem.V, problem.m0, problem.P0)  # fmt: skip
+
+    here = fit(build, np.ones(2), case.y)
+    far = fit(lambda theta: build(theta, there), np.ones(2), case.y * output)
+    assert np.array_equal(far.theta, here.theta)
+    assert (len(far.history), far.converged) == (len(here.history), here.converged)
+
+
 def test_em_comes_to_the_published_variances_of_the_nile():
     y = FLOW[:, None]
     result = em(local_level(np.log([1e3, 1e3])), y, learn=("W", "V"), max_iter=3000, tol=1e-14)
