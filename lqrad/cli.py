@@ -243,7 +243,7 @@ def _blowup(options: argparse.Namespace) -> int:
     if options.plot is not None:
         _check_target("--plot", options.plot, _PICTURES)
     model = _model(options)
-    study = lqrad.blowup(model.problem, model.x0, model.T)
+    study = lqrad.blowup(model.problem, model.x0, model.T, progress=sys.stderr.isatty())
     if options.json:
         print(json.dumps(study.to_dict(), indent=1, allow_nan=False))
     else:

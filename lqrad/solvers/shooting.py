@@ -84,8 +84,9 @@ class Shooting:
                 (self.iterations, "iteration"),
             )
         )
+        limit = ", as many as allowed" if self.status is Status.MAX_ITER else ""
         return (
-            f"Shooting over {segments}: {self.status.word} after {rounds} of {iterations} in all; "
+            f"Shooting over {segments}: {self.status.word} after {rounds} of {iterations} in all{limit}; "
             f"J = {self.cost:.7g}, with a relative KKT residual of {self.residual:.1e}"
         )
 
@@ -101,7 +102,7 @@ def multiple_shooting(
     segment: int | None = None,
     tol: float = 1e-8,
     max_rounds: int = 50,
-    max_iter: int = 20_000,
+    max_iter: int = 100_000,
 ) -> Shooting:
     """Minimise the cost by descent over an unstable horizon that is too long for one simulation.
 
@@ -121,7 +122,7 @@ def multiple_shooting(
     tol : float
         Stop where the relative KKT residual is at most this.
     max_rounds, max_iter : int
-        Limits on the updates of the multipliers, and on the iterations in each.
+        Limits on the updates of the multipliers, and on the iterations in all of them together.
 
     Returns
     -------
@@ -166,7 +167,13 @@ def multiple_shooting(
     for rounds in range(1, max_rounds + 1):
         augmented = _augmented(problem, T, cuts, penalty, multipliers)
         objective = replace(augmented.objective(start, T), gap_bound=None)
-        inner = descend(objective, z, method="conjugate-gradient", tol=_INNER, max_iter=max_iter)
+        inner = descend(
+            objective,
+            z,
+            method="conjugate-gradient",
+            tol=_INNER,
+            max_iter=max_iter - iterations,
+        )
         z, iterations = inner.solution, iterations + inner.iterations
         x, u = augmented.simulate(start, z), z[:, : problem.m].copy()
         e = (times(problem.A, x[:-1]) + times(problem.B, u) + problem.c - x[1:])[cuts]
@@ -180,7 +187,7 @@ def multiple_shooting(
             status = Status.CONVERGED_GRADIENT
         elif rounds - best[1] >= _PATIENCE:
             status = Status.STALLED
-        elif rounds == max_rounds:
+        elif rounds == max_rounds or iterations >= max_iter:
             status = Status.MAX_ITER
         else:
             continue

@@ -62,7 +62,9 @@ class Blowup:
         return plot_blowup(self, system)
 
 
-def blowup(problem: LQProblem, x0: ArrayLike, T: int | None = None) -> Blowup:
+def blowup(
+    problem: LQProblem, x0: ArrayLike, T: int | None = None, *, progress: bool = False
+) -> Blowup:
     """Measure the growth of gradients, the digits that it costs, and every cure.
 
     Parameters
@@ -72,6 +74,8 @@ def blowup(problem: LQProblem, x0: ArrayLike, T: int | None = None) -> Blowup:
         Initial state.
     T : int, optional
         The horizon; needed where nothing varies in time.
+    progress : bool
+        Show a progress bar over the cures, where tqdm is installed.
 
     Returns
     -------
@@ -92,7 +96,7 @@ def blowup(problem: LQProblem, x0: ArrayLike, T: int | None = None) -> Blowup:
     """
     check_type("problem", problem, LQProblem, "LQProblem(A, B, Q, R)")
     T = problem.horizon(T)
-    remedies = cures(problem, x0, T)
+    remedies = cures(problem, x0, T, progress=progress)
     growth = gradient_growth(problem.A, problem.B, T=T)
     digits = None
     if problem.T is None:

@@ -12,8 +12,9 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,7 @@ from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 from lqrad.kernels.growth import adjoint_growth
 from lqrad.kernels.lanczos import extreme_eigenvalues
 from lqrad.kernels.stages import times
+from lqrad.outside import progress_bar
 from lqrad.problems.lq import LQProblem
 from lqrad.problems.objective import Objective
 from lqrad.solvers.descent import descend
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
 _COLUMNS = ("cure", "method", "iterations", "gap", "bias", "seconds", "status")
 # The feedback that stabilises without being the answer is that of inputs so much dearer.
 _DEARER = 100.0
+# Multiple shooting takes more iterations the longer the horizon is, each of its length: so many
+# steps in all, some ten seconds, and no more.
+_STEPS = 6_000_000
 # How much a discounted gradient may grow over the horizon, where no discount is given.
 _GROWTH = 1e4
 _TINY = float(np.finfo(np.float64).tiny)
@@ -167,6 +172,7 @@ def cures(
     discount: float | None = None,
     max_iter: int = 2000,
     tol: float = 1e-12,
+    progress: bool = False,
 ) -> Cures:
     """Minimise the cost from x0 with each of the remedies for growing gradients.
 
@@ -183,7 +189,10 @@ def cures(
         gamma, between 0 and 1; when not given, that with which a gradient grows by no more than
         1e4, and 1 where it does not grow that much.
     max_iter, tol : int, float
-        As of `descend`, for each.
+        As of `descend`, for each. Multiple shooting has up to ten times as many iterations, but over
+        long horizons no more than six million steps of simulation, and says so.
+    progress : bool
+        Show a progress bar over the cures, where tqdm is installed.
 
     Returns
     -------
@@ -228,18 +237,25 @@ def cures(
     elif not (isinstance(discount, (int, float)) and 0 < discount <= 1):
         raise ArgumentError(f"discount is {discount!r}, expected a number above 0 and at most 1")
     bench = _Bench(problem, start, T, max_iter, tol)
-    found = (
-        bench.plain("gradient"),
-        bench.plain("conjugate-gradient"),
-        bench.feedback(),
-        bench.exact_feedback(),
-        bench.shooting(),
-        bench.scaled(),
-        bench.clipped(window),
-        bench.cut(window),
-        bench.discounted(discount),
+    tried: tuple[Callable[[], Cure], ...] = (
+        partial(bench.plain, "gradient"),
+        partial(bench.plain, "conjugate-gradient"),
+        bench.feedback,
+        bench.exact_feedback,
+        bench.shooting,
+        bench.scaled,
+        partial(bench.clipped, window),
+        partial(bench.cut, window),
+        partial(bench.discounted, discount),
     )
-    return Cures(problem, start, bench.optimum, window, discount, found)
+    found = []
+    bar = progress_bar("cures", len(tried), "cure") if progress else None
+    with nullcontext() if bar is None else bar:
+        for cure in tried:
+            found.append(cure())
+            if bar is not None:
+                bar.update()
+    return Cures(problem, start, bench.optimum, window, discount, tuple(found))
 
 
 class _Bench:
@@ -335,7 +351,8 @@ class _Bench:
         Its own cost is that of states with gaps at the cuts, and may be below the optimum.
         """
         began = time.perf_counter()
-        shot = multiple_shooting(self.problem, self.x0, self.T, max_iter=self.max_iter)
+        limit = max(self.max_iter, min(10 * self.max_iter, _STEPS // self.T))
+        shot = multiple_shooting(self.problem, self.x0, self.T, max_iter=limit)
         seconds = time.perf_counter() - began
         closed = self.problem.with_feedback(self.recursion.K)
         v = shot.u + times(self.recursion.K, shot.x[:-1])
@@ -377,11 +394,11 @@ class _Bench:
         limit = math.inf
         with suppress(NonFiniteError):  # of which the descent will tell
             start = self._cut_gradient(self._windows(window), np.zeros(self.objective.shape))
-            limit = np.linalg.norm(start, axis=1).max()
+            limit = float(_row_norms(start).max())
 
         def value_and_gradient(u: Array) -> tuple[float, Array]:
             value, g = self.objective.value_and_gradient(u)
-            size = np.linalg.norm(g, axis=1, keepdims=True)
+            size = _row_norms(g)[:, None]
             return value, g * np.minimum(1.0, limit / np.maximum(size, _TINY))
 
         return self.descent("clipped", Objective(self.objective.shape, value_and_gradient))
@@ -454,6 +471,13 @@ class _Bench:
             bias=self.gap(self.cost(_quotient(exact.u, weight[:-1]), _quotient(exact.x, weight))),
             cost=lambda z: self.cost(_quotient(z, weight[:-1])),
         )
+
+
+def _row_norms(g: Array) -> Array:
+    """The norms of the rows, whose squares may overflow."""
+    size = np.abs(g).max(axis=1)
+    unit = g / np.where(size > 0, size, 1.0)[:, None]
+    return np.asarray(size * np.sqrt(np.sum(unit * unit, axis=1)))
 
 
 def _quotient(z: Array, weight: Array) -> Array:

@@ -256,3 +256,21 @@ def test_bad_input_is_named(arguments, error, message):
 def test_an_unknown_cure_is_refused_with_the_list(pendulum):
     with pytest.raises(lqrad.ArgumentError, match="no cure 'leeches', expected one of: none"):
         pendulum["leeches"]
+
+
+def test_a_long_horizon_has_a_bound_on_its_work(monkeypatch):
+    """Multiple shooting is what takes long: it stops after so many steps, and says so."""
+    monkeypatch.setattr("lqrad.studies.cures._STEPS", 300 * 100)
+    problem = lqrad.systems.inverted_pendulum().problem()
+    found = lqrad.cures(problem, [0.1, 0, 0.1, 0], T=300, max_iter=50)["multiple shooting"]
+    assert found.iterations == 100
+    assert found.status == "stopped"
+    assert "100 iterations in all, as many as allowed;" in found.message
+
+
+def test_clipping_where_squares_of_gradients_overflow():
+    """At a = 2 and T = 600 the gradient is 1e180: its square is beyond floats, and warns of nothing."""
+    problem = lqrad.LQProblem([[2.0]], [[1.0]], [[1.0]], [[1.0]])
+    found = lqrad.cures(problem, [1.0], T=600, max_iter=20)
+    assert found["clipped"].message
+    assert found["feedback"].status == "converged"
