@@ -27,12 +27,13 @@ from lqrad.arguments import (
     real_array,
     shape_message,
 )
+from lqrad.copies import ReadOnly
 from lqrad.design.observer import Observer
 from lqrad.errors import ArgumentError, ShapeError
 from lqrad.problems.statespace import StateSpace
 
 
-class Controller:
+class Controller(ReadOnly):
     """Feedback of an estimated state, with integral action and limits: a design and its memory.
 
     `lqi` and `lqg` design one. The design is read-only; `step` changes the memory, `reset` clears

@@ -27,6 +27,7 @@ from lqrad.arguments import (
     frozen_array,
     real_array,
 )
+from lqrad.copies import ReadOnly
 from lqrad.design.observer import Observer
 from lqrad.design.regulators import steady_state_targets
 from lqrad.errors import ArgumentError, ShapeError, Status
@@ -148,7 +149,7 @@ def mpc(
     )
 
 
-class MPC:
+class MPC(ReadOnly):
     """A receding-horizon controller, made by `mpc`: a design and its memory.
 
     Attributes

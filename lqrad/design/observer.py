@@ -15,12 +15,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lqrad.arguments import Array, check_shape, frozen_array
+from lqrad.copies import ReadOnly
 from lqrad.problems.statespace import StateSpace
 from lqrad.solvers.dare import dlqe
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
-class Observer:
+class Observer(ReadOnly):
     """A model of a plant, and the gain by which measurements correct it.
 
     Parameters

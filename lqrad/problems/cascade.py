@@ -28,6 +28,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lqrad.arguments import Array, check_count, check_finite, check_shape, check_type, real_array
+from lqrad.copies import ReadOnly
 from lqrad.errors import ArgumentError, DtypeError, NonFiniteError, ShapeError
 from lqrad.problems.nodes import Arrays, Node, listed
 from lqrad.problems.objective import Objective
@@ -63,7 +64,7 @@ class GraphKKT:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Graph:
+class Graph(ReadOnly):
     """Variables that are functions of each other, without a cycle, and the cost of some of them.
 
     Values, costates, inputs and parameters are dicts of arrays by name. All but the parameters

@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lqrad.arguments import Array, check_count, check_finite, check_type, real_array, shape_message
+from lqrad.copies import ReadOnly
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 from lqrad.kernels.banded import Bidiagonal, first_nonfinite_step
 from lqrad.kernels.stages import times
@@ -79,7 +80,7 @@ def linear_policy(n: int, m: int) -> Graph:
 
 
 @dataclass(frozen=True, eq=False)
-class PolicyProblem:
+class PolicyProblem(ReadOnly):
     """A control problem whose inputs come from a policy u[t] = pi(x[t]; theta).
 
     Initial states are a batch x0 (..., n), and J is the mean of their costs. It is trained by

@@ -32,6 +32,7 @@ from lqrad.arguments import (
     real_array,
     shape_message,
 )
+from lqrad.copies import ReadOnly
 from lqrad.errors import ArgumentError, DtypeError, NonFiniteError, NotConvexError, ShapeError
 from lqrad.kernels.banded import Bidiagonal
 from lqrad.kernels.stages import inner, times
@@ -124,7 +125,7 @@ class Whitened(NamedTuple):
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
-class SmoothingProblem:
+class SmoothingProblem(ReadOnly):
     """A linear-Gaussian model of a series: (A, C, W, V, m0, P0), with offsets c and d.
 
     The prior is on x[0], and y[0] observes x[0]: a series y (T+1, ny) has one row for each state.

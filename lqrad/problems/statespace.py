@@ -25,6 +25,7 @@ from lqrad.arguments import (
     shape_message,
     stage_arrays,
 )
+from lqrad.copies import ReadOnly
 from lqrad.errors import ArgumentError, LqradError, ShapeError
 from lqrad.kernels.banded import Bidiagonal
 from lqrad.kernels.stages import times
@@ -33,7 +34,7 @@ Complex = NDArray[np.complex128]
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)
-class StateSpace:
+class StateSpace(ReadOnly):
     """A linear time-invariant system, in discrete time or, with dt = 0, in continuous time.
 
     Parameters

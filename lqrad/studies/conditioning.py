@@ -33,6 +33,7 @@ from lqrad.arguments import (
     check_type,
     frozen_array,
 )
+from lqrad.copies import ReadOnly
 from lqrad.errors import ArgumentError, ShapeError
 from lqrad.kernels.banded import Bidiagonal
 from lqrad.kernels.lanczos import extreme_eigenvalues
@@ -54,7 +55,7 @@ _PEAK = np.linspace(-3.0, 3.0, 61)  # and these about each eigenvalue, in units 
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Conditioning:
+class Conditioning(ReadOnly):
     """Condition numbers over a grid, and iterations that they predict and that were observed.
 
     Arrays have a row for each spectral radius and a column for each horizon, and NaN where the
