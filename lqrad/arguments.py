@@ -12,7 +12,7 @@ import inspect
 import math
 import numbers
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from decimal import Decimal
 from typing import Any, ParamSpec, Protocol, TypeVar
 
@@ -218,12 +218,46 @@ def check_generator(rng: Any) -> np.random.Generator:
     """
     if isinstance(rng, np.random.Generator):
         return rng
-    if isinstance(rng, bool) or not isinstance(rng, numbers.Integral) or rng < 0:
+    try:
+        return np.random.default_rng(check_count("rng", rng, least=0))
+    except ArgumentError:
         raise ArgumentError(
             f"rng is {_short(rng)}, expected a numpy.random.Generator or a seed, a whole number of "
             "at least 0, so that the run can be repeated"
-        )
-    return np.random.default_rng(int(rng))
+        ) from None
+
+
+def check_function(name: str, value: Any) -> None:
+    """Raise ArgumentError unless `value` can be called."""
+    if not callable(value):
+        raise ArgumentError(f"{name} is {_short(value)}, expected a function")
+
+
+def check_items(name: str, value: Any, of: str) -> list[Any]:
+    """Return the items of a series, such as a list, a tuple or a generator, as a list.
+
+    Raises
+    ------
+    ArgumentError
+        If it is none: a single item, a text, a dict. `of` says what it is to hold.
+
+    Examples
+    --------
+    >>> check_items("horizons", range(2, 4), "whole numbers")
+    [2, 3]
+    """
+    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
+        raise ArgumentError(f"{name} is {_short(value)}, expected a list of {of}")
+    try:
+        return list(value)
+    except TypeError:  # an array () can be iterated over only until one tries
+        raise ArgumentError(f"{name} is {_short(value)}, expected a list of {of}") from None
+
+
+def check_lengths(name: str, value: Any) -> tuple[int, ...]:
+    """Return the shape of an array, given as a series of lengths."""
+    lengths = check_items(name, value, "lengths, such as (10, 2)")
+    return tuple(check_count(f"{name}[{i}]", k, least=0) for i, k in enumerate(lengths))
 
 
 def check_room(what: str, *shape: int) -> None:
@@ -231,7 +265,7 @@ def check_room(what: str, *shape: int) -> None:
     size = 8 * math.prod(shape)
     if size > _memory():
         raise ArgumentError(
-            f"{what} would take {size / 2**30:.3g} GiB, more than this machine's memory has",
+            f"{what} would take {Decimal(size) / 2**30:.3g} GiB, more than this machine's memory has",
             "try a shorter horizon, or fewer series at once",
         )
 

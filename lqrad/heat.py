@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import reduce
 from typing import Any
@@ -30,11 +31,16 @@ from lqrad.arguments import (
     Array,
     check_choice,
     check_count,
+    check_finite,
+    check_items,
     check_number,
+    check_room,
     check_shape,
     frozen_array,
+    real_array,
+    shape_message,
 )
-from lqrad.errors import ArgumentError
+from lqrad.errors import ArgumentError, DtypeError, ShapeError
 from lqrad.problems.sparse import SparseLQProblem
 
 SCHEMES = {"implicit-euler": 1.0, "crank-nicolson": 0.5, "explicit-euler": 0.0}
@@ -134,7 +140,10 @@ class HeatSystem:
         array([[0., 1., 2.],
                [3., 4., 5.]])
         """
-        x = np.asarray(x, dtype=np.float64)
+        x = real_array("x", x)
+        if x.ndim == 0 or x.shape[-1] != self.n:
+            raise ShapeError(shape_message("x", x.shape, f"(..., n) with n = {self.n}", ""))
+        check_finite("x", x)
         return x.reshape(*x.shape[:-1], *self.shape)
 
     def matrices(self) -> tuple[Any, Any, Any]:
@@ -230,8 +239,10 @@ def heat_rod(
     >>> float(abs(rod.L.sum(axis=0)).max()) < 1e-12  # insulated: what leaves a cell enters another
     True
     """
-    cells = check_count("cells", cells, least=2)
-    L = diffusion((cells,), (length,), diffusivity, ((left, right),))
+    cells, length = check_count("cells", cells, least=2), check_number("length", length, above=0)
+    L = diffusion(
+        (cells,), (length,), diffusivity, ((_boundary("left", left), _boundary("right", right)),)
+    )
     check_choice("actuators", actuators, ("ends", "distributed"))
     if actuators == "ends":
         B = sp.csr_array(([cells / length] * 2, ([0, cells - 1], [0, 1])), shape=(cells, 2))
@@ -295,11 +306,22 @@ def heat_plate(
     >>> heat_plate((30, 40))
     <HeatSystem heat-plate: 30 x 40 cells, m=25, dt=5 s, horizon=200>
     """
-    for count in shape:
-        check_count("shape", count, least=2)
-    if len(shape) != 2 or len(heaters) != 2:
-        raise ArgumentError(f"shape is {shape} and heaters {heaters}, expected two numbers each")
-    L = diffusion(shape, lengths, diffusivity, sides)
+    given = {"shape": shape, "lengths": lengths, "heaters": heaters, "sides": sides}
+    for name, value in given.items():
+        if len(check_items(name, value, "two")) != 2:
+            raise ArgumentError(f"{name} is {value!r}, expected two: along y and x")
+    shape = (check_count("shape[0]", shape[0], least=2), check_count("shape[1]", shape[1], least=2))
+    heaters = (check_count("heaters[0]", heaters[0]), check_count("heaters[1]", heaters[1]))
+    lengths = (
+        check_number("lengths[0]", lengths[0], above=0),
+        check_number("lengths[1]", lengths[1], above=0),
+    )
+    ends = [check_items(f"sides[{i}]", pair, "two boundaries") for i, pair in enumerate(sides)]
+    boundaries = [
+        (_boundary(f"sides[{i}]", first), _boundary(f"sides[{i}]", last))
+        for i, (first, last) in enumerate(ends)
+    ]
+    L = diffusion(shape, lengths, diffusivity, boundaries)
     y, x = ((np.arange(count) + 0.5) / count for count in shape)
     bump = np.sin(np.pi * y)[:, None] * np.sin(np.pi * x)[None]
     ridge = np.exp(-(((y[:, None] - 0.3 - 0.4 * x[None]) / 0.15) ** 2))
@@ -352,9 +374,8 @@ def advection_diffusion(
     >>> advection_diffusion(50)
     <HeatSystem advection-diffusion: 50 cells, m=4, dt=1 s, horizon=200>
     """
-    cells = check_count("cells", cells, least=2)
-    if not (isinstance(velocity, (int, float)) and 0 <= velocity < math.inf):
-        raise ArgumentError(f"velocity is {velocity!r}, expected a number of at least 0")
+    cells, length = check_count("cells", cells, least=2), check_number("length", length, above=0)
+    velocity = check_number("velocity", velocity, least=0)
     L = diffusion((cells,), (length,), diffusivity, (("held", "insulated"),))
     rate = velocity * cells / length
     upwind = sp.diags_array([rate, -rate], offsets=[-1, 0], shape=(cells, cells))
@@ -373,6 +394,7 @@ def advection_diffusion(
     )
 
 
+@np.errstate(over="ignore", invalid="ignore", divide="ignore")  # looked for in L
 def diffusion(
     shape: Sequence[int],
     lengths: Sequence[float],
@@ -397,12 +419,10 @@ def diffusion(
            [ 1., -2.,  1.],
            [ 0.,  1., -1.]])
     """
-    parts = []
+    check_room(f"matrices of {math.prod(shape)} cells", math.prod(shape), 30)
+    parts, a = [], check_number("diffusivity", diffusivity, above=0)
     for axis, (count, length, ends) in enumerate(zip(shape, lengths, sides, strict=True)):
-        a, dx = (
-            check_number("diffusivity", diffusivity, above=0),
-            check_number("length", length, above=0) / count,
-        )
+        dx = length / count
         faces = np.full(count - 1, a / dx)  # m/s
         diagonal = np.zeros(count)
         diagonal[:-1] -= faces
@@ -412,7 +432,9 @@ def diffusion(
         line = sp.diags_array([faces, diagonal, faces], offsets=[-1, 0, 1]) / dx
         others = [sp.eye_array(size) if k != axis else line for k, size in enumerate(shape)]
         parts.append(reduce(sp.kron, others))
-    return sp.csr_array(reduce(lambda y, z: y + z, parts))
+    L = sp.csr_array(reduce(lambda y, z: y + z, parts))
+    check_finite("L", L.data, computed=True)
+    return L
 
 
 def patches(shape: Sequence[int], heaters: Sequence[int]) -> Any:
@@ -442,12 +464,21 @@ def _leak(boundary: Boundary, a: float, dx: float) -> float:
     """The velocity at which heat leaves through a face at the boundary, m/s."""
     if boundary == "held":
         return 2 * a / dx
-    if boundary == "insulated":
+    if boundary == "insulated" or boundary == 0:
         return 0.0
-    if isinstance(boundary, (int, float)) and 0 <= boundary < math.inf:
-        return 1 / (dx / (2 * a) + 1 / boundary) if boundary else 0.0
+    return 1 / (dx / (2 * a) + 1 / float(boundary))
+
+
+def _boundary(name: str, value: Any) -> Boundary:
+    """A boundary: a word, or a velocity of at least 0 as a float."""
+    if isinstance(value, str):
+        if value in ("held", "insulated"):
+            return value
+    else:
+        with suppress(DtypeError):
+            return check_number(name, value, least=0)
     raise ArgumentError(
-        f"a boundary is {boundary!r}, expected 'held', 'insulated' or a transfer velocity in m/s"
+        f"{name} is {value!r}, expected 'held', 'insulated' or a transfer velocity in m/s"
     )
 
 
@@ -459,6 +490,7 @@ def _system(
     horizon: int,
     target: Array,
     shape: tuple[int, ...],
+    input_weight: float,
     **rest: Any,
 ) -> HeatSystem:
     check_choice("scheme", scheme, SCHEMES)
@@ -480,6 +512,7 @@ def _system(
         dt=dt,
         scheme=scheme,
         horizon=check_count("horizon", horizon),
+        input_weight=check_number("input_weight", input_weight, least=0),
         shape=shape,
         x0=np.zeros(n),
         target=target,

@@ -159,7 +159,7 @@ def pendulum_swingup(
         above=0, mass=mass, length=length, gravity=gravity, max_torque=max_torque
     )
     damping = check_number("damping", damping, least=0)
-    inertia = mass * length**2
+    inertia = check_number("mass length^2", mass * length * length, above=0)
 
     def f(x: Any, u: Any) -> Any:
         angle, rate = x[..., 0], x[..., 1]

@@ -34,6 +34,7 @@ from lqrad.arguments import (
     check_shape,
     frozen_array,
 )
+from lqrad.errors import ArgumentError
 from lqrad.problems.lq import LQProblem
 from lqrad.problems.sampling import discretise
 
@@ -225,7 +226,13 @@ def inverted_pendulum(
         [-moment, inertia + moment * length],
     ]
     rest = [[0.0, -friction, 0.0, 0.0, 1.0], [0.0, 0.0, moment * gravity, 0.0, 0.0]]
-    y, a = np.linalg.solve(masses, rest)
+    try:
+        y, a = np.linalg.solve(masses, rest)
+    except np.linalg.LinAlgError:
+        raise ArgumentError(
+            f"cart_mass is {cart_mass:g}, pendulum_mass {pendulum_mass:g}, length {length:g} and "
+            f"inertia {inertia:g}: beside the largest of these, the others are lost to rounding"
+        ) from None
     return _sampled(
         "inverted-pendulum",
         F=[[0.0, 1.0, 0.0, 0.0], y[:4], [0.0, 0.0, 0.0, 1.0], a[:4]],
@@ -295,6 +302,7 @@ def mass_spring_chain(
     <System mass-spring-chain: n=100, m=1, dt=0.5 s, horizon=500>
     """
     N = check_count("masses", masses)
+    check_room(f"matrices of {N} masses", 2 * N, 2 * N)
     mass, stiffness, dt = check_numbers(above=0, mass=mass, stiffness=stiffness, dt=dt)
     damping = check_number("damping", damping, least=0)
     coupling = (2 * np.eye(N) - np.eye(N, k=1) - np.eye(N, k=-1)) / mass
@@ -492,12 +500,9 @@ def random_system(
     1.2
     """
     n, m = check_count("n", n), check_count("m", m)
-    check_room("A", n, n)
-    check_room("B", n, m)
-    spectral_radius, rng = (
-        check_number("spectral_radius", spectral_radius, least=0),
-        check_generator(rng),
-    )
+    check_room(f"matrices of n = {n} and m = {m}", n + m, n + m)
+    spectral_radius = check_number("spectral_radius", spectral_radius, least=0)
+    rng = check_generator(rng)
     A = rng.normal(size=(n, n))
     return _weighted(
         "random",

@@ -49,7 +49,7 @@ EXEMPT = {
     "LostDigits": "a result",
     "LostDigits.plot": "a picture of a result",
     "LowRank": "a result",
-        "MPC": "a result of mpc",
+    "MPC": "a result of mpc",
     "Margins": "a result",
     "Modes": "a result",
     "Nonnormality": "a result",
@@ -77,9 +77,7 @@ EXEMPT = {
     "systems.System": "a result of inverted_pendulum and its like",
 } | {
     f"{kind}Error{method}": "an error"
-    for kind in (
-        "Argument", "Dtype", "Lqrad", "NonFinite", "NotConvex", "NotStabilizable", "Shape"
-    )
+    for kind in ("Argument", "Dtype", "Lqrad", "NonFinite", "NotConvex", "NotStabilizable", "Shape")
     for method in ("", ".within")
 }
 
@@ -90,7 +88,14 @@ def public() -> Iterator[str]:
         thing = getattr(lqrad, name)
         if inspect.ismodule(thing):
             for key, value in vars(thing).items():
-                if not key.startswith("_") and getattr(value, "__module__", "") == thing.__name__ and callable(value) and not isinstance(value, lqrad.Primitive) and key != "Primitive" and inspect.signature(value).parameters:
+                if (
+                    not key.startswith("_")
+                    and getattr(value, "__module__", "") == thing.__name__
+                    and callable(value)
+                    and not isinstance(value, lqrad.Primitive)
+                    and key != "Primitive"
+                    and inspect.signature(value).parameters
+                ):
                     yield f"{name}.{key}"
         elif inspect.isclass(thing):
             yield name
@@ -293,80 +298,117 @@ for _name in ("cost", "adjoint"):
     CALLS[f"SparseLQProblem.{_name}"] = lambda name=_name: (getattr(sparse(), name), of("x", "u"))
 for _name, _extra in (("input_gradient", ()), ("lagrangian", ("x0",)), ("kkt_residual", ("x0",))):
     CALLS[f"LQProblem.{_name}"] = lambda name=_name, extra=_extra: (
-        getattr(problem(), name), of("x", "u", "p", *extra))
+        getattr(problem(), name),
+        of("x", "u", "p", *extra),
+    )
     CALLS[f"SparseLQProblem.{_name}"] = lambda name=_name, extra=_extra: (
-        getattr(sparse(), name), of("x", "u", "p", *extra))
+        getattr(sparse(), name),
+        of("x", "u", "p", *extra),
+    )
     CALLS[f"ControlProblem.{_name}"] = lambda name=_name, extra=_extra: (
-        getattr(control(), name), of("x", "u", "p", *(extra if name == "kkt_residual" else ())))
+        getattr(control(), name),
+        of("x", "u", "p", *(extra if name == "kkt_residual" else ())),
+    )
 CALLS |= {
     "LQProblem": lambda: (lqrad.LQProblem, of(*"ABQRSMcqrs")),
     "LQProblem.replace": lambda: (problem().replace, of(*"AQS")),
     "LQProblem.tracking": lambda: (
-        lqrad.LQProblem.tracking, of(*"ABQRS") | {"x_ref": np.ones((5, 2)), "u_ref": np.ones((4, 1))}),
+        lqrad.LQProblem.tracking,
+        of(*"ABQRS") | {"x_ref": np.ones((5, 2)), "u_ref": np.ones((4, 1))},
+    ),
     "LQProblem.from_statespace": lambda: (
-        lqrad.LQProblem.from_statespace, {"system": plant(), **of(*"QRS")}),
+        lqrad.LQProblem.from_statespace,
+        {"system": plant(), **of(*"QRS")},
+    ),
     "LQProblem.with_feedback": lambda: (problem().with_feedback, of("K")),
     "LQProblem.hessian_product": lambda: (problem().hessian_product, of("v")),
     "LQProblem.objective": lambda: (problem().objective, of("x0", "T")),
     "LQProblem.horizon": lambda: (problem().horizon, of("T")),
     "SparseLQProblem": lambda: (
         lqrad.SparseLQProblem,
-        {"E": np.diag([1.5, 2.0]), "F": data()["A"], "G": data()["B"], **of(*"QRScqrs")}),
+        {"E": np.diag([1.5, 2.0]), "F": data()["A"], "G": data()["B"], **of(*"QRScqrs")},
+    ),
     "SparseLQProblem.tracking": lambda: (
         lqrad.SparseLQProblem.tracking,
-        {"E": np.diag([1.5, 2.0]), "F": data()["A"], "G": data()["B"], **of(*"QRS"),
-         "x_ref": np.ones((5, 2)), "u_ref": np.ones((4, 1))}),
+        {
+            "E": np.diag([1.5, 2.0]),
+            "F": data()["A"],
+            "G": data()["B"],
+            **of(*"QRS"),
+            "x_ref": np.ones((5, 2)),
+            "u_ref": np.ones((4, 1)),
+        },
+    ),
     "SparseLQProblem.value_and_gradient": lambda: (
-        sparse().value_and_gradient, of("x0", "u") | {"checkpoints": 2}),
+        sparse().value_and_gradient,
+        of("x0", "u") | {"checkpoints": 2},
+    ),
     "SparseLQProblem.hessian_product": lambda: (
-        sparse().hessian_product, of("v", "x0", "u") | {"checkpoints": 2}),
-    "SparseLQProblem.pull_back": lambda: (
-        sparse().pull_back, {"f": data()["x"], "x": data()["x"]}),
+        sparse().hessian_product,
+        of("v", "x0", "u") | {"checkpoints": 2},
+    ),
+    "SparseLQProblem.pull_back": lambda: (sparse().pull_back, {"f": data()["x"], "x": data()["x"]}),
     "SparseLQProblem.initial_gradient": lambda: (sparse().initial_gradient, of("x", "p")),
     "SparseLQProblem.objective": lambda: (sparse().objective, of("x0", "T") | {"checkpoints": 2}),
     "SparseLQProblem.horizon": lambda: (sparse().horizon, of("T")),
     "ControlProblem": lambda: (
         lqrad.ControlProblem,
-        {"f": swing, "stage_cost": effort, "terminal_cost": distance, "n": 2, "m": 1}),
+        {"f": swing, "stage_cost": effort, "terminal_cost": distance, "n": 2, "m": 1},
+    ),
     "ControlProblem.next_state": lambda: (
-        control().next_state, {"x": data()["x0"], "u": data()["u"][0], "t": 1}),
+        control().next_state,
+        {"x": data()["x0"], "u": data()["u"][0], "t": 1},
+    ),
     "ControlProblem.derivatives": lambda: (control().derivatives, of("x", "u")),
     "ControlProblem.linearise": lambda: (control().linearise, of("x", "u", "p")),
     "ControlProblem.objective": lambda: (control().objective, of("x0", "T")),
     "SmoothingProblem": lambda: (
         lqrad.SmoothingProblem,
-        of("A", "C", "W", "V", "m0", "P0") | {"c": np.ones(2), "d": np.ones(1)}),
+        of("A", "C", "W", "V", "m0", "P0") | {"c": np.ones(2), "d": np.ones(1)},
+    ),
     "SmoothingProblem.series": lambda: (model().series, of("y")),
     "SmoothingProblem.objective": lambda: (model().objective, of("y")),
     "SmoothingProblem.simulate": lambda: (
-        model().simulate, {"rng": np.random.default_rng(0), "T": 4}),
-    "StateSpace": lambda: (
-        lqrad.StateSpace, of(*"ABC") | {"D": np.zeros((1, 1)), "dt": 0.1}),
+        model().simulate,
+        {"rng": np.random.default_rng(0), "T": 4},
+    ),
+    "StateSpace": lambda: (lqrad.StateSpace, of(*"ABC") | {"D": np.zeros((1, 1)), "dt": 0.1}),
     "StateSpace.response": lambda: (plant().response, {"omega": np.array([0.0, 1.0])}),
     "StateSpace.simulate": lambda: (plant().simulate, of("u", "x0")),
     "StateSpace.of": lambda: (lqrad.StateSpace.of, {"system": plant(), "dt": 0.1}),
     "Objective": lambda: (
-        lqrad.Objective, {"shape": (4, 1), "value_and_gradient": bowl, "curvature": 1.0}),
+        lqrad.Objective,
+        {"shape": (4, 1), "value_and_gradient": bowl, "curvature": 1.0},
+    ),
     "Objective.scaled": lambda: (
-        problem().objective([1.0, 0.0], 4).scaled, {"factor": np.array([[2.0]])}),
+        problem().objective([1.0, 0.0], 4).scaled,
+        {"factor": np.array([[2.0]])},
+    ),
     "Objective.substituted": lambda: (
         problem().objective([1.0, 0.0], 4).substituted,
-        {"factor": identity, "transposed": identity, "solve_transposed": identity}),
+        {"factor": identity, "transposed": identity, "solve_transposed": identity},
+    ),
     "Penalty": lambda: (lqrad.Penalty, {"value": square, "slope": slope}),
     "Penalty.of": lambda: (lqrad.huber().of, {"C": np.array([[1.0, 0.0]]), "ref": np.array([3.0])}),
     "huber": lambda: (lqrad.huber, {"delta": 1.0, "weight": 2.0}),
     "student_t": lambda: (lqrad.student_t, {"nu": 4.0, "size": np.array([1.0, 2.0])}),
-    "log_barrier": lambda: (lqrad.log_barrier, {"lo": -1.0, "hi": np.array([1.0, 2.0]), "weight": 1.0}),
+    "log_barrier": lambda: (
+        lqrad.log_barrier,
+        {"lo": -1.0, "hi": np.array([1.0, 2.0]), "weight": 1.0},
+    ),
     "penalised": lambda: (
         lqrad.penalised,
-        {"problem": problem(), **of("x0", "T"), "state": lqrad.huber(), "input": lqrad.huber()}),
-    "robust_objective": lambda: (lqrad.robust_objective, {"problem": model(), **of("y"), "nu": 4.0}),
+        {"problem": problem(), **of("x0", "T"), "state": lqrad.huber(), "input": lqrad.huber()},
+    ),
+    "robust_objective": lambda: (
+        lqrad.robust_objective,
+        {"problem": model(), **of("y"), "nu": 4.0},
+    ),
     "l1": lambda: (lqrad.l1, {"weight": 0.1}),
     "euler": lambda: (lqrad.euler, {"f": rates, "dt": 0.1}),
     "rk4": lambda: (lqrad.rk4, {"f": rates, "dt": 0.1, "substeps": 2}),
     "implicit_midpoint": lambda: (lqrad.implicit_midpoint, {"f": rates, "dt": 0.1}),
-    "discretise": lambda: (
-        lqrad.discretise, of(*"ABQRM") | {"dt": 0.1, "input_delay": 0.05}),
+    "discretise": lambda: (lqrad.discretise, of(*"ABQRM") | {"dt": 0.1, "input_delay": 0.05}),
     "Sampled.problem": lambda: (lqrad.discretise(**of(*"ABQR"), dt=0.1).problem, of("S")),
     "Sampled.plant": lambda: (lqrad.discretise(**of(*"ABQR"), dt=0.1).plant, of("C")),
 }
@@ -376,8 +418,12 @@ CALLS |= {
 CALLS |= {
     "Graph": lambda: (
         lqrad.Graph,
-        {"nodes": list(network().nodes), "costs": dict(network().costs),
-         "parameters": dict(network().parameters)}),
+        {
+            "nodes": list(network().nodes),
+            "costs": dict(network().costs),
+            "parameters": dict(network().parameters),
+        },
+    ),
     "Graph.forward": lambda: (network().forward, {"inputs": samples(), "theta": dict(theta())}),
     "Graph.adjoint": lambda: (network().adjoint, {"z": dict(values()), "theta": dict(theta())}),
     "Graph.cost": lambda: (network().cost, {"z": dict(values())}),
@@ -386,9 +432,18 @@ CALLS |= {
     "Graph.initial": lambda: (network().initial, {"rng": 0}),
     "Graph.objective": lambda: (network().objective, {"inputs": samples()}),
     "Node": lambda: (
-        lqrad.Node, {"name": "line", "primitive": primitives.affine, "parents": ("x",), "parameters": ("W", "b")}),
+        lqrad.Node,
+        {
+            "name": "line",
+            "primitive": primitives.affine,
+            "parents": ("x",),
+            "parameters": ("W", "b"),
+        },
+    ),
     "Primitive": lambda: (
-        lqrad.Primitive, {"name": "double", "function": slope, "vjps": (lambda p, z, a: 2 * p,)}),
+        lqrad.Primitive,
+        {"name": "double", "function": slope, "vjps": (lambda p, z, a: 2 * p,)},
+    ),
     "primitives.take": lambda: (primitives.take, {"t": 1, "of": 3}),
     "mlp": lambda: (lqrad.mlp, {"widths": [2, 3, 2], "activation": "tanh", "loss": "squared"}),
     "residual": lambda: (lqrad.residual, {"inputs": 2, "width": 3, "outputs": 2, "depth": 2}),
@@ -396,18 +451,31 @@ CALLS |= {
     "lq_graph": lambda: (lqrad.lq_graph, {"problem": problem(), "T": 3}),
     "linear_policy": lambda: (lqrad.linear_policy, {"n": 2, "m": 1}),
     "PolicyProblem": lambda: (
-        lqrad.PolicyProblem, {"problem": problem(), "policy": lqrad.linear_policy(2, 1), "T": 4}),
+        lqrad.PolicyProblem,
+        {"problem": problem(), "policy": lqrad.linear_policy(2, 1), "T": 4},
+    ),
     "sgd": lambda: (
         lqrad.sgd,
-        {"graph": network(), "theta": dict(theta()), "data": samples(), "epochs": 2, "rng": 0,
-         "batch_size": 3, "step_size": 0.01, "momentum": 0.9, "weight_decay": 0.1}),
+        {
+            "graph": network(),
+            "theta": dict(theta()),
+            "data": samples(),
+            "epochs": 2,
+            "rng": 0,
+            "batch_size": 3,
+            "step_size": 0.01,
+            "momentum": 0.9,
+            "weight_decay": 0.1,
+        },
+    ),
     "cosine_decay": lambda: (lqrad.cosine_decay, {"step_size": 0.1, "steps": 4}),
     "step_decay": lambda: (lqrad.step_decay, {"step_size": 0.1, "every": 4, "factor": 0.1}),
 }
 for _name in ("gradient", "lagrangian", "kkt_residual"):
     CALLS[f"Graph.{_name}"] = lambda name=_name: (
         getattr(network(), name),
-        {"z": dict(values()), "p": dict(costates()), "theta": dict(theta())})
+        {"z": dict(values()), "p": dict(costates()), "theta": dict(theta())},
+    )
 
 
 @cache
@@ -417,7 +485,9 @@ def policy() -> lqrad.PolicyProblem:
 
 for _name in ("simulate", "value_and_gradient"):
     CALLS[f"PolicyProblem.{_name}"] = lambda name=_name: (
-        getattr(policy(), name), {"x0": np.ones((3, 2)), "theta": of("K"), "T": 4})
+        getattr(policy(), name),
+        {"x0": np.ones((3, 2)), "theta": of("K"), "T": 4},
+    )
 CALLS |= {
     "PolicyProblem.flatten": lambda: (policy().flatten, {"theta": of("K")}),
     "PolicyProblem.unflatten": lambda: (policy().unflatten, {"vector": np.ones(2)}),
@@ -445,35 +515,84 @@ CALLS |= {
     "Riccati.cost_gradient": lambda: (solution().cost_gradient, of("x0")),
     "Riccati.vjp": lambda: (
         solution().vjp,
-        {"dK": np.ones((4, 1, 2)), "dk": np.ones((4, 1)), "dP": np.ones((5, 2, 2)),
-         "dv": np.ones((5, 2)), "dx": np.ones((5, 2)), "du": np.ones((4, 1)), **of("x0")}),
+        {
+            "dK": np.ones((4, 1, 2)),
+            "dk": np.ones((4, 1)),
+            "dP": np.ones((5, 2, 2)),
+            "dv": np.ones((5, 2)),
+            "dx": np.ones((5, 2)),
+            "du": np.ones((4, 1)),
+            **of("x0"),
+        },
+    ),
     "dare": lambda: (lqrad.dare, of(*"ABQRM")),
     "dlqr": lambda: (lqrad.dlqr, of(*"ABQRM")),
     "dlqe": lambda: (lqrad.dlqe, of(*"ACWV")),
     "dlqr_vjp": lambda: (
-        lqrad.dlqr_vjp, of(*"ABQRM") | {"dK": np.ones((1, 2)), "dP": np.ones((2, 2))}),
+        lqrad.dlqr_vjp,
+        of(*"ABQRM") | {"dK": np.ones((1, 2)), "dP": np.ones((2, 2))},
+    ),
     "descend": lambda: (
         lqrad.descend,
-        {"objective": problem().objective([1.0, 0.0], 4), "start": np.zeros((4, 1)),
-         "step_size": 0.05, "max_iter": 20, "tol": 1e-6, "bounds": (-1.0, np.ones((4, 1)))}),
+        {
+            "objective": problem().objective([1.0, 0.0], 4),
+            "start": np.zeros((4, 1)),
+            "step_size": 0.05,
+            "max_iter": 20,
+            "tol": 1e-6,
+            "bounds": (-1.0, np.ones((4, 1))),
+        },
+    ),
     "ilqr": lambda: (
         lqrad.ilqr,
-        {"problem": control(), **of("x0", "u"), "T": 4, "bounds": (-5.0, np.array([5.0])),
-         "max_iter": 3, "tol": 1e-6}),
+        {
+            "problem": control(),
+            **of("x0", "u"),
+            "T": 4,
+            "bounds": (-5.0, np.array([5.0])),
+            "max_iter": 3,
+            "tol": 1e-6,
+        },
+    ),
     "ILQR.rollout": lambda: (
-        lqrad.ilqr(control(), data()["x0"], T=4, max_iter=2).rollout, of("x0")),
+        lqrad.ilqr(control(), data()["x0"], T=4, max_iter=2).rollout,
+        of("x0"),
+    ),
     "multiple_shooting": lambda: (
         lqrad.multiple_shooting,
-        {"problem": problem(), **of("x0", "T"), "segment": 2, "tol": 1e-6, "max_rounds": 10, "max_iter": 100}),
+        {
+            "problem": problem(),
+            **of("x0", "T"),
+            "segment": 2,
+            "tol": 1e-6,
+            "max_rounds": 10,
+            "max_iter": 100,
+        },
+    ),
     "policy_gradient": lambda: (
         lqrad.policy_gradient,
-        {"problem": free(), "K0": data()["K"], "x0_cov": np.eye(2), "step_size": 1.0, "max_iter": 3,
-         "tol": 1e-6}),
+        {
+            "problem": free(),
+            "K0": data()["K"],
+            "x0_cov": np.eye(2),
+            "step_size": 1.0,
+            "max_iter": 3,
+            "tol": 1e-6,
+        },
+    ),
     "low_rank": lambda: (
         lqrad.low_rank,
-        {"objective": problem().objective([1.0, 0.0], 4), **of("R"), "rank": 2, "at": np.zeros((4, 1))}),
+        {
+            "objective": problem().objective([1.0, 0.0], 4),
+            **of("R"),
+            "rank": 2,
+            "at": np.zeros((4, 1)),
+        },
+    ),
     "LowRank.precondition": lambda: (
-        preconditioner().precondition, {"objective": problem().objective([1.0, 0.0], 4)}),
+        preconditioner().precondition,
+        {"objective": problem().objective([1.0, 0.0], 4)},
+    ),
     "LowRank.recover": lambda: (preconditioner().recover, {"w": np.ones((4, 1))}),
     "LowRank.start": lambda: (preconditioner().start, {"z": np.ones((4, 1))}),
     "kalman_filter": lambda: (lqrad.kalman_filter, {"problem": model(), **of("y")}),
@@ -481,12 +600,17 @@ CALLS |= {
     "rts_smoother": lambda: (lqrad.rts_smoother, {"problem": model(), **of("y")}),
     "loglik_gradient": lambda: (lqrad.loglik_gradient, {"problem": model(), **of("y")}),
     "Smoothed.to_frame": lambda: (
-        lqrad.kalman_smoother(model(), data()["y"]).to_frame, {"index": [1, 2, 3, 4, 5]}),
+        lqrad.kalman_smoother(model(), data()["y"]).to_frame,
+        {"index": [1, 2, 3, 4, 5]},
+    ),
     "fit": lambda: (
         lqrad.fit,
-        {"build": built, "theta0": np.array([0.0]), **of("y"), "max_iter": 3, "tol": 1e-3}),
+        {"build": built, "theta0": np.array([0.0]), **of("y"), "max_iter": 3, "tol": 1e-3},
+    ),
     "em": lambda: (
-        lqrad.em, {"problem": model(), **of("y"), "learn": "V", "max_iter": 3, "tol": 1e-3}),
+        lqrad.em,
+        {"problem": model(), **of("y"), "learn": "V", "max_iter": 3, "tol": 1e-3},
+    ),
     "duality": lambda: (lqrad.duality, {"problem": model(), "T": 4}),
 }
 
@@ -495,14 +619,36 @@ CALLS |= {
 CALLS |= {
     "compare": lambda: (
         lqrad.compare,
-        {"problem": problem(), **of("x0", "T"), "methods": ["gradient"], "max_iter": 10, "tol": 1e-6}),
+        {
+            "problem": problem(),
+            **of("x0", "T"),
+            "methods": ["gradient"],
+            "max_iter": 10,
+            "tol": 1e-6,
+        },
+    ),
     "conditioning": lambda: (
         lqrad.conditioning,
-        {"problem": problem(), "radii": np.array([0.5, 0.9]), "horizons": [2, 3], "tol": 1e-3,
-         "max_iter": 5}),
+        {
+            "problem": problem(),
+            "radii": np.array([0.5, 0.9]),
+            "horizons": [2, 3],
+            "tol": 1e-3,
+            "max_iter": 5,
+        },
+    ),
     "cures": lambda: (
         lqrad.cures,
-        {"problem": free(), **of("x0"), "T": 6, "window": 3, "discount": 0.9, "max_iter": 10, "tol": 1e-3}),
+        {
+            "problem": free(),
+            **of("x0"),
+            "T": 6,
+            "window": 3,
+            "discount": 0.9,
+            "max_iter": 10,
+            "tol": 1e-3,
+        },
+    ),
     "blowup": lambda: (lqrad.blowup, {"problem": free(), **of("x0"), "T": 6}),
     "lost_digits": lambda: (lqrad.lost_digits, {"problem": free(), **of("x0"), "horizons": [2, 4]}),
     "gradient_growth": lambda: (lqrad.gradient_growth, of(*"ABS") | {"T": 6}),
@@ -514,77 +660,164 @@ CALLS |= {
     "step_response": lambda: (lqrad.step_response, {"system": plant(), "T": 10}),
     "invert": lambda: (
         lqrad.invert,
-        {"problem": sparse(), "y": data()["y"], "C": data()["C"], "noise": 1.0, "u": data()["u"],
-         "prior": np.zeros(2), "max_iter": 5, "tol": 1e-3}),
-    "sweep": lambda: (lqrad.sweep, {"function": of_sizes, "grid": {"a": [1, 2], "b": np.array([1.0])}}),
+        {
+            "problem": sparse(),
+            "y": data()["y"],
+            "C": data()["C"],
+            "noise": 1.0,
+            "u": data()["u"],
+            "prior": np.zeros(2),
+            "max_iter": 5,
+            "tol": 1e-3,
+        },
+    ),
+    "sweep": lambda: (
+        lqrad.sweep,
+        {"function": of_sizes, "grid": {"a": [1, 2], "b": np.array([1.0])}},
+    ),
     "Sweep.load": lambda: (lqrad.Sweep.load, {"path": saved_sweep()}),
     "dot_test": lambda: (
         lqrad.dot_test,
-        {"forward": identity, "transpose": identity, "shape": (3,), "rng": np.random.default_rng(0)}),
+        {
+            "forward": identity,
+            "transpose": identity,
+            "shape": (3,),
+            "rng": np.random.default_rng(0),
+        },
+    ),
     "taylor_test": lambda: (
         lqrad.taylor_test,
-        {"value_and_gradient": lambda z: (float(np.sum(z**4)), 4 * z**3), "z": np.ones(3),
-         "direction": np.array([1.0, 0.5, -1.0])}),
+        {
+            "value_and_gradient": lambda z: (float(np.sum(z**4)), 4 * z**3),
+            "z": np.ones(3),
+            "direction": np.array([1.0, 0.5, -1.0]),
+        },
+    ),
 }
 
 # Design
 
 CALLS |= {
-    "Observer": lambda: (
-        lqrad.Observer, of(*"ABC") | {"L": np.array([[0.5], [0.1]])}),
+    "Observer": lambda: (lqrad.Observer, of(*"ABC") | {"L": np.array([[0.5], [0.1]])}),
     "Observer.kalman": lambda: (lqrad.Observer.kalman, {"plant": plant(), **of("W", "V")}),
     "Observer.correct": lambda: (observer().correct, {"x_hat": np.ones(2), "y": np.ones(1)}),
     "Observer.predict": lambda: (observer().predict, {"x_bar": np.ones(2), "u": np.ones(1)}),
     "Controller": lambda: (
         lqrad.Controller,
-        {"observer": observer(), **of("K"), "dt": 0.1, "H": data()["C"], "K_i": np.array([[0.1]]),
-         "F": np.array([[0.2]]), "input_bounds": (-1.0, np.array([1.0]))}),
+        {
+            "observer": observer(),
+            **of("K"),
+            "dt": 0.1,
+            "H": data()["C"],
+            "K_i": np.array([[0.1]]),
+            "F": np.array([[0.2]]),
+            "input_bounds": (-1.0, np.array([1.0])),
+        },
+    ),
     "Controller.reset": lambda: (controller().reset, {"x_hat": np.ones(2)}),
     "Controller.step": lambda: (controller().step, {"y": np.ones(1)}),
     "Controller.loop": lambda: (controller().loop, {"plant": plant(), "at": "input"}),
     "Controller.closed_loop": lambda: (controller().closed_loop, {"plant": plant()}),
     "lqr": lambda: (
         lqrad.lqr,
-        {"plant": plant(), **of(*"QRM"), "tracked": data()["C"], "input_bounds": (-1.0, np.array([1.0]))}),
+        {
+            "plant": plant(),
+            **of(*"QRM"),
+            "tracked": data()["C"],
+            "input_bounds": (-1.0, np.array([1.0])),
+        },
+    ),
     "lqi": lambda: (
         lqrad.lqi,
-        {"plant": lqrad.StateSpace(**of(*"AB"), dt=0.1), **of(*"QRM"), "Q_i": np.array([[1.0]]),
-         "tracked": data()["C"], "input_bounds": (-1.0, np.array([1.0]))}),
+        {
+            "plant": lqrad.StateSpace(**of(*"AB"), dt=0.1),
+            **of(*"QRM"),
+            "Q_i": np.array([[1.0]]),
+            "tracked": data()["C"],
+            "input_bounds": (-1.0, np.array([1.0])),
+        },
+    ),
     "lqg": lambda: (
         lqrad.lqg,
-        {"plant": plant(), **of(*"QRWVM"), "Q_i": np.array([[1.0]]), "tracked": data()["C"],
-         "input_bounds": (-1.0, np.array([1.0]))}),
+        {
+            "plant": plant(),
+            **of(*"QRWVM"),
+            "Q_i": np.array([[1.0]]),
+            "tracked": data()["C"],
+            "input_bounds": (-1.0, np.array([1.0])),
+        },
+    ),
     "steady_state_targets": lambda: (
         lqrad.steady_state_targets,
-        {"plant": plant(), "reference": np.array([1.0]), "tracked": data()["C"],
-         "input_bounds": (-100.0, np.array([100.0]))}),
+        {
+            "plant": plant(),
+            "reference": np.array([1.0]),
+            "tracked": data()["C"],
+            "input_bounds": (-100.0, np.array([100.0])),
+        },
+    ),
     "simulate_closed_loop": lambda: (
         lqrad.simulate_closed_loop,
-        {"plant": plant(), "controller": controller(), "steps": 4, **of("x0", "W", "V"), "runs": 2,
-         "rng": 0, "input_bounds": (-1.0, np.array([1.0])), **of("Q", "R", "M")}),
+        {
+            "plant": plant(),
+            "controller": controller(),
+            "steps": 4,
+            **of("x0", "W", "V"),
+            "runs": 2,
+            "rng": 0,
+            "input_bounds": (-1.0, np.array([1.0])),
+            **of("Q", "R", "M"),
+        },
+    ),
     "expected_cost": lambda: (
         lqrad.expected_cost,
-        {"plant": plant(), "controller": controller(), **of(*"QRWVM"), **of("x0"), "steps": 4}),
+        {"plant": plant(), "controller": controller(), **of(*"QRWVM"), **of("x0"), "steps": 4},
+    ),
     "design_controller": lambda: (
         lqrad.design_controller,
-        {"plant": plant(), **of(*"QRWVM"), "tracked": data()["C"], "input_bounds": (-1.0, np.array([1.0]))}),
+        {
+            "plant": plant(),
+            **of(*"QRWVM"),
+            "tracked": data()["C"],
+            "input_bounds": (-1.0, np.array([1.0])),
+        },
+    ),
     "mpc": lambda: (
         lqrad.mpc,
-        {"problem": problem(), "T": 3, "input_bounds": (-1.0, np.array([1.0])),
-         "state_bounds": (np.array([-9.0, -9.0]), 9.0), "rate_bounds": (-1.0, 1.0), "tracked": data()["C"],
-         "observer": observer(), "max_iter": 50, "tol": 1e-6}),
+        {
+            "problem": problem(),
+            "T": 3,
+            "input_bounds": (-1.0, np.array([1.0])),
+            "state_bounds": (np.array([-9.0, -9.0]), 9.0),
+            "rate_bounds": (-1.0, 1.0),
+            "tracked": data()["C"],
+            "observer": observer(),
+            "max_iter": 50,
+            "tol": 1e-6,
+        },
+    ),
     "MPC.reset": lambda: (
-        lqrad.mpc(problem(), 3, observer=observer()).reset, {"u_before": np.ones(1), "x_hat": np.ones(2)}),
+        lqrad.mpc(problem(), 3, observer=observer()).reset,
+        {"u_before": np.ones(1), "x_hat": np.ones(2)},
+    ),
     "MPC.step": lambda: (
-        lqrad.mpc(problem(), 3, tracked=data()["C"]).step, {"y": np.ones(2), "reference": np.ones(1)}),
+        lqrad.mpc(problem(), 3, tracked=data()["C"]).step,
+        {"y": np.ones(2), "reference": np.ones(1)},
+    ),
     "MPC.plan": lambda: (
-        lqrad.mpc(problem(), 3, tracked=data()["C"]).plan, {"x": np.ones(2), "reference": np.ones(1)}),
+        lqrad.mpc(problem(), 3, tracked=data()["C"]).plan,
+        {"x": np.ones(2), "reference": np.ones(1)},
+    ),
     "load_controller": lambda: (lqrad.load_controller, {"path": saved_controller()}),
     "load_parameters": lambda: (lqrad.load_parameters, {"path": saved_parameters()}),
     "save_controller": lambda: (
-        lqrad.save_controller, {"path": folder() / "lqrad-controller.json", "controller": controller()}),
+        lqrad.save_controller,
+        {"path": folder() / "lqrad-controller.json", "controller": controller()},
+    ),
     "save_parameters": lambda: (
-        lqrad.save_parameters, {"path": folder() / "lqrad-parameters.npz", "theta": dict(theta())}),
+        lqrad.save_parameters,
+        {"path": folder() / "lqrad-parameters.npz", "theta": dict(theta())},
+    ),
 }
 
 # Systems
@@ -592,31 +825,66 @@ CALLS |= {
 CALLS |= {
     "heat_rod": lambda: (
         lqrad.heat_rod,
-        {"cells": 5, "length": 1.0, "diffusivity": 1e-4, "left": "held", "right": 0.1,
-         "actuators": "distributed", "heaters": 2, "dt": 1.0, "horizon": 3, "input_weight": 1.0}),
+        {
+            "cells": 5,
+            "length": 1.0,
+            "diffusivity": 1e-4,
+            "left": "held",
+            "right": 0.1,
+            "actuators": "distributed",
+            "heaters": 2,
+            "dt": 1.0,
+            "horizon": 3,
+            "input_weight": 1.0,
+        },
+    ),
     "heat_plate": lambda: (
         lqrad.heat_plate,
-        {"shape": (3, 4), "lengths": (1.0, 1.0), "diffusivity": 1e-4, "heaters": (1, 2), "dt": 1.0,
-         "horizon": 3, "input_weight": 1.0}),
+        {
+            "shape": (3, 4),
+            "lengths": (1.0, 1.0),
+            "diffusivity": 1e-4,
+            "heaters": (1, 2),
+            "dt": 1.0,
+            "horizon": 3,
+            "input_weight": 1.0,
+        },
+    ),
     "advection_diffusion": lambda: (
         lqrad.advection_diffusion,
-        {"cells": 5, "length": 1.0, "velocity": 0.01, "diffusivity": 1e-4, "heaters": 2, "dt": 1.0,
-         "horizon": 3, "input_weight": 1.0}),
+        {
+            "cells": 5,
+            "length": 1.0,
+            "velocity": 0.01,
+            "diffusivity": 1e-4,
+            "heaters": 2,
+            "dt": 1.0,
+            "horizon": 3,
+            "input_weight": 1.0,
+        },
+    ),
     "HeatSystem.field": lambda: (lqrad.heat_rod(5).field, {"x": np.ones(5)}),
     "HeatSystem.problem": lambda: (lqrad.heat_rod(5, horizon=3).problem, {"x_ref": np.ones(5)}),
 }
 for _name in (
-    "double_integrator", "inverted_pendulum", "mass_spring_chain", "aircraft", "quadrotor", "random_system"
+    "double_integrator",
+    "inverted_pendulum",
+    "mass_spring_chain",
+    "aircraft",
+    "quadrotor",
+    "random_system",
 ):
     CALLS[f"systems.{_name}"] = lambda name=_name: defaults(getattr(systems, name))
 for _name in (
-    "pendulum_swingup", "cart_pole_swingup", "planar_quadrotor", "van_der_pol", "unicycle_parking"
+    "pendulum_swingup",
+    "cart_pole_swingup",
+    "planar_quadrotor",
+    "van_der_pol",
+    "unicycle_parking",
 ):
     CALLS[f"nonlinear.{_name}"] = lambda name=_name: defaults(getattr(nonlinear, name))
 
 
 def defaults(function: Callable[..., Any]) -> Call:
     """A call with the values that a function has for all of its arguments."""
-    return function, {
-        name: p.default for name, p in inspect.signature(function).parameters.items()
-    }
+    return function, {name: p.default for name, p in inspect.signature(function).parameters.items()}

@@ -176,7 +176,7 @@ def test_heaters_cover_every_cell_once():
     [
         (lambda: heat_rod(1), "cells is 1"),
         (lambda: heat_rod(diffusivity=0.0), "diffusivity is 0.0, expected a positive number"),
-        (lambda: heat_rod(left="open"), "a boundary is 'open', expected 'held'"),
+        (lambda: heat_rod(left="open"), "left is 'open', expected 'held'"),
         (lambda: heat_rod(actuators="magic"), "actuators is 'magic'"),
         (lambda: heat_rod(scheme="leapfrog"), "scheme is 'leapfrog'"),
         (

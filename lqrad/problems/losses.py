@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 from lqrad.arguments import (
     Array,
     check_finite,
+    check_function,
     check_limits,
     check_number,
     check_shape,
@@ -57,6 +58,10 @@ class Penalty:
     value: Callable[[Array], Array]
     slope: Callable[[Array], Array]
     convex: bool = True
+
+    def __post_init__(self) -> None:
+        check_function("value", self.value)
+        check_function("slope", self.slope)
 
     def of(self, C: ArrayLike, ref: ArrayLike = 0.0) -> Penalty:
         """Return z -> this penalty of C z - ref: of an output, or of a distance.
@@ -148,10 +153,16 @@ def student_t(nu: float = 4.0, size: ArrayLike | None = None) -> Penalty:
     """
     nu = check_number("nu", nu, above=0)
     count = None if size is None else frozen_array("size", size)
+    if count is not None and (count < 0).any():
+        raise ArgumentError(f"size holds {count.min():g}, expected numbers of entries")
 
     def force(e: Array) -> Array:
-        k = e.shape[-1] if count is None else count
-        return np.broadcast_to(0.5 * (nu + k), e.shape[:-1])
+        if count is None:
+            return np.full(e.shape[:-1], 0.5 * (nu + e.shape[-1]))
+        if count.shape != e.shape[-1 - count.ndim : -1]:
+            expected = f"one for each of the {e.shape[-2]} stages of the argument, {e.shape}"
+            raise ShapeError(f"size has shape {count.shape}, expected {expected}")
+        return np.broadcast_to(0.5 * (nu + count), e.shape[:-1])
 
     def value(e: Array) -> Array:
         return np.asarray(force(e) * np.log1p((e * e).sum(axis=-1) / nu))

@@ -9,8 +9,16 @@ from functools import partial
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.arguments import EPS, Array, frozen_array
-from lqrad.errors import ShapeError
+from lqrad.arguments import (
+    EPS,
+    Array,
+    check_finite,
+    check_function,
+    check_lengths,
+    frozen_array,
+    real_array,
+)
+from lqrad.errors import ArgumentError, ShapeError
 from lqrad.kernels.stages import times
 
 
@@ -49,6 +57,28 @@ class Objective:
     gap_bound: Callable[[Array], float] | None = None
     quadratic: bool = False
     curvature: ArrayLike | None = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "shape", check_lengths("shape", self.shape))
+        for name in ("value_and_gradient", "hessian_product", "gap_bound"):
+            function = getattr(self, name)
+            if function is not None or name == "value_and_gradient":
+                check_function(name, function)
+        if self.curvature is not None:
+            object.__setattr__(self, "curvature", self._checked_curvature(self.curvature))
+
+    def _checked_curvature(self, curvature: ArrayLike) -> Array:
+        array = real_array("curvature", curvature)
+        check_finite("curvature", array)
+        if (array < 0).any():
+            raise ArgumentError(f"curvature holds {array.min():g}, expected numbers of at least 0")
+        try:
+            np.broadcast_to(array, self.shape)
+        except ValueError:
+            raise ShapeError(
+                f"curvature has shape {array.shape}, expected one that fits variables {self.shape}"
+            ) from None
+        return array
 
     def scaled(self, factor: ArrayLike) -> Objective:
         """The same function in the variables w of z[t] = factor[t] w[t]: a preconditioner.

@@ -187,16 +187,17 @@ class SparseLQProblem(ReadOnly):
         solver: tuple[Solve, Solve] | None = None,
     ) -> None:
         F, G = any_matrix("F", F), any_matrix("G", G)
-        n, m = F.shape[-1], G.shape[-1]
-        if F.ndim != 2 or F.shape[0] != n or not n:
+        if F.ndim != 2 or F.shape[0] != F.shape[1] or not F.shape[0]:
             raise ShapeError(f"F has shape {F.shape}, expected (n, n), not empty")
-        if G.ndim != 2 or G.shape[0] != n or not m:
+        n = F.shape[0]
+        if G.ndim != 2 or G.shape[0] != n or not G.shape[1]:
             target = (n, G.shape[0] if G.ndim == 2 else 1)
             why = f"to match F {F.shape}, not empty"
             raise ShapeError(shape_message("G", G.shape, f"(n, m) with n = {n}", why, target))
         if E is not None:
             E = any_matrix("E", E)
             check_shape("E", E, (n, n), f"to match F {F.shape}", symbols="(n, n)")
+        m = G.shape[1]
         self._set(E=E, F=F, G=G, n=n, m=m, S_given=S is not None)
         self._set(Q=any_weight("Q", Q, n, "n"), R=any_weight("R", R, m, "m"))
         self._set(S=self.Q if S is None else any_weight("S", S, n, "n"))

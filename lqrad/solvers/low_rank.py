@@ -125,6 +125,7 @@ class LowRank:
     def _checked(self, name: str, z: ArrayLike) -> Array:
         z = real_array(name, z)
         check_shape(name, z, self.shape, "as the preconditioner says")
+        check_finite(name, z)
         return z
 
     def _forward(self, w: Array) -> Array:

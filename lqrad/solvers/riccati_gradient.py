@@ -35,7 +35,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import cho_factor, cho_solve, solve_discrete_lyapunov
 
-from lqrad.arguments import Array, called_as, check_finite, check_shape, real_array, stage_arrays
+from lqrad.arguments import (
+    Array,
+    batch_message,
+    called_as,
+    check_finite,
+    check_shape,
+    real_array,
+    stage_arrays,
+)
 from lqrad.errors import ArgumentError, ShapeError
 from lqrad.kernels.banded import Bidiagonal
 from lqrad.kernels.feedback import Feedback
@@ -244,8 +252,15 @@ def _of_trajectory(
     """Pull back what is given of x and u; return what that is in x0."""
     problem, path = solution.problem, solution.rollout(x0)
     batch = path.x.shape[:-2]
-    in_x = np.zeros_like(path.x) if dx is None else np.broadcast_to(dx, path.x.shape).copy()
-    in_u = np.zeros_like(path.u) if du is None else np.broadcast_to(du, path.u.shape)
+    in_x, in_u = np.zeros_like(path.x), np.zeros_like(path.u)
+    for name, given, whole in (("dx", dx, in_x), ("du", du, in_u)):
+        if given is None:
+            continue
+        try:
+            whole += given
+        except ValueError:
+            other = (*batch, problem.n)
+            raise ShapeError(batch_message(name, given.shape, "x0", other)) from None
     G = problem.R + problem.B.swapaxes(-1, -2) @ solution.P[1:] @ problem.B
     L = np.asarray(np.linalg.cholesky(G), np.float64)
     feedback = Feedback(problem.A, problem.B, solution.P, solution.K, L)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.arguments import check_choice, check_type, real_array
+from lqrad.arguments import check_choice, check_items, check_type, real_array
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 from lqrad.kernels.lanczos import extreme_eigenvalues
 from lqrad.problems.lq import LQProblem
@@ -244,7 +244,7 @@ def compare(
     x0 = np.array(real_array("x0", x0))
     if x0.ndim != 1:
         raise ShapeError(f"x0 has shape {x0.shape}, expected ({problem.n},): one initial state")
-    methods = tuple([methods] if isinstance(methods, str) else methods)
+    methods = [methods] if isinstance(methods, str) else check_items("methods", methods, "words")
     if not methods:
         raise ArgumentError(f"methods is empty, expected some of: {', '.join(METHODS)}")
     for method in methods:
