@@ -254,13 +254,15 @@ def outcome(name: str, argument: str, wrong: Any, usual: set[str]) -> str:
     try:
         with limited(SECONDS), warnings.catch_warnings():
             warnings.simplefilter("error")
-            warnings.simplefilter("ignore", RuntimeWarning)  # what overflows is judged by its result
+            warnings.simplefilter(
+                "ignore", RuntimeWarning
+            )  # what overflows is judged by its result
             result = function(**given)
     except lqrad.LqradError as error:
         end = "refused" if argument in str(error) else f"unnamed: {type(error).__name__}: {error}"
     except TooSlow:
         end = "too slow"
-    except BaseException as error:
+    except Exception as error:
         end = f"raised {type(error).__name__}: {error}"
     else:
         strange = not_finite(result) - usual
