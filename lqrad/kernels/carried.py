@@ -500,7 +500,7 @@ _PRODUCTS: dict[Any, tuple[int, ...] | None] = dict.fromkeys(
 
 def _sign(x: Any) -> Any:
     """The sign of x beside its kink: of its first derivative that is not zero, where x is zero."""
-    sign = np.sign(np.asarray(x.value))
+    sign = np.array(np.sign(x.value))
     zero = sign == 0
     if zero.any():
         rows = x.first[zero] * x.run.side

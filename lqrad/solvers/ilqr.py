@@ -34,11 +34,12 @@ from lqrad.arguments import (
 from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError, ShapeError, Status
 from lqrad.problems.control import ControlProblem
 from lqrad.problems.lq import LQProblem, changed
+from lqrad.solvers.beside import lower_beside
 from lqrad.solvers.riccati import riccati
 
 _SHORTEST = 2.0**-12  # the last step that the line search tries
 _LEAST_SHARE = 1e-4  # of the decrease that the expansion promises, which a step must keep
-# Levenberg's weight on du, in units of the largest entry of R: where it begins, ends, and its factor.
+# Levenberg's weight on du, in units of each input's weight: where it begins, ends, and its factor.
 _FIRST, _LAST, _FACTOR = 1e-6, 1e10, 4.0
 
 
@@ -69,6 +70,9 @@ class ILQR:
     seconds : float
     bounds : pair of (m,)
         Lower and upper limits of the inputs, infinite where there are none.
+    lower : (T, m), or None
+        Where the trajectory is stationary and no minimum, as at a kink or a maximum, inputs beside
+        it whose cost is lower: what to start from again. None where none were found.
     """
 
     problem: ControlProblem
@@ -86,6 +90,7 @@ class ILQR:
     message: str
     seconds: float
     bounds: tuple[Array, Array]
+    lower: Array | None = None
 
     def __repr__(self) -> str:
         return f"<ILQR: {self.message}>"
@@ -201,11 +206,11 @@ def ilqr(
     weight, costs, decreases = 0.0, [cost], []
     status: Status | None = None
     while status is None:
-        expansion, weight = _expand(problem, x, u, weight, second_order, limits)
+        expansion, weight = _expand(problem, x, u, cost, weight, second_order, limits)
         promise = expansion.promise(1.0)
         if weight and promise <= tol * abs(cost):
             # Any promise is small under a weight that is large: that of none counts.
-            expansion, weight = _expand(problem, x, u, 0.0, second_order, limits)
+            expansion, weight = _expand(problem, x, u, cost, 0.0, second_order, limits)
             promise = expansion.promise(1.0)
         decreases.append(promise)
         iteration = len(costs) - 1
@@ -219,24 +224,30 @@ def ilqr(
             found = _search(problem, x, u, cost, expansion, limits)
             while found is None and weight < _LAST:
                 weight = max(_FIRST, _FACTOR**2 * weight)
-                heavier, weight = _expand(problem, x, u, weight, second_order, limits)
+                heavier, weight = _expand(problem, x, u, cost, weight, second_order, limits)
                 found = _search(problem, x, u, cost, heavier, limits)
             if found is None:
                 status = Status.STALLED
                 # The gains that are returned are those without a weight.
-                expansion, _ = _expand(problem, x, u, 0.0, second_order, limits)
+                expansion, _ = _expand(problem, x, u, cost, 0.0, second_order, limits)
             else:
                 x, u, cost = found
                 costs.append(cost)
                 weight = 0.0 if weight <= _FIRST else weight / _FACTOR
     p = problem.adjoint(x, u)
     gradient = problem.input_gradient(x, u, p)
-    word = status.value.partition(":")[0]
+    lower = None
+    if status in (Status.CONVERGED_GRADIENT, Status.STALLED):
+        lower = lower_beside(problem, x, u, p, expansion.K, expansion.P, limits, tol)
+        if lower is not None:
+            status = Status.STATIONARY
     count = len(costs) - 1
     message = (
-        f"{word} after {count} iteration{'s' * (count != 1)}; J = {cost:.7g}, of which a further "
-        f"step promises {decreases[-1]:.2g}"
+        f"{status.word} after {count} iteration{'s' * (count != 1)}; J = {cost:.7g}, of which a "
+        f"further step promises {decreases[-1]:.2g}"
     )
+    if lower is not None:
+        message += f", and the cost falls along {lower[2]}, to {lower[1]:.7g}: start from `lower`"
     return ILQR(
         problem,
         x,
@@ -253,6 +264,7 @@ def ilqr(
         message,
         time.perf_counter() - began,
         limits,
+        None if lower is None else lower[0],
     )
 
 
@@ -260,6 +272,7 @@ def _expand(
     problem: ControlProblem,
     x: Array,
     u: Array,
+    cost: float,
     weight: float,
     second_order: bool,
     limits: tuple[Array, Array],
@@ -271,8 +284,9 @@ def _expand(
     bounded = bool(np.isfinite(limits).any())
 
     def minimum(expansion: LQProblem) -> _Expansion:
-        unit = float(np.abs(expansion.R).max()) or 1.0
-        regular = changed(expansion, R=expansion.R + weight * unit * np.eye(problem.m))
+        regular = changed(
+            expansion, R=expansion.R + weight * np.diag(_input_units(expansion, cost))
+        )
         return _box_sweep(regular, limits[0] - u, limits[1] - u) if bounded else _sweep(regular)
 
     if second_order:
@@ -286,6 +300,22 @@ def _expand(
             if weight >= _LAST:
                 raise
             weight = max(_FIRST, _FACTOR * weight)
+
+
+def _input_units(expansion: LQProblem, cost: float) -> Array:
+    """What a weight on each input is measured by: its largest own weight, or that of its effect.
+
+    Where there is neither, by its slope: the weight that promises a decrease of the cost's size.
+    """
+    own = np.abs(np.diagonal(expansion.R, axis1=-2, axis2=-1)).max(axis=0)
+    weights = np.concatenate([expansion.Q[1:], expansion.S[None]])
+    slopes = np.concatenate([expansion.q[1:], expansion.s[None]])
+    sizes = np.abs(np.diagonal(weights, axis1=-2, axis2=-1))
+    effect = np.einsum("tij,ti->tj", expansion.B**2, sizes).max(axis=0)
+    slope = np.abs(expansion.r) + np.einsum("tij,ti->tj", np.abs(expansion.B), np.abs(slopes))
+    last = slope.max(axis=0) ** 2 / (abs(cost) or 1.0)
+    units = np.where(own > 0, own, np.where(effect > 0, effect, last))
+    return np.where(units > 0, units, units.max() or 1.0)
 
 
 def _sweep(problem: LQProblem) -> _Expansion:
@@ -333,15 +363,26 @@ def _box_minimum(G: Array, g: Array, low: Array, high: Array, t: int) -> tuple[A
         L = np.linalg.cholesky(G)
     except np.linalg.LinAlgError:
         raise NotConvexError(f"R + B'PB is not positive definite at stage {t}") from None
-    d = -np.linalg.solve(L.T, np.linalg.solve(L, g))
-    if ((d < low) | (d > high)).any():
-        if len(d) == 1:
-            d = np.clip(d, low, high)
-        else:  # 1/2 |L'd + L^-1 g|^2, by an active set
-            from scipy.optimize import lsq_linear  # here, as its import takes longer than lqrad's
-
-            d = lsq_linear(L.T, -np.linalg.solve(L, g), (low, high), method="bvls").x
-            d = np.clip(d, low, high)
+    d = np.clip(-np.linalg.solve(L.T, np.linalg.solve(L, g)), low, high)
+    held = (d <= low) | (d >= high)
+    # An active set: every round lowers the value, but for rounding, which the limit ends.
+    for _ in range(10 * len(d)):
+        free, slope = ~held, G @ d + g
+        to = d.copy()
+        to[free] -= np.linalg.solve(G[np.ix_(free, free)], slope[free])
+        outside = (to < low) | (to > high)
+        if outside.any():
+            ends = np.where(to < low, low, high)
+            shares = np.where(outside, (ends - d) / np.where(outside, to - d, 1.0), np.inf)
+            first = int(shares.argmin())
+            d = np.clip(d + shares[first] * (to - d), low, high)
+            d[first], held[first] = ends[first], True
+            continue
+        d, slope = to, G @ to + g
+        pulled = np.where(d <= low, -slope, slope) / np.sqrt(np.diagonal(G)) * held
+        if pulled.max() <= 0:
+            break
+        held[pulled.argmax()] = False
     return d, (d > low) & (d < high)
 
 

@@ -436,10 +436,10 @@ def test_a_jacobian_that_turns_wrong_stalls_and_the_gains_are_still_those_of_the
     problem.value_and_gradient([1.0], [[0.0]])
     sign[0] = -1.0
     result = ilqr(problem, [1.0], T=1)
-    assert result.status is Status.STALLED
+    assert result.status is Status.STATIONARY  # none of its steps is downhill, another one is
     assert not result.status.converged
     assert result.iterations == 0
-    assert result.message.startswith("stalled after 0 iterations; ")
+    assert result.message.startswith("stationary after 0 iterations; ")
     np.testing.assert_allclose(result.K, [[[-0.5]]])
     np.testing.assert_allclose(result.P[0], [[0.5]])
     assert result.decreases == pytest.approx([0.25])
@@ -608,3 +608,99 @@ def test_the_inputs_that_are_passed_are_not_changed():
     ilqr(problem, x0, u, bounds=(-1, 1), max_iter=2)
     np.testing.assert_array_equal(u, 3.0)
     np.testing.assert_array_equal(x0, x0_before)
+
+
+# Kinks, maxima and saddles are no minima
+
+
+def wrapped(angle):
+    return (angle + np.pi) % (2 * np.pi) - np.pi
+
+
+def hanging(cost):
+    def f(x, u):
+        rate = x[..., 1] + 0.05 * (9.81 * np.sin(x[..., 0]) + u[..., 0])
+        return np.stack([x[..., 0] + 0.05 * x[..., 1], rate], axis=-1)
+
+    return ControlProblem(f, lambda x, u: 0.05 * (u**2).sum(-1), cost, n=2, m=1)
+
+
+NO_MINIMA = {
+    "a cusp": (hanging(lambda x: 10 * (wrapped(x[..., 0]) ** 2 + x[..., 1] ** 2)), [np.pi, 0.0]),
+    "a maximum": (hanging(lambda x: 1000 * np.cos(x[..., 0] - np.pi)), [np.pi, 0.0]),
+    "a maximum of the inputs": (
+        ControlProblem(lambda x, u: x + 0.1 * u, lambda x, u: -(u**2).sum(-1), n=1, m=1),
+        [1.0],
+    ),
+    "a saddle of two inputs": (
+        ControlProblem(
+            lambda x, u: 0.9 * x + u[..., :1],
+            lambda x, u: (u**2).sum(-1) + 3 * u[..., 0] * u[..., 1] + x[..., 0] ** 2,
+            n=1,
+            m=2,
+        ),
+        [0.0],
+    ),
+    "a ridge": (
+        ControlProblem(lambda x, u: x + u, lambda x, u: 3 - abs(u[..., 0]), n=1, m=1),
+        [1.0],
+    ),
+}
+
+
+@pytest.mark.parametrize(("problem", "x0"), NO_MINIMA.values(), ids=NO_MINIMA)
+@pytest.mark.parametrize("unit", [2.0**-40, 1.0, 2.0**40])
+def test_a_stationary_point_that_is_no_minimum_is_told_from_one(problem, x0, unit):
+    """In any unit of the inputs and of the cost; and the inputs that it names do cost less."""
+    m = problem.m
+    f, stage, end = problem.f, problem.stage_cost, problem.terminal_cost
+    scaled = ControlProblem(
+        lambda x, u: f(x, u / unit, 0),
+        lambda x, u: stage(x, u / unit, 0) / unit,
+        lambda x: end(x) / unit,
+        n=problem.n,
+        m=m,
+    )
+    result = ilqr(scaled, x0, T=20, bounds=(-unit, unit))
+    assert result.status is Status.STATIONARY
+    assert not result.status.converged
+    assert "and the cost falls along u[" in result.message
+    lower = scaled.cost(scaled.simulate(x0, result.lower), result.lower)
+    assert lower < result.cost
+    further = ilqr(scaled, x0, result.lower, bounds=(-unit, unit), max_iter=5)
+    assert further.cost < lower
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_minimum_at_a_kink_is_one(seed):
+    """|u| + a u with |a| < 1 is least at 0, though it has no slope there."""
+    rng = np.random.default_rng(seed)
+    a = rng.uniform(-0.9, 0.9, size=2)
+    problem = ControlProblem(
+        lambda x, u: x + u, lambda x, u: (np.abs(u) + a * u + 0.1 * u**2).sum(-1), n=2, m=2
+    )
+    result = ilqr(problem, [1.0, 2.0], T=5)
+    assert result.status is not Status.STATIONARY
+    assert result.lower is None
+
+
+def test_units_are_the_users_business():
+    """States, inputs and cost in powers of two: the same iterations, and the same numbers."""
+    system = nonlinear.planar_quadrotor()
+    problem, rng = system.problem, np.random.default_rng(6)
+    plain = ilqr(problem, system.x0, T=20, bounds=system.bounds, max_iter=8)
+    for _ in range(3):
+        D, E = (2.0 ** rng.integers(-30, 31, size=k) for k in (problem.n, problem.m))
+        J = 2.0 ** rng.integers(-30, 31)
+        scaled = ControlProblem(
+            lambda x, u, t, D=D, E=E: D * problem.f(x / D, u / E, t),
+            lambda x, u, t, D=D, E=E, J=J: J * problem.stage_cost(x / D, u / E, t),
+            lambda x, D=D, J=J: J * problem.terminal_cost(x / D),
+            n=problem.n,
+            m=problem.m,
+        )
+        low, high = system.bounds
+        found = ilqr(scaled, D * system.x0, T=20, bounds=(E * low, E * high), max_iter=8)
+        assert (found.status, found.iterations) == (plain.status, plain.iterations)
+        np.testing.assert_allclose(found.u / E, plain.u, rtol=1e-6, atol=1e-9)
+        np.testing.assert_allclose(found.costs / J, plain.costs, rtol=1e-9)

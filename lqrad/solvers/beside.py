@@ -1,0 +1,185 @@
+"""Whether the cost falls beside a stationary trajectory: a kink or a maximum, told from a minimum.
+
+A trajectory is stationary where its expansion promises nothing. At a kink, and where the expansion
+leaves out negative curvature, the cost may fall all the same. Inputs are pushed a little, in either
+direction, each at its time and along the direction of negative curvature, with the feedback behind;
+what the cost is then is evaluated, so that a fall is proven. A push is as long as it takes for the
+curvature of the expansion to change the cost by a share of itself, in any units.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lqrad.arguments import EPS, Array
+from lqrad.errors import LqradError
+from lqrad.problems.control import ControlProblem
+from lqrad.problems.lq import LQProblem
+
+_SHARE = 1e-6  # of the cost, that a push is to change it by
+_MOST_PUSHES = 64
+
+
+@dataclass(frozen=True)
+class Push:
+    """A direction of the inputs at one time, and the curvature of the cost along it."""
+
+    t: int
+    v: Array  # (m,)
+    curvature: float
+
+
+def lower_beside(
+    problem: ControlProblem,
+    x: Array,
+    u: Array,
+    p: Array,
+    K: Array,
+    P: Array,
+    limits: tuple[Array, Array],
+    tol: float,
+) -> tuple[Array, float, str] | None:
+    """Return inputs of a lower cost beside a trajectory, that cost, and the direction in words.
+
+    Parameters
+    ----------
+    x, u, p : (T+1, n), (T, m), (T, n)
+    K, P : (T, m, n), (T+1, n, n)
+        The gains and the cost to go of the expansion.
+    limits : pair of (m,)
+    tol : float
+        A promise of tol |J| passes for none.
+
+    Returns
+    -------
+    inputs (T, m), cost, words; or None where no push lowers the cost.
+    """
+    share = max(_SHARE, 100 * tol)
+    if share > 0.01:  # so coarse a tolerance tells no minimum from its neighbourhood
+        return None
+    cost = float(problem.cost(x, u))
+    best: tuple[Array, float, str] | None = None
+    for gains, pushes in _pushes(problem, x, u, p, K, P, limits):
+        lengths = [_length(push, cost, u, limits, share) for push in pushes]
+        moves = np.zeros((2 * len(pushes), *u.shape))
+        for k, (push, length) in enumerate(zip(pushes, lengths, strict=True)):
+            moves[2 * k : 2 * k + 2, push.t] = np.outer([length, -length], push.v)
+        with suppress(LqradError):
+            inputs, values = _pushed(problem, x, u, gains, moves, limits)
+            for k, value in enumerate(values):
+                push, length = pushes[k // 2], lengths[k // 2]
+                # Beside what the curvature of the expansion gives, and beside the tolerance.
+                least = max(0.05 * abs(push.curvature) * length**2, 10 * max(tol, EPS) * abs(cost))
+                if value < cost - least and (best is None or value < best[1]):
+                    i = int(np.argmax(np.abs(push.v)))
+                    words = f"u[{push.t}, {i}], pushed by {moves[k, push.t, i]:.2g}"
+                    best = inputs[k].copy(), float(value), words
+    return best
+
+
+def _pushes(
+    problem: ControlProblem,
+    x: Array,
+    u: Array,
+    p: Array,
+    K: Array,
+    P: Array,
+    limits: tuple[Array, Array],
+) -> list[tuple[Array, list[Push]]]:
+    """Each input at some of the times, and the direction of negative curvature, with their gains."""
+    T, m = u.shape
+    around = problem.linearise(x, u)
+    G = around.R + around.B.swapaxes(-1, -2) @ P[1:] @ around.B
+    count = max(2, _MOST_PUSHES // m)
+    times = np.unique(np.linspace(0, T - 1, min(T, count)).astype(int))
+    found = [(K, [Push(int(t), np.eye(m)[i], float(G[t, i, i])) for t in times for i in range(m)])]
+    with suppress(LqradError):
+        free = (u > limits[0]) & (u < limits[1])
+        bent = negative_curvature(problem.linearise(x, u, p), free)
+        if bent is not None:
+            found.append((bent[0], [bent[1]]))
+    return found
+
+
+def negative_curvature(problem: LQProblem, free: NDArray[np.bool_]) -> tuple[Array, Push] | None:
+    """Return gains and a direction along which a quadratic falls; None if it is convex.
+
+    P[t] is the minimum of the cost to go over the free inputs; the first stage, from the end, whose
+    R + B'PB has a negative eigenvalue has the direction.
+
+    Parameters
+    ----------
+    problem : LQProblem
+        Of deviations.
+    free : (T, m) of bool
+
+    Examples
+    --------
+    >>> from lqrad.problems.lq import changed
+    >>> bowl = LQProblem([[1.0]], [[1.0]], [[0.0]], [[1.0]])
+    >>> saddle = changed(bowl, R=[[[-1.0]]])
+    >>> gains, push = negative_curvature(saddle, np.array([[True]]))
+    >>> push
+    Push(t=0, v=array([1.]), curvature=-1.0)
+    """
+    T, m = free.shape
+    n = problem.n
+    A, B, Q, R, M = (
+        np.broadcast_to(array, (T, *array.shape[-2:]))
+        for array in (problem.A, problem.B, problem.Q, problem.R, problem.M)
+    )
+    K, P = np.zeros((T, m, n)), np.array(problem.S)
+    for t in reversed(range(T)):
+        k = free[t]
+        G, N = R[t] + B[t].T @ P @ B[t], B[t].T @ P @ A[t] + M[t].T
+        if k.any():
+            inner = G[np.ix_(k, k)]
+            root = np.sqrt(np.abs(np.diagonal(inner)))
+            root = np.where(root > 0, root, 1.0)
+            values, vectors = np.linalg.eigh(inner / root[:, None] / root)
+            if values[0] < -64 * m * EPS:
+                v = np.zeros(m)
+                v[k] = vectors[:, 0] / root
+                return K, Push(t, v, float(values[0]))
+            if values[0] < 64 * m * EPS:  # flat: no gain is known
+                return None
+            K[t, k] = np.linalg.solve(inner, N[k])
+        NK = N.T @ K[t]
+        P = Q[t] + A[t].T @ P @ A[t] + K[t].T @ G @ K[t] - NK - NK.T
+        P = 0.5 * (P + P.T)
+    return None
+
+
+def _length(push: Push, cost: float, u: Array, limits: tuple[Array, Array], share: float) -> float:
+    """How long a push is in units of its direction."""
+    if cost and push.curvature:
+        return float(np.sqrt(2 * share * abs(cost / push.curvature)))
+    # A cost of zero, or one without curvature: by the size of the inputs, or of their limits.
+    size = np.abs(u).max(axis=0)
+    for limit in limits:
+        size = np.maximum(size, np.where(np.isfinite(limit), np.abs(limit), 0.0))
+    entry = np.where(push.v != 0, size / np.where(push.v != 0, np.abs(push.v), 1.0), 0.0).max()
+    return float(np.sqrt(share) * (entry or 1.0))
+
+
+def _pushed(
+    problem: ControlProblem,
+    x: Array,
+    u: Array,
+    K: Array,
+    moves: Array,
+    limits: tuple[Array, Array],
+) -> tuple[Array, Array]:
+    """The inputs u[t] + moves[..., t] - K (x+ - x), within the limits, and their costs."""
+    inputs = np.empty(moves.shape)
+    states = np.empty((len(moves), *x.shape))
+    states[:, 0] = x[0]
+    for t in range(len(u)):
+        feedback = (states[:, t] - x[t]) @ K[t].T
+        inputs[:, t] = np.clip(u[t] + moves[:, t] - feedback, *limits)
+        states[:, t + 1] = problem.next_state(states[:, t], inputs[:, t], t)
+    return inputs, np.asarray(problem.cost(states, inputs))
