@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import csv
+import io
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TextIO
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -17,13 +19,10 @@ from numpy.typing import ArrayLike
 import lqrad
 from lqrad.arguments import Array
 from lqrad.errors import ArgumentError, LqradError, ShapeError
-from lqrad.files import (
-    load_model,
-    load_plant,
-    load_smoothing_model,
-)
+from lqrad.files import load_model, load_plant, load_smoothing_model
 from lqrad.heat import SCHEMES, heat_plate, heat_rod
 from lqrad.nonlinear import NONLINEAR_SYSTEMS
+from lqrad.outside import replace_file
 from lqrad.saved import save_controller
 from lqrad.series import load_series
 from lqrad.solvers.ilqr import ilqr
@@ -35,13 +34,34 @@ if TYPE_CHECKING:
 
 _PICTURES = (".png", ".svg", ".pdf")
 
+# One device has the same names in all commands.
+_ALSO = {"cart-pole": "inverted-pendulum", "inverted-pendulum": "cart-pole"}
+
+_MODEL = """\
+A model file (.json, .npz, .mat) is the same for all commands. For
+  x[t+1] = A x[t] + B u[t] + c,
+  J = sum_t (1/2 x'Qx + x'Mu + 1/2 u'Ru + q'x + r'u) + 1/2 x[T]'S x[T] + s'x[T]
+it holds A, B, Q, R, and may hold M, S, c, q, r, s; a matrix that varies in time has a leading axis
+of T stages. Where it holds dt, the seconds from one sample to the next, and no "discrete": 1, it is
+of dx/dt = A x + B u, with weights per second, and is sampled. It may hold
+  x0, T                an initial state and a horizon
+  C, W, V              what is measured, C x, with covariances per step
+  m0, P0, d            of a smoother: the prior of x[0], and the offset of what is measured
+  tracked, Q_i         rows that follow a reference, and the weight of their integrators
+  low, high            limits of the inputs (null for none)
+  input_delay          in seconds: inputs of the steps before become states, which get zeros in C,
+                       S, s, W, tracked and x0
+  reference            of the simulation of a design
+What a command has no use for, it names and leaves.
+"""
+
 _COMPARE = """\
 Minimise a linear-quadratic cost by descent along adjoint gradients, by several methods, and hold
 each answer against the Riccati solution.
 
 examples:
   lqrad compare                                     an aircraft, by every method
-  lqrad compare --system inverted-pendulum --horizon 50 --plot pendulum.png
+  lqrad compare --system cart-pole --horizon 50 --plot pendulum.png
   lqrad compare --method conjugate-gradient --method nesterov --tol 1e-8
   lqrad compare --file model.json --x0 1,0 --json
 
@@ -50,14 +70,6 @@ columns of the table:
   gap          (J - J*) / |J*|, where J* is Riccati's cost
   proven gap   the bound on it that the method proves from its own gradient, without Riccati
   distance     |u - u*| / |u*|
-
-A model file (.json, .npz, .mat) holds A, B, Q, R and may hold S, M, c, q, r, s, x0 and T, for
-  x[t+1] = A x[t] + B u[t] + c,
-  J = sum_t (1/2 x'Qx + x'Mu + 1/2 u'Ru + q'x + r'u) + 1/2 x[T]'S x[T] + s'x[T];
-a matrix that varies in time has a leading axis of T stages.
-
-exit status:
-  0 a method met its tolerance     1 none did     2 the input is not usable
 """
 
 _BLOWUP = """\
@@ -72,11 +84,6 @@ examples:
 columns of the table:
   gap          (J - J*) / |J*|, where J* is Riccati's cost
   bias         the gap of what the remedy would find if it were solved exactly; empty for none
-
-A model file is that of `lqrad compare`.
-
-exit status:
-  0 done     2 the input is not usable
 """
 
 _SMOOTH = """\
@@ -88,17 +95,14 @@ examples:
 
 The series is a .csv file with a row for each time and a column for each output; a first line of
 names is skipped, and where there is one column more, the first holds labels, such as dates. An
-entry that is empty, or nan, was not observed.
+entry that is empty, or nan, was not observed. Commas, semicolons or tabs separate, and beside the
+latter two the decimal sign may be a comma. Labels that are numbers or dates go on by equal steps.
 
-The model (.json, .npz, .mat) holds A, C, W, V and may hold m0, P0, c, d, for
+The model is of
   x[t+1] = A x[t] + c + w[t],  w ~ (0, W);   y[t] = C x[t] + d + v[t],  v ~ (0, V);
 x[0] ~ (m0, P0), and without P0 there is no prior. A level that drifts, the river Nile's:
   {"A": [[1]], "C": [[1]], "W": [[1469.1]], "V": [[15099]]}
-
-exit status:
-  0 done     2 the input is not usable
 """
-
 
 _SWINGUP = """\
 Find the inputs that bring a nonlinear system to its target within their bounds, and a feedback
@@ -108,11 +112,7 @@ examples:
   lqrad swingup                                     a pole on a cart
   lqrad swingup --plot cart.png --gif cart.gif
   lqrad swingup --system pendulum --second-order --json
-
-exit status:
-  0 it converged     1 it did not     2 the input is not usable
 """
-
 
 _HEAT = """\
 Control the temperature of a plate or a rod by descent along adjoint gradients, where Riccati would
@@ -125,32 +125,17 @@ examples:
 
 A plate has its edges held at the temperature of its surroundings, a rod is heated at its insulated
 ends. The target is a temperature field to be reached and kept.
-
-exit status:
-  0 the tolerance was met     1 it was not     2 the input is not usable
 """
-
 
 _DESIGN = """\
 Design a controller for a plant and look at its loop: margins, step response, limits.
 
 examples:
-  lqrad design                                      an inverted pendulum
+  lqrad design                                      a pendulum on a cart
   lqrad design --file plant.json --plot design.png --out controller.json
   lqrad design --file plant.json --json
 
-A plant file (.json, .npz, .mat) holds A, B, Q, R in continuous time, with weights per second, and
-the sampling time dt in seconds; with "discrete": 1 they are of discrete time. It may hold
-  C                    what is measured (the state, if there is none)
-  M                    the cross weight x'Mu
-  W, V                 covariances per step: the state is then estimated from C x
-  tracked, Q_i         outputs that follow a reference, and the weight of their integrators
-  low, high            limits of the inputs (null for none)
-  input_delay          in seconds
-  reference, x0        of the simulation
-
-exit status:
-  0 done     2 the input is not usable, or nothing stabilises the plant
+A design needs dt. The state is measured where there are no C, W and V, and else estimated.
 """
 
 
@@ -172,11 +157,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     >>> main(["compare", "--system", "spaceship"])  # the reason stands in the error output
     2
     """
+    with ExitStack() as stack:
+        for name, redirect in (("stdout", redirect_stdout), ("stderr", redirect_stderr)):
+            if getattr(sys, name) is None:  # closed, as by `lqrad design >&-`
+                nowhere = stack.enter_context(open(os.devnull, "w"))
+                stack.enter_context(redirect(nowhere))
+        return _main(sys.argv[1:] if arguments is None else arguments)
+
+
+def _main(arguments: Sequence[str]) -> int:
+    """Run the command line; what goes wrong is a line on stderr and a status."""
     try:
         try:
-            words = _joined(sys.argv[1:] if arguments is None else arguments)
-            options = _parser().parse_args(words)
-            status = int(options.run(options))
+            options = _parser().parse_args(_joined(arguments))
+            status = _run(_COMMANDS[options.command], options)
         except SystemExit as leaving:  # --help and --version
             status = int(leaving.code or 0)
         sys.stdout.flush()
@@ -188,8 +182,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MemoryError:
         print("lqrad: there is not enough memory; try a shorter horizon or series", file=sys.stderr)
         status = 2
-    except (_UsageError, LqradError, OSError) as error:
-        print(f"lqrad: {error}", file=sys.stderr)
+    except (_UsageError, LqradError, OSError, UnicodeError) as error:
+        print("lqrad:", " ".join(str(error).split()), file=sys.stderr)
         status = 2
     try:
         sys.stdout.flush()
@@ -198,19 +192,89 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def _joined(arguments: Sequence[str]) -> list[str]:
-    """Join --x0 with its value, which argparse would take for an option in `--x0 -1,0`."""
-    words = list(arguments)
-    while "--x0" in words[:-1]:
-        at = words.index("--x0")
-        words[at : at + 2] = [f"--x0={words[at + 1]}"]
-    return words
+class _Found(NamedTuple):
+    """What a command found: how it reads, its figures, and what can be saved of it.
+
+    `files` are by option: what the file holds, and what writes it.
+    """
+
+    text: str
+    figures: Mapping[str, Any]
+    picture: Callable[[], Figure]
+    converged: bool = True
+    files: Mapping[str, tuple[str, Callable[[Path], object]]] = {}
 
 
-def _compare(options: argparse.Namespace) -> int:
+class _Command(NamedTuple):
+    """A command: a line and a page on it, its options and its function.
+
+    `targets` are the options that name a file to be written, beside --plot, with their endings.
+    """
+
+    help: str
+    page: str
+    add_options: Callable[[argparse.ArgumentParser], None]
+    find: Callable[[argparse.Namespace], _Found]
+    status: str = "0 done     2 the input is not usable"
+    targets: Mapping[str, tuple[str, ...]] = {}
+
+
+def _run(command: _Command, options: argparse.Namespace) -> int:
+    """Run a command, print what it found and save what was asked for."""
+    targets = {"plot": _PICTURES} | dict(command.targets)
+    asked = {name: path for name in targets if (path := getattr(options, name)) is not None}
+    inputs = [getattr(options, name, None) for name in ("file", "model", "series")]
+    for name, path in asked.items():
+        _check_target(f"--{name}", path, targets[name], [given for given in inputs if given])
+    found = command.find(options)
+    told = []
+    try:
+        _say(json.dumps(found.figures, indent=1, allow_nan=False) if options.json else found.text)
+        sys.stdout.flush()
+    finally:  # saved too where nobody reads what is printed
+        for name, path in asked.items():
+            if name == "plot":
+                _save_picture(found.picture(), path)
+                told.append(f"picture: {path.resolve()}")
+            else:
+                what, write = found.files[name]
+                write(path)
+                told.append(f"{what}: {path.resolve()}")
+    if told:
+        _say("\n" + "\n".join(told), sys.stderr if options.json else sys.stdout)
+    return 0 if found.converged else 1
+
+
+def _say(text: str, where: TextIO | None = None) -> None:
+    """Print a text, with escapes for what the terminal or file has no letters for."""
+    where = sys.stdout if where is None else where
+    encoding = where.encoding or "utf-8"
+    print(text.encode(encoding, "backslashreplace").decode(encoding), file=where)
+
+
+def _save_picture(figure: Figure, path: Path) -> None:
+    kind = path.suffix.lower().removeprefix(".")
+    replace_file(path, lambda file: figure.savefig(file, format=kind))
+
+
+def _check_target(option: str, path: Path, endings: tuple[str, ...], inputs: list[Path]) -> None:
+    """Raise ArgumentError, before any work, where a file cannot be written."""
+    if path.suffix.lower() not in endings:
+        raise ArgumentError(f"{option} {path}: expected a name that ends in {', '.join(endings)}")
+    if path.resolve() in [given.resolve() for given in inputs]:
+        raise ArgumentError(f"{option} {path}: is the input; save under another name")
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise ArgumentError(f"{option} {path}: there is no folder {folder}", "make it first")
+    if path.is_dir() or not os.access(folder, os.W_OK):
+        raise ArgumentError(f"{option} {path}: is no file that can be written")
+
+
+# --- the commands ---------------------------------------------------------------------------------
+
+
+def _compare(options: argparse.Namespace) -> _Found:
     """Run `lqrad compare`."""
-    if options.plot is not None:
-        _check_target("--plot", options.plot, _PICTURES)
     model = _model(options)
     comparison = lqrad.compare(
         model.problem,
@@ -221,50 +285,31 @@ def _compare(options: argparse.Namespace) -> int:
         tol=options.tol,
         progress=sys.stderr.isatty(),
     )
-    if options.json:
-        print(json.dumps(comparison.to_dict(), indent=1, allow_nan=False))
-    else:
-        radius = np.abs(np.linalg.eigvals(model.problem.A)).max()
-        print(model.title)
-        print(
-            f"spectral radius of A {radius:.6g}, condition of the Hessian {comparison.condition:.3g}"
-        )
-        print()
-        print(comparison.table())
-        print()
-        print("\n".join(comparison.notes()))
-    if options.plot is not None:
-        _save(comparison.plot(model.system), options)
-    return 0 if comparison.converged else 1
+    radius = np.abs(np.linalg.eigvals(model.problem.A)).max()
+    figures = (
+        f"spectral radius of A {radius:.6g}, condition of the Hessian {comparison.condition:.3g}"
+    )
+    text = [model.title, figures, "", comparison.table(), "", *comparison.notes()]
+    return _Found(
+        "\n".join(text),
+        comparison.to_dict(),
+        lambda: comparison.plot(model.system),
+        comparison.converged,
+    )
 
 
-def _blowup(options: argparse.Namespace) -> int:
+def _blowup(options: argparse.Namespace) -> _Found:
     """Run `lqrad blowup`."""
-    if options.plot is not None:
-        _check_target("--plot", options.plot, _PICTURES)
     model = _model(options)
     study = lqrad.blowup(model.problem, model.x0, model.T, progress=sys.stderr.isatty())
-    if options.json:
-        print(json.dumps(study.to_dict(), indent=1, allow_nan=False))
-    else:
-        print(model.title)
-        print()
-        print(study)
-        print()
-        print("\n".join(study.notes()))
-    if options.plot is not None:
-        _save(study.plot(model.system), options)
-    return 0
+    text = [model.title, "", repr(study), "", *study.notes()]
+    return _Found("\n".join(text), study.to_dict(), lambda: study.plot(model.system))
 
 
-def _swingup(options: argparse.Namespace) -> int:
+def _swingup(options: argparse.Namespace) -> _Found:
     """Run `lqrad swingup`."""
-    if options.plot is not None:
-        _check_target("--plot", options.plot, _PICTURES)
-    if options.gif is not None:
-        _check_target("--gif", options.gif, (".gif",))
-        if options.system != "cart-pole":
-            raise ArgumentError(f"--gif {options.gif}: films are of the cart-pole only")
+    if options.gif is not None and options.system != "cart-pole":
+        raise ArgumentError(f"--gif {options.gif}: films are of the cart-pole only")
     system = NONLINEAR_SYSTEMS[options.system]()
     problem, x0 = system.problem, system.x0 if options.x0 is None else np.array(options.x0)
     if len(x0) != problem.n:
@@ -281,60 +326,64 @@ def _swingup(options: argparse.Namespace) -> int:
     missed = result.x[-1] - system.target
     low, high = system.bounds
     at_bound = int(((result.u <= low) | (result.u >= high)).sum())
-    if options.json:
-        found = {
-            "system": system.name,
-            "source": system.source,
-            "dt": system.dt,
-            "T": len(result.u),
-            "status": result.status.name,
-            "message": result.message,
-            "cost": result.cost,
-            "costs": result.costs.tolist(),
-            "iterations": result.iterations,
-            "seconds": result.seconds,
-            "states": system.state_names,
-            "inputs": system.input_names,
-            "bounds": [low.tolist(), high.tolist()],
-            "missed": missed.tolist(),
-            "inputs_at_bound": at_bound,
-            "x": result.x.tolist(),
-            "u": result.u.tolist(),
-            "p": result.p.tolist(),
-            "K": result.K.tolist(),
-        }
-        print(json.dumps(found, indent=1, allow_nan=False))
-    else:
-        print(
-            f"{system.name}: n={problem.n}, m={problem.m}, sampled every {system.dt:g} s, "
-            f"horizon {len(result.u)}"
-        )
-        print(result.message)
-        print(f"inputs at a bound: {at_bound} of {result.u.size}")
-        print("what the last state lacks of the target:")
-        for name, unit, value in zip(system.state_names, system.state_units, missed, strict=True):
-            print(f"  {name:16s} {value:10.2e}{'' if unit == '1' else ' ' + unit}")
-    if options.plot is not None:
+    figures = {
+        "system": system.name,
+        "source": system.source,
+        "dt": system.dt,
+        "T": len(result.u),
+        "status": result.status.name,
+        "message": result.message,
+        "cost": result.cost,
+        "costs": result.costs.tolist(),
+        "iterations": result.iterations,
+        "seconds": result.seconds,
+        "states": system.state_names,
+        "inputs": system.input_names,
+        "bounds": [low.tolist(), high.tolist()],
+        "missed": missed.tolist(),
+        "inputs_at_bound": at_bound,
+        "x": result.x.tolist(),
+        "u": result.u.tolist(),
+        "p": result.p.tolist(),
+        "K": result.K.tolist(),
+    }
+    text = [
+        f"{system.name}: n={problem.n}, m={problem.m}, sampled every {system.dt:g} s, "
+        f"horizon {len(result.u)}",
+        result.message,
+        f"inputs at a bound: {at_bound} of {result.u.size}",
+        "what the last state lacks of the target:",
+    ]
+    for name, unit, value in zip(system.state_names, system.state_units, missed, strict=True):
+        text.append(f"  {name:16s} {value:10.2e}{'' if unit == '1' else ' ' + unit}")
+
+    def picture() -> Figure:
         from lqrad.plotting.nonlinear import plot_swingup
 
-        _save(plot_swingup(system, result), options)
-    if options.gif is not None:
+        return plot_swingup(system, result)
+
+    def film(path: Path) -> None:
         from lqrad.plotting.nonlinear import animate_cart_pole
 
-        options.gif.parent.mkdir(parents=True, exist_ok=True)
-        animate_cart_pole(system, result.x, options.gif)
-        print(f"film: {options.gif.resolve()}", file=sys.stderr if options.json else sys.stdout)
-    return 0 if result.status.converged else 1
+        animate_cart_pole(system, result.x, path)
+
+    files = {"gif": ("film", film)}
+    return _Found("\n".join(text), figures, picture, result.status.converged, files)
 
 
-def _heat(options: argparse.Namespace) -> int:
+def _heat(options: argparse.Namespace) -> _Found:
     """Run `lqrad heat`."""
-    if options.plot is not None:
-        _check_target("--plot", options.plot, _PICTURES)
-    if len(options.cells) == 2:
-        system = heat_plate(options.cells, horizon=options.horizon, scheme=options.scheme)
-    else:
-        system = heat_rod(options.cells[0], horizon=options.horizon, scheme=options.scheme)
+    steps: dict[str, Any] = {"horizon": options.horizon, "scheme": options.scheme}
+    try:
+        if len(options.cells) == 2:
+            heaters = tuple(min(5, cells) for cells in options.cells)
+            system = heat_plate(options.cells, heaters=heaters, **steps)
+        else:
+            system = heat_rod(options.cells[0], **steps)
+    except ArgumentError as fault:
+        if options.scheme != "explicit-euler":
+            raise
+        raise ArgumentError(fault.what, "try fewer --cells, or --scheme implicit-euler") from fault
     objective = system.problem().objective(system.x0, system.horizon)
     descent = lqrad.descend(
         objective,
@@ -345,64 +394,107 @@ def _heat(options: argparse.Namespace) -> int:
     )
     missed = system.problem().simulate(system.x0, descent.solution)[-1] - system.target
     error = float(np.sqrt(np.mean(missed**2) / np.mean(system.target**2)))
-    if options.json:
-        found = {
-            "system": system.name,
-            "source": system.source,
-            "cells": system.shape,
-            "dt": system.dt,
-            "T": system.horizon,
-            "status": descent.status.name,
-            "message": descent.message,
-            "cost": descent.value,
-            "gap_bound": descent.gap_bound,
-            "iterations": descent.iterations,
-            "seconds": descent.seconds,
-            "error": error,
-            "u": descent.solution.tolist(),
-        }
-        print(json.dumps(found, indent=1, allow_nan=False))
-    else:
-        print(repr(system).strip("<>"))
-        print(f"{descent.message}, in {descent.seconds:.1f} s")
-        print(f"temperature at the end: {100 * error:.2g} % off the target, in the mean square")
-    if options.plot is not None:
+    figures = {
+        "system": system.name,
+        "source": system.source,
+        "cells": system.shape,
+        "dt": system.dt,
+        "T": system.horizon,
+        "status": descent.status.name,
+        "message": descent.message,
+        "cost": descent.value,
+        "gap_bound": descent.gap_bound,
+        "iterations": descent.iterations,
+        "seconds": descent.seconds,
+        "error": error,
+        "u": descent.solution.tolist(),
+    }
+    text = [
+        repr(system).strip("<>"),
+        f"{descent.message}, in {descent.seconds:.1f} s",
+        f"temperature at the end: {100 * error:.2g} % off the target, in the mean square",
+    ]
+
+    def picture() -> Figure:
         from lqrad.plotting import plot_heat
 
-        _save(plot_heat(system, descent), options)
-    return 0 if descent.status.converged else 1
+        return plot_heat(system, descent)
+
+    return _Found("\n".join(text), figures, picture, descent.status.converged)
 
 
-def _design(options: argparse.Namespace) -> int:
+def _design(options: argparse.Namespace) -> _Found:
     """Run `lqrad design`."""
-    if options.plot is not None:
-        _check_target("--plot", options.plot, _PICTURES)
-    if options.out is not None:
-        _check_target("--out", options.out, (".json", ".npz"))
-        if options.file is not None and options.out.resolve() == options.file.resolve():
-            raise ArgumentError(f"--out {options.out}: is the input; save under another name")
+    unused: tuple[str, ...] = ()
     if options.file is not None:
         content = load_plant(options.file)
         plant, arguments, title = content.plant, content.arguments, str(options.file)
+        unused = content.unused
     else:
         system = SYSTEMS[options.system]()
         plant, title = lqrad.StateSpace.of(system), system.name
         arguments = {"Q": system.Q, "R": system.R, "x0": system.x0}
-    found = lqrad.design_controller(plant, **arguments)
-    if options.json:
-        print(json.dumps({"plant": title} | found.to_dict(), indent=1, allow_nan=False))
+    design = lqrad.design_controller(plant, **arguments)
+    line = f"{title}: n={plant.n}, m={plant.m}, sampled every {plant.dt:g} s{_not_used(unused)}"
+    return _Found(
+        f"{line}\n\n{design.table()}",
+        {"plant": title} | design.to_dict(),
+        design.plot,
+        files={"out": ("controller", lambda path: save_controller(path, design.controller))},
+    )
+
+
+def _smooth(options: argparse.Namespace) -> _Found:
+    """Run `lqrad smooth`."""
+    problem = load_smoothing_model(options.model)
+    series = load_series(options.series, problem.ny)
+    if len(series.y) < 2:
+        raise ArgumentError(f"{options.series} has one row, expected two at least")
+    y = np.concatenate([series.y, np.full((options.forecast, problem.ny), np.nan)])
+    names = series.names or ["t"] * (series.labels is not None) + [
+        f"y[{i}]" for i in range(problem.ny)
+    ]
+    label_name = (names[0] if series.labels is not None else "") or "t"
+    times = _even_times(series.labels or [str(t) for t in range(len(series.y))], len(y))
+    if times is not None:
+        labels = [f"{time:.15g}" for time in times]
     else:
-        print(f"{title}: n={plant.n}, m={plant.m}, sampled every {plant.dt:g} s")
-        print()
-        print(found.table())
-    if options.out is not None:
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        save_controller(options.out, found.controller)
-        where = sys.stderr if options.json else sys.stdout
-        print(f"\ncontroller: {options.out.resolve()}", file=where)
-    if options.plot is not None:
-        _save(found.plot(), options)
-    return 0
+        labels = [*(series.labels or []), *(f"+{h + 1}" for h in range(options.forecast))]
+    smoothed = lqrad.kalman_smoother(problem, y)
+    columns = smoothed.columns()
+    seen = int(np.isfinite(y).sum())
+    text = [
+        f"{options.series}: {len(series.y)} rows, {seen} of {series.y.size} entries observed",
+        f"log-likelihood {smoothed.loglik:.6f}, by {smoothed.method}",
+    ]
+    figures = {
+        "series": str(options.series),
+        "rows": len(series.y),
+        "observed": seen,
+        "loglik": smoothed.loglik,
+        "method": smoothed.method,
+        label_name: labels,
+    } | {name: np.asarray(column).tolist() for name, column in columns.items()}
+
+    def table(path: Path) -> None:
+        text = io.StringIO(newline="")
+        writer = csv.writer(text)
+        writer.writerow([label_name, *columns])
+        for label, *values in zip(labels, *columns.values(), strict=True):
+            writer.writerow([label, *(repr(float(value)) for value in values)])
+        replace_file(path, lambda file: file.write(text.getvalue().encode()))
+
+    def picture() -> Figure:
+        from lqrad.plotting import plot_smoothed_outputs
+
+        figure = plot_smoothed_outputs(problem, y, smoothed, t=times, names=names[-problem.ny :])
+        figure.axes[-1].set_xlabel("step" if times is None else label_name)
+        return figure
+
+    what = (
+        "smoothed states x and outputs y, deviations sd of x, sd_level of C x, sd_y of observations"
+    )
+    return _Found("\n".join(text), figures, picture, files={"out": (what, table)})
 
 
 class _Model(NamedTuple):
@@ -417,10 +509,11 @@ class _Model(NamedTuple):
 
 def _model(options: argparse.Namespace) -> _Model:
     """The example system or the file that was asked for, from its start or another, over a horizon."""
-    system = None
+    system: System | None = None
+    unused: tuple[str, ...] = ()
     if options.file is not None:
         model = load_model(options.file)
-        problem, x0, T = model.problem, model.x0, model.T
+        problem, x0, T, unused = model.problem, model.x0, model.T, model.unused
         title = f"{options.file}: n={problem.n}, m={problem.m}"
     else:
         system = SYSTEMS[options.system]()
@@ -435,68 +528,11 @@ def _model(options: argparse.Namespace) -> _Model:
     T = options.horizon or problem.T or T
     if T is None:
         raise ArgumentError(f"{options.file} has no T; pass --horizon with the number of inputs")
-    return _Model(problem, x0, T, f"{title}, horizon {T}", system)
+    return _Model(problem, x0, T, f"{title}, horizon {T}{_not_used(unused)}", system)
 
 
-def _save(figure: Figure, options: argparse.Namespace) -> None:
-    """Save a picture and say where."""
-    options.plot.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(options.plot)
-    print(f"\npicture: {options.plot.resolve()}", file=sys.stderr if options.json else sys.stdout)
-
-
-def _smooth(options: argparse.Namespace) -> int:
-    """Run `lqrad smooth`."""
-    if options.plot is not None:
-        _check_target("--plot", options.plot, _PICTURES)
-    if options.out is not None:
-        _check_target("--out", options.out, (".csv",))
-    problem = load_smoothing_model(options.model)
-    series = load_series(options.series, problem.ny)
-    for option, path in (("--out", options.out), ("--plot", options.plot)):
-        if path is not None and path.resolve() in (
-            options.series.resolve(),
-            options.model.resolve(),
-        ):
-            raise ArgumentError(f"{option} {path}: is the input; save under another name")
-    if len(series.y) < 2:
-        raise ArgumentError(f"{options.series} has one row, expected two at least")
-    y = np.concatenate([series.y, np.full((options.forecast, problem.ny), np.nan)])
-    names = series.names or ["t"] * (series.labels is not None) + [
-        f"y[{i}]" for i in range(problem.ny)
-    ]
-    label_name = names[0] if series.labels is not None else "t"
-    times = _even_times(series.labels or [str(t) for t in range(len(series.y))], len(y))
-    if times is not None:
-        labels = [f"{time:.15g}" for time in times]
-    else:
-        labels = [*(series.labels or []), *(f"+{h + 1}" for h in range(options.forecast))]
-    smoothed = lqrad.kalman_smoother(problem, y)
-    assert smoothed.cov is not None
-    seen = int(np.isfinite(y).sum())
-    print(f"{options.series}: {len(series.y)} rows, {seen} of {series.y.size} entries observed")
-    print(f"log-likelihood {smoothed.loglik:.6f}, by {smoothed.method}")
-    if options.out is not None:
-        columns = smoothed.columns()
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        with options.out.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow([label_name, *columns])
-            for label, *values in zip(labels, *columns.values(), strict=True):
-                writer.writerow([label, *(repr(float(value)) for value in values)])
-        print(
-            "smoothed states x and outputs y, deviations sd of x, sd_level of C x, sd_y of "
-            f"observations: {options.out.resolve()}"
-        )
-    if options.plot is not None:
-        from lqrad.plotting import plot_smoothed_outputs
-
-        options.plot.parent.mkdir(parents=True, exist_ok=True)
-        figure = plot_smoothed_outputs(problem, y, smoothed, t=times, names=names[-problem.ny :])
-        figure.axes[-1].set_xlabel("step" if times is None else label_name)
-        figure.savefig(options.plot)
-        print(f"picture: {options.plot.resolve()}")
-    return 0
+def _not_used(names: tuple[str, ...]) -> str:
+    return f"\nnot used, of the file: {', '.join(names)}" if names else ""
 
 
 def _even_times(labels: list[str], count: int) -> Array | None:
@@ -510,13 +546,16 @@ def _even_times(labels: list[str], count: int) -> Array | None:
     return np.asarray(times[0] + steps[0] * np.arange(count)) if even else None
 
 
-def _check_target(option: str, path: Path, endings: tuple[str, ...]) -> None:
-    """Raise ArgumentError, before any work, where a file cannot be written."""
-    if path.suffix.lower() not in endings:
-        raise ArgumentError(f"{option} {path}: expected a name that ends in {', '.join(endings)}")
-    folder = next(parent for parent in path.absolute().parents if parent.exists())
-    if path.is_dir() or not (folder.is_dir() and os.access(folder, os.W_OK)):
-        raise ArgumentError(f"{option} {path}: is no file that can be written")
+# --- what is typed --------------------------------------------------------------------------------
+
+
+def _joined(arguments: Sequence[str]) -> list[str]:
+    """Join --x0 with its value, which argparse would take for an option in `--x0 -1,0`."""
+    words = list(arguments)
+    while "--x0" in words[:-1]:
+        at = words.index("--x0")
+        words[at : at + 2] = [f"--x0={words[at + 1]}"]
+    return words
 
 
 class _UsageError(Exception):
@@ -530,136 +569,149 @@ class _Parser(argparse.ArgumentParser):
         raise _UsageError(f"{message}; try {self.prog} --help")
 
 
+class _CommandParser(_Parser):
+    """That of a command, which itself complains of words that it does not know."""
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        found, unknown = super().parse_known_args(args, namespace)
+        if unknown:
+            self.error(f"unrecognized arguments: {' '.join(unknown)}")
+        return found, unknown
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="lqrad", description=lqrad.__doc__)
     parser.add_argument("--version", action="version", version=f"lqrad {lqrad.__version__}")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    compare = commands.add_parser(
-        "compare",
-        help="descend by several methods and verify against Riccati",
-        description=_COMPARE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+    commands = parser.add_subparsers(
+        title="commands",
+        dest="command",
+        required=True,
+        metavar="COMMAND",
+        parser_class=_CommandParser,
     )
-    _add_model(compare, "aircraft")
-    compare.add_argument(
+    for name, command in _COMMANDS.items():
+        sub = commands.add_parser(
+            name,
+            help=command.help,
+            description=f"{command.page}\nexit status:\n  {command.status}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+        )
+        command.add_options(sub)
+        sub.add_argument(
+            "--plot", type=Path, metavar="PICTURE", help="save a picture: .png, .svg or .pdf"
+        )
+        sub.add_argument("--json", action="store_true", help="print everything as JSON")
+    return parser
+
+
+def _compare_options(command: argparse.ArgumentParser) -> None:
+    _add_model(command, "aircraft")
+    command.add_argument(
         "--method",
         action="append",
         choices=METHODS,
         metavar="METHOD",
         help=f"a method; may be given several times (default: all): {', '.join(METHODS)}",
     )
-    compare.add_argument(
-        "--max-iter", type=_count, default=2000, metavar="K", help="limit on iterations (2000)"
-    )
-    compare.add_argument(
-        "--tol", type=float, default=1e-12, help="relative gap to prove before stopping (1e-12)"
-    )
-    _add_results(compare)
-    compare.set_defaults(run=_compare)
+    _add_limits(command, 2000, 1e-12, "relative gap to prove before stopping")
 
-    blowup = commands.add_parser(
-        "blowup",
-        help="see how gradients grow, what that breaks, and what cures it",
-        description=_BLOWUP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    _add_model(blowup, "inverted-pendulum")
-    _add_results(blowup)
-    blowup.set_defaults(run=_blowup)
 
-    swingup = commands.add_parser(
-        "swingup",
-        help="control a nonlinear system within bounds by iterative LQR",
-        description=_SWINGUP,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    swingup.add_argument(
-        "--system",
-        choices=NONLINEAR_SYSTEMS,
-        default="cart-pole",
-        metavar="NAME",
-        help=f"a nonlinear system (default cart-pole): {', '.join(NONLINEAR_SYSTEMS)}",
-    )
-    _add_start(swingup)
-    swingup.add_argument(
+def _swingup_options(command: argparse.ArgumentParser) -> None:
+    _add_system(command, "cart-pole", NONLINEAR_SYSTEMS)
+    _add_start(command)
+    command.add_argument(
         "--second-order", action="store_true", help="differential dynamic programming"
     )
-    swingup.add_argument(
-        "--max-iter", type=_count, default=500, metavar="K", help="limit on iterations (500)"
-    )
-    swingup.add_argument(
-        "--tol", type=float, default=1e-10, help="relative decrease that ends it (1e-10)"
-    )
-    _add_results(swingup)
-    swingup.add_argument(
+    _add_limits(command, 500, 1e-10, "relative decrease that ends it")
+    command.add_argument(
         "--gif", type=Path, metavar="FILM", help="save a film of the cart-pole: .gif"
     )
-    swingup.set_defaults(run=_swingup)
 
-    heat = commands.add_parser(
-        "heat",
-        help="control the temperature of a plate or a rod",
-        description=_HEAT,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    heat.add_argument(
+
+def _heat_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
         "--cells",
         type=_cells,
         default=(50, 50),
         metavar="NxM",
         help="of a plate, or N of a rod (50x50)",
     )
-    heat.add_argument(
+    command.add_argument(
         "--horizon", type=_count, default=200, metavar="T", help="number of time steps (200)"
     )
-    heat.add_argument(
+    command.add_argument(
         "--scheme",
         choices=SCHEMES,
         default="implicit-euler",
         metavar="SCHEME",
         help=f"in time (default implicit-euler): {', '.join(SCHEMES)}",
     )
-    heat.add_argument(
-        "--max-iter", type=_count, default=500, metavar="K", help="limit on iterations (500)"
-    )
-    heat.add_argument(
-        "--tol", type=float, default=1e-4, help="relative gap to prove before stopping (1e-4)"
-    )
-    _add_results(heat)
-    heat.set_defaults(run=_heat)
+    _add_limits(command, 500, 1e-4, "relative gap to prove before stopping")
 
-    design = commands.add_parser(
-        "design",
-        help="design a controller with limits, an estimator, integral action",
-        description=_DESIGN,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    _add_source(design, "inverted-pendulum")
-    design.add_argument(
+
+def _design_options(command: argparse.ArgumentParser) -> None:
+    _add_source(command, "cart-pole")
+    command.add_argument(
         "--out", type=Path, metavar="CONTROLLER", help="save the controller: .json or .npz"
     )
-    _add_results(design)
-    design.set_defaults(run=_design)
 
-    smooth = commands.add_parser(
-        "smooth",
-        help="smooth a series with gaps by a linear-Gaussian model",
-        description=_SMOOTH,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    smooth.add_argument("series", type=Path, metavar="SERIES", help="a .csv file")
-    smooth.add_argument(
+
+def _smooth_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("series", type=Path, metavar="SERIES", help="a .csv file")
+    command.add_argument(
         "--model", type=Path, required=True, metavar="MODEL", help="a .json, .npz or .mat file"
     )
-    smooth.add_argument("--out", type=Path, metavar="TABLE", help="save the states: .csv")
-    smooth.add_argument(
-        "--plot", type=Path, metavar="PICTURE", help="save a picture: .png, .svg or .pdf"
-    )
-    smooth.add_argument(
+    command.add_argument("--out", type=Path, metavar="TABLE", help="save the states: .csv")
+    command.add_argument(
         "--forecast", type=_count, default=0, metavar="H", help="go on for H steps past the end"
     )
-    smooth.set_defaults(run=_smooth)
-    return parser
+
+
+_COMMANDS = {
+    "compare": _Command(
+        "descend by several methods and verify against Riccati",
+        f"{_COMPARE}\n{_MODEL}",
+        _compare_options,
+        _compare,
+        "0 a method met its tolerance     1 none did     2 the input is not usable",
+    ),
+    "blowup": _Command(
+        "see how gradients grow, what that breaks, and what cures it",
+        f"{_BLOWUP}\n{_MODEL}",
+        lambda command: _add_model(command, "cart-pole"),
+        _blowup,
+    ),
+    "swingup": _Command(
+        "control a nonlinear system within bounds by iterative LQR",
+        _SWINGUP,
+        _swingup_options,
+        _swingup,
+        "0 it converged     1 it did not     2 the input is not usable",
+        {"gif": (".gif",)},
+    ),
+    "heat": _Command(
+        "control the temperature of a plate or a rod",
+        _HEAT,
+        _heat_options,
+        _heat,
+        "0 the tolerance was met     1 it was not     2 the input is not usable",
+    ),
+    "design": _Command(
+        "design a controller with limits, an estimator, integral action",
+        f"{_DESIGN}\n{_MODEL}",
+        _design_options,
+        _design,
+        "0 done     2 the input is not usable, or nothing stabilises the plant",
+        {"out": (".json", ".npz")},
+    ),
+    "smooth": _Command(
+        "smooth a series with gaps by a linear-Gaussian model",
+        f"{_SMOOTH}\n{_MODEL}",
+        _smooth_options,
+        _smooth,
+        targets={"out": (".csv",)},
+    ),
+}
 
 
 def _add_model(command: argparse.ArgumentParser, default: str) -> None:
@@ -671,14 +723,42 @@ def _add_model(command: argparse.ArgumentParser, default: str) -> None:
 def _add_source(command: argparse.ArgumentParser, default: str) -> None:
     """The options for an example system or a file."""
     source = command.add_mutually_exclusive_group()
-    source.add_argument(
+    _add_system(source, default, SYSTEMS)
+    source.add_argument("--file", type=Path, metavar="MODEL", help="a .json, .npz or .mat file")
+
+
+def _add_system(command: Any, default: str, systems: Mapping[str, Any]) -> None:
+    """The option for an example system."""
+
+    def name(text: str) -> str:
+        known = text if text in systems else _ALSO.get(text, text)
+        if known not in systems:
+            elsewhere = "; it is one of `lqrad swingup`" if text in NONLINEAR_SYSTEMS else ""
+            raise argparse.ArgumentTypeError(
+                f"invalid choice: {text!r} (choose from {', '.join(systems)}){elsewhere}"
+            )
+        return known
+
+    command.add_argument(
         "--system",
-        choices=SYSTEMS,
+        type=name,
         default=default,
         metavar="NAME",
-        help=f"an example system (default {default}): {', '.join(SYSTEMS)}",
+        help=f"an example system (default {default}): {', '.join(systems)}; cart-pole and "
+        "inverted-pendulum are one",
     )
-    source.add_argument("--file", type=Path, metavar="MODEL", help="a .json, .npz or .mat file")
+
+
+def _add_limits(command: argparse.ArgumentParser, max_iter: int, tol: float, meaning: str) -> None:
+    """The options for when to stop."""
+    command.add_argument(
+        "--max-iter",
+        type=_count,
+        default=max_iter,
+        metavar="K",
+        help=f"limit on iterations ({max_iter})",
+    )
+    command.add_argument("--tol", type=float, default=tol, help=f"{meaning} ({tol:g})")
 
 
 def _add_start(command: argparse.ArgumentParser) -> None:
@@ -689,14 +769,6 @@ def _add_start(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--x0", type=_numbers, metavar="X,X,...", help="initial state (default: the model's)"
     )
-
-
-def _add_results(command: argparse.ArgumentParser) -> None:
-    """The options for what becomes of the results."""
-    command.add_argument(
-        "--plot", type=Path, metavar="PICTURE", help="save a picture: .png, .svg or .pdf"
-    )
-    command.add_argument("--json", action="store_true", help="print everything as JSON")
 
 
 def _count(text: str) -> int:

@@ -501,8 +501,8 @@ def _system(
         if dt > limit:
             raise ArgumentError(
                 f"dt is {dt:g} s, and explicit Euler is stable up to {limit:.4g} s on these cells "
-                "(the condition of Courant, Friedrichs and Lewy); take a smaller dt, fewer cells, or "
-                "scheme='implicit-euler'"
+                "(the condition of Courant, Friedrichs and Lewy)",
+                "take a smaller dt, fewer cells, or scheme='implicit-euler'",
             )
     n = math.prod(shape)
     target = frozen_array("target", target)

@@ -24,7 +24,7 @@ def run(capsys):
 
 
 def test_the_pendulum_is_told_and_drawn(run, tmp_path):
-    picture = tmp_path / "new" / "out.png"
+    picture = tmp_path / "out.png"
     words = ["--system", "inverted-pendulum", "--horizon", 200, "--plot", picture]
     status, out, err = run(*words)
     assert (status, err) == (0, "")

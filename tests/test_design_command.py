@@ -34,7 +34,7 @@ def plant(tmp_path):
 
 
 def test_a_file_becomes_a_controller_and_a_picture(plant, tmp_path, capsys):
-    out, picture = tmp_path / "new" / "controller.json", tmp_path / "new" / "design.png"
+    out, picture = tmp_path / "controller.json", tmp_path / "design.png"
     words = ["design", "--file", str(plant), "--out", str(out), "--plot", str(picture)]
     assert main(words) == 0
     printed = capsys.readouterr().out

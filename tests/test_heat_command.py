@@ -20,7 +20,7 @@ def run(capsys):
 
 
 def test_a_plate_is_told_and_drawn(run, tmp_path):
-    picture = tmp_path / "new" / "plate.png"
+    picture = tmp_path / "plate.png"
     status, out, err = run("--cells", "12x10", "--horizon", 30, "--plot", picture)
     assert (status, err) == (0, "")
     lines = out.splitlines()
@@ -55,9 +55,11 @@ def test_help_tells_of_the_options(run):
     [
         (["--cells", "10x"], "'10x' is not a number of cells such as 200 or 100x100"),
         (["--cells", "1"], "'1' is not a number of cells"),
-        (["--cells", "3x3"], "heaters are (5, 5), expected 1 to 3 on axis 0"),
         (["--scheme", "leapfrog"], "invalid choice: 'leapfrog'"),
-        (["--cells", "100", "--scheme", "explicit-euler"], "explicit Euler is stable up to"),
+        (
+            ["--cells", "100", "--scheme", "explicit-euler"],
+            "Lewy); try fewer --cells, or --scheme implicit-euler",
+        ),
         (["--tol", "-1"], "tol is -1.0"),
         (["--plot", "plate.gif"], "expected a name that ends in .png, .svg, .pdf"),
     ],

@@ -136,9 +136,9 @@ def test_the_command_writes_what_the_smoother_finds(folder, capsys):
             "--model",
             "level.json",
             "--out",
-            "out/states.csv",
+            "states.csv",
             "--plot",
-            "out/flow.png",
+            "flow.png",
             "--forecast",
             "5",
         ]
@@ -149,7 +149,7 @@ def test_the_command_writes_what_the_smoother_finds(folder, capsys):
     y = np.concatenate([nile_with_gaps(), np.full((5, 1), np.nan)])
     smoothed = lqrad.kalman_smoother(load_smoothing_model("level.json"), y)
     assert f"log-likelihood {smoothed.loglik:.6f}" in said
-    with open("out/states.csv", newline="") as file:
+    with open("states.csv", newline="") as file:
         header, *rows = csv.reader(file)
     assert header == ["year", "x[0]", "y[0]", "sd[0]", "sd_level[0]", "sd_y[0]"]
     assert [row[0] for row in rows[98:102]] == ["1969", "1970", "1971", "1972"]
@@ -158,7 +158,7 @@ def test_the_command_writes_what_the_smoother_finds(folder, capsys):
     np.testing.assert_array_equal(table[:, 1], smoothed.x[:, 0])
     for column, variance in ((2, 0.0), (3, 0.0), (4, 15099.0)):  # the level's, and an observation's
         np.testing.assert_allclose(table[:, column] ** 2, smoothed.cov[:, 0, 0] + variance)
-    assert (folder / "out" / "flow.png").read_bytes().startswith(b"\x89PNG")
+    assert (folder / "flow.png").read_bytes().startswith(b"\x89PNG")
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ def run(capsys):
 
 
 def test_the_cart_pole_is_told_drawn_and_filmed(run, tmp_path):
-    picture, film = tmp_path / "new" / "out.png", tmp_path / "other" / "out.gif"
+    picture, film = tmp_path / "out.png", tmp_path / "out.gif"
     status, out, err = run("--plot", picture, "--gif", film)
     assert (status, err) == (0, "")
     lines = out.splitlines()

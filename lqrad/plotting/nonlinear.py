@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import ArrayLike
 
 from lqrad.arguments import Array, check_shape
 from lqrad.errors import ArgumentError
+from lqrad.outside import replace_file
 from lqrad.plotting.comparison import plot_trajectory
 from lqrad.plotting.figure import LEGEND, add_title, colors, new_axes, new_figure, one_series
 from lqrad.solvers.ilqr import ILQR
@@ -319,7 +321,10 @@ def animate_cart_pole(
 
     every = max(1, math.ceil(1 / (_MOST_FRAMES_PER_SECOND * system.dt) - 1e-9))
     film = FuncAnimation(figure, draw, frames=range(0, len(x), every), blit=False)
-    film.save(Path(path), writer=PillowWriter(fps=max(1, round(1 / (every * system.dt)))))
+    with TemporaryDirectory() as folder:  # what stands there is replaced as a whole
+        part = Path(folder) / "film.gif"
+        film.save(part, writer=PillowWriter(fps=max(1, round(1 / (every * system.dt)))))
+        replace_file(Path(path), lambda file: file.write(part.read_bytes()))
 
 
 def _least(run: ILQR | PolicyGradient) -> float:
