@@ -59,7 +59,6 @@ def balance(
     *,
     Q: Array | None = None,
     R: Array | None = None,
-    M: Array | None = None,
     continuous: bool = False,
 ) -> Units:
     """Return the units in which the non-zero entries of a model are nearest to one.
@@ -70,9 +69,9 @@ def balance(
     Parameters
     ----------
     A, B, C : (n, n), (n, m), (ny, n)
-    Q, R, M : (n, n), (m, m), (n, m)
-        Weights. Of an estimation problem, pass A', C', W, V as A, B, Q, R; the unit of x is 2^-x and
-        that of y is 2^-u then.
+    Q, R : (n, n), (m, m)
+        Weights, of which the diagonal counts. Of an estimation problem, pass A', C', W, V as A, B, Q,
+        R; the unit of x is 2^-x and that of y is 2^-u then.
         All of them may have leading axes, such as time: the largest of each entry counts.
     continuous : bool
         Whether A and B are rates, and a unit of time is to be found.
@@ -100,45 +99,28 @@ def balance(
     n, m, ny = A.shape[-1], 0 if B is None else B.shape[-1], 0 if C is None else C.shape[-2]
     rate, N = int(continuous), n + m + ny
     x, u, y = slice(n), slice(n, n + m), slice(n + m, N)
-    blocks = [(x, x, A, rate), (x, u, B, rate), (y, x, C, 0)]
-    weighted = not (Q is None and R is None and M is None)
-    if weighted:  # the costates p = Qx + Mu + A'p and g = M'x + Ru + B'p have units of their own
-        p, g = slice(N, N + n), slice(N + n, N + n + m)
-        blocks += [(p, x, Q, 0), (p, u, M, 0), (g, x, _turned(M), 0), (g, u, R, 0)]
-        blocks += [(p, p, _turned(A), rate), (g, p, _turned(B), rate)]
-        N += n + m
-    entries, rates = np.zeros((N, N)), np.zeros((N, N), dtype=np.int64)
-    for rows, columns, matrix, power in blocks:
+    # The root of a weight's diagonal leads from x and u to the root of the cost, the last node.
+    entries, rates = np.zeros((N + 1, N + 1)), np.zeros((N + 1, N + 1), dtype=np.int64)
+    for rows, columns, matrix, power in ((x, x, A, rate), (x, u, B, rate), (y, x, C, 0)):
         if matrix is not None and matrix.size:
             entries[rows, columns] = np.abs(matrix).reshape(-1, *matrix.shape[-2:]).max(axis=0)
             rates[rows, columns] = power
-    unit, time, groups = _fit(entries, rates)
-    cost = _join(unit, groups, n + m, n + m + ny) if weighted else 0
-    return Units(unit[x], unit[u], unit[y], time, cost)
+    odd = 0
+    if Q is not None or R is not None:
+        for columns, weight in ((x, Q), (u, R)):
+            if weight is not None:
+                diagonal = np.abs(np.diagonal(weight, axis1=-2, axis2=-1))
+                entries[N, columns] = diagonal.reshape(-1, diagonal.shape[-1]).max(axis=0)
+        # Only even powers of two have roots that are such: an odd one is left in the cost.
+        first = (entries[N] != 0).argmax()
+        odd = int(np.frexp(2 * entries[N, first])[1] % 2)  # none in a weight of one
+        entries[N] = np.sqrt(np.ldexp(entries[N], -odd))
+    unit, time = _fit(entries, rates)
+    return Units(unit[x], unit[u], unit[y], time, 2 * int(unit[N]) + odd)
 
 
-def _turned(matrix: Array | None) -> Array | None:
-    return None if matrix is None else matrix.swapaxes(-1, -2)
-
-
-def _join(unit: Exponents, groups: Exponents, size: int, start: int) -> int:
-    """Bring all groups to one unit of the cost, in place, and return it.
-
-    It is that of x times that of its costate p, in each group that has both of them.
-    """
-    own, dual = slice(size), slice(start, start + size)
-    both = np.flatnonzero(groups[own] == groups[dual])
-    costs: dict[int, int] = {}
-    for i in both.tolist():
-        costs.setdefault(int(groups[i]), int(unit[i] + unit[start + i]))
-    common = next(iter(costs.values()), 0)
-    for group, cost in costs.items():
-        unit[groups == group] += (common - cost) // 2
-    return common
-
-
-def _fit(entries: Array, rates: Exponents) -> tuple[Exponents, int, Exponents]:
-    """Return exponents z of the nodes and s of time, and the group that each node is in.
+def _fit(entries: Array, rates: Exponents) -> tuple[Exponents, int]:
+    """Return exponents z of the nodes and s of time.
 
     An entry a[i, j] becomes a[i, j] 2^(z[j] - z[i] + rates[i, j] s).
     """
@@ -164,7 +146,7 @@ def _fit(entries: Array, rates: Exponents) -> tuple[Exponents, int, Exponents]:
     normal[N, N] = np.vdot(rates, rates) or 1
     sides = np.append(logs.sum(axis=1) - logs.sum(axis=0), -np.vdot(rates, logs))
     change = np.rint(dposv(normal, sides)[1]).astype(np.int64)
-    return z + change[:N], s + int(change[N]), groups
+    return z + change[:N], s + int(change[N])
 
 
 def _forest(

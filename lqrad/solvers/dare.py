@@ -25,6 +25,7 @@ from lqrad.arguments import (
     stage_arrays,
 )
 from lqrad.errors import LqradError, NotConvexError, NotStabilizableError, ShapeError
+from lqrad.kernels.balance import Units, balance, in_units
 from lqrad.kernels.hautus import hautus
 from lqrad.kernels.riccati import double, lyapunov
 from lqrad.problems.smoothing import SmoothingProblem
@@ -48,12 +49,13 @@ _BLIND = 1e-7
 class _Solution(NamedTuple):
     """A stabilising solution of the algebraic equation, its gain, and how good it is.
 
-    `doubt` is how uncertain the closed loop's distance from the unit circle is, or R + B'PB; see
-    `_doubt`.
+    `closed` is A - BK, in balanced units. `doubt` is how uncertain its distance from the unit circle
+    is, or R + B'PB; see `_doubt`.
     """
 
     P: Array
     K: Array
+    closed: Array
     residual: float
     doubt: float
 
@@ -149,8 +151,7 @@ def dlqr(
     """
     arrays = _constant_arrays(A, B, Q, R, M)
     solution = _stabilising(*arrays)
-    E = np.linalg.eigvals(arrays[0] - arrays[1] @ solution.K).astype(np.complex128)
-    return solution.K, solution.P, E[np.argsort(-np.abs(E), kind="stable")]
+    return solution.K, solution.P, _eigenvalues(solution)
 
 
 def dlqe(
@@ -209,9 +210,7 @@ def dlqe(
             "no sensor in C sees a mode of A that is not stable, or W does not move one on the "
             f"unit circle; in the words of the dual regulator, of (A', C', W, V): {error}"
         ) from None
-    K = dual.K.T
-    E = np.linalg.eigvals(model.A - K @ model.C).astype(np.complex128)
-    return K, dual.P, E[np.argsort(-np.abs(E), kind="stable")]
+    return dual.K.T, dual.P, _eigenvalues(dual)
 
 
 def _constant_arrays(
@@ -230,7 +229,28 @@ def _constant_arrays(
     return arrays["A"], arrays["B"], (Q + Q.T) / 2, (R + R.T) / 2, arrays["M"]
 
 
+def _eigenvalues(solution: _Solution) -> NDArray[np.complex128]:
+    """Those of the closed loop, largest first."""
+    E = np.linalg.eigvals(solution.closed).astype(np.complex128)
+    return E[np.argsort(-np.abs(E), kind="stable")]
+
+
 def _stabilising(A: Array, B: Array, Q: Array, R: Array, M: Array) -> _Solution:
+    """Solve the equation in balanced units, or raise."""
+    units = balance(A, B, Q=Q, R=R)
+    x, u, cost = units.x, units.u, units.cost
+    solution = _solve(
+        in_units(A, x, x),
+        in_units(B, x, u),
+        in_units(Q, -x, x, -cost),
+        in_units(R, -u, u, -cost),
+        in_units(M, -x, u, -cost),
+        units,
+    )
+    return solution._replace(P=in_units(solution.P, x, -x, cost), K=in_units(solution.K, -u, -x))
+
+
+def _solve(A: Array, B: Array, Q: Array, R: Array, M: Array, units: Units) -> _Solution:
     """Return the best stabilising solution that any of the ways to one finds, or raise."""
     best: _Solution | None = None
     for way in (_double_from_Q, _double_from_above, _scipy):
@@ -246,7 +266,7 @@ def _stabilising(A: Array, B: Array, Q: Array, R: Array, M: Array) -> _Solution:
             return best
     if best and best.residual <= _ANY_RESIDUAL:
         return best
-    raise _explain(A, B, Q, R, M)
+    raise _explain(A, B, Q, R, M, units)
 
 
 def _double_from_Q(A: Array, B: Array, Q: Array, R: Array, M: Array) -> Array | None:
@@ -306,7 +326,13 @@ def _polish(A: Array, B: Array, Q: Array, R: Array, M: Array, P: Array) -> _Solu
         PA, PB = P.dot(A), P.dot(B)
         G = R + B.T.dot(PB)
         factor, K, info = dposv(G, B.T.dot(PA) + M.T, lower=1)
-        if info or not np.isfinite(K).all():
+        pivots = np.diagonal(factor) ** 2
+        # The factor of a singular matrix may exist by the grace of rounding errors.
+        if (
+            info
+            or (pivots <= sum(B.shape) * EPS * np.diagonal(G)).any()
+            or not np.isfinite(K).all()
+        ):
             break
         closed = A - B.dot(K)
         cross = M.dot(K)
@@ -321,12 +347,13 @@ def _polish(A: Array, B: Array, Q: Array, R: Array, M: Array, P: Array) -> _Solu
         if relative >= least:
             break
         least = relative
-        doubt, pivots = 0.0, np.diagonal(factor) ** 2
+        doubt = 0.0
         if squarings > _SLOW or (pivots < _NARROW * np.diagonal(G)).any():
             noise = len(A) * EPS * np.diag(size)
             doubt = max(_doubt(closed, B, factor, D) for D in (error, noise))
         largest = size.max()
-        best = _Solution(P, K, float(np.abs(error).max() / largest) if largest else 0.0, doubt)
+        residual = float(np.abs(error).max() / largest) if largest else 0.0
+        best = _Solution(P, K, closed, residual, doubt)
         if relative <= 2 * EPS and doubt <= _DOUBT:
             break
         P = P + correction
@@ -365,15 +392,21 @@ def _doubt(closed: Array, B: Array, factor: Array, D: Array) -> float:
     return float(max(abs(moved - radius) / (1 - radius), np.abs(whitened).max()))
 
 
-def _explain(A: Array, B: Array, Q: Array, R: Array, M: Array) -> LqradError:
-    """The error for an equation without a stabilising solution, with what is to blame for it."""
-    check_stage_weights(Q, R, M)
+def _explain(A: Array, B: Array, Q: Array, R: Array, M: Array, units: Units) -> LqradError:
+    """The error for an equation without a stabilising solution, with what is to blame for it.
+
+    The arrays are in balanced units, and what is said of them in the user's.
+    """
+    x, u, cost = units.x, units.u, units.cost
+    check_stage_weights(
+        in_units(Q, x, -x, cost), in_units(R, u, -u, cost), in_units(M, x, -u, cost)
+    )
     n, m = B.shape
     left, values, _ = np.linalg.svd(np.concatenate([_unit(B), _unit(R)]).T)
     if values[-1] <= _BLIND:
         return NotConvexError(
             "R + B'PB is singular for every P: the direction of the input with "
-            f"{direction_words(left[:, -1], 'u')} costs nothing in R and does nothing in B; "
+            f"{direction_words(left[:, -1] * 2.0**u, 'u', -u)} costs nothing in R and does nothing in B; "
             "leave that input out or give it a weight"
         )
     found = hautus(A, B, zero=_BLIND)
@@ -382,8 +415,8 @@ def _explain(A: Array, B: Array, Q: Array, R: Array, M: Array) -> LqradError:
             return NotStabilizableError(
                 f"B cannot move the mode with the eigenvalue {number_words(mode)} of A, of magnitude "
                 f"{abs(mode):.6g}, which no feedback can make stable: B is orthogonal to its left "
-                f"eigenvector, with {direction_words(direction, 'x', found.units)}; add an input that reaches "
-                "it, or leave the mode out of the model"
+                f"eigenvector, with {direction_words(direction * 2.0**-x, 'x', x + found.units)}; "
+                "add an input that reaches it, or leave the mode out of the model"
             )
     weights = _unit(np.block([[Q, M], [M.T, R]]))
     modes = np.linalg.eigvals(A - B @ np.linalg.lstsq(R, M.T, rcond=None)[0])
@@ -393,11 +426,11 @@ def _explain(A: Array, B: Array, Q: Array, R: Array, M: Array) -> LqradError:
         if values[-1] <= _BLIND * values[0]:
             return NotStabilizableError(
                 f"the weights do not see the mode with the eigenvalue {number_words(mode)} on the unit "
-                f"circle, with {direction_words(right[-1, :n], 'x')}, so that the cheapest feedback "
-                "leaves it there; give it a weight in Q"
+                f"circle, with {direction_words(right[-1, :n] * 2.0**x, 'x', -x)}, so that the "
+                "cheapest feedback leaves it there; give it a weight in Q"
             )
-    least = float(np.linalg.eigvalsh(R)[0])
-    if least <= m * EPS * np.abs(R).max():
+    if np.linalg.eigvalsh(R)[0] <= m * EPS * np.abs(R).max():
+        least = float(np.linalg.eigvalsh(in_units(R, u, -u, cost))[0])
         return NotConvexError(
             f"R has the eigenvalue {least:.3g} and R + B'PB is not positive definite in the limit "
             "of a long horizon; make R positive definite, or weight in Q the states that B moves"

@@ -63,7 +63,8 @@ def drawn_units(rng, model, most):
 
 
 def balanced(model, *, continuous):
-    return scaled(model, *balance(**model, continuous=continuous))
+    given = {name: matrix for name, matrix in model.items() if name != "M"}
+    return scaled(model, *balance(**given, continuous=continuous))
 
 
 @pytest.mark.parametrize("continuous", [False, True])
