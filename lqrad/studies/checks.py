@@ -14,6 +14,12 @@ from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 
 # Remainders below this many rounding errors of the value say nothing of the order.
 _ROUNDINGS = 1000.0
+_STEPS = 0.5 ** np.arange(1.0, 13.0)
+# Factors of the direction that are tried where it cannot tell; a given one is not made longer.
+_SHORTER = (2.0**-6, 2.0**-12)
+_LONGER = (2.0**10, 2.0**20, 2.0**30)
+_NEAR = 1e-4  # a step so short beside z leaves no remainder of any function
+_HIDDEN = "an error of one per cent"
 
 
 def dot_test(
@@ -72,10 +78,14 @@ def dot_test(
         raise ShapeError(
             f"transpose(v) has shape {Lv.shape}, expected {u.shape}, that of the argument of forward"
         )
-    size = np.linalg.norm(Lu) * np.linalg.norm(v) + np.linalg.norm(u) * np.linalg.norm(Lv)
-    if not math.isfinite(size):
+    largest = max(np.abs(Lu).max(initial=0.0), np.abs(Lv).max(initial=0.0))
+    if not (np.isfinite(Lu).all() and np.isfinite(Lv).all()):
         raise NonFiniteError("forward(u) or transpose(v) is not finite for a random argument")
-    return float(abs(np.vdot(Lu, v) - np.vdot(u, Lv)) / size) if size else 0.0
+    if not largest:
+        return 0.0
+    Lu, Lv = Lu / largest, Lv / largest  # whose squares neither overflow nor vanish
+    size = np.linalg.norm(Lu) * np.linalg.norm(v) + np.linalg.norm(u) * np.linalg.norm(Lv)
+    return float(abs(np.vdot(Lu, v) - np.vdot(u, Lv)) / size)
 
 
 @dataclass(frozen=True)
@@ -90,13 +100,17 @@ class TaylorTest:
         |J(z + h d) - J(z) - h g'd|, with - h^2/2 d'H d where a Hessian was given.
     order : float
         The observed power of h in the remainders: 2 for a right gradient, 3 with a right Hessian,
-        1 for a wrong gradient; infinity where they vanish to rounding, as they do for a quadratic
-        with its Hessian.
+        1 for a wrong gradient; infinity where they vanish to rounding though the steps are long and
+        an error of one per cent would be seen, as for a quadratic with its Hessian; NaN where the
+        steps cannot tell.
+    message : str
+        What was seen, and why the steps cannot tell.
     """
 
     steps: Array
     remainders: Array
     order: float
+    message: str = ""
 
 
 def taylor_test(
@@ -118,7 +132,8 @@ def taylor_test(
     hessian_product : callable, optional
         (z, v) -> H v.
     direction : array of the shape of z, optional
-        Along which to expand; random when not given.
+        Along which to expand, and how far at most; when not given random, each entry in units of
+        that of z.
     rng : numpy.random.Generator, optional
         Where the direction comes from; a fixed seed when not given.
 
@@ -152,8 +167,11 @@ def taylor_test(
     """
     z = real_array("z", z)
     check_finite("z", z)
+    scales: tuple[float, ...] = _SHORTER
     if direction is None:
-        direction = (np.random.default_rng(0) if rng is None else rng).normal(size=z.shape)
+        size = np.where(z != 0, np.abs(z), np.abs(z).max(initial=0.0) or 1.0)
+        direction = (np.random.default_rng(0) if rng is None else rng).normal(size=z.shape) * size
+        scales = _SHORTER + _LONGER
     d = real_array("direction", direction)
     check_shape("direction", d, z.shape, "that of z")
     check_finite("direction", d)
@@ -169,26 +187,45 @@ def taylor_test(
         if not np.isfinite(array).all():
             raise NonFiniteError(f"{name} is not finite; expand at another z")
     slope = float(np.vdot(gradient, d))
-    bend = 0.0 if product is None else float(np.vdot(product, d))
-    steps = 0.5 ** np.arange(1.0, 13.0)
-    remainders = np.empty_like(steps)
-    rounding = np.empty_like(steps)
-    for i, h in enumerate(steps):
-        there = float(value_and_gradient(z + h * d)[0])
-        terms = [there, -float(value), -h * slope, -0.5 * h * h * bend]
-        remainders[i] = abs(math.fsum(terms))
-        rounding[i] = _ROUNDINGS * EPS * max(map(abs, terms))
-    if not math.isfinite(remainders[-1]):
-        raise NonFiniteError(f"J is not finite {steps[-1]:g} of the direction from z")
-    return TaylorTest(
-        steps * float(np.linalg.norm(d)), remainders, _order(steps, remainders, rounding)
-    )
+    bend = None if product is None else float(np.vdot(product, d))
+
+    def expanded(scale: float) -> TaylorTest:
+        values = [float(value_and_gradient(z + scale * h * d)[0]) for h in _STEPS]
+        near = scale * np.abs(d).max() < _NEAR * np.abs(z).max(initial=0.0)
+        bent = None if bend is None else scale**2 * bend
+        return _expanded(values, float(value), scale * slope, bent, scale * d, near)
+
+    first = expanded(1.0)
+    if not math.isfinite(first.remainders[-1]):
+        raise NonFiniteError(f"J is not finite {_STEPS[-1]:g} of the direction from z")
+    # Shorter steps where the curvature hides an error of the gradient, longer ones in rounding.
+    tries = (first, *map(expanded, scales)) if math.isnan(first.order) else (first,)
+    return next((test for test in tries if not math.isnan(test.order)), first)
 
 
-def _order(steps: Array, remainders: Array, rounding: Array) -> float:
-    """The slope of log remainder over log step at the smallest steps above rounding."""
-    trusted = np.flatnonzero(remainders > rounding)
-    if len(trusted) < 2:
-        return math.inf
-    tail = trusted[-4:]
-    return float(np.polyfit(np.log(steps[tail]), np.log(remainders[tail]), 1)[0])
+def _expanded(
+    values: list[float], value: float, slope: float, bend: float | None, d: Array, near: bool
+) -> TaylorTest:
+    """The remainders at the steps, and what they say of an error of one per cent."""
+    known = [_STEPS * slope] + ([] if bend is None else [0.5 * _STEPS**2 * bend])
+    terms = np.array([values, np.full_like(_STEPS, -value), *(-term for term in known)])
+    remainders = np.array([abs(math.fsum(column)) for column in terms.T])
+    rounding = _ROUNDINGS * EPS * np.abs(terms).max(axis=0)
+    seen = np.flatnonzero(remainders > rounding)
+    steps = _STEPS * float(np.linalg.norm(d))
+
+    def verdict(order: float, message: str) -> TaylorTest:
+        return TaylorTest(steps, remainders, order, message)
+
+    if len(seen) < 2:
+        if not terms.any() or (
+            not near and all(0.01 * abs(term[0]) > rounding[0] for term in known)
+        ):
+            return verdict(math.inf, "the remainder vanishes to rounding")
+        return verdict(math.nan, f"cannot tell: {_HIDDEN} is within the rounding of J")
+    tail = seen[-4:]
+    order = float(np.polyfit(np.log(steps[tail]), np.log(remainders[tail]), 1)[0])
+    last = tail[-1]
+    if order > len(known) + 0.5 and 0 < 0.01 * abs(known[-1][last]) < remainders[last]:
+        return verdict(math.nan, f"cannot tell: {_HIDDEN} is below the terms of higher order")
+    return verdict(order, f"the remainder falls as h^{order:.2f}")

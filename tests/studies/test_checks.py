@@ -319,6 +319,50 @@ def test_what_says_nothing_is_refused(arguments, error, words):
         taylor_test(given.pop("value_and_gradient"), given.pop("z"), **given)
 
 
+# Where the steps cannot tell, that is what it says
+
+
+def square(z):
+    return float(z @ z) / 2, z
+
+
+def exponentials(z):
+    return float(np.exp(z).sum()), np.exp(z)
+
+
+@pytest.mark.parametrize("size", 10.0 ** np.arange(-12, 17, 2))
+def test_the_verdict_does_not_depend_on_the_size_of_z(size):
+    """Nor on that of its entries: steps are in units of each."""
+    z = size * np.array([1.0, -2e-6, 3e6])
+    assert taylor_test(square, z).order == pytest.approx(2, abs=1e-6)
+    assert taylor_test(wrong(square, lambda g: 1.01 * g), z).order < 1.1
+    bowl = taylor_test(square, z, hessian_product=lambda z, v: v)
+    assert bowl.order == np.inf
+    assert "vanishes" in bowl.message
+
+
+@pytest.mark.parametrize("length", 10.0 ** np.arange(-18, 1))
+@pytest.mark.parametrize("fault", [None, lambda g: 1.01 * g, lambda g: -g])
+def test_a_step_within_rounding_passes_no_gradient(length, fault):
+    function = exponentials if fault is None else wrong(exponentials, fault)
+    test = taylor_test(function, [0.1, -0.2], direction=[length, length / 2])
+    assert test.order != np.inf
+    if np.isnan(test.order):
+        assert test.message.startswith("cannot tell: an error of one per cent is")
+    else:
+        assert abs(test.order - (2 if fault is None else 1)) < 0.2
+    assert length > 1e-14 or np.isnan(test.order)
+    assert length < 1e-5 or not np.isnan(test.order)
+
+
+def test_an_operator_of_any_size_is_told_from_a_wrong_one():
+    wrong = dot_test(lambda u: L @ u, lambda v: -L.T @ v, (4,))
+    for k in (1e-300, 1e-200, 1e200, 1e300):
+        assert dot_test(lambda u, k=k: k * L @ u, lambda v, k=k: k * L.T @ v, (4,)) < ROUNDING
+        found = dot_test(lambda u, k=k: k * L @ u, lambda v, k=k: -k * L.T @ v, (4,))
+        assert found == pytest.approx(wrong, rel=1e-9)
+
+
 def test_steps_on_which_the_function_overflows_are_left_out():
     def value_and_gradient(z):
         x = float(z[0])
