@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -15,6 +16,7 @@ from lqrad.arguments import (
     check_finite,
     check_function,
     check_lengths,
+    check_shape,
     frozen_array,
     real_array,
 )
@@ -70,8 +72,6 @@ class Objective:
     def _checked_curvature(self, curvature: ArrayLike) -> Array:
         array = real_array("curvature", curvature)
         check_finite("curvature", array)
-        if (array < 0).any():
-            raise ArgumentError(f"curvature holds {array.min():g}, expected numbers of at least 0")
         try:
             np.broadcast_to(array, self.shape)
         except ValueError:
@@ -172,6 +172,35 @@ class Objective:
             return None
         D = np.broadcast_to(np.asarray(self.curvature, dtype=np.float64), self.shape)
         return diagonal_below(F.swapaxes(-1, -2) @ (D[..., None] * F))
+
+
+def read_answer(answer: Any, shape: tuple[int, ...], name: str) -> tuple[float, Array]:
+    """Return what a user's value_and_gradient gave as a float and a new array of this shape.
+
+    Raises
+    ------
+    ArgumentError, ShapeError, DtypeError
+        If it is no pair, J is not one number, or the gradient has another shape.
+
+    Examples
+    --------
+    >>> read_answer((np.array([1.0]), [2.0]), (1,), "cost")
+    Traceback (most recent call last):
+    lqrad.errors.ShapeError: J, of what cost returned, has shape (1,), expected one number, of shape ()
+    """
+    if not (isinstance(answer, (tuple, list)) and len(answer) == 2):
+        kind = type(answer).__name__
+        raise ArgumentError(f"{name} returned a {kind}, expected a pair: J and its gradient")
+    value = answer[0]
+    if type(value) is not float:
+        what = f"J, of what {name} returned,"
+        array = real_array(what, value)
+        if array.shape:
+            raise ShapeError(f"{what} has shape {array.shape}, expected one number, of shape ()")
+        value = float(array)
+    gradient = np.array(real_array("the gradient", answer[1]))
+    check_shape("the gradient", gradient, shape, "as the objective says")
+    return value, gradient
 
 
 def _solve_transposed(F: Array, g: Array) -> Array:

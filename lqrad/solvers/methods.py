@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.blas import dnrm2
 
-from lqrad.arguments import Array, check_shape
+from lqrad.arguments import Array
 from lqrad.errors import NonFiniteError, NotConvexError
 from lqrad.kernels.lanczos import extreme_eigenvalues
-from lqrad.problems.objective import Objective
+from lqrad.problems.objective import Objective, read_answer
 
 _NOISE = 1e-13  # the relative error up to which a value of J is taken to be known
 _TINY = float(np.finfo(np.float64).tiny)  # below it values lose their digits one by one
@@ -107,10 +107,9 @@ class Oracle:
 
     def _evaluate(self, z: Array) -> tuple[float, Array]:
         self.evaluations += 1
-        value, given = self.objective.value_and_gradient(z.reshape(self.shape))
-        gradient = np.array(given, dtype=np.float64)
-        check_shape("the gradient", gradient, self.shape, "as the objective says")
-        return float(value), gradient.ravel()
+        answer = self.objective.value_and_gradient(z.reshape(self.shape))
+        value, gradient = read_answer(answer, self.shape, "value_and_gradient")
+        return value, gradient.ravel()
 
     def known(self, z: Array, value: float, gradient: Array, *, evaluated: bool = True) -> Point:
         """A point of this value and gradient; NonFiniteError where they are not finite."""
