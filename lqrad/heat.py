@@ -40,6 +40,7 @@ from lqrad.arguments import (
     real_array,
     shape_message,
 )
+from lqrad.copies import ReadOnly
 from lqrad.errors import ArgumentError, DtypeError, ShapeError
 from lqrad.problems.sparse import SparseLQProblem
 
@@ -49,7 +50,7 @@ Boundary = str | float
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class HeatSystem:
+class HeatSystem(ReadOnly):
     """A body in cells, its heaters, and temperatures that it should take.
 
     Attributes

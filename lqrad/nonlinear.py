@@ -29,13 +29,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lqrad.arguments import Array, check_number, check_numbers, frozen_array
+from lqrad.copies import ReadOnly
 from lqrad.errors import ArgumentError
 from lqrad.problems.control import ControlProblem
 from lqrad.problems.integrators import rk4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class NonlinearSystem:
+class NonlinearSystem(ReadOnly):
     """A nonlinear plant and a task for it: from x0 to the target in T steps, within bounds.
 
     Parameters

@@ -34,13 +34,14 @@ from lqrad.arguments import (
     check_shape,
     frozen_array,
 )
+from lqrad.copies import ReadOnly
 from lqrad.errors import ArgumentError
 from lqrad.problems.lq import LQProblem
 from lqrad.problems.sampling import discretise
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class System:
+class System(ReadOnly):
     """A discrete-time system x[t+1] = A x[t] + B u[t], and a task for a controller of it.
 
     Parameters

@@ -28,6 +28,7 @@ from lqrad.arguments import (
     real_array,
     shape_message,
 )
+from lqrad.copies import ReadOnly
 from lqrad.design.controller import Controller, discrete_plant
 from lqrad.errors import ArgumentError, NonFiniteError, NotStabilizableError, ShapeError
 from lqrad.kernels.banded import first_nonfinite_step
@@ -47,7 +48,7 @@ class Steps(Protocol):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ClosedLoop:
+class ClosedLoop(ReadOnly):
     """What a plant did under its controller, with a leading axis of runs where there are several.
 
     Attributes

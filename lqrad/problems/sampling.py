@@ -28,6 +28,7 @@ import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 
 from lqrad.arguments import Array, check_finite, check_number, check_stage_weights, stage_arrays
+from lqrad.copies import ReadOnly
 from lqrad.errors import ShapeError
 from lqrad.problems.lq import LQProblem
 from lqrad.problems.statespace import StateSpace
@@ -37,7 +38,7 @@ _SHORT = 0.5
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Sampled:
+class Sampled(ReadOnly):
     """A continuous-time problem, sampled: x[t+1] = A x[t] + B u[t] and the weights of each stage.
 
     Attributes

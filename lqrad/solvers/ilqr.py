@@ -31,6 +31,7 @@ from lqrad.arguments import (
     check_type,
     real_array,
 )
+from lqrad.copies import ReadOnly
 from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError, ShapeError, Status
 from lqrad.problems.control import ControlProblem
 from lqrad.problems.lq import LQProblem, changed
@@ -44,7 +45,7 @@ _FIRST, _LAST, _FACTOR = 1e-6, 1e10, 4.0
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ILQR:
+class ILQR(ReadOnly):
     """What `ilqr` returns: a trajectory, a feedback around it, and how it was found.
 
     Attributes

@@ -21,6 +21,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.linalg.blas import dnrm2
 
 from lqrad.arguments import EPS, Array, check_limits, frozen_array
+from lqrad.copies import ReadOnly
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 from lqrad.kernels.lanczos import extreme_eigenvalues
 from lqrad.problems.objective import Objective
@@ -43,7 +44,7 @@ class Regulariser(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class L1:
+class L1(ReadOnly):
     """h(z) = sum weight |z|, which makes small entries exactly zero; see `l1`."""
 
     weight: Array

@@ -26,6 +26,7 @@ from lqrad.arguments import (
     frozen_array,
     stage_arrays,
 )
+from lqrad.copies import ReadOnly
 from lqrad.errors import ArgumentError
 from lqrad.kernels.growth import adjoint_growth, free_response
 from lqrad.kernels.spectrum import dominant_growth
@@ -59,7 +60,7 @@ class Derivative(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class GradientGrowth:
+class GradientGrowth(ReadOnly):
     """Norms of a gradient in each input, and the law that they follow.
 
     Attributes

@@ -27,6 +27,7 @@ import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 
 from lqrad.arguments import EPS, Array, check_count, check_finite, frozen_array, shape_message
+from lqrad.copies import ReadOnly
 from lqrad.errors import DtypeError, ShapeError
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ _BATCH = 2**20  # entries of resolvents at once: 16 MB
 
 
 @dataclass(frozen=True, eq=False)
-class Nonnormality:
+class Nonnormality(ReadOnly):
     """The powers of A, and the numbers that foretell them.
 
     Attributes

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lqrad.arguments import Array, check_room, check_shape, check_type
+from lqrad.copies import ReadOnly
 from lqrad.errors import ArgumentError, DtypeError
 from lqrad.outside import (
     alone,
@@ -57,7 +58,7 @@ _Found = tuple[int, _Outcome] | None  # which cell, and its outcome, or nothing 
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Sweep:
+class Sweep(ReadOnly):
     """What `sweep` returns: arrays with an axis for each name of the grid, in the grid's order.
 
     Attributes
