@@ -116,6 +116,7 @@ def faults(module: str, source: str) -> list[str]:
             found.append(f"imports its neighbour {target}")
         elif module in DESCENT and target not in DESCENT | {
             "lqrad.arguments",
+            "lqrad.copies",
             "lqrad.errors",
             "lqrad.outside",
             "lqrad.kernels.lanczos",
