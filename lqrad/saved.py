@@ -108,6 +108,7 @@ def load_parameters(path: str | Path) -> dict[str, Array]:
 
 
 _CONTROLLER = ("A", "B", "C", "L", "K", "K_i", "H", "F", "low", "high", "dt")
+_FEEDTHROUGH = ("D", "G")  # written where they are not zero
 _CONTROLLER_VERSION = 1  # of the layout of a file of a controller
 
 
@@ -140,9 +141,13 @@ def save_controller(path: str | Path, controller: Controller) -> None:
     """
     path = with_ending(path, (".json", ".npz"))
     check_type("controller", controller, Controller, "lqi(plant, Q, R, Q_i)")
-    sources = {"A": controller.observer, "B": controller.observer, "C": controller.observer}
-    sources["L"] = controller.observer
-    arrays = {name: getattr(sources.get(name, controller), name) for name in _CONTROLLER}
+    sources = dict.fromkeys("ABCDL", controller.observer)
+    arrays = {
+        name: getattr(sources.get(name, controller), name) for name in _CONTROLLER + _FEEDTHROUGH
+    }
+    for name in _FEEDTHROUGH:
+        if not arrays[name].any():
+            del arrays[name]
     if path.suffix.lower() == ".npz":
         replace_npz(path, controller_version=np.array(_CONTROLLER_VERSION), **arrays)
         return
@@ -185,13 +190,14 @@ def load_controller(path: str | Path) -> Controller:
     """
     path = with_ending(path, (".json", ".npz"))
     data = read_archive(path, "controller", _CONTROLLER_VERSION)
-    check_names(path, data, _CONTROLLER, (), "a controller")
+    check_names(path, data, _CONTROLLER, _FEEDTHROUGH, "a controller")
     with naming(path):
-        observer = Observer(data["A"], data["B"], data["C"], data["L"])
+        observer = Observer(data["A"], data["B"], data["C"], data["L"], D=data.get("D"))
         ends = without_null(data["low"], -np.inf), without_null(data["high"], np.inf)
         limits = check_limits("low and high", ends, (observer.B.shape[1],), names=("low", "high"))
         options: dict[str, Any] = {name: real_array(name, data[name]) for name in ("H", "K_i", "F")}
         if not any(array.size for array in options.values()):
             options = {}  # nothing is tracked, and an array without entries has no shape in JSON
+        options |= {"G": data["G"]} if "G" in data else {}
         dt = check_number("dt", data["dt"], above=0)
         return Controller(observer, data["K"], dt=dt, input_bounds=limits, **options)

@@ -1,14 +1,16 @@
 """A plant under its controller: noise, limits, delays, a plant that is not the model, many runs.
 
-    y[t]   = C x[t] + v[t],                                v ~ (0, V)
+    y[t]   = C x[t] + D clip(u[t-d], low, high) + v[t],    v ~ (0, V)
     u[t]   = what the controller makes of y[t] and the reference
     x[t+1] = A x[t] + B clip(u[t-d], low, high) + w[t],    w ~ (0, W)
 
-All runs of a Monte Carlo study are advanced by the same array operations, a step at a time.
+With a feedthrough D and no delay d, u[t] must be known before y[t]: a `Controller` that was designed
+for it acts on the prediction then. All runs of a Monte Carlo study are advanced by the same array operations, a step at a time.
 """
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -19,19 +21,22 @@ from scipy.linalg import solve_discrete_lyapunov
 from lqrad.arguments import (
     Array,
     check_count,
+    check_covariance,
     check_finite,
     check_limits,
-    check_semidefinite,
     check_shape,
     check_stage_weights,
+    check_type,
     frozen_array,
     real_array,
     shape_message,
 )
 from lqrad.copies import ReadOnly
-from lqrad.design.controller import Controller, discrete_plant
+from lqrad.design.controller import Controller
+from lqrad.design.observer import discrete_plant
 from lqrad.errors import ArgumentError, NonFiniteError, NotStabilizableError, ShapeError
 from lqrad.kernels.banded import first_nonfinite_step
+from lqrad.problems.smoothing import covariance_root
 from lqrad.problems.statespace import StateSpace
 
 Pair = tuple[ArrayLike, ArrayLike]
@@ -119,13 +124,16 @@ def simulate_closed_loop(
     Parameters
     ----------
     plant : StateSpace
-        The plant as it is, in discrete time with D = 0; its model in the controller may be another.
-        Its C is what is measured, unless a `Controller` measures the state.
+        The plant as it is, in discrete time, also what `StateSpace.of` or `discretise` gives; its
+        model in the controller may be another. Its outputs are what is measured, unless a
+        `Controller` measures the state.
     controller : Controller, MPC, or any object with `step(y, reference)` and `reset()`
-        It is reset first. Several runs need one that takes batches, as `Controller` does.
+        A copy of it runs, from a reset, and a `Controller` or `MPC` that is given is left alone; an
+        object of your own should replace what it remembers, as they do, and not change it in place.
+        Several runs need one that takes batches, as `Controller` does.
     steps : int
     reference : (nr,) or (steps, nr), optional
-        Handed on to the controller.
+        Handed on to the controller; for one tracked output also a number, or (steps,).
     x0 : (n,) or (runs, n), optional
         Initial state; zero when not given.
     W, V : (n, n), (ny, ny), optional
@@ -177,9 +185,12 @@ def simulate_closed_loop(
                 f"controller is of type {type(controller).__name__} without a method {name}, "
                 "expected one with step(y, reference) and reset(), such as lqi and mpc make"
             )
-    measured = discrete_plant(plant).C
+    plant = discrete_plant(plant)
+    # The memory of a run is its own: runs in other threads have theirs.
+    controller = copy.copy(controller)
+    measured, through = plant.C, plant.D
     if isinstance(controller, Controller) and controller.measures_state:
-        measured = np.eye(plant.n)
+        measured, through = np.eye(plant.n), np.zeros((plant.n, plant.m))
     steps, lag = check_count("steps", steps), check_count("input_delay", input_delay, least=0)
     batch = () if runs is None else (check_count("runs", runs),)
     n, m, ny = plant.n, plant.m, len(measured)
@@ -188,10 +199,21 @@ def simulate_closed_loop(
         expected = f"({n},)" + (f" or {(*batch, n)}" if batch else "")
         raise ShapeError(shape_message("x0", start.shape, expected, ""))
     check_finite("x0", start)
-    r = None if reference is None else _reference(reference, steps)
+    ahead = isinstance(controller, Controller) and controller.predicts
+    if through.any() and not (lag or ahead):
+        raise ArgumentError(
+            "plant has a feedthrough D: y[t] contains D u[t], and the controller computes u[t] from "
+            "y[t]",
+            "design a Controller for a plant with this D, by lqg: it acts on what is predicted",
+        )
+    nr = controller.nr if isinstance(controller, Controller) else None
+    r = None if reference is None else _reference(reference, steps, nr)
     low, high = check_limits("input_bounds", input_bounds, (m,))
     weight = _weight(Q, R, M, n, m)
-    roots = [_root("W", W, n), _root("V", V, ny)]
+    roots = [
+        None if given is None else covariance_root(_covariance(name, given, width))
+        for name, given, width in (("W", W, n), ("V", V, ny))
+    ]
     if rng is None and any(root is not None for root in roots):
         raise ArgumentError("W or V is given and rng is not; pass a Generator or a seed")
     generator = np.random.default_rng(rng)
@@ -203,11 +225,19 @@ def simulate_closed_loop(
     controller.reset()
     with np.errstate(over="ignore", invalid="ignore"):  # looked for below
         for t in range(steps):
+            now = None if r is None else r[t]
             y[t] = x[t] @ measured.T
+            if through.any():
+                if not lag and isinstance(controller, Controller):
+                    asked[t] = controller.input(now)
+                y[t] += np.clip(asked[t], low, high) @ through.T
             _add_noise(y[t], roots[1], generator)
             if not np.isfinite(y[t]).all():
                 raise _diverged(t)
-            asked[t + lag] = controller.step(y[t], None if r is None else r[t])
+            try:
+                asked[t + lag] = controller.step(y[t], now)
+            except NonFiniteError as error:
+                raise _diverged(t) from error
             np.clip(asked[t], low, high, out=u[t])
             x[t + 1] = x[t] @ plant.A.T + u[t] @ plant.B.T
             _add_noise(x[t + 1], roots[0], generator)
@@ -221,7 +251,9 @@ def simulate_closed_loop(
         cost = np.zeros(batch)
         for state, force in zip(x, u, strict=False):
             z = np.concatenate([state, force], axis=-1)
-            cost += 0.5 * ((z @ weight) * z).sum(axis=-1)
+            with np.errstate(over="ignore", invalid="ignore"):
+                cost += 0.5 * ((z @ weight) * z).sum(axis=-1)
+        check_finite("the cost of the closed loop", cost, computed=True)
     x, y, u = (np.moveaxis(z, 0, -2) for z in (x, y, u))
     return ClosedLoop(x, y, u, r, np.asarray(at_limit), cost, plant.dt)
 
@@ -247,7 +279,7 @@ def expected_cost(
     Parameters
     ----------
     plant : StateSpace
-        In discrete time; it need not be the controller's model.
+        In discrete time, as of `simulate_closed_loop`; it need not be the controller's model.
     controller : Controller
     Q, R, M : (n, n), (m, m), (n, m)
         Weights.
@@ -287,6 +319,8 @@ def expected_cost(
     >>> round(cost, 12) == round(float(0.5 * P[0, 0] * 0.1), 12)
     True
     """
+    check_type("controller", controller, Controller, "lqg(plant, Q, R, W, V)")
+    plant = discrete_plant(plant)
     loop = controller.closed_loop(plant)
     worst = loop.poles[0]
     if x0 is not None and steps is None:
@@ -301,10 +335,8 @@ def expected_cost(
     assert weight is not None
     ny = controller.observer.ny
     measured = np.eye(n) if controller.measures_state else plant.C
-    noise = frozen_array("W", W)
-    check_shape("W", noise, (n, n), "to match A", symbols="(n, n)")
-    sensors = np.zeros((ny, ny)) if V is None else frozen_array("V", V)
-    check_shape("V", sensors, (ny, ny), "to match what is measured", symbols="(ny, ny)")
+    noise = _covariance("W", W, n)
+    sensors = np.zeros((ny, ny)) if V is None else _covariance("V", V, ny)
     from_y = np.concatenate([plant.B @ own.D[:, :ny], own.B[:, :ny]])
     disturbed = from_y @ sensors @ from_y.T
     disturbed[:n, :n] += noise
@@ -341,15 +373,12 @@ def _weight(
     return np.block([[found["Q"], found["M"]], [found["M"].T, found["R"]]])
 
 
-def _root(name: str, covariance: ArrayLike | None, width: int) -> Array | None:
-    """A matrix whose product with white noise has a covariance, which may be singular."""
-    if covariance is None:
-        return None
+def _covariance(name: str, covariance: ArrayLike, width: int) -> Array:
+    """A covariance of noises, checked."""
     covariance = frozen_array(name, covariance)
     check_shape(name, covariance, (width, width), "to match the plant")
-    check_semidefinite(name, covariance)
-    values, vectors = np.linalg.eigh(covariance)
-    return np.asarray(vectors * np.sqrt(np.maximum(values, 0.0)))
+    check_covariance(name, covariance)
+    return covariance
 
 
 def _add_noise(z: Array, root: Array | None, generator: np.random.Generator) -> None:
@@ -357,9 +386,11 @@ def _add_noise(z: Array, root: Array | None, generator: np.random.Generator) -> 
         z += generator.standard_normal(z.shape) @ root.T
 
 
-def _reference(reference: ArrayLike, steps: int) -> Array:
-    """A reference with a row for each step."""
-    r = frozen_array("reference", reference)
+def _reference(reference: ArrayLike, steps: int, nr: int | None) -> Array:
+    """A reference with a row for each step; one output may have a number, or one axis of steps."""
+    r = np.atleast_1d(frozen_array("reference", reference))
+    if r.ndim == 1 and nr == 1 and len(r) == steps:
+        r = r[:, None]
     if r.ndim not in (1, 2) or (r.ndim == 2 and len(r) != steps):
         raise ShapeError(
             f"reference has shape {r.shape}, expected (nr,) or (steps, nr) = ({steps}, nr)"

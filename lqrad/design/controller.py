@@ -1,20 +1,25 @@
 """A controller as it runs: estimate, feed back, integrate, keep within limits.
 
-    x_bar[t]   = x_hat[t] + L (y[t] - C x_hat[t])
+    x_bar[t]   = x_hat[t] + L (y[t] - C x_hat[t] - D u[t])
     u[t]       = clip( F r[t] - K x_bar[t] - K_i z[t],  low, high )
-    z[t+1]     = z[t] + E y[t] - r[t]
+    z[t+1]     = z[t] + E (y[t] - D u[t]) + G u[t] - r[t]
     x_hat[t+1] = A x_bar[t] + B u[t]
 
-r is what the tracked outputs H x = E C x are to be. What is integrated is measured, not estimated, so
-that it ends at zero error whatever the model lacks. The observer is told the input that was applied,
-so that it does not wind up; an integrator is held where it would push an input further beyond its
-limit.
+r is what the tracked outputs H x + G u are to be, with H = E C. What is integrated is measured, not
+estimated, so that it ends at zero error whatever the model lacks. The observer is told the input that
+was applied, so that it does not wind up; an integrator is held where it would push an input further
+beyond its limit.
+
+Where the plant has a feedthrough D, y[t] contains u[t], which cannot wait for y[t]. The controller
+then acts on the prediction, u[t] = clip(F r[t] - K x_hat[t] - K_i z[t], low, high): `input` tells
+u[t] before y[t] is measured, and `step` corrects afterwards. Of all controllers whose u[t] depends on
+y[0], ..., y[t-1] the linear-quadratic-Gaussian one has this form.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from lqrad.arguments import (
     Array,
@@ -28,7 +33,7 @@ from lqrad.arguments import (
     shape_message,
 )
 from lqrad.copies import ReadOnly
-from lqrad.design.observer import Observer
+from lqrad.design.observer import Observer, discrete_plant
 from lqrad.errors import ArgumentError, ShapeError
 from lqrad.problems.statespace import StateSpace
 
@@ -53,6 +58,8 @@ class Controller(ReadOnly):
         Gain of the integrators; zero, and nothing integrated, when not given.
     F : (m, nr), optional
         Gain of the reference; zero when not given.
+    G : (nr, m), optional
+        The tracked outputs are H x + G u; zero when not given.
     input_bounds : pair (low, high), optional
         Limits of the inputs: numbers or (m,), infinite where there is none.
 
@@ -88,6 +95,7 @@ class Controller(ReadOnly):
         H: ArrayLike | None = None,
         K_i: ArrayLike | None = None,
         F: ArrayLike | None = None,
+        G: ArrayLike | None = None,
         input_bounds: tuple[ArrayLike, ArrayLike] | None = None,
     ) -> None:
         check_type("observer", observer, Observer, "Observer(A, B, C, L)")
@@ -103,12 +111,18 @@ class Controller(ReadOnly):
         self.K = frozen_array("K", K)
         self.K_i = frozen_array("K_i", np.zeros((m, self.nr)) if K_i is None else K_i)
         self.F = frozen_array("F", np.zeros((m, self.nr)) if F is None else F)
+        self.G = frozen_array("G", np.zeros((self.nr, m)) if G is None else G)
         why = f"to match B {observer.B.shape} and H {self.H.shape}"
         check_shape("K", self.K, (m, n), why, symbols="(m, n)")
         check_shape("K_i", self.K_i, (m, self.nr), why, symbols="(m, nr)")
         check_shape("F", self.F, (m, self.nr), why, symbols="(m, nr)")
-        self.E = _read_off(self.H, observer.C) if self.K_i.any() else np.zeros((0, observer.ny))
+        check_shape("G", self.G, (self.nr, m), why, symbols="(nr, m)")
+        self.E = np.zeros((0, observer.ny))
+        if self.K_i.any():
+            self.E = _read_off(self.H, self.G, observer)
         self.low, self.high = check_limits("input_bounds", input_bounds, (m,))
+        # What an integrator gets of u besides E y.
+        self._through = self.G - self.E @ observer.D if len(self.E) else np.zeros((0, m))
         self.reset()
 
     def __repr__(self) -> str:
@@ -159,31 +173,87 @@ class Controller(ReadOnly):
         (array([-0.3, -0.6]), array([0.3, 0.6]))
         """
         y = self._signal("y", y, self.observer.ny)
-        if reference is not None and not self.nr:
+        r = self._reference(reference)
+        with np.errstate(over="ignore", invalid="ignore"):  # looked for below
+            if self.predicts:
+                wanted = self._wanted(self.x_hat, r)
+                u = np.clip(wanted, self.low, self.high)
+                x_bar = self.observer.correct(self.x_hat, y, u)
+            else:
+                x_bar = self.observer.correct(self.x_hat, y)
+                wanted = self._wanted(x_bar, r)
+                u = np.clip(wanted, self.low, self.high)
+            z = self.z
+            if len(self.E):
+                growth = y @ self.E.T + u @ self._through.T - r
+                # Of each integrator, how far its next step pushes inputs beyond the limits they are at.
+                push = -growth * ((wanted - u) @ self.K_i)
+                z = z + np.where(push > 0, 0.0, growth)
+            x_hat = self.observer.predict(x_bar, u)
+        for name, array in {"u": u, "x_hat": x_hat, "z": z}.items():
+            check_finite(f"{name} of the controller", array, computed=True)
+        self.x_hat, self.z = x_hat, z
+        return u
+
+    def input(self, reference: ArrayLike | None = None) -> Array:
+        """Return the input that the next `step` returns too: where the plant has a feedthrough.
+
+        What is measured then contains it, D u, and it does not depend on what is measured.
+
+        Parameters
+        ----------
+        reference : (..., nr), optional
+            That of the step.
+
+        Returns
+        -------
+        (..., m)
+
+        Raises
+        ------
+        ArgumentError
+            If there is no feedthrough: the input follows from what is measured.
+
+        Examples
+        --------
+        >>> observer = Observer([[1.0]], [[1.0]], [[1.0]], [[0.6]], D=[[2.0]])
+        >>> controller = Controller(observer, [[0.5]], dt=0.1)
+        >>> controller.reset([1.0])
+        >>> u = controller.input()
+        >>> controller.step(3.0 + 2.0 * u) == u, controller.x_hat
+        (array([ True]), array([1.7]))
+        """
+        if not self.predicts:
+            raise ArgumentError(
+                "the controller has no feedthrough D: its input follows from what is measured",
+                "use step(y)",
+            )
+        return np.clip(self._wanted(self.x_hat, self._reference(reference)), self.low, self.high)
+
+    @property
+    def predicts(self) -> bool:
+        """Whether the input follows from the prediction x_hat: where there is a feedthrough."""
+        return bool(self.observer.D.any())
+
+    def _wanted(self, x: Array, r: Array) -> Array:
+        """F r - K x - K_i z: the input without limits."""
+        wanted = r @ self.F.T - x @ self.K.T
+        return np.asarray(wanted - self.z @ self.K_i.T if len(self.E) else wanted)
+
+    def _reference(self, reference: ArrayLike | None) -> Array:
+        if reference is None:
+            return np.zeros(self.nr)
+        if not self.nr:
             raise ArgumentError(
                 "reference is given, but nothing is tracked; say what follows it when designing, "
                 "by tracked="
             )
-        r = (
-            np.zeros(self.nr)
-            if reference is None
-            else self._signal("reference", reference, self.nr)
-        )
-        x_bar = self.observer.correct(self.x_hat, y)
-        wanted = r @ self.F.T - x_bar @ self.K.T
-        if len(self.E):
-            wanted = wanted - self.z @ self.K_i.T
-        u = np.clip(wanted, self.low, self.high)
-        if len(self.E):
-            growth = y @ self.E.T - r
-            # Of each integrator, how far its next step pushes inputs beyond the limits they are at.
-            push = -growth * ((wanted - u) @ self.K_i)
-            self.z = self.z + np.where(push > 0, 0.0, growth)
-        self.x_hat = self.observer.predict(x_bar, u)
-        return u
+        return self._signal("reference", reference, self.nr)
 
     def _signal(self, name: str, value: ArrayLike, width: int) -> Array:
         array = real_array(name, value)
+        if array.ndim == 0 and width == 1:
+            array = array[None]
         if array.ndim == 0 or array.shape[-1] != width:
             expected = f"(..., {width})"
             raise ShapeError(shape_message(name, array.shape, expected, "", (width,)))
@@ -196,9 +266,8 @@ class Controller(ReadOnly):
     def measures_state(self) -> bool:
         """Whether the state itself is measured, without an estimate in between."""
         identity = np.eye(self.n)
-        return np.array_equal(self.observer.C, identity) and np.array_equal(
-            self.observer.L, identity
-        )
+        o = self.observer
+        return np.array_equal(o.C, identity) and np.array_equal(o.L, identity) and not self.predicts
 
     def statespace(self) -> StateSpace:
         """The controller without its limits, from (y, r) to u.
@@ -215,13 +284,16 @@ class Controller(ReadOnly):
         >>> system.A, system.B, system.C, system.D
         (array([[0.2]]), array([[0.3]]), array([[-0.2]]), array([[-0.3]]))
         """
-        o, K, F, k = self.observer, self.K, self.F, len(self.E)
+        o, n, k = self.observer, self.n, len(self.E)
         K_i = self.K_i if k else np.zeros((self.m, 0))
-        from_hat = np.eye(self.n) - o.L @ o.C  # x_bar = from_hat x_hat + L y
-        closed = o.A - o.B @ K
-        A = np.block([[closed @ from_hat, -o.B @ K_i], [np.zeros((k, self.n)), np.eye(k)]])
-        B = np.block([[closed @ o.L, o.B @ F], [self.E, -np.eye(k, self.nr)]])
-        C, D = np.hstack([-K @ from_hat, -K_i]), np.hstack([-K @ o.L, F])
+        r_in = -np.eye(k, self.nr)
+        # x_bar = keep x_hat + L y - L D u, and u = F r - K of_hat x_hat - K of_y y - K_i z
+        keep = np.eye(n) - o.L @ o.C
+        of_hat, of_y = (np.eye(n), np.zeros_like(o.L)) if self.predicts else (keep, o.L)
+        C, D = np.hstack([-self.K @ of_hat, -K_i]), np.hstack([-self.K @ of_y, self.F])
+        from_u = np.concatenate([o.B - o.A @ o.L @ o.D, self._through])
+        A = np.block([[o.A @ keep, np.zeros((n, k))], [np.zeros((k, n)), np.eye(k)]]) + from_u @ C
+        B = np.block([[o.A @ o.L, np.zeros((n, self.nr))], [self.E, r_in]]) + from_u @ D
         kept = slice(self.n if self.measures_state else 0, None)
         if not len(A[kept]):  # a gain alone: a state that nothing reads
             return StateSpace(
@@ -235,7 +307,7 @@ class Controller(ReadOnly):
         Parameters
         ----------
         plant : StateSpace
-            In discrete time with D = 0; its C is what is measured, unless that is the state.
+            In discrete time; its outputs are what is measured, unless that is the state.
         at : {"input", "output"}
             Where it is broken: at the plant's inputs, or at what is measured.
 
@@ -272,12 +344,12 @@ class Controller(ReadOnly):
         )
 
     def closed_loop(self, plant: StateSpace) -> StateSpace:
-        """The plant under this controller without limits, from r to (H x, u).
+        """The plant under this controller without limits, from r to (H x + G u, u).
 
         Parameters
         ----------
         plant : StateSpace
-            In discrete time with D = 0 and as many states as H has columns.
+            In discrete time, with as many states as H has columns.
 
         Returns
         -------
@@ -295,24 +367,26 @@ class Controller(ReadOnly):
         plant = self._measured(plant)
         own = self.statespace()
         own_B, own_D = own.B[:, : plant.ny], own.D[:, : plant.ny]
-        A = np.block(
-            [[plant.A + plant.B @ own_D @ plant.C, plant.B @ own.C], [own_B @ plant.C, own.A]]
-        )
-        of_u = np.hstack([own_D @ plant.C, own.C])
-        H = self.H if self.nr else np.eye(self.n)
-        if H.shape[1] != plant.n:
-            raise ShapeError(
-                f"plant has n = {plant.n} states and the tracked outputs are of {H.shape[1]}"
-            )
-        of_x = np.hstack([H, np.zeros((len(H), own.n))])
+        n, k = plant.n, own.n
         if self.nr:
-            from_r, own_r = own.D[:, plant.ny :], own.B[:, plant.ny :]
+            H, G, from_r, own_r = self.H, self.G, own.D[:, plant.ny :], own.B[:, plant.ny :]
         else:
             # The observer is told what the controller adds itself, not what comes from outside.
-            from_r, own_r = np.eye(self.m), np.zeros((own.n, self.m))
-        B = np.concatenate([plant.B @ from_r, own_r])
-        D = np.concatenate([np.zeros((len(H), B.shape[1])), from_r])
-        return StateSpace(A, B, np.concatenate([of_x, of_u]), D, dt=self.dt)
+            H, G, from_r = np.eye(n), np.zeros((n, self.m)), np.eye(self.m)
+            own_r = np.zeros((k, self.m))
+        if H.shape[1] != n:
+            raise ShapeError(
+                f"plant has n = {n} states and the tracked outputs are of {H.shape[1]}"
+            )
+        # u = of_state (x, own state) + from_r r: plant.D or own_D is zero, there is no algebraic loop
+        of_state = np.hstack([own_D @ plant.C, own.C])
+        from_u = np.concatenate([plant.B, own_B @ plant.D])
+        A = np.block([[plant.A, np.zeros((n, k))], [own_B @ plant.C, own.A]]) + from_u @ of_state
+        B = from_u @ from_r
+        B[n:] += own_r
+        tracked = np.hstack([H, np.zeros((len(H), k))]) + G @ of_state
+        C, D = np.concatenate([tracked, of_state]), np.concatenate([G @ from_r, from_r])
+        return StateSpace(A, B, C, D, dt=self.dt)
 
     def _measured(self, plant: StateSpace) -> StateSpace:
         """The plant with what this controller measures as its output."""
@@ -323,14 +397,21 @@ class Controller(ReadOnly):
             raise ShapeError(
                 f"plant has {plant.ny} outputs, expected {self.observer.ny}: as many as measured"
             )
+        if plant.D.any() and not self.predicts:
+            raise ArgumentError(
+                "plant has a feedthrough D, and this controller computes u[t] from y[t], which "
+                "contains D u[t]",
+                "design it for a plant with this D: it acts on what is predicted then",
+            )
         return plant
 
 
-def _read_off(H: Array, C: Array) -> Array:
-    """E with H = E C: how tracked outputs follow from what is measured."""
-    E = np.asarray(np.linalg.lstsq(C.T, H.T, rcond=None)[0].T, dtype=np.float64)
-    missed = np.abs(E @ C - H).max(axis=1)
-    if (missed > 1e-9 * np.abs(H).max(axis=1)).any():
+def _read_off(H: Array, G: Array, observer: Observer) -> Array:
+    """E with H = E C, and with G = E D where there is one: how what is measured tells H x."""
+    E, missed = _combine(np.hstack([observer.C, observer.D]), np.hstack([H, G]))
+    if missed.any():
+        E, missed = _combine(observer.C, H)
+    if missed.any():
         raise ArgumentError(
             f"row {int(missed.argmax())} of the tracked outputs is no combination of what is "
             "measured, the rows of C; an integrator removes only errors that a sensor shows: track "
@@ -339,19 +420,20 @@ def _read_off(H: Array, C: Array) -> Array:
     return E
 
 
-def discrete_plant(plant: StateSpace, m: int | None = None) -> StateSpace:
-    """Return a plant as it is; raise unless it is in discrete time, with D = 0 and m inputs."""
-    check_type("plant", plant, StateSpace, "StateSpace(A, B, C, dt=0.1)")
-    if not plant.dt:
-        raise ArgumentError(
-            "plant is in continuous time (dt = 0), expected discrete time; sample it first, "
-            "by lqrad.discretise"
-        )
-    if plant.D.any():
-        raise ArgumentError(
-            "plant has a feedthrough D, expected D = 0: what is measured must not depend on the "
-            "input that is computed from it; append the input of the step before as a state"
-        )
-    if m is not None and plant.m != m:
-        raise ShapeError(f"plant has {plant.m} inputs, expected {m}: as many as the controller's")
-    return plant
+def _combine(rows: Array, wanted: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """E with E rows = wanted, as near as can be, and which of the wanted rows it misses.
+
+    Columns and rows are brought to a size of about one: their units decide nothing.
+    """
+    size = _power_of_two(np.abs(np.concatenate([rows, wanted])).max(axis=0))
+    rows, wanted = rows / size, wanted / size
+    height = _power_of_two(np.abs(rows).max(axis=1))
+    rows = rows / height[:, None]
+    E = np.asarray(np.linalg.lstsq(rows.T, wanted.T, rcond=None)[0].T, dtype=np.float64)
+    missed = np.abs(E @ rows - wanted) > 1e-9 * (np.abs(E) @ np.abs(rows) + np.abs(wanted))
+    return E / height, np.any(missed, axis=1)
+
+
+def _power_of_two(sizes: Array) -> Array:
+    """The power of two above each size; one for a size of zero."""
+    return np.asarray(np.ldexp(1.0, np.frexp(sizes)[1]), dtype=np.float64)

@@ -1,7 +1,7 @@
 """What is known of a state that is not measured: a prediction, corrected by what is.
 
-    x_bar[t]   = x_hat[t] + L (y[t] - C x_hat[t])          correct
-    x_hat[t+1] = A x_bar[t] + B u[t]                        predict
+    x_bar[t]   = x_hat[t] + L (y[t] - C x_hat[t] - D u[t])     correct
+    x_hat[t+1] = A x_bar[t] + B u[t]                            predict
 
 The gain L is that of the correction; a predictor x_hat[t+1] = A x_hat + B u + K (y - C x_hat), the
 form of `dlqe`, has K = A L.
@@ -10,12 +10,15 @@ form of `dlqe`, has K = A L.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from lqrad.arguments import Array, check_shape, frozen_array
 from lqrad.copies import ReadOnly
+from lqrad.errors import ArgumentError, ShapeError
+from lqrad.problems.sampling import Sampled
 from lqrad.problems.statespace import StateSpace
 from lqrad.solvers.dare import dlqe
 
@@ -29,9 +32,11 @@ class Observer(ReadOnly):
     A : (n, n)
     B : (n, m)
     C : (ny, n)
-        What is measured: y = C x.
+        What is measured: y = C x + D u.
     L : (n, ny)
         Gain of the correction. With C = L = I the state itself is measured.
+    D : (ny, m), optional
+        Feedthrough of the input that is applied when y is measured; zero when not given.
 
     Raises
     ------
@@ -50,14 +55,24 @@ class Observer(ReadOnly):
     B: Array
     C: Array
     L: Array
+    D: Array
 
-    def __init__(self, A: ArrayLike, B: ArrayLike, C: ArrayLike, L: ArrayLike) -> None:
-        model = StateSpace(A, B, C, dt=1.0)
+    def __init__(
+        self,
+        A: ArrayLike,
+        B: ArrayLike,
+        C: ArrayLike,
+        L: ArrayLike,
+        *,
+        D: ArrayLike | None = None,
+    ) -> None:
+        model = StateSpace(A, B, C, D, dt=1.0)
         L = frozen_array("L", L)
         why = f"to match A {model.A.shape} and C {model.C.shape}"
         check_shape("L", L, (model.n, model.ny), why, symbols="(n, ny)")
-        for name, value in {"A": model.A, "B": model.B, "C": model.C, "L": L}.items():
-            object.__setattr__(self, name, value)  # the way into a frozen dataclass
+        for name in "ABCD":
+            object.__setattr__(self, name, getattr(model, name))  # the way into a frozen dataclass
+        object.__setattr__(self, "L", L)
 
     @classmethod
     def kalman(cls, plant: StateSpace, W: ArrayLike, V: ArrayLike) -> Observer:
@@ -65,7 +80,8 @@ class Observer(ReadOnly):
 
         Parameters
         ----------
-        plant : StateSpace
+        plant : StateSpace, or what `StateSpace.of` takes
+            With a feedthrough D, `correct` needs the input too.
         W : (n, n)
             Covariance of what disturbs the state at each step.
         V : (ny, ny)
@@ -87,9 +103,11 @@ class Observer(ReadOnly):
         >>> Observer.kalman(plant, [[1.0]], [[1.0]]).L.round(4)      # one over the golden ratio
         array([[0.618]])
         """
+        plant = discrete_plant(plant)
         _, P, _ = dlqe(plant.A, plant.C, W, V)
         innovation = plant.C @ P @ plant.C.T + frozen_array("V", V)
-        return cls(plant.A, plant.B, plant.C, np.linalg.solve(innovation, plant.C @ P).T)
+        L = np.linalg.solve(innovation, plant.C @ P).T
+        return cls(plant.A, plant.B, plant.C, L, D=plant.D)
 
     @property
     def n(self) -> int:
@@ -104,10 +122,40 @@ class Observer(ReadOnly):
     def __repr__(self) -> str:
         return f"Observer(n={self.n}, m={self.B.shape[1]}, ny={self.ny})"
 
-    def correct(self, x_hat: Array, y: Array) -> Array:
-        """Return x_bar = x_hat + L (y - C x_hat), for x_hat (..., n) and y (..., ny)."""
-        return np.asarray(x_hat + (y - x_hat @ self.C.T) @ self.L.T)
+    def correct(self, x_hat: Array, y: Array, u: Array | None = None) -> Array:
+        """Return x_bar = x_hat + L (y - C x_hat - D u), for x_hat (..., n), y (..., ny), u (..., m).
+
+        The input u that is applied when y is measured is needed where there is a feedthrough D.
+        """
+        innovation = y - x_hat @ self.C.T
+        if self.D.any():
+            if u is None:
+                raise ArgumentError(
+                    "u is not given, and what is measured contains D u",
+                    "pass the input that is applied when y is measured: correct(x_hat, y, u)",
+                )
+            innovation = innovation - u @ self.D.T
+        return np.asarray(x_hat + innovation @ self.L.T)
 
     def predict(self, x_bar: Array, u: Array) -> Array:
         """Return A x_bar + B u, for x_bar (..., n) and u (..., m)."""
         return np.asarray(x_bar @ self.A.T + u @ self.B.T)
+
+
+def discrete_plant(plant: Any, m: int | None = None) -> StateSpace:
+    """Return a plant, of whatever kind `StateSpace.of` takes, or sampled by `discretise`.
+
+    Raises
+    ------
+    ArgumentError, ShapeError
+        Unless it is in discrete time, with m inputs.
+    """
+    own = plant.plant() if isinstance(plant, Sampled) else StateSpace.of(plant)
+    if not own.dt:
+        raise ArgumentError(
+            "plant is in continuous time (dt = 0), expected discrete time; sample it first, "
+            "by lqrad.discretise"
+        )
+    if m is not None and own.m != m:
+        raise ShapeError(f"plant has {own.m} inputs, expected {m}: as many as the controller's")
+    return own

@@ -7,17 +7,28 @@ regulate about the steady state of the reference: integrators have only the mode
 
 from __future__ import annotations
 
+from typing import Any, NamedTuple
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from lqrad.arguments import Array, called_as, check_limits, check_shape, frozen_array, shape_message
-from lqrad.design.controller import Controller, discrete_plant
-from lqrad.design.observer import Observer
+from lqrad.design.controller import Controller
+from lqrad.design.observer import Observer, discrete_plant
 from lqrad.errors import ArgumentError, NotStabilizableError, ShapeError
+from lqrad.problems.sampling import Sampled
 from lqrad.problems.statespace import StateSpace
 from lqrad.solvers.dare import dlqr
 
 Pair = tuple[ArrayLike, ArrayLike]
+
+
+class Tracked(NamedTuple):
+    """What follows the reference: H x + G u."""
+
+    H: Array
+    G: Array
+
 
 # Singular values below this part of the largest count as zero, rows and columns of unit length.
 _RANK, _EQUILIBRATIONS = 1e-10, 20
@@ -38,7 +49,8 @@ def lqr(
     Parameters
     ----------
     plant : StateSpace
-        In discrete time.
+        In discrete time; also what `StateSpace.of` or `discretise` gives. With the Q and R of what
+        `discretise` gives, its M is taken too.
     Q, R, M : (n, n), (m, m), (n, m)
         Weights of the state, of the input and of the cross term x'Mu.
     tracked : (nr, n), optional
@@ -63,7 +75,7 @@ def lqr(
     >>> lqr(plant, [[1]], [[1]]).step([1.0]).round(4)
     array([-0.618])
     """
-    plant = discrete_plant(plant)
+    M, plant = _cross_weight(plant, Q, R, M), discrete_plant(plant)
     H = None if tracked is None else _tracked(plant, tracked)
     return _of_state(plant, Q, R, M, H, None, input_bounds)
 
@@ -86,13 +98,14 @@ def lqi(
     Parameters
     ----------
     plant : StateSpace
-        In discrete time.
+        In discrete time; also what `StateSpace.of` or `discretise` gives. With the Q and R of what
+        `discretise` gives, its M is taken too.
     Q, R, M : (n, n), (m, m), (n, m)
         Weights of the state, of the input and of the cross term x'Mu.
     Q_i : (nr, nr)
         Weight of the integrators, which are sums, not times dt.
     tracked : (nr, n), optional
-        H of the outputs H x that follow the reference; the plant's C when not given.
+        H of the outputs H x that follow the reference; when not given, the plant's outputs.
     input_bounds : pair (low, high), optional
         Limits of the inputs; the integrators do not wind up at them.
 
@@ -104,8 +117,7 @@ def lqi(
     Raises
     ------
     ArgumentError
-        If the plant is in continuous time or has a feedthrough, or no steady state holds some
-        reference: names it.
+        If the plant is in continuous time, or no steady state holds some reference: names it.
     NotStabilizableError
         If no feedback stabilises the plant; names the mode.
     NotConvexError, ShapeError, DtypeError, NonFiniteError
@@ -128,7 +140,7 @@ def lqi(
     >>> x.round(6)
     array([3.])
     """
-    plant = discrete_plant(plant)
+    M, plant = _cross_weight(plant, Q, R, M), discrete_plant(plant)
     return _of_state(plant, Q, R, M, _tracked(plant, tracked), Q_i, input_bounds)
 
 
@@ -148,13 +160,15 @@ def lqg(
     """Design a regulator for a plant whose state is estimated by the stationary Kalman filter.
 
     Without integral action and limits it minimises the mean of 1/2 (x'Qx + 2 x'Mu + u'Ru) over time
-    for x[t+1] = A x[t] + B u[t] + w[t], y[t] = C x[t] + v[t], w ~ (0, W), v ~ (0, V), among all
-    controllers: the regulator and the filter, each designed by itself.
+    for x[t+1] = A x[t] + B u[t] + w[t], y[t] = C x[t] + D u[t] + v[t], w ~ (0, W), v ~ (0, V), among
+    all controllers whose u[t] depends on y[0], ..., y[t]: the regulator and the filter, each designed
+    by itself. With a feedthrough D it is among those whose u[t] depends on y[0], ..., y[t-1], for y[t]
+    contains u[t]; see `Controller.input`.
 
     Parameters
     ----------
     plant : StateSpace
-        In discrete time; its C is what is measured.
+        In discrete time, as of `lqr`; its outputs C x + D u are what is measured.
     Q, R, M : (n, n), (m, m), (n, m)
         Weights of the state, of the input and of the cross term x'Mu.
     W : (n, n)
@@ -165,7 +179,7 @@ def lqg(
         Weight of the integrators, as of `lqi`; none when not given.
     tracked : (nr, n), optional
         H of the outputs H x that follow the reference; with a Q_i, combinations of what is
-        measured. When not given: the plant's C where there is a Q_i, else nothing.
+        measured. When not given: the plant's outputs where there is a Q_i, else nothing.
     input_bounds : pair (low, high), optional
         Limits of the inputs.
 
@@ -176,8 +190,7 @@ def lqg(
     Raises
     ------
     ArgumentError
-        If the plant is in continuous time or has a feedthrough, or no steady state holds some
-        reference: names it.
+        If the plant is in continuous time, or no steady state holds some reference: names it.
     NotStabilizableError
         If no feedback stabilises the plant, or what is measured does not show a mode that is not
         stable; names the mode.
@@ -199,11 +212,11 @@ def lqg(
     >>> abs(controller.closed_loop(plant).poles).round(4)   # two of the regulator, two of the filter
     array([0.9171, 0.9171, 0.8993, 0.7432])
     """
-    plant = discrete_plant(plant)
+    M, plant = _cross_weight(plant, Q, R, M), discrete_plant(plant)
     observer = Observer.kalman(plant, W, V)
     H = None if tracked is None and Q_i is None else _tracked(plant, tracked)
     gains = _gains(plant, Q, R, M, H, Q_i)
-    return Controller(observer, dt=plant.dt, H=H, input_bounds=input_bounds, **gains)
+    return Controller(observer, dt=plant.dt, input_bounds=input_bounds, **gains)
 
 
 def _of_state(
@@ -211,7 +224,7 @@ def _of_state(
     Q: ArrayLike,
     R: ArrayLike,
     M: ArrayLike | None,
-    H: Array | None,
+    H: Tracked | None,
     Q_i: ArrayLike | None,
     input_bounds: Pair | None,
 ) -> Controller:
@@ -219,7 +232,7 @@ def _of_state(
     gains = _gains(plant, Q, R, M, H, Q_i)
     identity = np.eye(plant.n)
     observer = Observer(plant.A, plant.B, identity, identity)
-    return Controller(observer, dt=plant.dt, H=H, input_bounds=input_bounds, **gains)
+    return Controller(observer, dt=plant.dt, input_bounds=input_bounds, **gains)
 
 
 def _gains(
@@ -227,7 +240,7 @@ def _gains(
     Q: ArrayLike,
     R: ArrayLike,
     M: ArrayLike | None,
-    H: Array | None,
+    tracked: Tracked | None,
     Q_i: ArrayLike | None,
 ) -> dict[str, Array]:
     """The gains K of the state, K_i of the integrators and F of the reference.
@@ -237,13 +250,14 @@ def _gains(
     z_ref = 0 the errors of a step would have to add up to zero, and so overshoot.
     """
     n = plant.n
-    if H is None:
+    if tracked is None:
         return {"K": dlqr(plant.A, plant.B, Q, R, M=M)[0]}
-    steady = steady_states(plant, H)  # where some reference cannot be held, this says so
+    H, G = tracked
+    steady = steady_states(plant, H, G)  # where some reference cannot be held, this says so
     x_ref, u_ref = steady[:n], steady[n:]
     if Q_i is None:
         K, _, _ = dlqr(plant.A, plant.B, Q, R, M=M)
-        return {"K": K, "F": u_ref + K @ x_ref}
+        return {"K": K, "F": u_ref + K @ x_ref, "H": H, "G": G}
     nr = len(H)
     Q, Q_i = frozen_array("Q", Q), frozen_array("Q_i", Q_i)
     check_shape("Q", Q, (n, n), f"to match A {plant.A.shape}", symbols="(n, n)")
@@ -251,7 +265,7 @@ def _gains(
     cross = np.zeros((n, plant.m)) if M is None else frozen_array("M", M)
     check_shape("M", cross, (n, plant.m), f"to match B {plant.B.shape}", symbols="(n, m)")
     A = np.block([[plant.A, np.zeros((n, nr))], [H, np.eye(nr)]])
-    B = np.concatenate([plant.B, np.zeros((nr, plant.m))])
+    B = np.concatenate([plant.B, G])
     weight = np.block([[Q, np.zeros((n, nr))], [np.zeros((nr, n)), Q_i]])
     try:
         both, P, _ = dlqr(A, B, weight, R, M=np.concatenate([cross, np.zeros((nr, plant.m))]))
@@ -261,7 +275,7 @@ def _gains(
         ) from None
     K, K_i = both[:, :n], both[:, n:]
     z_ref = -np.linalg.solve(P[n:, n:], P[n:, :n] @ x_ref)
-    return {"K": K, "K_i": K_i, "F": u_ref + K @ x_ref + K_i @ z_ref}
+    return {"K": K, "K_i": K_i, "F": u_ref + K @ x_ref + K_i @ z_ref, "H": H, "G": G}
 
 
 def steady_state_targets(
@@ -273,7 +287,7 @@ def steady_state_targets(
 ) -> tuple[Array, Array]:
     """Return the steady state in which the tracked outputs are at a reference.
 
-        x_ref = A x_ref + B u_ref,    H x_ref = r
+        x_ref = A x_ref + B u_ref,    H x_ref + G u_ref = r
 
     Parameters
     ----------
@@ -282,7 +296,7 @@ def steady_state_targets(
     reference : (nr,)
         r.
     tracked : (nr, n), optional
-        H; the plant's C when not given.
+        H, with G = 0; the plant's outputs C x + D u when not given.
     input_bounds : pair (low, high), optional
         Limits within which u_ref must be.
 
@@ -304,10 +318,10 @@ def steady_state_targets(
     (array([2.]), array([2.]))
     """
     plant = discrete_plant(plant)
-    H = _tracked(plant, tracked)
-    r = frozen_array("reference", reference)
+    H, G = _tracked(plant, tracked)
+    r = np.atleast_1d(frozen_array("reference", reference))
     check_shape("reference", r, (len(H),), "one number for each tracked output", symbols="(nr,)")
-    N, blind = _steady(plant, H)
+    N, blind = _steady(plant, H, G)
     missed = blind @ r
     if (np.abs(missed) > _RANK * np.linalg.norm(r)).any():
         direction = blind[int(np.abs(missed).argmax())]
@@ -325,24 +339,24 @@ def steady_state_targets(
     return x_ref, u_ref
 
 
-def steady_states(plant: StateSpace, H: Array) -> Array:
-    """Return N (n + m, nr): the steady state of the reference r is N r, for every r.
+def steady_states(plant: StateSpace, H: Array, G: Array | None = None) -> Array:
+    """Return N (n + m, nr): the steady state with H x + G u = r is N r, for every r.
 
     Raises
     ------
     ArgumentError
         If some reference has none; names it.
     """
-    N, blind = _steady(plant, H)
+    N, blind = _steady(plant, H, np.zeros((len(H), plant.m)) if G is None else G)
     if len(blind):
         raise ArgumentError(_not_held(blind[0], ""))
     return N
 
 
-def _steady(plant: StateSpace, H: Array) -> tuple[Array, Array]:
+def _steady(plant: StateSpace, H: Array, G: Array) -> tuple[Array, Array]:
     """N, right for all references that have a steady state, and the directions (k, nr) that have none."""
     n, m, nr = plant.n, plant.m, len(H)
-    Z = np.block([[plant.A - np.eye(n), plant.B], [H, np.zeros((nr, m))]])
+    Z = np.block([[plant.A - np.eye(n), plant.B], [H, G]])
     # The units of states, inputs and outputs must not decide about the rank: rows and columns are
     # brought to about unit length (Ruiz, A scaling algorithm to equilibrate both rows and columns
     # norms in matrices, RAL-TR-2001-034).
@@ -385,9 +399,19 @@ def _value(direction: Array, r: Array) -> str:
     return f"{float(direction @ r / direction[np.abs(direction).argmax()]):.4g}"
 
 
-def _tracked(plant: StateSpace, tracked: ArrayLike | None) -> Array:
-    """The rows H of what follows the reference."""
-    H = plant.C if tracked is None else frozen_array("tracked", tracked)
+def _tracked(plant: StateSpace, tracked: ArrayLike | None) -> Tracked:
+    """What follows the reference, H x + G u: the plant's outputs, or the rows H that are given."""
+    if tracked is None:
+        return Tracked(plant.C, plant.D)
+    H = frozen_array("tracked", tracked)
     if H.ndim != 2 or H.shape[1] != plant.n or not len(H):
         raise ShapeError(shape_message("tracked", H.shape, f"(nr, n) with n = {plant.n}", ""))
-    return H
+    return Tracked(H, np.zeros((len(H), plant.m)))
+
+
+def _cross_weight(plant: Any, Q: ArrayLike, R: ArrayLike, M: ArrayLike | None) -> ArrayLike | None:
+    """M; where it is not given, that of a sampled problem whose Q and R are given."""
+    if M is not None or not isinstance(plant, Sampled):
+        return M
+    own = np.array_equal(np.asarray(Q), plant.Q) and np.array_equal(np.asarray(R), plant.R)
+    return plant.M if own else None

@@ -39,8 +39,9 @@ def test_a_run_is_a_loop_over_its_equations(seed, delay):
     controller.reset()
 
     def root(covariance):
-        values, vectors = np.linalg.eigh(covariance)
-        return vectors * np.sqrt(np.maximum(values, 0))
+        size = np.sqrt(np.diag(covariance))
+        values, vectors = np.linalg.eigh(covariance / np.outer(size, size))
+        return size[:, None] * vectors * np.sqrt(np.maximum(values, 0))
 
     C = controller.observer.C
     x, line, cost = x0, [np.zeros(m)] * delay, 0.0
