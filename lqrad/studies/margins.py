@@ -9,30 +9,43 @@ closed loop is stable. It stays so while L is multiplied by f, the same at all f
     disk margin    f = (1 + d/2) / (1 - d/2) with |d| < alpha, d complex and of any frequency:
                    gain and phase at the same time; alpha = 1 / |S - I/2|_inf
 
-No frequency is searched for on a grid: where L is real, or of magnitude one, and where a
-sensitivity is largest, follows from eigenvalues on the unit circle. A loop in continuous time is
-mapped to it by s = c (z - 1)/(z + 1), which changes no value of L.
+The figures of a loop are read off its poles, zeros and gain, which hold at all frequencies, however
+far apart its modes are. Where L is real, or of magnitude one, and where it is nearest to -1, is
+searched by intervals with bounds, so that nothing between two frequencies is missed; and how often
+the crossings say that L goes round -1 has to agree with the poles of the loop, open and closed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.linalg
 
-from lqrad.arguments import Array
-from lqrad.errors import ArgumentError, ShapeError
-from lqrad.kernels.peak import circle_angles, crossings, peak_gain, response
+from lqrad.arguments import Array, number_words
+from lqrad.errors import ArgumentError, LqradError, ShapeError
+from lqrad.kernels.border import (
+    BOTH,
+    COMPLEMENTARY,
+    SENSITIVITY,
+    Crossings,
+    encirclements,
+    gain_crossings,
+    nearest,
+    real_crossings,
+)
+from lqrad.kernels.factored import Factored, closed_poles, connected, factored
+from lqrad.kernels.peak import peak_gain, response
 from lqrad.problems.statespace import StateSpace
 
-# A crossing counts where Newton's method brings its residual below this.
-_CROSSED = 1e-9
-_NEWTON_STEPS = 30
 # Of a balance of the channels against each other, for several loops at once.
 _BALANCINGS = 8
+# A crossing so near to a pole or zero on the border, beside its frequency, is that root itself.
+_AT_ROOT = 2.0**-30
+# A loop that comes as near to -1 as this is on the border.
+_ON_BORDER = 1e-13
+
+System = tuple[Array, Array, Array, Array]
 
 
 @dataclass(frozen=True)
@@ -51,13 +64,19 @@ class LoopMargins:
     phase_frequency : float
         In rad/s; NaN where the phase margin is infinite.
     delay : float
-        In seconds.
+        In seconds; 0 for a loop in continuous time whose gain at infinite frequency is one or more.
     disk : float
         The disk margin alpha.
     disk_frequency : float
         In rad/s.
     sensitivity, complementary : float
         Peaks of |S| and |T|; 1 / sensitivity is the distance of L from -1.
+    gain_crossings : tuple of pairs of float
+        Every frequency in rad/s at which |L| = 1, and the degrees from there to -1: positive are
+        taken up by lag, negative by lead.
+    phase_crossings : tuple of pairs of float
+        Every frequency in rad/s at which L is real and negative, and the factor that brings it
+        to -1.
     """
 
     gain: tuple[float, float]
@@ -69,6 +88,8 @@ class LoopMargins:
     disk_frequency: float
     sensitivity: float
     complementary: float
+    gain_crossings: tuple[tuple[float, float], ...]
+    phase_crossings: tuple[tuple[float, float], ...]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -172,6 +193,8 @@ def margins(loop: Any) -> Margins:
         If the closed loop is unstable, which has no margins: names the pole; or I + D is singular.
     ShapeError
         If there are not as many outputs as inputs.
+    LqradError
+        If two ways to count disagree, so that no figure would be trustworthy.
 
     References
     ----------
@@ -186,30 +209,107 @@ def margins(loop: Any) -> Margins:
     >>> found = margins(loop)
     >>> found
     <Margins: gain 0 to 2, phase 46.6 deg, delay 0.161 s, disk 0.572, sensitivity at most 2.2>
+    >>> [(round(w, 3), round(f, 3)) for w, f in found.loops[0].phase_crossings]
+    [(10.472, 2.0)]
     """
     system = StateSpace.of(loop)
-    m = system.m
+    m, dt = system.m, system.dt
     if system.ny != m:
         raise ShapeError(
             f"loop has {m} inputs and {system.ny} outputs, expected as many of both: what goes "
             "round the loop comes back where it was sent"
         )
-    own = system.A, system.B, system.C, system.D
-    S = _sensitivity(*own)
-    poles = np.linalg.eigvals(S[0])
-    worst = poles[(np.abs(poles) if system.dt else poles.real).argmax()]
-    if abs(worst) >= 1 if system.dt else worst.real >= 0:
-        pole = f"{worst:.6g}, of magnitude {abs(worst):.6g}" if system.dt else f"{worst:.6g} rad/s"
-        raise ArgumentError(
-            f"the closed loop is unstable, with a pole at {pole}; margins say how far a stable "
-            "loop is from that. Is the sign of the loop that of negative feedback?"
-        )
-    loops = tuple(_one_loop(*_others_closed(*own, i), system.dt) for i in range(m))
-    identity, circle = np.eye(m), _Circle.of(*own, system.dt)
+    own = (*connected(system.A, system.B, system.C), system.D)
+    _check_closed(*own, dt)
+    loops = tuple(_one_loop(*_others_closed(*own, i), dt) for i in range(m))
+    if m == 1:
+        one = loops[0]
+        return Margins(loops, one.disk, one.disk_frequency, one.sensitivity, one.complementary)
+    S, identity, circle = _sensitivity(*own), np.eye(m), _Circle.of(*own, dt)
     disk, where = _balanced_peak(*circle.mapped(*S[:3], S[3] - 0.5 * identity))
     sensitivity, _ = peak_gain(*circle.mapped(*S))
     complementary, _ = peak_gain(*circle.mapped(S[0], S[1], -S[2], identity - S[3]))
     return Margins(loops, 1 / disk, circle.frequency(where), sensitivity, complementary)
+
+
+def _check_closed(A: Array, B: Array, C: Array, D: Array, dt: float) -> None:
+    """Raise ArgumentError unless the closed loop is stable."""
+    back = np.eye(len(D)) + D
+    if np.linalg.cond(back) > 1e12:
+        raise ArgumentError(
+            "I + D is singular: the loop has no solution at the moment of a jump",
+            "remove the feedthrough D, for instance by a step of delay",
+        )
+    poles, outside = closed_poles(A, B, C, D, dt=dt)
+    if len(poles) and outside.max() >= 0:
+        raise _unstable(poles[outside.argmax()], dt)
+
+
+def _unstable(worst: complex, dt: float) -> ArgumentError:
+    pole = number_words(worst) + (f", of magnitude {abs(worst):.6g}" if dt else " rad/s")
+    return ArgumentError(
+        f"the closed loop is unstable, with a pole at {pole}; margins say how far a stable "
+        "loop is from that",
+        "is the sign of the loop that of negative feedback?",
+    )
+
+
+def _one_loop(A: Array, B: Array, C: Array, D: Array, dt: float) -> LoopMargins:
+    L = factored(A, B, C, D, dt=dt)
+    beside = L.beside_border()
+    real, ones = real_crossings(beside), gain_crossings(beside)
+    unstable = beside.unstable_poles() - encirclements(beside, real)
+    if unstable:
+        raise LqradError(
+            f"the loop's crossings of the real axis say that {unstable} closed-loop poles are "
+            "unstable, and the closed loop's own poles that none is: one of both is lost in rounding",
+            "try a balanced or a minimal realisation of the loop",
+        )
+    return _figures(L, _apart(L, real), _apart(L, ones))
+
+
+def _apart(L: Factored, crossings: Crossings) -> Crossings:
+    """The crossings that are not at a pole or zero on the border of stability itself."""
+    at = np.abs(L.roots[L.on_border()])
+    near = np.abs(crossings.v[:, None] - at) <= _AT_ROOT * at
+    return crossings.kept(np.asarray(~near.any(axis=1)))
+
+
+def _figures(L: Factored, real: Crossings, ones: Crossings) -> LoopMargins:
+    negative = real.kept(np.asarray(np.exp(1j * real.log.imag).real < 0))
+    frequencies = list(L.frequency(negative.v))
+    logs = list(negative.log.real)
+    for v, (size, q, turned) in ((0.0, L.near_zero()), (np.inf, L.near_infinity())):
+        if q == 0 and turned and np.isfinite(size):  # real at the ends of the axis, too
+            frequencies.append(float(L.frequency(np.array(v))))
+            logs.append(size)
+    order = np.argsort(frequencies)
+    factors = tuple(
+        (float(frequencies[i]), float(np.exp(-np.clip(logs[i], -700, 700)))) for i in order
+    )
+    low = max(((f, w) for w, f in factors if f < 1), default=(0.0, np.nan))
+    high = min(((f, w) for w, f in factors if f > 1), default=(np.inf, np.nan))
+
+    turns = np.angle(-np.exp(1j * ones.log.imag))
+    omega = L.frequency(ones.v)
+    nearest_turn = int(np.abs(turns).argmin()) if len(turns) else None
+    delays = np.where(turns >= 0, turns, turns + 2 * np.pi) / omega
+    size, q, _ = L.near_infinity()
+    at_infinity = not L.discrete and q == 0 and size >= 0
+    disk, disk_at = nearest(L, BOTH)
+    return LoopMargins(
+        gain=(low[0], high[0]),
+        gain_frequency=(low[1], high[1]),
+        phase=np.inf if nearest_turn is None else float(np.degrees(abs(turns[nearest_turn]))),
+        phase_frequency=np.nan if nearest_turn is None else float(omega[nearest_turn]),
+        delay=0.0 if at_infinity else float(delays.min(initial=np.inf)),
+        disk=2 * disk,
+        disk_frequency=float(L.frequency(np.array(disk_at))),
+        sensitivity=1 / nearest(L, SENSITIVITY)[0],
+        complementary=1 / nearest(L, COMPLEMENTARY)[0],
+        gain_crossings=tuple(zip(omega.tolist(), np.degrees(turns).tolist(), strict=True)),
+        phase_crossings=factors,
+    )
 
 
 @dataclass(frozen=True)
@@ -242,11 +342,6 @@ class _Circle:
 def _sensitivity(A: Array, B: Array, C: Array, D: Array) -> tuple[Array, Array, Array, Array]:
     """S = (I + L)^-1."""
     back = np.eye(len(D)) + D
-    if np.linalg.cond(back) > 1e12:
-        raise ArgumentError(
-            "I + D is singular: the loop has no solution at the moment of a jump; remove the "
-            "feedthrough D, for instance by a step of delay"
-        )
     C_s, D_s = _solve(back, C), _solve(back, np.eye(len(D)))
     return A - B @ C_s, B @ D_s, -C_s, D_s
 
@@ -295,98 +390,8 @@ def _balance(size: Array) -> Array:
     return E
 
 
-def _one_loop(A: Array, B: Array, C: Array, D: Array, dt: float) -> LoopMargins:
-    circle = _Circle.of(A, B, C, D, dt)
-    Az, Bz, Cz, Dz = circle.mapped(A, B, C, D)
-
-    def value(angle: float) -> tuple[complex, complex]:
-        """L at exp(i angle), and its derivative in the angle."""
-        z = np.exp(1j * angle)
-        resolvent = z * np.eye(len(Az)) - Az
-        try:
-            x = np.linalg.solve(resolvent, Bz[:, 0] + 0j)
-            slope = -1j * z * (Cz[0] @ np.linalg.solve(resolvent, x))
-        except np.linalg.LinAlgError:
-            return complex(np.inf), complex(np.inf)
-        return complex(Cz[0] @ x + Dz[0, 0]), complex(slope)
-
-    def real_at(angle: float) -> tuple[float, float]:
-        L, slope = value(angle)
-        return L.imag / abs(L), (slope.imag * abs(L) - L.imag * _growth(L, slope)) / abs(L) ** 2
-
-    def one_at(angle: float) -> tuple[float, float]:
-        L, slope = value(angle)
-        return float(np.log(abs(L))), _growth(L, slope) / abs(L)
-
-    real = [(angle, value(angle)[0]) for angle in _polished(_real_angles(Az, Bz, Cz, Dz), real_at)]
-    # L is real at the ends of the circle, too; in continuous time it is D at the far one.
-    real += [(0.0, value(0.0)[0]), (np.pi, value(np.pi)[0] if dt else complex(D[0, 0]))]
-    low, high = (0.0, np.nan), (np.inf, np.nan)
-    for angle, L in real:
-        if not np.isfinite(L) or L.real >= 0:
-            continue
-        factor = -1 / L.real
-        if 1 < factor < high[0]:
-            high = (factor, circle.frequency(angle))
-        elif low[0] < factor < 1:
-            low = (factor, circle.frequency(angle))
-    phase, delay = (np.inf, np.nan), np.inf
-    for angle in _polished(crossings(Az, Bz, Cz, Dz, 1.0), one_at):
-        turn = float(np.angle(-value(angle)[0]))
-        if abs(turn) < phase[0]:
-            phase = (abs(turn), circle.frequency(angle))
-        omega = circle.frequency(angle)
-        if omega > 0:
-            delay = min(delay, (turn if turn >= 0 else turn + 2 * np.pi) / omega)
-    S = _sensitivity(A, B, C, D)
-    disk, at = peak_gain(*circle.mapped(*S[:3], S[3] - 0.5))
-    return LoopMargins(
-        gain=(low[0], high[0]),
-        gain_frequency=(low[1], high[1]),
-        phase=float(np.degrees(phase[0])),
-        phase_frequency=phase[1],
-        delay=delay,
-        disk=1 / disk,
-        disk_frequency=circle.frequency(at),
-        sensitivity=peak_gain(*circle.mapped(*S))[0],
-        complementary=peak_gain(*circle.mapped(S[0], S[1], -S[2], 1 - S[3]))[0],
-    )
-
-
 def _solve(matrix: Array, right: Array) -> Array:
     return np.asarray(np.linalg.solve(matrix, right), dtype=np.float64)
-
-
-def _growth(L: complex, slope: complex) -> float:
-    """The derivative of |L|."""
-    return (L.real * slope.real + L.imag * slope.imag) / abs(L)
-
-
-def _real_angles(A: Array, B: Array, C: Array, D: Array) -> Array:
-    """The angles at which L(z) = L(1/z) may hold, so that L is real."""
-    (n, _), zero = B.shape, np.zeros
-    E = scipy.linalg.block_diag(np.eye(n), np.zeros((n + 1, n + 1)))
-    E[n:, n : 2 * n] = np.concatenate([A.T, B.T])
-    F = np.block([[A, zero((n, n)), B], [zero((n, n)), np.eye(n), -C.T], [C, zero((1, n + 1))]])
-    return circle_angles(F, E)
-
-
-def _polished(angles: Array, function: Callable[[float], tuple[float, float]]) -> list[float]:
-    """The zeros in (0, pi) of a function, given with its derivative, that Newton finds from angles."""
-    found: list[float] = []
-    for start in angles:
-        angle = float(start)
-        for _ in range(_NEWTON_STEPS):
-            with np.errstate(divide="ignore", invalid="ignore"):
-                residual, slope = function(angle)
-                step = residual / slope if slope else 0.0
-            if not np.isfinite(step) or abs(step) <= 1e-16 * max(angle, 1e-300):
-                break
-            angle -= step
-        good = 0 < angle < np.pi and abs(angle - start) < 0.01 and abs(residual) < _CROSSED
-        if good and not any(abs(angle - other) < 1e-9 * angle for other in found):
-            found.append(angle)
-    return found
 
 
 def _decibels(factor: float) -> str:

@@ -1,0 +1,483 @@
+"""The transfer function of one input and one output by its poles, zeros and gain.
+
+    L(s) = k prod_i (s - r_i)^{e_i},     e_i > 0 for zeros and < 0 for poles,     s = i v
+
+on the border of stability. Discrete time is brought to it by z = (1 + s)/(1 - s), so that
+v = tan(omega dt / 2), and d steps of dead time are the roots 1 and -1 with exponents d and -d.
+In this form log L and its derivative are sums, whatever the sizes of L and v, and their change
+within [v - h, v + h] has a bound: where every root is further from i v than h,
+
+    |(log L)''| <= sum_i |e_i| / (|i v - r_i| - h)^2
+
+so that a search by intervals can prove what it did not find. The roots are those of the pencil
+
+    [A B; C D] - s [I 0; 0 0]          (A - I in discrete time, where s is z - 1)
+
+balanced by powers of two, by the QR and QZ algorithms and then corrected each by itself with
+residuals in twice the working precision: modes that lie decades apart are right to the last digits.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+import scipy.linalg
+from numpy.typing import NDArray
+
+from lqrad.arguments import EPS, Array
+from lqrad.errors import LqradError
+from lqrad.kernels.balance import balance, in_units
+from lqrad.kernels.twice import Complex, Pencil, dot, two_sum
+
+# What twice the working precision leaves of a number that is zero, beside its terms.
+_NOTHING = 2.0**-80
+# On the border: nearer to it than this part of a root's own size. Beside it for a search.
+_ON_BORDER, _BESIDE = 4 * EPS, 2.0**-40
+# The product and the equations must agree to this.
+_AGREES = 1e-9
+_REFINEMENTS = 6
+# Roots below this part of the largest are looked for again, in their own size.
+_SLOW = 2.0**-10
+# A step of Newton's method below this part of the root is that of one that converges.
+_COLLAPSED = 2.0**-20
+_CHECKED = 48
+
+
+@dataclass(frozen=True, eq=False)
+class Factored:
+    """L by its roots in s, in units of time in which the fastest mode is about one.
+
+    Attributes
+    ----------
+    roots : (k,), complex
+    exponents : (k,)
+        Positive for zeros, negative for poles.
+    gain : float
+        The logarithm of |k|; -inf where L is zero.
+    negative : bool
+        Whether k < 0.
+    rate : float
+        The unit of v in rad/s in continuous time; 1/dt in discrete time.
+    discrete : bool
+    """
+
+    roots: Complex
+    exponents: Array
+    gain: float
+    negative: bool
+    rate: float
+    discrete: bool
+
+    def frequency(self, v: Array) -> Array:
+        """The frequencies, in rad/s, of points i v."""
+        return np.asarray(self.rate * (2 * np.arctan(v) if self.discrete else v))
+
+    def log(self, v: Array) -> tuple[Complex, Complex]:
+        """Return log L, its imaginary part up to turns, and its derivative in v."""
+        apart = 1j * v[:, None] - self.roots
+        with np.errstate(divide="ignore", invalid="ignore"):
+            value = self.gain + 1j * np.pi * self.negative + np.log(apart) @ self.exponents
+            slope = 1j / apart @ self.exponents
+        return value, slope
+
+    def bend(self, v: Array, h: Array) -> tuple[Array, Array]:
+        """Return bounds of |(log L)''| within h of v and of its imaginary part alone.
+
+        Both are infinite where a root is as near as h. A root r bends the angle of L by
+        Im (i v - r)^-2 = 2 Re r (v - Im r) / |i v - r|^4.
+        """
+        free = np.abs(1j * v[:, None] - self.roots) - h[:, None]
+        size = np.abs(self.exponents)
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            each = np.where(free > 0, size / free**2, np.inf)
+            angle = each * np.minimum(1.0, 2 * np.abs(self.roots.real) / free)
+        angle = np.where(free > 0, angle, np.inf)
+        return np.asarray(each.sum(axis=1)), np.asarray(angle.sum(axis=1))
+
+    def near_zero(self) -> tuple[float, int, bool]:
+        """Return log |c|, q and whether c < 0, for L ~ c s^q as s goes to zero."""
+        at_zero = self.roots == 0
+        others, e = self.roots[~at_zero], self.exponents[~at_zero]
+        turns = np.angle(-others) @ e / np.pi + self.negative
+        size = self.gain + float(np.log(np.abs(others)) @ e)
+        return size, int(self.exponents[at_zero].sum()), bool(round(turns) % 2)
+
+    def near_infinity(self) -> tuple[float, int, bool]:
+        """Return log |k|, q and whether k < 0, for L ~ k s^q as s goes to infinity."""
+        return self.gain, int(self.exponents.sum()), self.negative
+
+    def on_border(self) -> NDArray[np.bool_]:
+        """Which roots are on the border of stability, s = 0 included."""
+        return _level(self.roots)
+
+    def unstable_poles(self) -> int:
+        """How many poles are outside the border."""
+        outside = (self.roots.real > 0) & ~self.on_border()
+        return -int(np.minimum(self.exponents[outside], 0).sum())
+
+    def beside_border(self) -> Factored:
+        """The same with roots on the border, but s = 0, moved inside by 2^-40 of their size.
+
+        A curve that passes a pole on the border leaves it on the stable side, as Nyquist's
+        criterion wants it.
+        """
+        return replace(self, roots=self.roots - _BESIDE * self.on_border() * np.abs(self.roots))
+
+
+def factored(A: Array, B: Array, C: Array, D: Array, *, dt: float, delay: int = 0) -> Factored:
+    """Return the system of one input and one output with its roots, and prove them.
+
+    Parameters
+    ----------
+    dt : float
+        Sampling time; 0 for continuous time.
+    delay : int
+        Steps of dead time, in discrete time.
+
+    Raises
+    ------
+    LqradError
+        If the product of the roots is not what the equations say at frequencies of all sizes.
+
+    Examples
+    --------
+    >>> one = np.eye(1)
+    >>> L = factored(-one, one, 2 * one, 0 * one, dt=0)
+    >>> L.roots, np.exp(L.gain).round(12)
+    (array([-1.+0.j]), np.float64(2.0))
+    """
+    system = _Scaled.of(A, B, C, D, bool(dt))
+    poles, zeros = system.poles(), system.zeros()
+    zeros, poles = _without_pairs(zeros, poles)
+    roots = np.concatenate([zeros, poles])
+    exponents = np.concatenate([np.ones(len(zeros)), -np.ones(len(poles))])
+    rate = system.rate
+    if dt:
+        rate = 1 / dt
+        roots, exponents = _mapped(roots, exponents)
+    found = system.proven(Factored(roots, exponents, 0.0, False, rate, bool(dt)))
+    if delay:
+        found = replace(  # z^-1 = -(s - 1)/(s + 1)
+            found,
+            roots=np.append(found.roots, [1.0, -1.0]),
+            exponents=np.append(found.exponents, [delay, -delay]),
+            negative=found.negative != bool(delay % 2),
+        )
+    return found
+
+
+def closed_poles(A: Array, B: Array, C: Array, D: Array, *, dt: float) -> tuple[Complex, Array]:
+    """Return the poles of a loop closed by negative feedback, and how far each is outside.
+
+    They are the finite eigenvalues of the pencil [A B; C I + D] - s [I 0; 0 0], for a loop of any
+    width, and as right as those of `factored`. What is outside is Re s, or |z| - 1 in discrete
+    time; zero on the border to rounding.
+
+    Examples
+    --------
+    >>> one = np.eye(1)
+    >>> closed_poles(-one, one, 2 * one, 0 * one, dt=0)
+    (array([-3.+0.j]), array([-3.]))
+    """
+    system = _Scaled.of(A, B, C, D, bool(dt))
+    s = system.closed()
+    if not dt:
+        return s * system.rate, np.where(_level(s), 0.0, s.real * system.rate)
+    beyond = 2 * s.real + np.abs(s) ** 2  # |z|^2 - 1
+    noise = _ON_BORDER * (2 * np.abs(s.real) + np.abs(s) ** 2)
+    return 1 + s, np.where(np.abs(beyond) <= noise, 0.0, beyond / (1 + np.abs(1 + s)))
+
+
+def connected(A: Array, B: Array, C: Array) -> tuple[Array, Array, Array]:
+    """Return the system without states that no input moves and no output shows.
+
+    By where A, B and C are zero alone, so without any threshold.
+    """
+    links = A != 0
+    moved, shown = (B != 0).any(axis=1), (C != 0).any(axis=0)
+    for _ in range(len(A)):
+        more = (links & moved).any(axis=1), (links & shown[:, None]).any(axis=0)
+        if not (more[0] & ~moved).any() and not (more[1] & ~shown).any():
+            break
+        moved, shown = moved | more[0], shown | more[1]
+    kept = moved | shown
+    return A[np.ix_(kept, kept)], B[kept], C[:, kept]
+
+
+def _mapped(roots: Complex, exponents: Array) -> tuple[Complex, Array]:
+    """Roots in z - 1 as those in s of z = (1 + s)/(1 - s), and what the map adds at s = 1."""
+    fall = -exponents.sum()
+    finite = roots != -2  # z = -1 is s = infinity
+    e = exponents[finite]
+    r = roots[finite]
+    mapped = r / (2 + r)
+    # Re s = (|z|^2 - 1) / |1 + z|^2, and |z|^2 - 1 = 2 Re r + |r|^2 without cancellation in r.
+    real = (2 * r.real + np.abs(r) ** 2) / np.abs(2 + r) ** 2
+    level = np.abs(2 * r.real + np.abs(r) ** 2) <= _ON_BORDER * (
+        np.abs(2 * r.real) + np.abs(r) ** 2
+    )
+    mapped = np.where(level, 0.0, real) + 1j * mapped.imag
+    if fall:
+        mapped, e = np.append(mapped, 1.0), np.append(e, fall)
+    return mapped, e
+
+
+@dataclass(frozen=True, eq=False)
+class _Scaled:
+    """A, B, C, D balanced, in units of time in which A is about one; A - I in discrete time."""
+
+    high: Array  # the bordered matrix [A B; C D]
+    low: Array
+    n: int
+    rate: float
+    discrete: bool
+
+    @classmethod
+    def of(cls, A: Array, B: Array, C: Array, D: Array, discrete: bool) -> _Scaled:
+        n, index = len(A), np.arange(len(A))
+        units = balance(A, B, C, continuous=not discrete)
+        x, u, time = units.x, units.u, 0 if discrete else units.time
+        high = np.block(
+            [
+                [in_units(A, x, x, time), in_units(B, x, u, time)],
+                [in_units(C, u, x), in_units(D, u, u)],
+            ]
+        )
+        low = np.zeros(len(high))
+        if discrete:
+            high[index, index], low[:n] = two_sum(high[index, index], -np.ones(n))
+        high = scipy.linalg.matrix_balance(high, permute=False)[0]
+        return cls(np.asarray(high, dtype=np.float64), low, n, 2.0**-time, discrete)
+
+    def pencil(self, poles: bool) -> Pencil:
+        kept = self.n if poles else len(self.high)
+        return Pencil(self.high[:kept, :kept], self.low[:kept], self.n)
+
+    def poles(self) -> Complex:
+        pencil = self.pencil(poles=True)
+        return self.refined(_starts(pencil, self.n), pencil)
+
+    def zeros(self) -> Complex:
+        """The finite zeros, as many as the Markov parameters say."""
+        pencil = self.pencil(poles=False)
+        return self.refined(_starts(pencil, self.n - self.relative_degree()), pencil)
+
+    def closed(self) -> Complex:
+        """The roots of I + L, of a loop of any width."""
+        high, low = self.high.copy(), self.low.copy()
+        index = np.arange(self.n, len(high))
+        high[index, index], low[self.n :] = two_sum(high[index, index], np.ones(len(index)))
+        pencil = Pencil(high, low, self.n)
+        return self.refined(_starts(pencil, self.n), pencil)
+
+    def relative_degree(self) -> int:
+        """How many of D, CB, CAB, ... are zero before the first that is not; n + 1 if all are."""
+        n = self.n
+        A, C = self.high[:n, :n], self.high[n, :n]
+        if self.high[n, n]:
+            return 0
+        x, rest = self.high[:n, n], np.zeros(n)
+        size = np.abs(x)
+        for degree in range(1, n + 1):
+            value, more = dot(np.r_[C, C], np.r_[x, rest])
+            if abs(value + more) > _NOTHING * float(np.abs(C) @ size):
+                return degree
+            rows = np.concatenate([A, A, self.low[:n, None]], axis=1)
+            columns = np.concatenate(
+                [np.broadcast_to(x, (n, n)), np.broadcast_to(rest, (n, n)), x[:, None]], axis=1
+            )
+            size = np.abs(A) @ size
+            x, rest = dot(rows, columns)
+            scale = 2.0 ** -np.floor(np.log2(size.max())) if size.any() else 1.0
+            x, rest, size = x * scale, rest * scale, size * scale
+        return n + 1
+
+    def refined(self, roots: Complex, pencil: Pencil) -> Complex:
+        """Each root s of a pencil s E - P, with a vector x, (s E - P) x = 0, by Newton's method.
+
+            (s E - P) dx + E x ds = -(s E - P) x,     dx = 0 where x is largest
+
+        The right-hand side is computed in twice the working precision, x is kept as a sum of two
+        parts, and so s is right to rounding where the working precision is enough to converge.
+
+        References
+        ----------
+        Dongarra, Moler and Wilkinson, Improving the accuracy of computed eigenvalues and
+        eigenvectors, SIAM Journal on Numerical Analysis 20(1), 1983, 23-45.
+        """
+        upper = np.flatnonzero(roots.imag >= 0)
+        if not len(upper):
+            return roots
+        s, N = roots[upper], len(pencil.E)
+        real = s.imag == 0
+        x, rest = _null_vectors(pencil.at(s)), np.zeros((len(s), N)) + 0j
+        rows = np.arange(len(s))
+        pivot = np.abs(x).argmax(axis=1)
+        before = np.full(len(s), np.inf)
+        for _ in range(_REFINEMENTS):
+            bordered = np.zeros((len(s), N + 1, N + 1)) + 0j
+            bordered[:, :N, :N] = pencil.at(s)
+            bordered[:, :N, N] = pencil.E * x
+            bordered[rows, N, pivot] = 1.0
+            right = np.zeros((len(s), N + 1)) + 0j
+            right[:, :N] = np.add(*pencil.residual(s, [x, rest], np.zeros(N)))
+            step = _solved(bordered, right)
+            ds = np.where(real, step[:, N].real, step[:, N])
+            moves = np.isfinite(step).all(axis=1) & (np.abs(ds) <= before)
+            before = np.where(moves, np.abs(ds), 0.0)
+            s = np.where(moves, s + ds, s)
+            dx = np.where(moves[:, None], step[:, :N] + rest, rest)
+            x, rest = x + dx, dx - ((x + dx) - x)
+        # A step that is still as large as the root, and so small: the root is zero.
+        small = np.abs(s) <= _COLLAPSED**2 * np.abs(s).max()
+        s = np.where(small & (np.abs(ds) >= _COLLAPSED * np.abs(s)), 0.0, s)
+        noise = self._noise(pencil, s, x, pivot)
+        s = np.where(np.abs(s) <= _NOTHING * noise, 0.0, s)
+        if not self.discrete:
+            s = np.where(np.abs(s.real) <= _NOTHING * noise, 1j * s.imag, s)
+        return _merged(roots, upper, s)
+
+    def _noise(self, pencil: Pencil, s: Complex, x: Complex, pivot: NDArray[np.intp]) -> Array:
+        """How far a change of all terms of (s E - P) x by a part of one moves each root."""
+        N = len(pencil.E)
+        bordered = np.zeros((len(s), N + 1, N + 1)) + 0j
+        bordered[:, :N, :N] = pencil.at(s)
+        bordered[:, :N, N] = pencil.E * x
+        bordered[np.arange(len(s)), N, pivot] = 1.0
+        last = np.zeros((len(s), N + 1)) + 0j
+        last[:, N] = 1.0
+        weights = np.abs(_solved(bordered.swapaxes(1, 2), last)[:, :N])
+        terms = (np.abs(pencil.high) @ np.abs(x)[..., None])[..., 0]
+        return np.asarray(np.nan_to_num((weights * terms).sum(axis=1)))
+
+    def proven(self, found: Factored) -> Factored:
+        """The product with its gain, which the equations give at frequencies of all sizes."""
+        n, roots = self.n, found.roots
+        sizes = np.abs(roots[roots != 0])
+        v = np.unique(np.concatenate([sizes, np.abs(roots.imag[roots.imag != 0]), [1.0]]))
+        v = np.sort(np.concatenate([0.83 * v, 1.07 * v]))
+        if len(v) > _CHECKED:
+            v = v[np.linspace(0, len(v) - 1, _CHECKED).astype(int)]
+        s = 2j * v / (1 - 1j * v) if found.discrete else 1j * v
+        B, C, D = self.high[:n, n], self.high[n, :n], self.high[n, n]
+        values = np.full(len(v), D + 0j)
+        sure = np.ones(len(v), dtype=bool)
+        if n:
+            parts, sure = self.pencil(poles=True).solve(s, B)
+            columns, one = np.concatenate(parts, axis=1), np.ones((len(v), 1))
+            weights = np.broadcast_to(np.tile(C, len(parts)), columns.shape)
+            real = dot(np.hstack([weights, D * one]), np.hstack([columns.real, one]))
+            imag = dot(weights, columns.imag)
+            values = (real[0] + real[1]) + 1j * (imag[0] + imag[1])
+        if not values.any():
+            return replace(found, gain=-np.inf, roots=roots[:0], exponents=found.exponents[:0])
+        if not sure.all():
+            raise LqradError(
+                f"the loop cannot be computed at {found.frequency(v[~sure][0]):.4g} rad/s: its "
+                "equations are singular to rounding there",
+                "try a balanced or a minimal realisation of the loop",
+            )
+        with np.errstate(divide="ignore"):
+            gains = np.log(values) - found.log(v)[0]
+        turned = np.exp(1j * gains.imag)
+        gain, negative = float(np.median(gains.real)), bool(np.median(turned.real) < 0)
+        apart = np.abs(gains.real - gain) + np.abs(turned - (-1 if negative else 1))
+        if not apart.max() <= _AGREES:
+            raise LqradError(
+                f"the poles and zeros of the loop, computed, miss it by {apart.max():.2g} of itself at "
+                f"{found.frequency(v[apart.argmax()]):.4g} rad/s, so that nothing can be said of its margins",
+                "try a balanced or a minimal realisation of the loop",
+            )
+        return replace(found, gain=gain, negative=negative)
+
+
+def _level(roots: Complex) -> NDArray[np.bool_]:
+    """Which roots are on the imaginary axis to rounding."""
+    return np.asarray(np.abs(roots.real) <= _ON_BORDER * np.abs(roots))
+
+
+def _starts(pencil: Pencil, count: int) -> Complex:
+    """So many finite eigenvalues of a pencil, those nearest to zero, nearly right.
+
+    An eigenvalue comes with an error that is small beside the largest one. The small ones are
+    therefore looked for again, as s = c - 1/t with the large eigenvalues t of (c E - P)^-1 E for a
+    c of about their size, and so on.
+    """
+    if count <= 0:
+        return np.zeros(0, dtype=np.complex128)
+    alpha, beta = scipy.linalg.eigvals(
+        pencil.high + np.diag(pencil.low), np.diag(pencil.E), homogeneous_eigvals=True
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        roots = _smallest(alpha / beta, count)
+    N = len(pencil.E)
+    while True:
+        slow = int(np.sum(np.abs(roots) < _SLOW * np.abs(roots[count - 1])))
+        if not 0 < slow < count or not roots[slow - 1]:
+            return roots
+        c = 2.0 ** np.ceil(np.log2(np.abs(roots[slow - 1])) + 1)
+        parts, sure = pencil.solve(np.full(N, c + 0j), np.diag(pencil.E))
+        if not sure.all():
+            return roots
+        t = np.linalg.eigvals(np.sum(parts, axis=0).real.T) + 0j
+        with np.errstate(divide="ignore", invalid="ignore"):
+            roots[:slow] = _smallest(c - 1 / t, slow)
+        count = slow
+
+
+def _smallest(values: Complex, count: int) -> Complex:
+    sizes = np.where(np.isfinite(values), np.abs(values), np.inf)
+    return np.asarray(values[np.argsort(sizes, kind="stable")[:count]], dtype=np.complex128)
+
+
+def _null_vectors(matrices: Complex) -> Complex:
+    """Vectors with M x almost zero, for matrices that are almost singular, by inverse iteration."""
+    x = np.random.default_rng(0).normal(size=matrices.shape[:2]) + 0j
+    for _ in range(2):
+        x = _solved(matrices, x)
+        x = x / x[np.arange(len(x)), np.abs(x).argmax(axis=1)][:, None]
+    return x
+
+
+def _solved(matrices: Complex, right: Complex) -> Complex:
+    """Solutions; where a matrix is singular to the last digit, of one a few rounding errors away."""
+    rng = np.random.default_rng(1)
+    size = np.abs(matrices).max(axis=(1, 2), keepdims=True)
+    tiny = np.where(size > 0, EPS**2 * size, 1.0) * np.eye(matrices.shape[1])
+    near = matrices
+    for errors in (4, 16, 64, 256):
+        try:
+            x = np.linalg.solve(near, right[..., None])[..., 0]
+        except np.linalg.LinAlgError:
+            x = np.full(right.shape, np.nan)
+        if np.isfinite(x).all():
+            return np.asarray(x)
+        noise = errors * EPS * rng.normal(size=matrices.shape)
+        near = np.asarray(matrices * (1 + noise) + tiny)
+    return np.asarray(x)
+
+
+def _merged(roots: Complex, upper: NDArray[np.intp], s: Complex) -> Complex:
+    """All roots from the refined upper ones; a pair that ran into one keeps its starts."""
+    old = roots[upper]
+    others = ~np.eye(len(s), dtype=bool)
+    gap, before = np.abs(s[:, None] - s), np.abs(old[:, None] - old)
+    ran = (others & (gap <= 1e-6 * before)).any(axis=1)
+    s = np.where(ran, old, s)
+    paired = s[roots[upper].imag > 0]
+    return np.concatenate([s[roots[upper].imag == 0], paired, paired.conj()])
+
+
+def _without_pairs(zeros: Complex, poles: Complex) -> tuple[Complex, Complex]:
+    """Without zeros that are poles to rounding."""
+    left = list(poles)
+    kept = []
+    for z in zeros:
+        apart = [abs(z - p) for p in left]
+        i = int(np.argmin(apart)) if left else -1
+        if left and apart[i] <= 8 * EPS * abs(z):
+            left.pop(i)
+        else:
+            kept.append(z)
+    return np.array(kept, dtype=np.complex128), np.array(left, dtype=np.complex128)
