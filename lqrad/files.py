@@ -206,7 +206,8 @@ def load_plant(path: str | Path) -> PlantFile:
         if "W" in data and "C" not in data:
             data["C"] = np.eye(real_array("A", data["A"]).shape[-1])
         data, dt = _in_steps(data)
-        assert dt is not None
+        if dt is None:
+            raise ArgumentError("dt is null, expected the seconds from one sample to the next")
         plant = StateSpace(data.pop("A"), data.pop("B"), data.pop("C", None), dt=dt)
         low = without_null(data.pop("low", None), -np.inf)
         high = without_null(data.pop("high", None), np.inf)
