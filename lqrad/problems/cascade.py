@@ -581,6 +581,11 @@ def _check_names(
     what: str, given: Given, users: Mapping[str, Node], *, allowed: Collection[str]
 ) -> None:
     """Raise ArgumentError unless all that is used is given, and no more than is allowed."""
+    if not isinstance(given, Mapping):
+        names = ", ".join(f"{name!r}: ..." for name in allowed)
+        raise ArgumentError(
+            f"{what} is of type {type(given).__name__}, expected a dict {{{names}}}"
+        )
     for name, node in users.items():
         if name not in given:
             raise ArgumentError(f"{what} has no {name!r}, for {node}; it has {listed(given)}")

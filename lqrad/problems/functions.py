@@ -15,6 +15,10 @@ import numpy as np
 from lqrad.errors import ArgumentError, LqradError
 from lqrad.kernels.carried import Carried, read_only
 
+IN_PLACE = (
+    "its arguments cannot be written to; write x = x - goal, which makes a new array, for x -= goal, "
+    "or start from x = x.copy()"
+)
 _TIMES = {"t", "time", "k", "step", "stage"}  # what a third argument with a default may be called
 
 
@@ -55,10 +59,7 @@ def _where(arguments: tuple[Any, ...]) -> str:
 
 def _remedy(text: str) -> str:
     if "read-only" in text:
-        return (
-            "its arguments cannot be written to; write x = x - goal, which makes a new array, "
-            "for x -= goal, or start from x = x.copy()"
-        )
+        return IN_PLACE
     return (
         "write it for leading axes, with x[..., 0], np.stack(..., axis=-1), .sum(axis=-1) and "
         "np.where, or make a function of one point one of many by lqrad.one_point"

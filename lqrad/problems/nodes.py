@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from lqrad.arguments import Array, check_type, real_array
 from lqrad.errors import ArgumentError, LqradError, ShapeError
+from lqrad.kernels.carried import read_only
+from lqrad.problems.functions import IN_PLACE
 from lqrad.problems.primitives import Primitive
 
 Arrays = dict[str, NDArray[Any]]
@@ -84,7 +86,7 @@ class Node:
     def _call(self, function: Callable[..., Any], *given: Any) -> Array:
         """Call a function of the primitive; its errors name the node and the shapes it was given."""
         try:
-            value = function(*given)
+            value = function(*map(read_only, given))
             return real_array("a value that is computed", value)
         except LqradError as error:
             raise type(error)(f"{self}: {error}") from error
@@ -93,9 +95,10 @@ class Node:
             listed = ", ".join(
                 f"{name} {shape}" for name, shape in zip(self.arguments, shapes, strict=False)
             )
-            raise ShapeError(
-                f"{self} fails on {listed}: {error}; check these shapes, and its functions"
-            ) from error
+            remedy = "check these shapes, and its functions"
+            if "read-only" in str(error):
+                remedy = IN_PLACE
+            raise ShapeError(f"{self} fails on {listed}: {error}", remedy) from error
 
     def __str__(self) -> str:
         return f"node {self.name!r} ({self.primitive.name})"

@@ -48,6 +48,7 @@ from lqrad.arguments import (
 from lqrad.copies import ReadOnly
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 from lqrad.kernels.checkpointing import schedule
+from lqrad.kernels.derivatives import check_given
 from lqrad.kernels.sparse_factors import (
     Solve,
     checked_solver,
@@ -56,6 +57,7 @@ from lqrad.kernels.sparse_factors import (
     identity_pair,
 )
 from lqrad.kernels.stages import inner
+from lqrad.problems.functions import called
 from lqrad.problems.lq import LQProblem
 from lqrad.problems.objective import Objective, diagonal_below
 from lqrad.problems.optimality import KKT, kkt_from_terms
@@ -104,7 +106,8 @@ class SparseLQProblem(ReadOnly):
     s : (n,), optional
         Linear weight of the terminal state.
     reaction : (phi, dphi) or (phi, dphi, ddphi), optional
-        Functions of a state (..., n), entry by entry, and their derivatives. With the third one
+        Functions of a state (..., n), entry by entry, and their derivatives, which are compared with
+        them where they are first asked for. With the third one
         Hessian products are exact; without, they are those of Gauss and Newton.
     solver : (solve, solve_transposed), optional
         Functions b -> E^-1 b and b -> E'^-1 b of right-hand sides (n,) or (n, k), instead of a
@@ -925,13 +928,31 @@ class SparseLQProblem(ReadOnly):
     def _reaction(self, order: int, x: Array) -> Array:
         """The reaction or a derivative of it."""
         assert self.reaction is not None
-        value = real_array("reaction", self.reaction[order](x))
+        name = f"reaction[{order}]"
+        value = real_array(name, called(name, self.reaction[order], x))
         if value.shape != x.shape:
             raise ShapeError(
-                f"reaction[{order}] returned shape {value.shape} for x {x.shape}, expected {x.shape}"
+                f"{name} returned shape {value.shape} for x {x.shape}, expected {x.shape}"
                 ": one number for each entry of the state"
             )
+        if order and order not in self._checked_orders:
+            below, slope = self.reaction[order - 1], value[..., None, None]
+            check_given(
+                lambda z: called(f"reaction[{order - 1}]", below, z[..., 0])[..., None],
+                x[..., None],
+                slope,
+                name=name,
+                of=f"reaction[{order - 1}]",
+                entries=["the state"],
+            )
+            if x.any():  # at rest a wrong derivative may be right
+                self._checked_orders.add(order)
         return value
+
+    @cached_property
+    def _checked_orders(self) -> set[int]:
+        """Which derivatives of the reaction were compared with those of the one below."""
+        return set()
 
     # Checks
 

@@ -1091,3 +1091,36 @@ def test_a_relu_of_a_parameter_can_be_initialised():
         parameters={"w": (3,)},
     )
     np.testing.assert_array_equal(graph.initial(0)["w"], 0.0)
+
+
+@pytest.mark.parametrize("where", ["function", "vjp"])
+def test_a_primitive_cannot_write_to_its_arguments(where):
+    def in_place(p, z, x):
+        p *= x > 0
+        return p
+
+    function = (
+        (lambda x: np.maximum(x, 0, out=x)) if where == "function" else primitives.relu.function
+    )
+    vjp = in_place if where == "vjp" else primitives.relu.vjps[0]
+    graph = Graph(
+        [
+            Node("a", primitives.affine, ("x",), ("W", "b")),
+            Node("h", Primitive("relu_", function, (vjp,)), ("a",)),
+            Node("sum", primitives.add, ("h", "a")),
+            Node("loss", primitives.squared_norm, ("sum",)),
+        ],
+        costs={"loss": 1.0},
+        parameters={"W": (2, 2), "b": (2,)},
+    )
+    objective = graph.objective({"x": np.ones((2, 2))})
+    with pytest.raises(ShapeError, match=r"node 'h' \(relu_\) fails on .*read-only; its arguments"):
+        objective.value_and_gradient(np.arange(6.0))
+
+
+@pytest.mark.parametrize("theta", [None, 3, [1.0]])
+def test_parameters_that_are_no_dict_are_named(theta):
+    with pytest.raises(
+        ArgumentError, match=r"theta is of type .*, expected a dict \{'W1': ..., 'b1'"
+    ):
+        lqrad.mlp([2, 2]).flatten(theta)

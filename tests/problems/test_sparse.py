@@ -744,6 +744,45 @@ def test_a_call_that_does_not_fit_is_refused_by_name(call, error, words):
         call()
 
 
+@pytest.mark.parametrize(
+    ("reaction", "message"),
+    [
+        (
+            (lambda x: x - x**3, lambda x: 1 - 2 * x**2),
+            r"reaction\[1\] is wrong: that of reaction\[0\]",
+        ),
+        (
+            (lambda x: np.sin(x), lambda x: np.cos(x), lambda x: np.sin(x)),
+            r"reaction\[2\] is wrong: that of reaction\[1\]",
+        ),
+        ((lambda x: abs(x) * x, lambda x: abs(x)), r"reaction\[1\] is wrong"),
+    ],
+)
+def test_a_wrong_derivative_of_a_reaction_is_found(reaction, message):
+    problem = SparseLQProblem(None, EYE, ONE, np.ones(3), [1.0], reaction=reaction)
+    objective, u = problem.objective([0.5, 0.2, -0.1], 3), np.ones((3, 1))
+    uses = objective.value_and_gradient, objective.hessian_product
+    arguments = (u,) if len(reaction) == 2 else (u, u)
+    with pytest.raises(ArgumentError, match=message):
+        uses[len(reaction) - 2](*arguments)
+    # At rest the first one is right, and is asked again.
+    still = SparseLQProblem(None, EYE, ONE, np.ones(3), [1.0], reaction=reaction[:2])
+    if reaction[1](np.zeros(3)).any():
+        still.value_and_gradient(np.zeros(3), np.zeros((3, 1)))
+
+
+def test_a_reaction_cannot_write_to_the_state():
+    def in_place(x):
+        x *= x
+        return x
+
+    problem = SparseLQProblem(
+        None, EYE, ONE, np.ones(3), [1.0], reaction=(in_place, lambda x: 2 * x)
+    )
+    with pytest.raises(ArgumentError, match=r"reaction\[0\] raised ValueError .*read-only"):
+        problem.simulate(np.ones(3), np.ones((2, 1)))
+
+
 def test_a_reaction_or_a_solver_of_another_shape_is_named():
     total = SparseLQProblem(
         None, EYE, ONE, np.ones(3), [1.0], reaction=(lambda x: x.sum(), lambda x: x)
