@@ -34,7 +34,7 @@ from lqrad.errors import ArgumentError, ShapeError, Status
 from lqrad.problems.lq import LQProblem, changed
 from lqrad.problems.statespace import StateSpace
 from lqrad.solvers.dare import dare
-from lqrad.solvers.limits import Limited, Plan
+from lqrad.solvers.limits import Limited, Plan, excess
 
 Pair = tuple[ArrayLike, ArrayLike]
 
@@ -72,9 +72,10 @@ def mpc(
     observer : Observer, optional
         Estimates the state from what is measured; where not given, the state is measured.
     max_iter : int
-        Limit on Newton steps, so on the time of each step, whatever the state.
+        Limit on Newton steps, so on the time of each step, whatever the state. Each changes the set
+        of bounds at work.
     tol : float
-        Of the gap relative to the cost, and of the bounds relative to themselves.
+        Of the gap, relative to the cost, and of what exceeds a bound, relative to the bound.
 
     Returns
     -------
@@ -298,37 +299,43 @@ class MPC(ReadOnly):
     def _obeys(self, u: Array) -> bool:
         """Whether inputs keep their bounds and those of their rates, to the tolerance."""
         change = np.diff(u, axis=0, prepend=self.u_before[None])
-        for values, (low, high) in ((u, self._input), (change, self._rate)):
-            slack = self._tol * (1 + np.abs(values))
-            if (values < low - slack).any() or (values > high + slack).any():
+        for values, bounds in ((u, self._input), (change, self._rate)):
+            sizes = [np.where(np.isfinite(z), np.abs(z), 0.0) for z in bounds]
+            if (excess(values, *bounds) > self._tol * np.maximum(*sizes).max(axis=0)).any():
                 return False
         return True
 
     def _kept(self, plan: Plan, x0: Array, x_ref: Array, u_ref: Array) -> Plan:
         """The better of two trajectories whose inputs are brought within their bounds.
 
-        They are those of the plan and of the last one, a step later. The states are simulated, so
-        that what is promised of the cost holds.
+        They are those of the plan and of the last one, a step later. The better one has the lower
+        cost, with springs beyond the bounds of the states. The states are simulated, so that what is
+        promised of the cost holds.
         """
         before = [] if self.last is None else [np.concatenate([self.last.u[1:], self.last.u[-1:]])]
+        on_x = _bounded(self._state)
+        spring = self._limited.spring[len(self._limited.spring) - len(on_x) :]
         found = []
         for wanted in (plan.u, *before):
             u, last = np.empty_like(wanted), self.u_before
             for t in range(self.T):
                 u[t] = last = self._clipped(wanted[t], last, t)
             x = self.problem.simulate(x0, u)
-            low, high = self._state
-            excess = float(np.maximum(np.maximum(x[1:] - high, low - x[1:]), 0.0).max())
             cost = float(self.problem.cost(x - x_ref, u - u_ref))
-            found.append((excess, cost, x, u))
-        slack = self._tol * max(np.abs(z[np.isfinite(z)]).max(initial=0.0) for z in self._state)
-        excess, cost, x, u = min(found, key=lambda z: (z[0] if z[0] > slack else 0.0, z[1]))
+            beyond = excess(x[1:], *self._state)[:, on_x]
+            found.append((cost + 0.5 * float((spring * beyond**2).sum()), cost, beyond, x, u))
+        _, cost, beyond, x, u = min(found, key=lambda z: z[0])
         gap = max(plan.gap_bound + cost - plan.cost, 0.0)
         message = (
             f"{plan.message}; inputs within their bounds cost {cost:.6g}, at most {gap:.1g} above "
-            f"the minimum, and exceed a bound on a state by {excess:.3g} at most"
+            "the minimum"
         )
-        return replace(plan, x=x, u=u, cost=cost, gap_bound=gap, excess=excess, message=message)
+        most = 0.0
+        if beyond.any():
+            step, i = divmod(int((spring * beyond**2).argmax()), len(on_x))
+            most = float(beyond[step, i])
+            message += f", and x[{on_x[i]}] exceeds its bound by {most:.3g} at t={step + 1}"
+        return replace(plan, x=x, u=u, cost=cost, gap_bound=gap, excess=most, message=message)
 
     def _clipped(self, u: Array, before: Array, t: int) -> Array:
         """The input nearest to u that keeps its bounds, and its rate's where both can be kept."""

@@ -11,7 +11,7 @@ from random_problems import random_case
 
 import lqrad
 from lqrad import LQProblem, Status
-from lqrad.solvers.limits import Limited, step_size
+from lqrad.solvers.limits import Limited
 
 SEEDS = range(60)
 
@@ -116,21 +116,28 @@ def stationarity(case, plan, y):
     return worst / size
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_the_optimality_conditions_hold_or_no_inputs_keep_the_limits(seed):
+def test_the_optimality_conditions_hold_or_no_inputs_keep_the_limits():
     """The conditions of a convex problem are sufficient: no other solver is needed."""
-    case = Case(seed)
-    plan = case.solve()
+    impossible = 0
+    for seed in SEEDS:
+        case = Case(seed)
+        plan, least = case.solve(), case.feasible()
+        dynamics = simulate(case.problem, case.x0, plan.u)
+        np.testing.assert_allclose(plan.x, dynamics, atol=1e-9 * max(1, np.abs(dynamics).max()))
+        assert stationarity(case, plan, plan.y) < 1e-7
+        if plan.status is Status.INFEASIBLE:
+            impossible += 1
+            assert least > 1e-7
+        else:
+            assert plan.status is Status.CONVERGED_GAP
+            assert least < 1e-6
+            check_complementarity(case, plan)
+    assert 10 < impossible < 50
+
+
+def check_complementarity(case, plan):
+    """The limits hold, and multipliers are zero but at their limits."""
     g, y = case.rows(plan.x, plan.u), plan.y
-    least = case.feasible()
-    dynamics = simulate(case.problem, case.x0, plan.u)
-    np.testing.assert_allclose(plan.x, dynamics, atol=1e-9 * max(1, np.abs(dynamics).max()))
-    assert stationarity(case, plan, y) < 1e-7
-    if plan.status is Status.INFEASIBLE:
-        assert least > 1e-7
-        return
-    assert plan.status is Status.CONVERGED_GAP
-    assert least < 1e-6
     excess = np.maximum(np.maximum(g - case.high, case.low - g), 0)
     assert (excess <= 1e-7 * np.maximum(np.abs(case.high), 1e-3)).all()
     size = np.abs(plan.cost) + 1e-9
@@ -140,39 +147,21 @@ def test_the_optimality_conditions_hold_or_no_inputs_keep_the_limits(seed):
     assert plan.cost == pytest.approx(float(case.problem.cost(plan.x, plan.u)), rel=1e-12)
 
 
-@pytest.mark.parametrize("seed", SEEDS)
-def test_where_limits_give_way_hard_ones_hold_and_springs_are_in_balance(seed):
-    case = Case(seed, tight=0.15)
-    limited = case.limited()
-    plan = limited.solve(case.x0, case.low, case.high, max_iter=500)
-    if plan.status is not Status.INFEASIBLE:
-        return
-    g = case.rows(plan.x, plan.u)
-    hard = ~case.soft
-    above, below = np.maximum(g - case.high, 0), np.maximum(case.low - g, 0)
-    assert (above + below)[:, hard].max() <= 1e-6 * case.high[:, hard].max()
-    # The multiplier of a soft row is its spring times its excess: of one stiffness over time.
-    reached = limited._reached[:, case.soft]
-    y = plan.y[:, case.soft]
-    pull = limited._spring[case.soft] * (above - below)[:, case.soft]
-    np.testing.assert_allclose(
-        np.where(reached, y - pull, 0), 0, atol=1e-7 * np.abs(y).max(initial=1)
-    )
-    assert stationarity(case, plan, plan.y) < 1e-7
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_the_bound_is_never_below_the_gap(seed):
+def test_the_bound_is_never_below_the_gap():
     """Also where the method is stopped long before its end."""
-    case = Case(seed)
-    best = case.solve(tol=1e-10)
-    if best.status is not Status.CONVERGED_GAP:
-        return
-    for most in (1, 2, 4, 8):
-        plan = case.solve(max_iter=most)
-        if plan.status is Status.MAX_ITER:
-            assert plan.iterations == most
-        assert plan.cost - plan.gap_bound <= best.cost + 1e-8 * abs(best.cost) + 1e-12
+    possible, stopped = 0, 0
+    for seed in SEEDS:
+        case = Case(seed)
+        best = case.solve(tol=1e-10)
+        possible += best.status is Status.CONVERGED_GAP
+        for most in (1, 2, 4):
+            plan = case.solve(max_iter=most)
+            stopped += plan.status is Status.MAX_ITER
+            assert plan.iterations <= most
+            if best.status is Status.CONVERGED_GAP:
+                assert plan.cost - plan.gap_bound <= best.cost + 1e-8 * abs(best.cost) + 1e-12
+    assert possible > 10
+    assert stopped > 10
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -188,17 +177,19 @@ def test_without_limits_it_is_riccati(seed):
     np.testing.assert_allclose(plan.p, optimum.p, atol=1e-9 * max(np.abs(optimum.p).max(), 1))
 
 
-@pytest.mark.parametrize("seed", range(20))
-def test_the_right_multipliers_are_a_start_that_ends_at_once(seed):
-    case = Case(seed)
-    cold = case.solve()
-    if cold.status is not Status.CONVERGED_GAP:
-        return
-    warm = case.solve(y=cold.y)
-    assert warm.iterations <= 2
-    assert warm.cost == pytest.approx(cold.cost, rel=1e-7)
-    wrong = case.solve(y=np.random.default_rng(seed).normal(size=cold.y.shape))
-    assert wrong.cost == pytest.approx(cold.cost, rel=1e-6)
+def test_the_right_multipliers_are_a_start_that_ends_at_once():
+    possible = 0
+    for seed in SEEDS:
+        case = Case(seed)
+        cold = case.solve()
+        if cold.status is Status.CONVERGED_GAP:
+            possible += 1
+            warm = case.solve(y=cold.y)
+            assert warm.iterations <= 1
+            assert warm.cost == pytest.approx(cold.cost, rel=1e-9)
+            wrong = case.solve(y=np.random.default_rng(seed).normal(size=cold.y.shape))
+            assert wrong.cost == pytest.approx(cold.cost, rel=1e-9)
+    assert possible > 10
 
 
 def test_unstable_and_long():
@@ -282,23 +273,6 @@ def test_limits_that_cost_a_million_times_more_are_not_impossible():
     assert plan.cost > 1e6 * free
 
 
-@pytest.mark.parametrize("seed", range(10))
-def test_the_natural_stiffness_is_that_of_the_dense_hessian(seed):
-    """One over the diagonal of G H^-1 G', with G and H made of simulations from x0 = 0."""
-    case = Case(seed)
-    m, T = case.problem.m, case.T
-    units = np.eye(T * m).reshape(-1, T, m)
-    start = case.rows(simulate(case.problem, case.x0, 0 * units[0]), 0 * units[0])
-    G = np.array(
-        [(case.rows(simulate(case.problem, case.x0, u), u) - start).ravel() for u in units]
-    )
-    H = np.array([case.problem.hessian_product(u).ravel() for u in units])
-    variance = np.einsum("ir,ir->r", G, np.linalg.solve(H, G)).reshape(start.shape)
-    limited = case.limited()
-    found = np.where(limited._reached, 1 / limited._natural, 0.0)
-    np.testing.assert_allclose(found, variance, rtol=1e-7, atol=1e-9 * variance.max())
-
-
 def test_equal_limits_are_equations():
     limited = double_integrator()
     high, low = np.full((20, 3), np.inf), np.full((20, 3), -np.inf)
@@ -347,36 +321,6 @@ def test_the_limit_on_steps_is_told():
     assert plan.status is Status.MAX_ITER
     assert plan.message.startswith("stopped after 1 Newton step; J = ")
     assert "the limit on iterations was reached, and row" in plan.message
-
-
-@pytest.mark.parametrize("seed", range(40))
-def test_the_step_size_is_where_the_derivative_vanishes(seed):
-    """Phi along a line, from its definition, with rows that begin at a limit among the others."""
-    rng = np.random.default_rng(seed)
-    shape = (4, 3)
-    rho = rng.uniform(0.5, 3.0, size=shape)
-    low, high = -rng.uniform(0.1, 1.0, size=shape), rng.uniform(0.1, 1.0, size=shape)
-    low[0, 0], high[1, 1] = -np.inf, np.inf
-    w, change = 2 * rng.normal(size=shape), rng.normal(size=shape)
-    w[2, 0], w[3, 2] = (rho * high)[2, 0], (rho * low)[3, 2]
-    change[2, 1] = 0.0
-
-    def beyond(w):
-        return w - np.clip(w, rho * low, rho * high)
-
-    stiff = beyond(w) != 0
-    base = rng.uniform(0.1, 1.0)  # what J's own curvature adds
-    curvature = base + (change**2 / rho)[stiff].sum()
-    pulled = (beyond(w) * change / rho).sum()
-    slope = -curvature - pulled  # of J alone, such that the whole slope is -curvature
-
-    def derivative(a):
-        return slope + base * a + (beyond(w + a * change) * change / rho).sum()
-
-    assert derivative(0.0) == pytest.approx(-curvature)
-    found = step_size(curvature, w, change, rho, low, high)
-    exact = scipy.optimize.brentq(derivative, 0.0, 1e6, xtol=1e-14)
-    assert found == pytest.approx(exact, rel=1e-9)
 
 
 def test_against_piqp_and_osqp():

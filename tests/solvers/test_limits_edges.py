@@ -11,7 +11,7 @@ from random_problems import random_case
 
 import lqrad
 from lqrad import LQProblem, Status
-from lqrad.solvers.limits import Limited, step_size
+from lqrad.solvers.limits import Limited
 
 MULTIPLES = [0.0, *np.geomspace(1e-8, 1.0, 33)]
 
@@ -109,23 +109,26 @@ class Case:
         return found.x[-1]
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_the_bound_is_the_value_of_the_dual(seed):
+def test_the_bound_is_the_value_of_the_dual():
     """The gap that is told and the one that a dense minimisation over u finds from y."""
-    case = Case(seed, radius=0.9)
-    plan = case.limited().solve(case.x0, case.low, case.high)
-    if plan.status is Status.INFEASIBLE:
-        assert case.relaxation() > 1e-7
-        return
-    assert plan.status is Status.CONVERGED_GAP
-    size = abs(plan.cost) + abs(case.free.cost)
-    assert plan.cost == pytest.approx(case.dense.cost(plan.u), abs=1e-12 * size)
-    bound = case.dense.lower_bound(plan.y, case.low, case.high)
-    assert bound == pytest.approx(plan.cost, abs=1e-7 * size)
-    assert plan.cost - plan.gap_bound <= bound + 1e-10 * size
+    possible = 0
+    for seed in range(40):
+        case = Case(seed, radius=0.9)
+        plan = case.limited().solve(case.x0, case.low, case.high)
+        if plan.status is Status.INFEASIBLE:
+            assert case.relaxation() > 1e-7
+            continue
+        possible += 1
+        assert plan.status is Status.CONVERGED_GAP
+        size = abs(plan.cost) + abs(case.free.cost)
+        assert plan.cost == pytest.approx(case.dense.cost(plan.u), abs=1e-12 * size)
+        bound = case.dense.lower_bound(plan.y, case.low, case.high)
+        assert bound == pytest.approx(plan.cost, abs=1e-7 * size)
+        assert plan.cost - plan.gap_bound <= bound + 1e-10 * size
+    assert 10 < possible < 40
 
 
-@pytest.mark.parametrize("most", [1, 2, 3, 5, 8])
+@pytest.mark.parametrize("most", [1, 2])
 def test_an_early_bound_is_below_what_is_best(most):
     told = 0
     for seed in range(40):
@@ -143,30 +146,50 @@ def test_an_early_bound_is_below_what_is_best(most):
             # And it is the best that multiples of y prove, unless beyond the limits it is cheaper yet.
             lines = [case.dense.lower_bound(a * plan.y, case.low, case.high) for a in MULTIPLES]
             assert plan.cost - plan.gap_bound >= min(max(lines), plan.cost) - 1e-9 * size
-    assert told > 3 or most == 8
+    assert told > 3
 
 
-@pytest.mark.parametrize("seed", range(60))
-def test_barely_possible_and_barely_impossible(seed):
+def test_barely_possible_and_barely_impossible():
     """Limits moved to where a linear program says that the last solution vanishes, and beyond."""
-    case = Case(seed, radius=0.9)
-    size = np.abs(case.dense.rows(case.free.u)).max()
-    least, limited = case.relaxation(), case.limited()
-    for margin, status in ((1e-5, Status.CONVERGED_GAP), (-1e-5, Status.INFEASIBLE)):
-        d = least + margin * size
-        low, high = case.low - d, case.high + d
-        assert (low <= high).all() or margin < 0
-        if (low <= high).all():
-            assert limited.solve(case.x0, low, high).status is status
+    impossible = 0
+    for seed in range(60):
+        case = Case(seed, radius=0.9)
+        size = np.abs(case.dense.rows(case.free.u)).max()
+        least, limited = case.relaxation(), case.limited()
+        d = least + 1e-5 * size
+        plan = limited.solve(case.x0, case.low - d, case.high + d)
+        assert plan.status is Status.CONVERGED_GAP
+        d = least - 1e-5 * size
+        if (
+            case.low - d <= case.high + d
+        ).all():  # else the last solution vanished with a row's room
+            impossible += 1
+            plan = limited.solve(case.x0, case.low - d, case.high + d)
+            assert plan.status is Status.INFEASIBLE
+            check_certificate(case.dense, plan.certificate, case.low - d, case.high + d)
+    assert impossible > 30
 
 
-@pytest.mark.parametrize("seed", range(40))
-def test_springs_of_soft_rows_minimise_the_elastic_cost(seed):
+def check_certificate(dense, y, low, high):
+    """Sum y g is the same for all inputs, and larger than sum y limit, by arithmetic alone."""
+    y, low, high = y.ravel(), low.ravel(), high.ravel()
+    up, down = np.maximum(y, 0), np.maximum(-y, 0)
+    limits = (up[up > 0] @ high[up > 0]) - (down[down > 0] @ low[down > 0])
+    assert (np.abs(dense.G.T @ y) <= 1e-12 * (np.abs(dense.G.T) @ np.abs(y)).max()).all()
+    size = np.abs(y) @ np.abs(dense.g0) + np.abs(up[up > 0] * high[up > 0]).sum()
+    assert y @ dense.g0 - limits > 1e-12 * size
+
+
+def test_springs_of_soft_rows_minimise_the_elastic_cost():
     """J + sum spring/2 excess^2 within the hard limits; conditions over all inputs at once.
 
     A spring is a hundred over the row's largest variance under the dense inverse Hessian.
     """
-    case = Case(seed, soft=True, radius=0.9)
+    assert sum(check_springs(Case(seed, soft=True, radius=0.9)) for seed in range(40)) > 30
+
+
+def check_springs(case):
+    """Whether soft limits had to give way; raises where it was not for the least elastic cost."""
     case.low, case.high = 0.5 * case.low, 0.5 * case.high
     case.high[-1, -1] = case.low[-1, -1] = 3 * np.abs(case.high[np.isfinite(case.high)]).max()
     case.low[-1, 0] = -0.01  # no room to get there
@@ -175,7 +198,7 @@ def test_springs_of_soft_rows_minimise_the_elastic_cost(seed):
     dense, soft = case.dense, case.soft
     if plan.status is Status.CONVERGED_GAP:
         assert case.relaxation() <= 1e-7 * np.abs(plan.x).max()
-        return
+        return False
     assert plan.status is Status.INFEASIBLE
     variance = np.einsum("ri,ri->r", dense.G, np.linalg.solve(dense.H, dense.G.T).T)
     spring = 100 / variance.reshape(plan.y.shape).max(axis=0)
@@ -194,6 +217,7 @@ def test_springs_of_soft_rows_minimise_the_elastic_cost(seed):
     # The gap that is told is that of the elastic cost.
     elastic = plan.cost + (spring / 2 * (over - under) ** 2)[:, soft].sum()
     assert 0 <= plan.gap_bound <= 1e-7 * abs(elastic)
+    return True
 
 
 @pytest.mark.parametrize("large", [1e6, 1e9, 1e20, 1e300])
@@ -282,7 +306,7 @@ def test_states_that_cancel_are_not_moved(seed):
     assert plan.status is Status.INFEASIBLE
     assert plan.excess == pytest.approx(0.05)
     assert re.search(r"row 0 exceeds its limit by 0\.05 at t=1$", plan.message)
-    assert plan.iterations == 1
+    assert plan.iterations == 0
     np.testing.assert_allclose(plan.u, free.u, atol=1e-12)
 
 
@@ -445,20 +469,20 @@ def test_what_messages_say():
     )
 
 
-def test_where_rounding_errors_end_it_the_message_says_so(monkeypatch):
-    """Two rows that are alike to a thousandth, by a method that may not get stiffer."""
-    monkeypatch.setattr("lqrad.solvers.limits._STIFFEST", 1.0)
-    problem = LQProblem([[0.5]], [[1.0, 0.0]], [[1.0]], np.eye(2))
-    limited = rows_of(problem, 1, C=np.zeros((2, 1)), D=[[1.0, 0.0], [1.0, 1e-3]])
-    told = np.array([[0.0, 1.0]])
-    plan = limited.solve(np.ones(1), told, told)
+def test_where_rounding_errors_end_it_the_message_says_so():
+    """A force that may change slowly, and a state that doubles for a hundred steps: a cost of 1e60."""
+    problem = LQProblem([[2.0]], [[1.0]], [[1.0]], [[1.0]])
+    controller = lqrad.mpc(problem, 100, input_bounds=(-1, 1), rate_bounds=(-0.1, 0.1))
+    plan = controller.plan([1.25])
     assert plan.status is Status.STALLED
-    assert re.fullmatch(
-        r"stalled after \d+ Newton steps; J = [\d.]+; rounding errors leave no further descent, and "
-        r"row 1 exceeds its limit by [\d.e-]+ at t=0",
+    assert re.match(
+        r"stalled after \d+ Newton steps; J = [\d.e+]+; rounding errors leave no further descent, and "
+        r"the change of u\[0\] exceeds its limit by [\d.e+-]+ at t=\d+; inputs within their bounds "
+        r"cost [\d.e+]+, at most [\d.e+]+ above the minimum$",
         plan.message,
     )
-    assert plan.cost - plan.gap_bound <= 1e6 / 2 + 0.625  # u = (0, 1000), x = (1, 0.5)
+    assert np.abs(plan.u).max() <= 1.0
+    assert plan.certificate is None
 
 
 def test_the_row_that_is_named_is_the_worst_in_its_own_units():
@@ -470,11 +494,6 @@ def test_the_row_that_is_named_is_the_worst_in_its_own_units():
     assert plan.status is Status.INFEASIBLE
     assert "small exceeds its limit by 9.9e-05 at t=1" in plan.message
     assert plan.excess == pytest.approx(9.9e-5)
-
-
-def test_a_step_of_worth_zero_is_whole():
-    one = np.ones((1, 1))
-    assert step_size(0.0, 0 * one, 0 * one, one, -one, one) == 1.0
 
 
 def test_against_dense_peers_with_all_terms():
