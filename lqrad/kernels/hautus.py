@@ -7,6 +7,7 @@ counts as zero does not depend on those of the model.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -81,8 +82,8 @@ def hautus(A: Array, B: Array, *, zero: float) -> Hautus:
     >>> found.modes.real, found.reached
     (array([2. , 0.5, 0.5]), array([False,  True, False]))
     """
-    units = balance(A, B)
-    A, B = in_units(A, units.x, units.x), in_units(B, units.x, units.u)
+    units = balance(A, B, continuous=True)
+    A, B = (in_units(z, units.x, unit, units.time) for z, unit in ((A, units.x), (B, units.u)))
     size, reach = np.abs(A).max(), np.abs(B).max(initial=0.0)
     if size and reach:
         B = B * (size / reach)
@@ -96,6 +97,7 @@ def hautus(A: Array, B: Array, *, zero: float) -> Hautus:
     powers = units.x[largest] - units.x
     W = np.ldexp(W.real, powers) + 1j * np.ldexp(W.imag, powers)
     order = np.argsort(-np.abs(modes), kind="stable")
+    scale = math.ldexp(scale, -units.time)
     return Hautus(scale * modes[order], distances[order], W[order], reached[order], units.x)
 
 

@@ -30,6 +30,7 @@ from numpy.typing import ArrayLike, NDArray
 from lqrad.arguments import Array, check_finite, check_number, check_stage_weights, stage_arrays
 from lqrad.copies import ReadOnly
 from lqrad.errors import ShapeError
+from lqrad.kernels.balance import balance, in_units
 from lqrad.problems.lq import LQProblem
 from lqrad.problems.statespace import StateSpace
 
@@ -221,16 +222,30 @@ def _with_inputs_before(
 
 
 def _held(F: Array, weight: Array, dt: float) -> tuple[Array, Array]:
-    """Return E = exp(F dt) and N = integral over s = 0 ... dt of exp(F's) weight exp(F s) ds."""
-    size = float(np.abs(F).sum(axis=0).max()) * dt
+    """Return E = exp(F dt) and N = integral over s = 0 ... dt of exp(F's) weight exp(F s) ds.
+
+    In balanced units, in which no entry drowns in the rounding errors of another's exponential.
+    """
+    F, weight = F * dt, weight * dt
+    z, *_, cost = balance(F, Q=weight)
+    F, weight = in_units(F, z, z), in_units(weight, -z, z, -cost)
+    size = float(np.abs(F).sum(axis=0).max())
     doublings = max(0, math.ceil(math.log2(size / _SHORT))) if size > 0 else 0
-    h, k = dt / 2**doublings, len(F)
-    both = np.block([[-F.T, weight], [np.zeros((k, k)), F]]) * h
+    k = len(F)
+    both = np.block([[-F.T, weight], [np.zeros((k, k)), F]]) / 2**doublings
     exponential = scipy.linalg.expm(both)
-    E = exponential[k:, k:]
+    E = np.where(_paths(F), exponential[k:, k:], 0.0)  # solving for it fills zeros with rounding
     N = E.T @ exponential[:k, k:]
     with np.errstate(over="ignore", invalid="ignore"):  # looked for by the caller
         for _ in range(doublings):
             N = N + E.T @ N @ E
             E = E @ E
-    return E, (N + N.T) / 2
+        return in_units(E, -z, -z), in_units((N + N.T) / 2, z, -z, cost)
+
+
+def _paths(F: Array) -> NDArray[np.bool_]:
+    """Where a power of F may be other than zero: a path leads from j to i."""
+    paths = ((F != 0) | np.eye(len(F), dtype=bool)).astype(np.float64)
+    for _ in range(len(F).bit_length()):
+        paths = np.minimum(paths @ paths, 1.0)
+    return np.asarray(paths > 0)

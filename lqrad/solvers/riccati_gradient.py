@@ -45,6 +45,7 @@ from lqrad.arguments import (
     stage_arrays,
 )
 from lqrad.errors import ArgumentError, ShapeError
+from lqrad.kernels.balance import balance, in_units
 from lqrad.kernels.banded import Bidiagonal
 from lqrad.kernels.feedback import Feedback
 from lqrad.kernels.stages import times
@@ -204,7 +205,9 @@ def dlqr_vjp(
     F = problem.A - problem.B @ K
     Y = cho_solve(cho_factor(problem.R + problem.B.T @ P @ problem.B), bars["dK"])
     inside = problem.B @ Y @ F.T
-    X = solve_discrete_lyapunov(F, _symmetric(bars["dP"] + inside))
+    x = balance(problem.A, problem.B, Q=problem.Q, R=problem.R).x
+    forcing = in_units(_symmetric(bars["dP"] + inside), x, -x)
+    X = in_units(solve_discrete_lyapunov(in_units(F, x, x), forcing), -x, x)
     total = _Sums(problem)
     total.add_recursion(P[None], K[None], F[None], X[None], Y[None])
     return total.gradient(None)

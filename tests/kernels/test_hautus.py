@@ -78,7 +78,7 @@ def test_distances_are_least_singular_values():
         n, m = int(rng.integers(1, 9)), int(rng.integers(1, 4))
         A, B = rng.normal(size=(n, n)), rng.normal(size=(n, m))
         found = hautus(A, B, zero=1e-10)
-        units = balance(A, B)
+        units = balance(A, B, continuous=True)
         A, B = in_units(A, units.x, units.x), in_units(B, units.x, units.u)
         B *= np.abs(A).max() / np.abs(B).max()
         tests = [np.concatenate([A - s * np.eye(n), B], axis=1) for s in found.modes]
