@@ -42,6 +42,12 @@ def test_it_holds_the_outputs_of_one_run_from_top_to_bottom(path):
 
 
 @EVERY_NOTEBOOK
+def test_its_last_cell_asserts_what_the_text_claims(path):
+    lines = code_cells(path)[-1].source.splitlines()
+    assert sum(line.lstrip().startswith("assert ") for line in lines) >= 10
+
+
+@EVERY_NOTEBOOK
 def test_it_runs_from_top_to_bottom_without_a_warning(path, tmp_path, monkeypatch):
     """In a copy of its folder, as a user who has only that."""
     folder = tmp_path / "notebooks"
