@@ -357,7 +357,7 @@ class _Monitor:
                 )
 
     def look_around(self) -> None:
-        """Tell a saddle or a maximum from a minimum, where the objective has Hessian products.
+        """Tell a saddle, a maximum or a kink from a minimum: by Hessian products, and by two pushes.
 
         Convex functions have neither, and free descent on a quadratic comes to one only where it
         starts there: negative curvature in its way drives it off.
@@ -371,6 +371,12 @@ class _Monitor:
             if least < -_CURVED * max(largest, -least):
                 self.status = Status.STATIONARY
                 self.reason = f" of curvature {self.oracle.in_given(least):.3g}"
+                return
+        if not self.oracle.quadratic:
+            lower = self.oracle.lower_beside(self.last)
+            if lower is not None:
+                self.status = Status.STATIONARY
+                self.reason = f", to {self.oracle.in_given(lower):.7g} at a small push"
 
     def given(self, row: _Row) -> _Row:
         """A row of the history in the objective's own units."""

@@ -209,6 +209,21 @@ class Oracle:
 
         return extreme_eigenvalues(restricted, (int(free.sum()),))
 
+    def lower_beside(self, point: Point) -> float | None:
+        """A value beside a stationary point, to both sides of it, lower than there can be at a minimum.
+
+        Where F is convex, F(z + d) >= F(z) - |G| |d|. What is lower by twice as much, and by more than
+        rounding, proves a cusp or negative curvature. None where neither push shows any.
+        """
+        d = np.random.default_rng(0).normal(size=point.z.shape)
+        d *= 1e-5 * max(self.length, _norm(point.z) / math.sqrt(d.size)) / _norm(d)
+        beside = [self.trial(self.inside(point.z + side * d)) for side in (1.0, -1.0)]
+        values = [other.value for other in beside if other is not None]
+        if len(values) < 2:
+            return None
+        fall = point.value - max(values) - 2 * point.norm * _norm(d)
+        return min(values) if fall > 0 and not point.hides(fall, point.value) else None
+
     def free(self, z: Array) -> NDArray[np.bool_]:
         """Which variables are between their bounds."""
         return np.ones(z.shape, dtype=bool)

@@ -434,7 +434,7 @@ def test_gains_and_problems_without_an_answer_are_named():
         (lambda: policy_gradient(lq, one, [[0.0]]), ArgumentError, "x0_cov is singular"),
         (lambda: policy_gradient(lq, one, np.eye(2)), ShapeError, "x0_cov has shape"),
         (lambda: policy_gradient(lq, one, method="newton"), ArgumentError, "method is 'newton'"),
-        (lambda: policy_gradient(lq, one, tol=0), ArgumentError, "tol is 0"),
+        (lambda: policy_gradient(lq, one, tol=-1), ArgumentError, "tol is -1"),
         (lambda: policy_gradient(varying, one), ArgumentError, "varies over T = 3"),
         (lambda: policy_gradient(driven, one), ArgumentError, "linear term r"),
         (lambda: policy_gradient(idle, [[1.0], [0.0]]), NotConvexError, "R \\+ B'PB is singular"),

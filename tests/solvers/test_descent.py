@@ -348,10 +348,15 @@ class TestOtherFunctions:
             assert result.status is Status.MAX_ITER
             assert set(result.history.step[1:]) == {1e-3}
 
-    def test_a_saddle_point_is_a_zero_gradient_and_nothing_more(self):
-        saddle = Objective((2,), lambda z: (z[0] ** 2 - z[1] ** 2, np.array([2, -2]) * z))
-        result = descend(saddle)
-        assert result.status is Status.CONVERGED_GRADIENT
+    def test_a_saddle_is_told_by_its_products_and_by_a_push_if_it_falls(self):
+        saddle = Objective(
+            (2,),
+            lambda z: (z[0] ** 2 - 0.5 * z[1] ** 2, np.array([2, -1]) * z),
+            lambda z, v: np.array([2, -1]) * v,
+        )
+        assert descend(saddle).status is Status.STATIONARY
+        hill = Objective((2,), lambda z: (-float(z @ z), -2 * z))
+        assert descend(hill).status is Status.STATIONARY
 
 
 class TestProof:

@@ -195,3 +195,25 @@ class TestStationary:
         result = descend(hill, [0.5], method=method, bounds=(0.0, 1.0))
         assert result.status is Status.CONVERGED_GRADIENT
         assert result.solution == 1.0
+
+    @pytest.mark.parametrize("method", METHODS)
+    def test_a_cusp_that_points_up(self, method):
+        """J = (1 - |x|)^2 + y^2 at x = 0, where differences to both sides cancel to a gradient of zero."""
+        cusp = Objective(
+            (2,),
+            lambda z: (
+                float((1 - abs(z[0])) ** 2 + z[1] ** 2),
+                np.array([-2 * (1 - abs(z[0])) * np.sign(z[0]), 2 * z[1]]),
+            ),
+        )
+        result = descend(cusp, [0.0, 1.0], method=method)
+        assert result.status is Status.STATIONARY
+        assert "and the cost falls along a direction, to 0.99" in result.message
+
+    @pytest.mark.parametrize("method", METHODS)
+    def test_a_kink_that_is_a_minimum(self, method):
+        """J = |x| + y^2, whose subgradient at x = 0 is zero."""
+        kink = Objective(
+            (2,), lambda z: (float(abs(z[0]) + z[1] ** 2), np.array([np.sign(z[0]), 2 * z[1]]))
+        )
+        assert descend(kink, [0.0, 1.0], method=method).status.converged
