@@ -16,7 +16,6 @@ from typing import Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.linalg import solve_discrete_lyapunov
 
 from lqrad.arguments import (
     Array,
@@ -36,6 +35,7 @@ from lqrad.design.controller import Controller
 from lqrad.design.observer import discrete_plant
 from lqrad.errors import ArgumentError, NonFiniteError, NotStabilizableError, ShapeError
 from lqrad.kernels.banded import first_nonfinite_step
+from lqrad.kernels.riccati import steady_covariance
 from lqrad.problems.smoothing import covariance_root
 from lqrad.problems.statespace import StateSpace
 
@@ -341,7 +341,7 @@ def expected_cost(
     disturbed = from_y @ sensors @ from_y.T
     disturbed[:n, :n] += noise
     if steps is None:
-        X, count = solve_discrete_lyapunov(loop.A, disturbed), 1
+        X, count = steady_covariance(loop.A, disturbed), 1
     else:
         start = np.zeros(n) if x0 is None else frozen_array("x0", x0)
         check_shape("x0", start, (n,), "to match A", symbols="(n,)")

@@ -8,7 +8,8 @@ is 1/2 x'P[t]x, and its minimiser is u[t] = -K[t] x[t], with P[T] = S and
 
 `sweep` runs it backward, a stage at a time, and in factors where P would become indefinite; `double`
 goes to its limit, the solution of the discrete algebraic Riccati equation, by doubling the horizon;
-`lyapunov` sums what a stable closed loop makes of a given stage cost.
+`lyapunov` sums what a stable closed loop makes of a given stage cost, `steady_covariance` what it makes
+of a given noise.
 """
 
 from __future__ import annotations
@@ -16,11 +17,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+from scipy.linalg import solve_discrete_lyapunov
 from scipy.linalg.blas import dgemm, dsymm
 from scipy.linalg.lapack import dgesv, dposv, dpotrf
 
 from lqrad.arguments import EPS, Array
 from lqrad.errors import NonFiniteError, NotConvexError
+from lqrad.kernels.balance import balance, in_units
 from lqrad.kernels.riccati_factors import sweep_in_factors
 from lqrad.kernels.stages import times
 
@@ -332,3 +335,22 @@ def lyapunov(F: Array, D: Array) -> tuple[Array, int] | None:
             squarings += 1
             left = float(np.vdot(F, F))
     return (0.5 * (total + total.T), squarings) if left <= 0.25 else None
+
+
+def steady_covariance(F: Array, D: Array) -> Array:
+    """Return the solution of X = F X F' + D, for F stable, of systems in any units.
+
+    Parameters
+    ----------
+    F : (n, n)
+    D : (n, n)
+        Symmetric.
+
+    Examples
+    --------
+    >>> steady_covariance(np.array([[0.5]]), np.array([[3.0]]))
+    array([[4.]])
+    """
+    z = balance(F.T, Q=D).x
+    X = solve_discrete_lyapunov(in_units(F, -z, -z), in_units(D, -z, z))
+    return in_units(X, z, -z)

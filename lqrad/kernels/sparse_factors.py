@@ -63,7 +63,7 @@ def factorised(E: Any) -> tuple[Solve, Solve]:
         except RuntimeError as error:
             raise ArgumentError(f"E is singular ({error}); {_SINGULAR}") from None
         pair = factor.solve, partial(factor.solve, trans="T")
-    size = float(abs(E).sum(axis=0).max()) * _inverse_norm(pair, E.shape[0])
+    size = _condition(E, pair)
     if not size < 1 / EPS:
         raise ArgumentError(f"E is singular: its condition number is above {size:.2g}; {_SINGULAR}")
     return pair
@@ -86,6 +86,21 @@ def _tridiagonal_pair(E: Any) -> tuple[Solve, Solve] | None:
         return np.asarray(dpttrs(diagonal, beside, b)[0])
 
     return solve, solve
+
+
+def _condition(E: Any, pair: tuple[Solve, Solve]) -> float:
+    """The condition number, nearly, with each row and column in a unit of its own size."""
+    size = abs(E)
+    rows = 2.0 ** -np.frexp(size.max(axis=1).toarray().ravel())[1]
+    size = sp.diags_array(rows) @ size
+    columns = 2.0 ** -np.frexp(size.max(axis=0).toarray().ravel())[1]
+    norm = float((size @ sp.diags_array(columns)).sum(axis=0).max())
+    solve, solve_transposed = pair
+    inverse = (
+        lambda b: solve(b / rows) / columns,
+        lambda b: solve_transposed(b / columns) / rows,
+    )
+    return norm * _inverse_norm(inverse, E.shape[0])
 
 
 def _inverse_norm(pair: tuple[Solve, Solve], n: int) -> float:

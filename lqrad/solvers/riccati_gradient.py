@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.linalg import cho_factor, cho_solve, solve_discrete_lyapunov
+from scipy.linalg import cho_factor, cho_solve
 
 from lqrad.arguments import (
     Array,
@@ -45,9 +45,9 @@ from lqrad.arguments import (
     stage_arrays,
 )
 from lqrad.errors import ArgumentError, ShapeError
-from lqrad.kernels.balance import balance, in_units
 from lqrad.kernels.banded import Bidiagonal
 from lqrad.kernels.feedback import Feedback
+from lqrad.kernels.riccati import steady_covariance
 from lqrad.kernels.stages import times
 from lqrad.problems.lq import LQProblem, unchecked
 from lqrad.solvers.dare import dlqr
@@ -205,9 +205,7 @@ def dlqr_vjp(
     F = problem.A - problem.B @ K
     Y = cho_solve(cho_factor(problem.R + problem.B.T @ P @ problem.B), bars["dK"])
     inside = problem.B @ Y @ F.T
-    x = balance(problem.A, problem.B, Q=problem.Q, R=problem.R).x
-    forcing = in_units(_symmetric(bars["dP"] + inside), x, -x)
-    X = in_units(solve_discrete_lyapunov(in_units(F, x, x), forcing), -x, x)
+    X = steady_covariance(F, _symmetric(bars["dP"] + inside))
     total = _Sums(problem)
     total.add_recursion(P[None], K[None], F[None], X[None], Y[None])
     return total.gradient(None)
