@@ -27,6 +27,7 @@ from lqrad.saved import save_controller
 from lqrad.series import load_series
 from lqrad.solvers.ilqr import ilqr
 from lqrad.solvers.methods import METHODS
+from lqrad.studies.tables import jsonable
 from lqrad.systems import SYSTEMS, System
 
 if TYPE_CHECKING:
@@ -229,7 +230,10 @@ def _run(command: _Command, options: argparse.Namespace) -> int:
     found = command.find(options)
     told = []
     try:
-        _say(json.dumps(found.figures, indent=1, allow_nan=False) if options.json else found.text)
+        if options.json:
+            _say(json.dumps(jsonable(dict(found.figures)), indent=1, allow_nan=False))
+        else:
+            _say(found.text)
         sys.stdout.flush()
     finally:  # saved too where nobody reads what is printed
         for name, path in asked.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import subprocess
 import sys
@@ -232,6 +233,26 @@ def test_what_is_asked_for_is_saved_though_nobody_reads(tmp_path):
         os.close(writer)
     assert (done.returncode, done.stderr) == (141, b"")
     assert (tmp_path / "a.json").exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals of another kind")
+def test_an_interrupt_ends_a_command_quietly():
+    program = "import os, signal, lqrad.cli as cli; cli.lqrad.compare = lambda *a, **k: "
+    program += "os.kill(os.getpid(), signal.SIGINT); raise SystemExit(cli.main(['compare']))"
+    env = os.environ | {"PYTHONPATH": str(Path(lqrad.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, timeout=60)
+    assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"lqrad: interrupted\n")
+
+
+def test_json_has_neither_nan_nor_infinities(tmp_path, capsys):
+    smooth("--plot")(tmp_path / "flow.svg")
+    (tmp_path / "level.json").write_text(LEVEL)
+    capsys.readouterr()
+    words = [str(tmp_path / "flow.csv"), "--model", str(tmp_path / "level.json"), "--json"]
+    assert main(["smooth", *words, "--forecast", "2"]) == 0
+    found = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert found["t"] == ["0", "1", "2", "3", "4"]
+    assert len(found["x[0]"]) == 5
 
 
 def test_letters_that_a_terminal_lacks_are_escaped(tmp_path):

@@ -16,6 +16,7 @@ from lqrad.errors import ArgumentError
 from lqrad.problems.statespace import StateSpace
 from lqrad.studies.margins import Margins, margins
 from lqrad.studies.responses import StepResponse, step_response
+from lqrad.studies.tables import jsonable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -83,33 +84,28 @@ class Design:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the figures as plain numbers and lists, None for what is infinite."""
+        figures = ("gain", "phase", "delay", "disk", "sensitivity", "complementary")
         loops = [
-            {
-                "gain": [_plain(f) for f in loop.gain],
-                "phase": _plain(loop.phase),
-                "delay": _plain(loop.delay),
-                "disk": _plain(loop.disk),
-                "sensitivity": _plain(loop.sensitivity),
-                "complementary": _plain(loop.complementary),
-            }
+            {name: np.asarray(getattr(loop, name)).tolist() for name in figures}
             for loop in self.margins.loops
         ]
-        found: dict[str, Any] = {
-            "dt": self.plant.dt,
-            "K": self.controller.K.tolist(),
-            "K_i": self.controller.K_i.tolist(),
-            "L": self.controller.observer.L.tolist(),
-            "poles": [[z.real, z.imag] for z in self.poles.tolist()],
-            "margins": {"loops": loops, "disk": _plain(self.margins.disk)},
-            "at_limit": self.simulated.at_limit.tolist(),
-            "cost_rate": self.cost_rate,
-        }
+        response = None
         if self.response is not None:
             names = ("final", "rise", "settling", "overshoot", "undershoot", "peak", "peak_time")
-            found["response"] = {
-                name: [[_plain(z) for z in row] for row in getattr(self.response, name).tolist()]
-                for name in names
+            response = {name: getattr(self.response, name).tolist() for name in names}
+        found: dict[str, Any] = jsonable(
+            {
+                "dt": self.plant.dt,
+                "K": self.controller.K.tolist(),
+                "K_i": self.controller.K_i.tolist(),
+                "L": self.controller.observer.L.tolist(),
+                "poles": [[z.real, z.imag] for z in self.poles.tolist()],
+                "margins": {"loops": loops, "disk": self.margins.disk},
+                "at_limit": self.simulated.at_limit.tolist(),
+                "cost_rate": self.cost_rate,
             }
+            | ({} if response is None else {"response": response})
+        )
         return found
 
     def plot(self) -> Figure:
@@ -206,7 +202,3 @@ def design_controller(
 
 def _matrix(matrix: Array) -> str:
     return np.array2string(matrix, precision=6, suppress_small=True, separator=", ")
-
-
-def _plain(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None

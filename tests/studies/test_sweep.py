@@ -31,6 +31,7 @@ CELLS = '''
 import math
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -50,6 +51,17 @@ def deadly(a, folder):
     if a == 2 and not Path(folder, "cured").exists():
         os.kill(os.getpid(), signal.SIGKILL)
     return math.sqrt(a)
+
+
+class OddError(Exception):
+    def __str__(self):
+        return self.args[3]
+
+
+def odd(a):
+    if a == 1:
+        raise OddError("x")
+    return threading.Lock() if a == 2 else a
 
 
 def counted(a, b, folder):
@@ -403,6 +415,77 @@ def test_the_first_cell_of_the_grid_decides_on_the_names_and_not_the_first_to_fi
     resumed = sweep(lambda a: {"name 2": a}, {"a": range(4)}, path=path)
     assert list(resumed.values) == ["name 2"]
     assert list(resumed.errors) == [(1,)]
+
+
+class OddError(Exception):
+    """An exception with a fault of its own, which no process can send either."""
+
+    def __init__(self, text):
+        super().__init__(text)
+        self.lock = threading.Lock()
+
+    def __str__(self):
+        return self.args[3]
+
+
+@pytest.mark.parametrize("where", ["here", "threads"])
+def test_an_error_whose_text_raises_is_one_of_its_cell(path, where):
+    def odd(a):
+        if a == 1:
+            raise OddError("x")
+        return a
+
+    with ThreadPoolExecutor(2) as threads:
+        executor = threads if where == "threads" else None
+        result = sweep(odd, {"a": [0, 1, 2]}, executor=executor, path=path)
+    assert result.errors == {(1,): "OddError, whose text raises IndexError"}
+    assert_same(Sweep.load(path), result)
+
+
+def test_what_no_process_can_send_is_an_error_of_its_cell(cells, new_pool):
+    with new_pool() as processes:
+        result = sweep(cells.odd, {"a": [0, 1, 2]}, executor=processes)
+    assert result.values["value"][0] == 0
+    assert result.errors[1,] == "OddError, whose text raises IndexError"
+    assert result.errors[2,].startswith("DtypeError: function returned <unlocked _th")
+
+
+def test_names_and_texts_that_a_file_would_cut_are_told(path):
+    result = sweep(lambda a: {"x\0": 1.0}, {"a": [1]}, path=path)
+    assert result.errors[0,].startswith(r"DtypeError: function returned {'x\x00': 1.0}, expected")
+    with pytest.raises(ArgumentError, match=r"grid has the key 'a\\x00', expected the name"):
+        sweep(lambda **cell: 1.0, {"a\0": [1]})
+
+    def fails(a):
+        raise ValueError("ends in\0")
+
+    path.unlink()
+    result = sweep(fails, {"a": [1]}, path=path)
+    assert result.errors == {(0,): r"ValueError: ends in\0"}
+    assert_same(Sweep.load(path), result)
+
+
+def test_a_grid_has_as_many_names_as_an_array_has_axes(path):
+    most = next(k for k in range(1, 100) if not fits_an_array(k + 1))
+    few = {f"a{i}": [1] for i in range(most - 1)}  # in the file is an axis more
+    assert_same(sweep(lambda **cell: 1.0, few, path=path), Sweep.load(path))
+    with pytest.raises(
+        ArgumentError, match=r"grid has \d\d names, more than a NumPy array has axes"
+    ):
+        sweep(lambda **cell: 1.0, few | {"b": [1], "c": [1]})
+
+
+def fits_an_array(axes):
+    try:
+        np.empty([1] * axes)
+    except ValueError:
+        return False
+    return True
+
+
+def test_a_grid_that_has_no_room_is_refused():
+    with pytest.raises(ArgumentError, match=r"the outcomes of this grid would take .* GiB"):
+        sweep(lambda **cell: 1.0, {"a": range(10**6), "b": range(10**6)})
 
 
 def test_long_errors_are_cut():
