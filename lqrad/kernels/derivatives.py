@@ -10,7 +10,6 @@ that do not agree are an error.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -24,8 +23,10 @@ Function = Callable[[Any], Any]  # points (..., d) -> values (..., k) or (...)
 # Steps in units of an entry, each an eighth of the last; of an entry that is zero everywhere, whose
 # unit is not known, over all that floating point numbers can tell apart.
 _FACTOR = 8.0
-_STEPS = _FACTOR ** -np.arange(1.0, 9.0)
+_STEPS = {1: _FACTOR ** -np.arange(1.0, 9.0), 2: _FACTOR ** -np.arange(1.0, 6.0)}
 _STEPS_OF_UNKNOWN = _FACTOR ** -np.arange(-16.0, 17.0)
+# Steps by which a kink beside a point is told from one at it.
+_FINE_STEPS = _FACTOR ** -np.array([10.0, 12.0, 14.0])
 # How far two extrapolations may be apart, in units of the slope (order 1) or of the bend (order 2).
 _AGREEMENT = {1: 1e-6, 2: 1e-4}
 
@@ -76,13 +77,14 @@ def derivatives(
     with np.errstate(all="ignore"):
         sides, tip = _sides(function, z, order)
         if sides is None:
-            return _by_differences(function, z, order, name, entries), "differences"
+            return _agreed(function, z, order, name, entries), "differences"
         found = sides[0] if len(sides) == 1 else 0.5 * (sides[0] + sides[1])
         if tip and order == 2:
             # The curvature of a norm at its tip is infinite, and taken as none; but that of a smooth
-            # function of it, such as cos(norm(x)), is what differences agree on.
-            with suppress(LqradError):
-                return _by_differences(function, z, order, name, entries), "differences"
+            # function of it, such as cos(norm(x)), is what differences of the slopes agree on.
+            rough, apart = _by_differences(lambda y: derivatives(function, y)[0], z, 1)
+            other = np.abs(rough - found) > 1e-3 * (np.abs(rough) + np.abs(found))
+            found = np.where((apart <= _AGREEMENT[1]) & other, rough, found)
         return found, "exact"
 
 
@@ -144,7 +146,7 @@ def check_given(
         sides, _ = _sides(function, z, 1)
         if sides is None:
             try:
-                sides = [_by_differences(function, z, 1, of, entries)]
+                sides = [_agreed(function, z, 1, of, entries)]
             except LqradError:
                 return
         value = np.asarray(function(z))
@@ -210,9 +212,10 @@ def _derivative(value: Any, plain: Array, d: int, order: int) -> Array:
 # Differences
 
 
-def _by_differences(
+def _agreed(
     function: Function, z: Array, order: int, name: str, entries: Sequence[str] | None
 ) -> Array:
+    """Derivatives by differences, each of which agrees with others, or an error."""
     value = np.asarray(function(z))
     if value.dtype.kind == "f" and value.dtype.itemsize < 8:
         raise DtypeError(
@@ -221,24 +224,51 @@ def _by_differences(
             "let it compute in double precision (JAX: jax.config.update('jax_enable_x64', True); "
             "PyTorch: torch.float64), or pass jacobian=",
         )
-    d, known = z.shape[-1], _known_values(function, np.asarray(value, dtype=np.float64))
+    found, apart = _by_differences(function, z, order)
+    if apart.size and apart.max() > _AGREEMENT[order]:
+        index = np.unravel_index(int(apart.argmax()), apart.shape)
+        at = ", ".join(str(int(i)) for i in index[: value.ndim])
+        where = (entries[int(j)] if entries else f"entry {j}" for j in index[value.ndim :])
+        raise ArgumentError(
+            f"the {'' if order == 1 else 'second '}derivative of {name}{f'[{at}]' if at else ''} in "
+            f"{' and '.join(where)} is not known: {name} leaves NumPy, and differences of several "
+            "steps do not agree on it",
+            f"write {name} in NumPy's functions, which are differentiated exactly; look for a jump, "
+            "for numbers of single precision, and for values too large beside their changes"
+            + "; or pass jacobian="
+            * (name == "f" and order == 1),
+        )
+    return found
+
+
+def _by_differences(function: Function, z: Array, order: int) -> tuple[Array, Array]:
+    """Derivatives by differences, and how far apart those of several steps are, in their units."""
+    value = np.asarray(function(z), dtype=np.float64)
+    d, known = z.shape[-1], _known_values(function, value)
     unit = np.abs(z).reshape(-1, d).max(axis=0)
-    found = np.empty(value.shape + (d,) * order)
+    found, apart = (np.empty(value.shape + (d,) * order) for _ in range(2))
     for j in range(d):
-        steps = _STEPS * unit[j] if unit[j] else _STEPS_OF_UNKNOWN
+        steps = _STEPS[order] * unit[j] if unit[j] else _STEPS_OF_UNKNOWN
         differences = _slopes(known, z, j, steps) if order == 1 else _bends(known, z, j, j, steps)
-        values, apart, relative = _settled(*differences)
-        found[(..., *(j,) * order)] = values  # type: ignore[index]
-        _check(apart, order, value, name, entries, *(j,) * order)
+        at: Any = (..., *(j,) * order)
+        found[at], apart[at], relative = _settled(*differences)
         if not unit[j]:  # from the middle of the steps that serve all components
             serves = (relative <= _AGREEMENT[order]).reshape(len(relative), -1).all(axis=-1)
             unit[j] = steps[int(np.median(np.flatnonzero(serves)))] * _FACTOR if serves.any() else 1
+        if order == 1:
+            rough, size, rounding = _slopes(known, z, j, _FINE_STEPS * unit[j])
+            beside = (np.abs(rough - found[at]) > 1e-3 * size + 64 * rounding).any(axis=0)
+        else:
+            beside = _bends_jump(known, z, j, steps, relative)
+        apart[at] = np.where(beside, np.inf, apart[at])
     for i in range(d if order == 2 else 0):
         for j in range(i):
-            bend, apart, _ = _settled(*_bends(known, z, i, j, _STEPS * unit[i], _STEPS * unit[j]))
-            _check(apart, 2, value, name, entries, i, j)
+            bend, far, _ = _settled(
+                *_bends(known, z, i, j, _STEPS[2] * unit[i], _STEPS[2] * unit[j])
+            )
             found[..., i, j] = found[..., j, i] = bend
-    return found
+            apart[..., i, j] = apart[..., j, i] = far
+    return found, apart
 
 
 def _known_values(function: Function, at: Array) -> Callable[[Array | None], Array]:
@@ -295,6 +325,19 @@ def _bends(
     return tuple(map(np.array, zip(*rows, strict=True)))  # type: ignore[return-value]
 
 
+def _bends_jump(
+    values: Callable[[Array | None], Array], z: Array, j: int, steps: Array, relative: Array
+) -> Array:
+    """Whether second differences on either side of the points differ, the more so in short steps."""
+    good = np.flatnonzero((relative <= _AGREEMENT[2]).reshape(len(relative), -1).any(axis=-1))
+    jumps = []
+    for h in steps[good[len(good) // 2] if good.size else -1] / [1.0, _FACTOR]:
+        far, near = ([values(_moved(z, (j, k * h))) for k in (a, -a)] for a in (2, 1))
+        jumps.append(np.abs(far[0] - 2 * near[0] + 2 * near[1] - far[1]) / h**2)
+        rounding = EPS * np.max(np.abs([*far, *near]), axis=0) / h**2
+    return np.asarray((jumps[1] > 0.5 * jumps[0]) & (jumps[1] > 64 * rounding))
+
+
 def _settled(rough: Array, size: Array, rounding: Array) -> tuple[Array, Array, Array]:
     """The extrapolation that agrees best with the next, and how far they are apart.
 
@@ -335,22 +378,3 @@ def _settled(rough: Array, size: Array, rounding: Array) -> tuple[Array, Array, 
     contradicted = (longer & ~flat & (relative < 1e-3) & other).any(axis=0)
     found = np.take_along_axis(relative, chosen[None], axis=0)[0]
     return best, np.where(contradicted, np.inf, found), relative
-
-
-def _check(
-    apart: Array, order: int, value: Array, name: str, entries: Sequence[str] | None, *where: int
-) -> None:
-    """Raise unless differences of all components agree."""
-    if apart.size and apart.max() > _AGREEMENT[order]:
-        index = np.unravel_index(int(apart.argmax()), apart.shape)
-        at = f"[{', '.join(str(int(i)) for i in index)}]" if index else ""
-        inside = " and ".join(entries[j] if entries else f"entry {j}" for j in where)
-        kind = "derivative" if order == 1 else "second derivative"
-        raise ArgumentError(
-            f"the {kind} of {name}{at} in {inside} is not known: {name} leaves NumPy, and "
-            "differences of several steps do not agree on it",
-            f"write {name} in NumPy's functions, which are differentiated exactly; look for a jump, "
-            "for numbers of single precision, and for values too large beside their changes"
-            + "; or pass jacobian="
-            * (name == "f" and order == 1),
-        )
