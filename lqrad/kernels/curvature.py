@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from lqrad.arguments import EPS, Array
@@ -41,8 +43,9 @@ def input_curvature(Q: Array, R: Array, M: Array) -> Array | None:
         values, vectors = np.linalg.eigh(Q)
         positive = values > n * EPS * np.abs(values).max(axis=-1, keepdims=True)
         cross = vectors.swapaxes(-1, -2) @ M
-        rounding = 2 * n * EPS * np.linalg.norm(M, axis=(-2, -1))[..., None]
-        if np.any(~positive & (np.linalg.norm(cross, axis=-1) > rounding)):
+        largest = np.abs(M).max(axis=(-2, -1), initial=0.0)  # their squares may overflow
+        rounding = 2 * n * EPS * math.sqrt(n * m) * largest[..., None]
+        if np.any(~positive & (np.abs(cross).max(axis=-1) > rounding)):
             return None  # M reaches a direction that Q hardly weighs: M'Q^+M is not known there
         root = np.where(positive, np.sqrt(np.where(positive, values, 1.0)), np.inf)
         scaled = cross / root[..., None]

@@ -40,7 +40,7 @@ from lqrad.arguments import (
 )
 from lqrad.errors import ArgumentError, NotConvexError, Status
 from lqrad.kernels.riccati import lyapunov
-from lqrad.problems.lq import LQProblem
+from lqrad.problems.lq import LQProblem, changed
 
 METHODS = ("gradient", "natural", "gauss-newton")
 
@@ -92,7 +92,7 @@ def policy_gradient(
     x0_cov: ArrayLike | None = None,
     *,
     method: str = "gradient",
-    step_size: float = 1.0,
+    step_size: float | None = None,
     max_iter: int = 1000,
     tol: float = 1e-8,
 ) -> PolicyGradient:
@@ -107,10 +107,11 @@ def policy_gradient(
     x0_cov : (n, n), optional
         Second moment of the initial state, positive definite; the identity by default.
     method : {"gradient", "natural", "gauss-newton"}
-    step_size : float
+    step_size : float, optional
         The first step to try, which is halved until the loop is stable and J falls as far as it
         should. The next iteration begins with the double, with "gauss-newton" never more than this.
-        Fazel et al. leave out the 1/2 of the cost: their steps are half of those here.
+        By default 1/(|G| |X|), 1/|G| and 1, in the order of the methods. Fazel et al. leave out the
+        1/2 of the cost: their steps are half of those here.
     max_iter : int
     tol : float
         Stop where J(K) - min J is proven to be at most tol J(K), or, where nothing can be proven,
@@ -158,27 +159,39 @@ def policy_gradient(
     """
     check_choice("method", method, METHODS)
     max_iter, least = check_count("max_iter", max_iter, least=0), _checked(problem)
-    step_size, tol = check_number("step_size", step_size, above=0), check_tolerance(tol)
+    tol = check_tolerance(tol)
     K, S0 = _start(problem, K0, x0_cov)
-    point = _evaluate(problem, K, S0)
+    # J is measured in a power of two near the weights, and X in one near S0: else the squares of
+    # gradients overflow or underflow long before they do.
+    weight, spread = (_exponent(*arrays) for arrays in ((problem.Q, problem.R, problem.M), (S0,)))
+    plant, S0, least = _in_unit(problem, weight), np.ldexp(S0, -spread), least * 2.0**-weight
+    point = _evaluate(plant, K, S0)
     if point is None:
         radius = np.abs(np.linalg.eigvals(problem.A - problem.B @ K)).max()
         raise ArgumentError(
             f"K0 leaves A - B K0 with the spectral radius {radius:.4g}, expected less than 1: J is "
             "infinite there; start from a gain that stabilises, such as dlqr of other weights gives"
         )
-    values = np.linalg.eigvalsh(point.G)
-    if values[0] <= problem.n * EPS * values[-1]:
+    if not _definite(point.G):
         raise NotConvexError(
-            f"R + B'PB is singular, with eigenvalues from {values[0]:.3g} to {values[-1]:.3g}: an "
-            "input that costs nothing and moves nothing has no best gain; give R more weight"
+            "R + B'PB is singular: an input that costs nothing and moves nothing has no best gain",
+            "give R more weight",
         )
-    rows, evaluations, trial = [(point.cost, point.norm, 0.0)], 1, step_size
+    size = float(np.linalg.norm(point.G, 2))
+    power, usual = {
+        "gradient": (weight + spread, 1 / (size * point.spread)),
+        "natural": (weight, 1 / size),
+        "gauss-newton": (0, 1.0),
+    }[method]
+    first = usual
+    if step_size is not None:
+        first = math.ldexp(check_number("step_size", step_size, above=0), power)
+    rows, evaluations, trial = [(point.cost, point.norm, 0.0)], 1, first
     while (status := _verdict(point, rows, least, max_iter, tol)) is None:
         direction = point.direction(method)
         slope = float(np.vdot(point.gradient, direction))
         for _ in range(_HALVINGS):
-            new = _evaluate(problem, point.K - trial * direction, S0)
+            new = _evaluate(plant, point.K - trial * direction, S0)
             evaluations += 1
             if new is not None and _rise(point, new) <= -_ARMIJO * trial * slope:
                 break
@@ -188,18 +201,20 @@ def policy_gradient(
             break
         point = new
         rows.append((new.cost, new.norm, trial))
-        trial = min(2 * trial, step_size) if method == "gauss-newton" else 2 * trial
-    costs, norms, steps = (np.array(column) for column in zip(*rows, strict=True))
-    bound, k = _gap_bound(point, least), len(rows) - 1
+        trial = min(2 * trial, first) if method == "gauss-newton" else 2 * trial
+    found = (np.array(column) for column in zip(*rows, strict=True))
+    powers = (weight + spread, weight + spread, -power)
+    costs, norms, steps = (np.ldexp(z, power) for z, power in zip(found, powers, strict=True))
+    bound, k = float(np.ldexp(_gap_bound(point, least), weight + spread)), len(rows) - 1
     known = (
         f"proven to be within {bound:.2g} of the minimum"
         if bound < math.inf
-        else f"gradient norm {point.norm:.2g}, at the start {rows[0][1]:.2g}"
+        else f"gradient norm {norms[-1]:.2g}, at the start {norms[0]:.2g}"
     )
     limit = ", the limit max_iter" if status is Status.MAX_ITER else ""
     return PolicyGradient(
         K=point.K,
-        P=point.P,
+        P=np.ldexp(point.P, weight),
         costs=costs,
         gradient_norms=norms,
         steps=steps,
@@ -207,9 +222,29 @@ def policy_gradient(
         iterations=k,
         evaluations=evaluations,
         status=status,
-        message=f"{status.word} after {k} iteration{'s' * (k != 1)}{limit}; J = {point.cost:.7g}, {known}",
+        message=f"{status.word} after {k} iteration{'s' * (k != 1)}{limit}; J = {costs[-1]:.7g}, {known}",
         method=method,
     )
+
+
+def _exponent(*arrays: Array) -> int:
+    """The power of two just above the largest entry."""
+    return math.frexp(max(float(np.abs(z).max()) for z in arrays))[1]
+
+
+def _in_unit(problem: LQProblem, exponent: int) -> LQProblem:
+    """The problem with its weights divided by a power of two."""
+    weights = {name: np.ldexp(getattr(problem, name), -exponent) for name in ("Q", "R", "M", "S")}
+    return changed(problem, **weights)
+
+
+def _definite(M: Array) -> bool:
+    """Whether a semidefinite matrix is positive definite, beyond rounding errors in any units."""
+    root = np.sqrt(M.diagonal())
+    if not root.all():
+        return False
+    values = np.linalg.eigvalsh(M / root[:, None] / root)
+    return bool(values[0] > 8 * len(M) * EPS)
 
 
 class _Point(NamedTuple):
@@ -221,6 +256,7 @@ class _Point(NamedTuple):
     E: Array
     gradient: Array
     cost: float
+    spread: float  # |X|
 
     @property
     def norm(self) -> float:
@@ -251,7 +287,8 @@ def _evaluate(problem: LQProblem, K: Array, S0: Array) -> _Point | None:
         gradient = E @ X
     if not (math.isfinite(cost) and np.isfinite(gradient).all()):
         return None
-    return _Point(K, P, problem.R + problem.B.T @ PB, E, gradient, cost)
+    G = problem.R + problem.B.T @ PB
+    return _Point(K, P, G, E, gradient, cost, float(np.linalg.norm(X, 2)))
 
 
 def _rise(point: _Point, new: _Point) -> float:
@@ -315,7 +352,7 @@ def _start(problem: LQProblem, K0: ArrayLike, x0_cov: ArrayLike | None) -> tuple
     for name, array in (("K0", K), ("x0_cov", S0)):
         check_finite(name, array)
     check_semidefinite("x0_cov", S0)
-    if np.linalg.matrix_rank(S0, hermitian=True) < n:
+    if not _definite(S0):
         raise ArgumentError(
             "x0_cov is singular, expected a positive definite matrix: a gain is not determined in "
             "states that no initial state has a part in; add a multiple of the identity"

@@ -441,3 +441,24 @@ def test_gains_and_problems_without_an_answer_are_named():
     ]:
         with pytest.raises(error, match=message):
             call()
+
+
+@pytest.mark.parametrize("method", ["gradient", "natural", "gauss-newton"])
+def test_gains_descend_alike_in_any_unit_of_the_cost_and_of_the_starts(method):
+    A, B, K0 = [[1.2, 0.5], [0.0, 0.9]], [[0.0], [1.0]], [[0.5, 1.0]]
+    plain = policy_gradient(lqrad.LQProblem(A, B, np.eye(2), [[1.0]]), K0, method=method)
+    for weight, spread in ((-900, 0), (900, 0), (0, -60), (300, 60)):
+        lq = lqrad.LQProblem(A, B, np.ldexp(np.eye(2), weight), np.ldexp([[1.0]], weight))
+        other = policy_gradient(lq, K0, np.ldexp(np.eye(2), spread), method=method)
+        assert (other.status, other.iterations) == (plain.status, plain.iterations)
+        np.testing.assert_array_equal(other.K, plain.K)
+        np.testing.assert_array_equal(other.P, np.ldexp(plain.P, weight))
+        np.testing.assert_array_equal(other.costs, np.ldexp(plain.costs, weight + spread))
+
+
+def test_inputs_in_units_decades_apart_have_gains():
+    """R + B'PB has eigenvalues 1e-20 and 1, and is singular in no units."""
+    E = np.diag([1.0, 2.0**-33])
+    lq = lqrad.LQProblem([[1.2, 0.5], [0.0, 0.9]], np.eye(2) @ E, np.eye(2), E @ E)
+    found = policy_gradient(lq, np.linalg.solve(E, [[0.5, 0.5], [0.0, 0.4]]), method="gauss-newton")
+    assert found.status.converged

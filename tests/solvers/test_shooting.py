@@ -155,3 +155,13 @@ def test_it_counts_in_grammar():
     assert repr(shot).startswith("<Shooting over 1 segment: converged after")
     assert "1 rounds" not in shot.message
     assert repr(shot) == f"<{shot.message}>"
+
+
+@pytest.mark.parametrize("k", [-900, 900])
+def test_weights_times_a_power_of_two_are_the_same_trajectory(k):
+    plant = lqrad.systems.inverted_pendulum()
+    plain = lqrad.multiple_shooting(plant.problem(), plant.x0, 60)
+    scaled = lqrad.LQProblem(plant.A, plant.B, np.ldexp(plant.Q, k), np.ldexp(plant.R, k))
+    other = lqrad.multiple_shooting(scaled, plant.x0, 60)
+    assert (other.status, other.iterations) == (plain.status, plain.iterations)
+    np.testing.assert_allclose(other.u, plain.u, rtol=1e-12, atol=1e-12 * np.abs(plain.u).max())
