@@ -414,7 +414,7 @@ def _heat(options: argparse.Namespace) -> _Found:
         "u": descent.solution.tolist(),
     }
     text = [
-        repr(system).strip("<>"),
+        system.title,
         f"{descent.message}, in {descent.seconds:.1f} s",
         f"temperature at the end: {100 * error:.2g} % off the target, in the mean square",
     ]

@@ -114,12 +114,17 @@ class HeatSystem(ReadOnly):
         """Number of inputs."""
         return int(self.B.shape[1])
 
-    def __repr__(self) -> str:
+    @property
+    def title(self) -> str:
+        """What it is, in a line."""
         cells = " x ".join(map(str, self.shape))
         return (
-            f"<HeatSystem {self.name}: {cells} cells, m={self.m}, dt={self.dt:g} s, "
-            f"horizon={self.horizon}>"
+            f"HeatSystem {self.name}: {cells} cells, m={self.m}, dt={self.dt:g} s, "
+            f"horizon={self.horizon}"
         )
+
+    def __repr__(self) -> str:
+        return f"<{self.title}>"
 
     def coordinates(self) -> tuple[Array, ...]:
         """Return the middles of the cells along each axis, in metres.

@@ -172,7 +172,7 @@ def plot_heat(system: HeatSystem, descent: Descent) -> Figure:
     seconds = system.dt * np.arange(system.horizon)
     figure = new_figure(14, 7.5)
     figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.08)
-    figure.suptitle(repr(system).strip("<>"))
+    figure.suptitle(system.title)
     panels = figure.subplots(2, 3)
     span = np.concatenate([system.target, x[-1]])
     limits = (float(span.min()), float(span.max()) + 1e-9)
