@@ -46,7 +46,7 @@ it holds A, B, Q, R, and may hold M, S, c, q, r, s; a matrix that varies in time
 of T stages. Where it holds dt, the seconds from one sample to the next, and no "discrete": 1, it is
 of dx/dt = A x + B u, with weights per second, and is sampled. It may hold
   x0, T                an initial state and a horizon
-  C, W, V              what is measured, C x, with covariances per step
+  C, D, W, V           what is measured, C x + D u, with covariances per step
   m0, P0, d            of a smoother: the prior of x[0], and the offset of what is measured
   tracked, Q_i         rows that follow a reference, and the weight of their integrators
   low, high            limits of the inputs (null for none)

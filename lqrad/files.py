@@ -10,7 +10,7 @@ dx/dt = A x + B u, and Q, R, M are weights per second: the model is sampled when
 input_delay is then the time in seconds until an input acts. There may be
 
     x0, T            an initial state and a horizon
-    C, W, V          what is measured, C x; covariances per step, of the state and of what is measured
+    C, D, W, V       what is measured, C x + D u; covariances per step, of the state and of that
     m0, P0, d        the mean and covariance of x[0]; the offset of what is measured
     tracked, Q_i     the rows H of what is to follow a reference, H x; the weight of its integrators
     low, high        limits of the inputs; null in .json where there is none
@@ -40,7 +40,7 @@ from lqrad.problems.statespace import StateSpace
 from lqrad.series import load_series as load_series
 
 # How many axes each array has, without that of the stages.
-_AXES = dict.fromkeys(("A", "B", "C", "Q", "R", "S", "M", "W", "V", "P0", "Q_i", "tracked"), 2)
+_AXES = dict.fromkeys(("A", "B", "C", "D", "Q", "R", "S", "M", "W", "V", "P0", "Q_i", "tracked"), 2)
 _AXES |= dict.fromkeys(("c", "q", "r", "s", "x0", "m0", "d", "low", "high", "reference"), 1)
 _AXES |= dict.fromkeys(("T", "dt", "input_delay", "discrete"), 0)
 
@@ -51,7 +51,6 @@ _STATE_AXES = {"C": (1,), "S": (0, 1), "s": (0,), "W": (0, 1), "tracked": (1,), 
 _ELSEWHERE = {
     "N": "the cross weight, MATLAB's N, is called M here, and a horizon T",
     "Ts": "the sampling time is called dt",
-    "D": "a model file has no feedthrough",
     "Qn": "the covariance of the state's noise is called W",
     "Rn": "the covariance of the noise of what is measured is called V",
     "H": "the rows of what is tracked are called tracked",
@@ -169,8 +168,8 @@ def load_plant(path: str | Path) -> PlantFile:
     Parameters
     ----------
     path : str or Path
-        A file as of `load_model`. It may hold M; C, W and V together, for an estimator, the whole
-        state being measured where there are none; tracked, Q_i, low, high, input_delay, discrete,
+        A file as of `load_model`. It may hold M; C, D, W and V, for an estimator, the whole state
+        being measured where there are none; tracked, Q_i, low, high, input_delay, discrete,
         reference and x0.
 
     Returns
@@ -197,7 +196,7 @@ def load_plant(path: str | Path) -> PlantFile:
     """
     data = _read_model(path, ("A", "B", "Q", "R", "dt"))
     with naming(path):
-        if "C" in data and not {"W", "V"} <= data.keys():
+        if {"C", "D"} & data.keys() and not {"W", "V"} <= data.keys():
             raise ArgumentError(
                 "C says what is measured, but an estimate of the state from it needs W and V",
                 "add both, or leave C out where the whole state is measured; rows that are to follow "
@@ -208,7 +207,8 @@ def load_plant(path: str | Path) -> PlantFile:
         data, dt = _in_steps(data)
         if dt is None:
             raise ArgumentError("dt is null, expected the seconds from one sample to the next")
-        plant = StateSpace(data.pop("A"), data.pop("B"), data.pop("C", None), dt=dt)
+        A, B, C, D = (data.pop(name, None) for name in "ABCD")
+        plant = StateSpace(A, B, C, D, dt=dt)
         low = without_null(data.pop("low", None), -np.inf)
         high = without_null(data.pop("high", None), np.inf)
         bounds = check_limits("low and high", (low, high), (plant.m,), names=("low", "high"))
@@ -275,10 +275,11 @@ def _in_steps(data: dict[str, Any]) -> tuple[dict[str, Any], float | None]:
         return data, dt
     if dt is None:
         raise ArgumentError("a model in continuous time lacks dt, the seconds between its samples")
-    for name in ("c", "q", "r"):
+    for name in ("c", "q", "r", *("D" if delay else "")):
         if name in data:
             raise ArgumentError(
-                f"{name} is given with a model in continuous time, which has none",
+                f"{name} is given with {'input_delay' if name == 'D' else 'a model in continuous time'}"
+                ", with which it has no meaning here",
                 'sample the model first, by lqrad.discretise, and write "discrete": 1',
             )
     n = real_array("A", data["A"]).shape[-1]

@@ -248,13 +248,13 @@ def test_objects_in_npz_are_not_unpickled(tmp_path):
 @pytest.mark.parametrize("name", ["A", "B", "Q", "R"])
 def test_a_missing_matrix_is_named(save, kind, name):
     data = {key: value for key, value in SMALL.items() if key != name}
-    words = f" lacks {name}; a model has A, B, Q, R and may have C, S, M, W, V,"
+    words = f" lacks {name}; a model has A, B, Q, R and may have C, D, S, M, W, V,"
     refused(save(data, kind), ArgumentError, words)
 
 
 @EVERY_FORMAT
 def test_an_unknown_name_is_named(save, kind):
-    words = " holds horizon, a; a model has A, B, Q, R and may have C, S,"
+    words = " holds horizon, a; a model has A, B, Q, R and may have C, D, S,"
     refused(save(SMALL | {"horizon": 3, "a": [[1]]}, kind), ArgumentError, words)
 
 

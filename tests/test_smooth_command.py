@@ -116,7 +116,7 @@ def test_a_model_is_the_same_from_every_kind_of_file(tmp_path, ending):
 @pytest.mark.parametrize(
     ("data", "match"),
     [
-        ({"A": [[1]]}, "lacks C, W, V; a model has A, C, W, V and may have B, Q"),
+        ({"A": [[1]]}, "lacks C, W, V; a model has A, C, W, V and may have B, D, Q"),
         ({**LEVEL, "b": [[1]]}, "holds b; a model has A, C, W, V"),
         ({**LEVEL, "V": [[-1]]}, r"model.json: V has the eigenvalue -1"),
     ],

@@ -344,6 +344,15 @@ def test_a_design_file_serves_every_reader(tmp_path):
     np.testing.assert_allclose(smoothing.A, sampled.A[:2, :2], rtol=1e-14)
 
 
+def test_a_feedthrough_is_one_of_the_plant(tmp_path):
+    path = tmp_path / "motor.json"
+    write_json(path, {name: z for name, z in MODEL.items() if name != "input_delay"} | {"D": 0.5})
+    plant = load_plant(path)
+    assert plant.plant.D.tolist() == [[0.5]]
+    assert lqrad.design_controller(plant.plant, **plant.arguments).controller.predicts
+    assert "D" in load_model(path).unused
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
@@ -358,7 +367,11 @@ def test_a_design_file_serves_every_reader(tmp_path):
         ),
         ({"C": [[1, 0, 0]]}, r"C has shape \(1, 3\), expected \(any, n\) with n = 2"),
         ({"dt": None}, "lacks dt"),
-        ({"c": [1.0, 1.0]}, "c is given with a model in continuous time, which has none; sample"),
+        (
+            {"c": [1.0, 1.0]},
+            "c is given with a model in continuous time, with which it has no .*; sample",
+        ),
+        ({"D": [[1.0]]}, "D is given with input_delay, with which it has no meaning here; sample"),
         ({"input_delay": -1}, "input_delay is -1"),
         ({"discrete": True}, "input_delay is given with a discrete model; append"),
     ],

@@ -135,7 +135,7 @@ def design_controller(
     Parameters
     ----------
     plant : StateSpace
-        In discrete time with D = 0; its C is what is measured, where there are W and V.
+        In discrete time; C x + D u is what is measured, where there are W and V.
     Q, R, M : (n, n), (m, m), (n, m)
         Weights of a step.
     W, V : (n, n), (ny, ny), optional

@@ -206,6 +206,6 @@ def test_plants_in_files(tmp_path):
         load_plant(path)
     path.write_text(json.dumps(model | {"colour": 1}))
     with pytest.raises(
-        ArgumentError, match="holds colour; a model has A, B, Q, R, dt and may have C, S, M"
+        ArgumentError, match="holds colour; a model has A, B, Q, R, dt and may have C, D, S, M"
     ):
         load_plant(path)
