@@ -113,7 +113,7 @@ def balance(
                 entries[N, columns] = diagonal.reshape(-1, diagonal.shape[-1]).max(axis=0)
         # Only even powers of two have roots that are such: an odd one is left in the cost.
         first = (entries[N] != 0).argmax()
-        odd = int(np.frexp(2 * entries[N, first])[1] % 2)  # none in a weight of one
+        odd = int((np.frexp(entries[N, first])[1] - 1) % 2)  # none in a weight of one
         entries[N] = np.sqrt(np.ldexp(entries[N], -odd))
     unit, time = _fit(entries, rates)
     return Units(unit[x], unit[u], unit[y], time, 2 * int(unit[N]) + odd)
@@ -126,7 +126,10 @@ def _fit(entries: Array, rates: Exponents) -> tuple[Exponents, int]:
     """
     N, there = len(entries), entries != 0
     mantissas, powers = np.frexp(entries)
-    powers = powers.astype(np.int64)
+    mantissas, powers = (
+        2 * mantissas,
+        powers.astype(np.int64) - 1,
+    )  # a power of two is 1 times itself
     z, slopes, groups = _forest(there, powers, rates)
     powers += z - z[:, None]
     rates = np.where(there, rates, 0)

@@ -21,6 +21,7 @@ from scipy.linalg.blas import dnrm2
 from scipy.linalg.lapack import dgeqrf, dorgqr
 
 from lqrad.arguments import Array
+from lqrad.kernels.balance import balance, in_units
 
 Powers = NDArray[np.int64]  # of two
 
@@ -109,7 +110,9 @@ def _triangular(A: Array, B: Array, seed: Array) -> tuple[Array, Array, Array]:
     With A = D Z L Z'D^-1 and L lower triangular, B'(A')^k seed = (Z'D^-1 B)'(L')^k Z'D seed. The
     units of the states, D, are powers of two.
     """
-    balanced, (D, _) = matrix_balance(A, permute=False, separate=True)
+    x = balance(A).x
+    balanced, (D, _) = matrix_balance(in_units(A, x, x), permute=False, separate=True)
+    D = np.ldexp(D, x)
     L, Z = schur(balanced)
     L, Z = L[::-1, ::-1], Z[:, ::-1]
     B = Z.T @ (B / D[:, None])

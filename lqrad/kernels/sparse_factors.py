@@ -91,10 +91,14 @@ def _tridiagonal_pair(E: Any) -> tuple[Solve, Solve] | None:
 def _condition(E: Any, pair: tuple[Solve, Solve]) -> float:
     """The condition number, nearly, with each row and column in a unit of its own size."""
     size = abs(E)
-    rows = 2.0 ** -np.frexp(size.max(axis=1).toarray().ravel())[1]
-    size = sp.diags_array(rows) @ size
-    columns = 2.0 ** -np.frexp(size.max(axis=0).toarray().ravel())[1]
-    norm = float((size @ sp.diags_array(columns)).sum(axis=0).max())
+    rows, columns = np.ones(E.shape[0]), np.ones(E.shape[0])
+    for axis in (0, 1, 0):  # columns first: they have the units of the states
+        scale = 2.0 ** -np.frexp(size.max(axis=axis).toarray().ravel())[1]
+        if axis == 0:
+            columns, size = columns * scale, size @ sp.diags_array(scale)
+        else:
+            rows, size = rows * scale, sp.diags_array(scale) @ size
+    norm = float(size.sum(axis=0).max())
     solve, solve_transposed = pair
     inverse = (
         lambda b: solve(b / rows) / columns,

@@ -5,11 +5,14 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from scipy.linalg import matrix_balance, schur
 from scipy.linalg.lapack import ztrsen
 
 from lqrad.arguments import EPS, Array
+from lqrad.kernels.balance import balance, in_units
 
 # Eigenvalues as close to each other as rounding may have pulled those of one Jordan block apart;
 # in blocks larger than this they would be as far apart as any.
@@ -47,8 +50,8 @@ def dominant_growth(A: Array) -> tuple[float, int]:
     """
     if not A.any():
         return 0.0, 0
-    scale = float(np.abs(A).max())
-    balanced, _ = matrix_balance(A / scale, permute=False)  # the units of the states do not matter
+    x, *_, time, _ = balance(A, continuous=True)  # no units matter then, of states or of time
+    balanced, _ = matrix_balance(in_units(A, x, x, time), permute=False)
     T, Q = schur(balanced, output="complex")
     values = T.diagonal()
     size = float(np.linalg.norm(T, 2))
@@ -59,7 +62,9 @@ def dominant_growth(A: Array) -> tuple[float, int]:
         found.append((rho, degree))
         open_ones = [i for i in open_ones if i not in members]
     rho = max(found)[0]
-    return rho * scale, max(degree for value, degree in found if value >= (1 - _SAME) * rho)
+    return math.ldexp(rho, -time), max(
+        degree for value, degree in found if value >= (1 - _SAME) * rho
+    )
 
 
 def _cluster(
