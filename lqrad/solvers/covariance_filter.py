@@ -19,14 +19,19 @@ import math
 
 import numpy as np
 from scipy.linalg import solve_triangular
-from scipy.linalg.lapack import dposv
+from scipy.linalg.lapack import dgeqrf, dtrtrs
 
 from lqrad.arguments import EPS, Array
 from lqrad.errors import NotConvexError
 from lqrad.kernels.banded import Bidiagonal
 from lqrad.kernels.stages import inner, times
 from lqrad.kernels.tridiagonal import congruences, substitute
-from lqrad.problems.smoothing import Observations, SmoothingProblem, state_variances
+from lqrad.problems.smoothing import (
+    Observations,
+    SmoothingProblem,
+    covariance_root,
+    state_variances,
+)
 
 # Without a prior the start counts as open in a direction to which the observations respond, relative
 # to their responses to single entries of x[0], by less than this for each of them.
@@ -45,42 +50,54 @@ class CovarianceFilter:
         P[t|t-1] and P[t|t].
     K : (T+1, n, ny)
     factor : (T+1, ny, ny)
-        Lower Cholesky factors of the innovations' covariances.
+        Lower triangular roots of the innovations' covariances.
+    roots : (T+1, n, n)
+        S of cov = S S'.
+    rounding : (T+1, n)
+        What rounding has left of variances of predictions that are zero.
     """
 
     def __init__(self, problem: SmoothingProblem, data: Observations, P0: Array) -> None:
         T, n, ny = data.z.shape[-2] - 1, problem.n, problem.ny
         self.A, self.C, self.W = problem.A, data.C, problem.W
-        self.predicted_cov, self.cov = np.empty((T + 1, n, n)), np.empty((T + 1, n, n))
+        self.predicted_cov = np.empty((T + 1, n, n))
         self.K, self.factor = np.empty((T + 1, n, ny)), np.empty((T + 1, ny, ny))
         Cs, Vs = (np.broadcast_to(z, (T + 1, *z.shape[-2:])) for z in (data.C, data.V))
         As, Ws = (np.broadcast_to(z, (T, n, n)) for z in (problem.A, problem.W))
-        identity, P = np.eye(n), P0
+        self.roots = np.empty((T + 1, n, n))
+        v, w = covariance_root(data.V), covariance_root(problem.W)
+        vs, ws = np.broadcast_to(v, Vs.shape), np.broadcast_to(w, Ws.shape)
+        identity = np.eye(n)
+        rows = np.zeros((n + ny, n + ny))  # [C S, v; S, 0], transposed
+        lower = np.tri(n + ny)
+        S = _triangle(covariance_root(P0).T, lower[:n, :n])
         # What rounding leaves of a variance that an exact observation has made zero.
-        noise = np.zeros((n, n))
+        noise, self.rounding = np.zeros((n, n)), np.empty((T + 1, n))
         for t in range(T + 1):
-            C, V = Cs[t], Vs[t]
-            CP = C.dot(P)
-            F = CP.dot(C.T)
-            size = F.diagonal() + V.diagonal()
-            L, K, info = dposv(F + V, CP, lower=1)
-            least = 32 * ny * (EPS * size + C.dot(noise).dot(C.T).diagonal())
-            if info or (L.diagonal() ** 2 <= least).any():
+            C, self.rounding[t] = Cs[t], noise.diagonal()
+            rows[:n, :ny], rows[n:, :ny], rows[:n, ny:] = C.dot(S).T, vs[t].T, S.T
+            self.predicted_cov[t] = P = S.dot(S.T)
+            R = _triangle(rows, lower)
+            L = R[:ny, :ny]
+            variances = (L * L).sum(axis=1)
+            least = (
+                32 * ny * (EPS * (variances + Vs[t].diagonal()) + C.dot(noise).dot(C.T).diagonal())
+            )
+            if (L.diagonal() ** 2 <= least).any():
                 raise NotConvexError(
                     f"the covariance of the innovation at time {t} is singular to working "
                     "precision: V is, and what is known by then determines an entry of y, or all "
                     "but; leave that entry out as NaN, or give it a variance in V"
                 )
-            self.predicted_cov[t], self.K[t], self.factor[t] = P, K.T, L
-            keep = identity - K.T.dot(C)
+            K = dtrtrs(L, R[ny:, :ny].T, lower=1, trans=1)[0].T
+            self.K[t], self.factor[t] = K, L
+            keep = identity - K.dot(C)
             noise = keep.dot(noise).dot(keep.T) + EPS**2 * P
-            P = keep.dot(P).dot(keep.T) + K.T.dot(V).dot(K)
-            P = self.cov[t] = 0.5 * (P + P.T)
+            S = self.roots[t] = R[ny:, ny:]
             if t < T:
-                P = As[t].dot(P).dot(As[t].T) + Ws[t]
-                P = 0.5 * (P + P.T)
+                S = _triangle(np.concatenate([As[t].dot(S).T, ws[t].T]), lower[:n, :n])
                 noise = As[t].dot(noise).dot(As[t].T)
-        self.factor = np.tril(self.factor)
+        self.cov = self.roots @ self.roots.swapaxes(-1, -2)
         closed = self.A @ (identity - self.K[:-1] @ Cs[:-1])
         self.loop = Bidiagonal(closed)
 
@@ -102,7 +119,7 @@ class CovarianceFilter:
 
     def log_determinant(self) -> float:
         """That of the covariance of all observations."""
-        return 2 * float(np.log(np.diagonal(self.factor, axis1=1, axis2=2)).sum())
+        return 2 * float(np.log(np.abs(np.diagonal(self.factor, axis1=1, axis2=2))).sum())
 
     def loglik(self, e: Array, data: Observations) -> Array:
         """The log-likelihood, from the whitened innovations e."""
@@ -134,9 +151,14 @@ class CovarianceFilter:
         N, _ = congruences(self.loop.A, square(self._weighted()))
         ahead = self.A @ self.cov[:-1]
         pulled = N[1:] @ ahead
-        cov = self.cov.copy()
-        cov[:-1] -= ahead.swapaxes(-1, -2) @ pulled
         lag_cov = ahead - self.predicted_cov[1:] @ pulled
+        # P - PA'NAP = S (I - S'A'NAS) S' for P = S S', which keeps it semidefinite.
+        S = self.roots[:-1]
+        step = self.A @ S
+        values, vectors = np.linalg.eigh(np.eye(S.shape[-1]) - step.swapaxes(-1, -2) @ N[1:] @ step)
+        S = S @ (vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :])
+        cov = self.cov.copy()
+        cov[:-1] = S @ S.swapaxes(-1, -2)
         left, filtered, predicted = (
             np.diagonal(P, axis1=1, axis2=2) for P in (cov, self.cov, self.predicted_cov)
         )
@@ -153,12 +175,20 @@ class CovarianceFilter:
         J = P[t|t] A'P[t+1|t]^-1
         P[t|T] = (I - JA) P[t|t] (I - JA)' + J W J' + J P[t+1|T] J',    cov(x[t+1], x[t]) = P[t+1|T] J'
         """
-        P = self.cov[:-1]
-        gains = _solve_semidefinite(self.predicted_cov[1:], self.A @ P)  # J'
-        keep = np.eye(P.shape[-1]) - gains.swapaxes(-1, -2) @ self.A
-        N = self.cov.copy()
-        N[:-1] = keep @ P @ keep.swapaxes(-1, -2) + gains.swapaxes(-1, -2) @ self.W @ gains
-        return gains, *congruences(gains, N)
+        P, S = self.cov[:-1], self.roots[:-1]
+        ahead = self.predicted_cov[1:]
+        moves = np.diagonal(ahead, axis1=1, axis2=2) > 32 * self.rounding[1:]
+        ahead = np.where(moves[:, :, None] & moves[:, None, :], ahead, 0.0)
+        gains = _solve_semidefinite(ahead, np.where(moves[..., None], self.A @ P, 0.0))  # J'
+        J = gains.swapaxes(-1, -2)
+        keep = np.eye(P.shape[-1]) - J @ self.A
+        rows = np.concatenate([keep @ S, J @ covariance_root(self.W)], axis=-1).swapaxes(-1, -2)
+        lower = np.tri(P.shape[-1])
+        roots = self.roots.copy()  # of P[t|T], a root of a sum of squares at each step
+        for t in range(len(J) - 1, -1, -1):
+            roots[t] = _triangle(np.concatenate([rows[t], J[t].dot(roots[t + 1]).T]), lower)
+        cov = roots @ roots.swapaxes(-1, -2)
+        return gains, cov, cov[1:] @ gains
 
 
 def smooth_by_recursions(
@@ -246,6 +276,11 @@ def _check_start(R: Array, data: Observations) -> None:
         f"[{words}] of x[0], and there is no prior; give m0 and P0, a large variance in that "
         "direction at least, or leave that state out of the model"
     )
+
+
+def _triangle(M: Array, lower: Array) -> Array:
+    """L lower triangular with L L' = M'M; `lower` has ones there."""
+    return np.asarray(dgeqrf(M)[0][: len(lower)].T * lower)
 
 
 def _solve_semidefinite(P: Array, f: Array) -> Array:

@@ -209,8 +209,8 @@ class Smoothed:
 def kalman_filter(problem: SmoothingProblem, y: ArrayLike) -> Filtered:
     """Run the filter over a series.
 
-    The covariances are updated in Joseph's form, (I - KC) P (I - KC)' + K V K', which keeps them
-    positive semidefinite. W and V may be singular.
+    The covariances are squares of triangular roots, which orthogonal transformations update: they
+    are positive semidefinite whatever rounding does. W and V may be singular.
 
     Parameters
     ----------
@@ -231,7 +231,7 @@ def kalman_filter(problem: SmoothingProblem, y: ArrayLike) -> Filtered:
 
     References
     ----------
-    Anderson and Moore, Optimal Filtering, 1979, sections 3.1 and 6.3.
+    Anderson and Moore, Optimal Filtering, 1979, sections 3.1, 6.3 and 6.5 (square roots).
 
     Examples
     --------
@@ -263,7 +263,7 @@ def rts_smoother(problem: SmoothingProblem, y: ArrayLike) -> Smoothed:
     """Smooth a series by the filter and the backward recursion of Rauch, Tung and Striebel.
 
     With J = P[t|t] A'P[t+1|t]^-1, x[t|T] = x[t|t] + J (x[t+1|T] - x[t+1|t]), and the covariances in
-    Joseph's form. Under a vague prior, or where P[t+1|t] is all but singular, J loses digits;
+    Joseph's form, as squares of roots. Under a vague prior, or where P[t+1|t] is all but singular, J loses digits;
     `kalman_smoother` does not.
 
     Parameters

@@ -151,7 +151,8 @@ def test_gigahertz_beside_nanometres():
     result = kalman_smoother(SmoothingProblem(**scaled), 1e15 * y)
     deviations = np.sqrt(np.diagonal(exact.cov, axis1=1, axis2=2))
     assert (np.abs(result.x - exact.x) <= 1e-12 * (deviations + np.abs(exact.x))).all()
-    np.testing.assert_allclose(result.cov, exact.cov, rtol=1e-12)
+    size = deviations[:, :, None] * deviations[:, None, :]
+    assert (np.abs(result.cov - exact.cov) <= 1e-12 * size).all()
 
 
 @pytest.mark.parametrize(
@@ -165,6 +166,36 @@ def test_a_likelihood_that_overflows_is_an_error(function, start):
     model = SmoothingProblem([[1]], [[1]], [[1]], [[1]], m0, P0)
     with pytest.raises(NonFiniteError, match="overflowed"):
         function(model, [[1e200], [0], [-1e200]])
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_covariances_are_semidefinite_to_rounding(seed):
+    """Of models whose noises and start are singular, and some of whose sensors are exact or vague."""
+    rng = np.random.default_rng(seed)
+    n, T = int(rng.integers(1, 6)), int(rng.integers(2, 30))
+    ny = int(rng.integers(1, n + 1))
+
+    def singular(size):
+        root = rng.normal(size=(size, rng.integers(0, size + 1)))
+        return root @ root.T
+
+    A = rng.normal(size=(n, n))
+    A *= rng.choice([0.5, 0.9, 1.0, 1.1]) / np.abs(np.linalg.eigvals(A)).max()
+    C = rng.normal(size=(ny, n)) if seed % 2 else np.eye(n)[:ny]
+    P0 = [singular(n), np.eye(n), 1e12 * np.eye(n)][seed % 3]
+    model = SmoothingProblem(A, C, singular(n), singular(ny), np.zeros(n), P0)
+    y = with_gaps(rng.normal(size=(T + 1, ny)), "entries", rng)
+    for function in (kalman_filter, rts_smoother, kalman_smoother):
+        try:
+            cov = function(model, y).cov
+        except NotConvexError:
+            continue  # an exact sensor reads what is known
+        assert np.array_equal(cov, cov.swapaxes(-1, -2))
+        variances = np.diagonal(cov, axis1=-2, axis2=-1)
+        assert (variances >= 0).all()
+        size = np.sqrt(np.where(variances > 0, variances, 1.0))
+        scaled = cov / (size[..., :, None] * size[..., None, :])
+        assert np.linalg.eigvalsh(scaled).min() >= -16 * n * EPS
 
 
 def test_a_negative_variance_is_an_error():
