@@ -221,9 +221,12 @@ class _Search:
                     index, side = index[kept], side[kept]
                     continue
             z = _substitute(R, h, transpose=True)
+            z += _substitute(R, h - normals.T @ (Q @ z), transpose=True)  # what rounding has left
+            w = Q @ z
             y = -_substitute(R, z)
-            w = Q[: self.rows.shape[1]] @ z
+            y -= _substitute(R, Q.T @ (w + normals @ y))
             y = y if independent else np.maximum(y, 0.0)  # not beyond zero but for rounding errors
+            w = w[: self.rows.shape[1]]
             return _Face(index, side, y, w, 0.5 * float(z @ z), Q, R)
 
     def _many(self, side: Array) -> bool:
@@ -260,13 +263,18 @@ class _Search:
             else:
                 z, r = a, np.zeros(0)
             beyond = float(a @ w) - h - self.give[row] * raised
-            length = float(z @ z) + self.give[row]
+            full = len(face.index) and len(face.index) == len(
+                face.Q
+            )  # all that is left is rounding
+            length = (0.0 if full else float(z @ z)) + self.give[row]
             noise = float(np.abs(r) @ self.rounding[face.index]) + self.rounding[row]
-            ends = np.divide(y, r, out=np.full(len(r), np.inf), where=r > 0)
+            dependent = length <= noise**2
+            falls = r > (noise if dependent else 0.0)
+            ends = np.divide(y, r, out=np.full(len(r), np.inf), where=falls)
             most = float(ends.min(initial=np.inf))
-            if most == np.inf and length <= noise**2:
+            if dependent and most == np.inf:
                 proof = np.zeros(len(self.rows))
-                proof[face.index], proof[row] = -face.side * r, side
+                proof[face.index], proof[row] = face.side * np.maximum(-r, 0.0), side
                 if self._proves(proof, beyond):
                     return False, proof
             step = min(most, beyond / length if length else np.inf)

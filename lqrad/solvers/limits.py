@@ -40,7 +40,7 @@ from lqrad.kernels.feedback import Feedback
 from lqrad.kernels.nearest import Nearest, nearest
 from lqrad.kernels.riccati import sweep
 from lqrad.kernels.stages import times
-from lqrad.problems.lq import LQProblem
+from lqrad.problems.lq import LQProblem, changed
 
 # Rounding errors of a row, in units of EPS times its terms and the number of these.
 _ROUNDINGS = 32
@@ -143,7 +143,10 @@ class Limited:
         names: Sequence[str],
     ) -> None:
         n, m = problem.n, problem.m
-        self.problem, self.T, self.soft, self.names = problem, T, soft, names
+        self.problem, self._unit = problem, _unit(problem)
+        costs = {name: self._unit * getattr(problem, name) for name in "QRMSqrs"}
+        self._scaled = problem = changed(problem, **costs)
+        self.T, self.soft, self.names = T, soft, names
         self._C, self._D, self._E = C, D, E
         self._eps = _ROUNDINGS * (n + m) * EPS
         self._weights, self._linear = np.empty((T, n + m, n + m)), np.empty((T, n + m))
@@ -163,16 +166,17 @@ class Limited:
         self._Y *= np.where(self._moved, 1 / self._size, 0.0)[..., None]
         self._rounding = self._eps * terms / self._size
         self._deviation = np.where(self._moved, size, 0.0).max(axis=0, initial=0.0)
-        self.spring = _SPRING / np.where(self._deviation, self._deviation, 1.0) ** 2
+        spring = _SPRING / np.where(self._deviation, self._deviation, 1.0) ** 2
+        self.spring = spring / self._unit
 
     def _maps(self) -> tuple[Array, Array]:
         """The map Y (T, k+j, T m) from w to rows, and the size of what adds up to its entries."""
-        T, k, m = self.T, len(self._C), self.problem.m
+        T, k, m = self.T, len(self._C), self._scaled.m
         C, D, E, K = self._C, self._D, self._E, self._free.K
-        A, B = (np.broadcast_to(z, (T, *z.shape[-2:])) for z in (self.problem.A, self.problem.B))
+        A, B = (np.broadcast_to(z, (T, *z.shape[-2:])) for z in (self._scaled.A, self._scaled.B))
         check_room("The map from inputs to limited rows", T, len(self.soft), T * m)
         Y, terms = np.zeros((T, len(self.soft), T * m)), np.empty((T, len(self.soft)))
-        x, x_terms = np.zeros((self.problem.n, T * m)), np.zeros(self.problem.n)
+        x, x_terms = np.zeros((self._scaled.n, T * m)), np.zeros(self._scaled.n)
         for t in range(T):
             u = -K[t] @ x
             u[:, t * m : (t + 1) * m] = self._roots[t]
@@ -225,10 +229,10 @@ class Limited:
         NonFiniteError
             If a state, an input or the cost overflows.
         """
-        zero = np.zeros((self.T + 1, self.problem.n)), np.zeros((self.T, self.problem.m))
+        zero = np.zeros((self.T + 1, self._scaled.n)), np.zeros((self.T, self._scaled.m))
         x, u, p, _ = self._free.minimise(*self._slopes(*zero), x0, self._c)
-        g, cost = self.rows(x, u), float(self.problem.cost(x, u))
-        start = np.zeros_like(g) if y is None else y
+        g, cost = self.rows(x, u), float(self._scaled.cost(x, u))
+        start = np.zeros_like(g) if y is None else self._unit * y
         y, beyond = np.zeros_like(g), excess(g, low, high)
         if not (beyond > 0).any():
             return self._plan(x, u, p, y, cost, 0.0, beyond, Status.CONVERGED_GAP, 0)
@@ -250,7 +254,7 @@ class Limited:
         if found.proof is not None:
             certificate = found.proof.reshape(g.shape) / self._size
             if self.soft.any() and iterations < max_iter:
-                give = np.where(self.soft, 1 / self.spring, 0.0) + give
+                give = np.where(self.soft, 1 / (self._unit * self.spring), 0.0) + give
                 found = search(give, found.y.reshape(g.shape) / self._size, max_iter - iterations)
                 iterations += found.iterations
 
@@ -258,7 +262,7 @@ class Limited:
         hard = (give == 0) & self._moved
         pinned = hard & (y != 0) & found.finished
         x, u, p, y, left = self._at_limits(x, u, found.w.reshape(u.shape), y, pinned, low, high)
-        g, cost = self.rows(x, u), float(self.problem.cost(x, u))
+        g, cost = self.rows(x, u), float(self._scaled.cost(x, u))
         beyond = excess(g, low, high)
         at = hard & (y != 0)
         gap = float((y * (np.where(y > 0, high, low) - g))[at].sum()) + 0.5 * left
@@ -305,7 +309,7 @@ class Limited:
         the derivatives in the others, squared in the norm of the inverse Hessian, is twice what it
         adds to the gap.
         """
-        A, B = self.problem.A, self.problem.B
+        A, B = self._scaled.A, self._scaled.B
         drive = u + times(self._free.K, x[:-1]) + times(self._roots, w)
         K, y, free, pins = self._free.K.copy(), y.copy(), np.ones(u.shape, bool), []
         for row in np.flatnonzero((self._D != 0).sum(axis=1) == 1):
@@ -316,7 +320,7 @@ class Limited:
             K[at, i], drive[at, i] = self._C[row] / self._D[row, i], limit / self._D[row, i]
             pins.append((at, row, i))
         dynamics = Bidiagonal(A - B @ K)
-        x = dynamics.solve(np.concatenate([x[:1], times(B, drive) + self.problem.c]))
+        x = dynamics.solve(np.concatenate([x[:1], times(B, drive) + self._scaled.c]))
         u = drive - times(K, x[:-1])
         check_finite("x", x, computed=True)
         check_finite("u", u, computed=True)
@@ -341,7 +345,7 @@ class Limited:
 
     def _terms(self, x: Array, u: Array, low: Array, high: Array) -> Array:
         """The size of what adds up to each row; of the largest limit where a row has no entries."""
-        problem = self.problem
+        problem = self._scaled
         A, B, C, D, E = (np.abs(z) for z in (problem.A, problem.B, self._C, self._D, self._E))
         x, u = np.abs(x), np.abs(u)
         ahead = times(A, x[:-1]) + times(B, u) + np.abs(problem.c)
@@ -352,9 +356,9 @@ class Limited:
 
     def _slopes(self, x: Array, u: Array, y: Array | None = None) -> tuple[Array, Array]:
         """The partial derivatives of J + sum y g in each state and input."""
-        n, k = self.problem.n, len(self._C)
+        n, k = self._scaled.n, len(self._C)
         slopes = times(self._weights, np.concatenate([x[:-1], u], axis=1)) + self._linear
-        in_x = np.concatenate([slopes[:, :n], (self.problem.S @ x[-1] + self.problem.s)[None]])
+        in_x = np.concatenate([slopes[:, :n], (self._scaled.S @ x[-1] + self._scaled.s)[None]])
         in_u = slopes[:, n:]
         if y is not None:
             in_x[:-1] += y[:, :k] @ self._C
@@ -389,6 +393,7 @@ class Limited:
         unit: Array | float = 1.0,
         certificate: Array | None = None,
     ) -> Plan:
+        p, y, cost, gap = p / self._unit, y / self._unit, cost / self._unit, gap / self._unit
         # Rows may have different units: the worst is that which is so in its own.
         worst = int((beyond / unit).argmax()) if beyond.size else 0
         most = float(beyond.flat[worst]) if beyond.size else 0.0
@@ -403,6 +408,17 @@ class Limited:
                 f"; {reason}, and {self.names[row]} exceeds its limit by {most:.3g} at t={step}"
             )
         return Plan(x, u, p, y, cost, gap, most, status, message, iterations, certificate)
+
+
+def _unit(problem: LQProblem) -> float:
+    """1 or 2, by which the cost is multiplied so that a unit of cost twice as large changes no digit.
+
+    Deviations go with the root of the cost: a factor of four is exact, one of two is not. So the
+    first weight that is not zero is brought to an even power of two.
+    """
+    weights = np.concatenate([np.ravel(getattr(problem, name)) for name in "RQS"])
+    first = weights[np.flatnonzero(weights)[:1]]
+    return float(2 ** (int(np.frexp(first)[1][0]) % 2)) if len(first) else 1.0
 
 
 def excess(g: Array, low: Array, high: Array) -> Array:

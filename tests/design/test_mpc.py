@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import numpy as np
 import pytest
 from random_problems import psd, random_case, with_spectral_radius
+from scipy import sparse
 
 import lqrad
 from lqrad import ArgumentError, LQProblem, Observer, ShapeError, StateSpace, Status
@@ -285,3 +288,155 @@ def test_linear_terms_are_part_of_the_problem():
     controller = lqrad.mpc(case.problem, 6)
     optimum = lqrad.riccati(controller.problem, 6).rollout(case.x0)
     np.testing.assert_allclose(controller.plan(case.x0).u, optimum.u, rtol=1e-8, atol=1e-9)
+
+
+# Hard problems: unstable plants, heavy and light terminal weights, long horizons
+
+
+@pytest.mark.parametrize("ratio", [1e8, 1e10, 1e12, 1e-12])
+def test_heavy_terminal_weights_end_at_the_optimum_within_limits(ratio):
+    """A cart from 10 m at rest: it may stay there, and a plan that costs more is not the best."""
+    problem = LQProblem([[1, 1], [0, 1]], [[0.5], [1]], np.eye(2), [[1.0]], ratio * np.eye(2))
+    controller = lqrad.mpc(
+        problem, 10, input_bounds=(-1, 1), state_bounds=([-np.inf, -1], [np.inf, 1])
+    )
+    plan = controller.plan([10.0, 0.0])
+    assert plan.status is Status.CONVERGED_GAP
+    assert plan.gap_bound <= 1e-8 * plan.cost
+    assert np.abs(plan.x[:, 1]).max() <= 1 + 1e-9
+    assert np.abs(plan.u).max() <= 1
+    # The last place that a speed of 1 reaches is half a metre: 1/2 S/4 and what the way costs.
+    assert plan.cost == pytest.approx(0.4 * ratio, rel=2e-2) or ratio < 1
+
+
+@pytest.mark.parametrize(
+    ("a", "k", "T"),
+    [(2, 1.001, 20), (1.1, 1.25, 150), (1.3, 1.25, 100), (3, 1.05, 16), (3, 1.25, 150)],
+)
+def test_limits_on_inputs_alone_can_always_be_kept(a, k, T):
+    """From k times what |u| <= 1 can hold, u = -1 all along is best: its gradient is positive."""
+    problem = LQProblem([[a]], [[1.0]], [[1.0]], [[1.0]], [[1.0]])
+    plan = lqrad.mpc(problem, T, input_bounds=(-1, 1)).plan([k / (a - 1)])
+    assert (plan.u == -1).all()
+    _, gradient = problem.value_and_gradient([k / (a - 1)], plan.u)
+    assert (gradient > 0).all()
+    assert plan.status is Status.CONVERGED_GAP
+    assert plan.gap_bound <= 1e-8 * plan.cost
+
+
+def hard_problem(seed):
+    """An unstable plant, T up to 200, S/R from 1e-12 to 1e12, and limits of up to three kinds."""
+    rng = np.random.default_rng(seed)
+    n, m = int(rng.integers(1, 5)), int(rng.integers(1, 4))
+    T = int(rng.choice([5, 16, 30, 60, 100, 200]))
+    A = with_spectral_radius(rng.normal(size=(n, n)), rng.uniform(0.8, 3.0))
+    Q, R = psd(rng, n) * 10.0 ** rng.uniform(-10, 2), psd(rng, m) + 0.5 * np.eye(m)
+    S = (psd(rng, n) + 0.1 * np.eye(n)) * 10.0 ** rng.uniform(-12, 12)
+    problem, x0 = LQProblem(A, rng.normal(size=(n, m)), Q, R, S), rng.normal(size=n)
+    free = lqrad.riccati(problem, T).rollout(x0)
+    far_u, far_x = np.abs(free.u).max(axis=0), np.abs(free.x[1:]).max(axis=0)
+    high = {"input_bounds": far_u * rng.uniform(0.5, 1.1)}
+    if rng.random() < 0.5:
+        high["state_bounds"] = far_x * rng.uniform(0.8, 1.3, size=n)
+    if rng.random() < 0.3:
+        high["rate_bounds"] = far_u * rng.uniform(0.4, 1.3)
+    return problem, T, x0, {name: (-z, z) for name, z in high.items()}
+
+
+def peer_verdict(problem, T, x0, bounds):
+    """What PIQP says of the problem with its states as variables, and its cost."""
+    piqp = pytest.importorskip("piqp")
+    n, m, unit = problem.n, problem.m, np.abs(problem.R).max()
+    states = [sparse.kron(sparse.eye(T - 1), problem.Q), problem.S]
+    weights = sparse.block_diag([*states, sparse.kron(sparse.eye(T), problem.R)], format="csc")
+    ahead = sparse.kron(sparse.eye(T, k=-1), problem.A) - sparse.eye(T * n)
+    equal = sparse.hstack([ahead, sparse.kron(sparse.eye(T), problem.B)], format="csc")
+    right = np.concatenate([-problem.A @ x0, np.zeros((T - 1) * n)])
+    none = np.full(n, np.inf)
+    x_high, u_high = (
+        bounds.get(name, (-none, none))[1] for name in ("state_bounds", "input_bounds")
+    )
+    high = np.concatenate([np.tile(x_high, T), np.tile(u_high, T)])
+    rate = (None, None, None)
+    if "rate_bounds" in bounds:
+        changes = sparse.eye(T * m) - sparse.eye(T * m, k=-m)
+        most = np.tile(bounds["rate_bounds"][1], T)
+        rate = sparse.hstack([sparse.csc_matrix((T * m, T * n)), changes], "csc"), -most, most
+    solver = piqp.SparseSolver()
+    solver.settings.eps_abs, solver.settings.eps_rel, solver.settings.max_iter = 1e-12, 1e-10, 500
+    solver.setup(weights / unit, np.zeros(len(high)), equal, right, *rate, -high, high)
+    status, z = str(solver.solve()), solver.result.x
+    x, u = np.vstack([x0, z[: T * n].reshape(T, n)]), z[T * n :].reshape(T, m)
+    return status, float(problem.cost(x, u))
+
+
+def proven_impossible(problem, x0, bounds, y):
+    """Whether sum y (g - limit) > 0 for all inputs within their own bounds, in exact arithmetic."""
+    n, m, T = problem.n, problem.m, len(y)
+    A, B = (np.vectorize(Fraction, otypes=[object])(z) for z in (problem.A, problem.B))
+    y = np.vectorize(Fraction, otypes=[object])(y)
+    rates = "rate_bounds" in bounds
+    parts = np.split(y, [m, m + m * rates], axis=1)
+    on_u, on_rate, on_x = parts[0], parts[1] if rates else 0 * parts[0], parts[2]
+    width = {"input_bounds": on_u, "rate_bounds": on_rate, "state_bounds": on_x}
+    total = Fraction(0)
+    for name, (_, high) in bounds.items():
+        limits = np.vectorize(Fraction, otypes=[object])(high)
+        total -= (np.abs(width[name]) * limits).sum()
+    pull = np.zeros(n, object)  # the derivative of sum y g in x[t+1]
+    for t in reversed(range(T)):
+        pull = A.T @ pull + (on_x[t] if on_x.shape[1] else 0)
+        slope = B.T @ pull + on_u[t] + on_rate[t] - (on_rate[t + 1] if t + 1 < T else 0)
+        total -= (
+            np.abs(slope) * np.vectorize(Fraction, otypes=[object])(bounds["input_bounds"][1])
+        ).sum()
+    start = np.vectorize(Fraction, otypes=[object])(x0)
+    return total + pull @ A @ start > 0
+
+
+def test_hard_problems_have_the_verdicts_and_costs_of_a_peer_or_a_proof():
+    """PIQP where it ends at a solution; else a proof of ours, or a word that there is none."""
+    compared, impossible, unproven = 0, 0, 0
+    for seed in range(80):
+        problem, T, x0, bounds = hard_problem(seed)
+        plan = lqrad.mpc(problem, T, **bounds).plan(x0)
+        status, cost = peer_verdict(problem, T, x0, bounds)
+        solved = "SOLVED" in status
+        if plan.status is Status.INFEASIBLE:
+            impossible += 1
+            assert not solved, (seed, plan, cost)
+            assert proven_impossible(problem, x0, bounds, plan.certificate), seed
+        elif plan.status is Status.CONVERGED_GAP:
+            compared += solved
+            assert plan.gap_bound <= 2e-8 * plan.cost
+            assert not solved or plan.cost == pytest.approx(cost, rel=1e-6)
+        else:  # PIQP finds nothing either, or the proof of the right answer is short of digits
+            unproven += 1
+            assert not solved or plan.cost == pytest.approx(cost, rel=1e-6)
+    assert compared > 30
+    assert impossible > 10
+    assert unproven < 8
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_units_change_no_digit_and_no_verdict(seed):
+    """States, inputs and the cost in units of other powers of two."""
+    problem, T, x0, bounds = hard_problem(seed)
+    rng = np.random.default_rng(seed)
+    D, E = 2.0 ** rng.integers(-40, 41, problem.n), 2.0 ** rng.integers(-40, 41, problem.m)
+    unit = 2.0 ** int(rng.integers(-40, 41))
+    other = LQProblem(
+        D[:, None] * problem.A / D,
+        D[:, None] * problem.B / E,
+        unit * problem.Q / np.outer(D, D),
+        unit * problem.R / np.outer(E, E),
+        unit * problem.S / np.outer(D, D),
+    )
+    scales = {"input_bounds": E, "rate_bounds": E, "state_bounds": D}
+    scaled = {name: tuple(scales[name] * z for z in pair) for name, pair in bounds.items()}
+    plan = lqrad.mpc(problem, T, **bounds).plan(x0)
+    found = lqrad.mpc(other, T, **scaled).plan(D * x0)
+    assert (found.status, found.iterations) == (plan.status, plan.iterations)
+    np.testing.assert_array_equal(found.u, E * plan.u)
+    np.testing.assert_array_equal(found.x, D * plan.x)
+    assert found.cost == unit * plan.cost
