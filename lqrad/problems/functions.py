@@ -50,6 +50,27 @@ def called(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
         raise
 
 
+def unwritten(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
+    """Return function(*arguments), of arguments that it cannot write to; what it raises is its own.
+
+    Raises
+    ------
+    ArgumentError
+        If it writes to them.
+
+    Examples
+    --------
+    >>> unwritten("loss", lambda z: z.sum(), np.ones(3))
+    np.float64(3.0)
+    """
+    try:
+        return function(*map(read_only, arguments))
+    except ValueError as error:
+        if "read-only" not in str(error):
+            raise
+        raise ArgumentError(f"{name} writes to its argument: {error}", IN_PLACE) from error
+
+
 def _where(arguments: tuple[Any, ...]) -> str:
     """The points (x, u) and the time of a call, or the states x alone."""
     shapes = " and ".join(f"{c} {np.shape(z)}" for c, z in zip("xu", arguments, strict=False))

@@ -30,6 +30,7 @@ from lqrad.arguments import (
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 from lqrad.kernels.banded import Bidiagonal
 from lqrad.kernels.stages import times
+from lqrad.problems.functions import unwritten
 from lqrad.problems.lq import LQProblem
 from lqrad.problems.objective import Objective
 from lqrad.problems.smoothing import SmoothingProblem
@@ -373,7 +374,7 @@ def _evaluated(
     name: str, penalty: Penalty, z: Array, symbol: str, first: int = 0
 ) -> tuple[float, Array]:
     """The sum of a penalty over all stages, the first being symbol[first], and its slopes."""
-    values = np.asarray(penalty.value(z), dtype=np.float64)
+    values = np.asarray(unwritten(f"the value of {name}", penalty.value, z), dtype=np.float64)
     check_shape(f"the value of {name}", values, z.shape[:-1], "a number for each stage")
     total = float(np.sum(values))
     if not np.isfinite(total):
@@ -382,7 +383,7 @@ def _evaluated(
             f"the {name} penalty is {values[..., stage].max():.3g} at {symbol}[{stage + first}]; "
             "try a start where it is finite, inside of a barrier"
         )
-    slopes = np.asarray(penalty.slope(z), dtype=np.float64)
+    slopes = np.asarray(unwritten(f"the slope of {name}", penalty.slope, z), dtype=np.float64)
     check_shape(f"the slope of {name}", slopes, z.shape, "as its argument has")
     check_finite(f"the slope of {name}", slopes, computed=True)
     return total, slopes

@@ -22,6 +22,7 @@ from lqrad.arguments import (
 )
 from lqrad.errors import ArgumentError, ShapeError
 from lqrad.kernels.stages import times
+from lqrad.problems.functions import unwritten
 
 
 @dataclass(frozen=True)
@@ -172,6 +173,12 @@ class Objective:
             return None
         D = np.broadcast_to(np.asarray(self.curvature, dtype=np.float64), self.shape)
         return diagonal_below(F.swapaxes(-1, -2) @ (D[..., None] * F))
+
+
+def evaluated(objective: Objective, z: Array) -> tuple[float, Array]:
+    """Return J at z and a new array of its gradient, of a function that cannot write to z."""
+    answer = unwritten("value_and_gradient", objective.value_and_gradient, z)
+    return read_answer(answer, objective.shape, "value_and_gradient")
 
 
 def read_answer(answer: Any, shape: tuple[int, ...], name: str) -> tuple[float, Array]:

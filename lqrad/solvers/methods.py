@@ -20,7 +20,7 @@ from scipy.linalg.blas import dnrm2
 from lqrad.arguments import Array
 from lqrad.errors import NonFiniteError, NotConvexError
 from lqrad.kernels.lanczos import extreme_eigenvalues
-from lqrad.problems.objective import Objective, read_answer
+from lqrad.problems.objective import Objective, evaluated
 
 _NOISE = 1e-13  # the relative error up to which a value of J is taken to be known
 _TINY = float(np.finfo(np.float64).tiny)  # below it values lose their digits one by one
@@ -107,8 +107,7 @@ class Oracle:
 
     def _evaluate(self, z: Array) -> tuple[float, Array]:
         self.evaluations += 1
-        answer = self.objective.value_and_gradient(z.reshape(self.shape))
-        value, gradient = read_answer(answer, self.shape, "value_and_gradient")
+        value, gradient = evaluated(self.objective, z.reshape(self.shape))
         return value, gradient.ravel()
 
     def known(self, z: Array, value: float, gradient: Array, *, evaluated: bool = True) -> Point:

@@ -362,6 +362,36 @@ def test_at_a_kink_the_derivative_has_a_norm_of_at_most_one_in_any_units(seed, s
     np.testing.assert_array_equal(weights.sum(axis=-1), 1.0)
 
 
+@pytest.mark.parametrize(
+    ("function", "at", "mean"),
+    [
+        (np.abs, 0.0, 0.0),
+        (lambda z: np.maximum(z, 0.0), 0.0, 0.5),
+        (lambda z: np.maximum(0.0, z), 0.0, 0.5),
+        (lambda z: np.minimum(z, 2.0), 2.0, 0.5),
+        (lambda z: np.abs(np.minimum(z, 0.0)), 0.0, -0.5),  # not a half: no side has both slopes
+        (lambda z: np.maximum(np.abs(z), z), 0.0, 0.0),
+        (lambda z: np.clip(z, -1.0, 1.0), -1.0, 0.5),
+        (lambda z: z % 1.0, 3.0, 1.0),
+        (lambda z: ((z + 1.0) % 2.0 - 1.0) ** 2, 1.0, 0.0),  # -2 on the one side, 2 on the other
+        (lambda z: np.fmod(z, 2.0) ** 2, 2.0, 2.0),
+        (lambda z: np.floor(z) * z, 2.0, 1.5),
+        (lambda z: np.ceil(z) * z, 2.0, 2.5),
+        (lambda z: np.sign(z) * (z + 1), 0.0, 0.0),
+        (lambda z: np.heaviside(z, 0.5) * z, 0.0, 0.5),
+        (lambda z: np.interp(z, [0.0, 1.0, 2.0], [0.0, 1.0, 5.0]), 1.0, 2.5),
+        (lambda z: np.linalg.norm(z, 1), 0.0, 0.0),
+    ],
+)
+@pytest.mark.parametrize("unit", [2.0**-50, 1.0, 2.0**50])
+def test_at_a_kink_the_derivative_is_the_mean_of_its_sides(function, at, mean, unit):
+    """Also where one kink is inside of another, and where the values jump."""
+    z = np.array([at]) * unit
+    found, way = derivatives(lambda z: np.reshape(function(z / unit), (1,)), z)
+    assert way == "exact"
+    assert found[0, 0] * unit == mean
+
+
 def test_a_constant_carries_nothing():
     found, way = derivatives(lambda z: np.ones(3), np.zeros((3, 2)))
     assert way == "exact"

@@ -168,3 +168,24 @@ def test_the_third_argument_of_a_function_of_one_point_is_its_time():
     np.testing.assert_array_equal(
         step(np.zeros((2, 3, 1)), np.zeros((2, 3, 1)), np.arange(3))[1, :, 0], [0, 1, 2]
     )
+
+
+def test_objectives_and_losses_cannot_write_to_their_arguments():
+    def in_place(z):
+        z -= 1.0
+        return float(z @ z) / 2, z
+
+    for method in ("gradient", "l-bfgs", "nesterov"):
+        with pytest.raises(
+            lqrad.ArgumentError, match=r"value_and_gradient writes to its argument.*x ="
+        ):
+            lqrad.descend(lqrad.Objective((2,), in_place), [1.0, 2.0], method=method)
+
+    def value(z):
+        z *= z
+        return z.sum(axis=-1)
+
+    lq = lqrad.LQProblem([[0.5]], [[1.0]], [[1.0]], [[1.0]])
+    penalty = lqrad.Penalty(value, lambda z: 2 * z)
+    with pytest.raises(lqrad.ArgumentError, match=r"writes to its argument: .*read-only"):
+        lqrad.penalised(lq, [1.0], 3, input=penalty).value_and_gradient(np.ones((3, 1)))
