@@ -16,6 +16,7 @@ from lqrad.arguments import Array, called_as, check_limits, check_shape, frozen_
 from lqrad.design.controller import Controller
 from lqrad.design.observer import Observer, discrete_plant
 from lqrad.errors import ArgumentError, NotStabilizableError, ShapeError
+from lqrad.kernels.balance import balance
 from lqrad.problems.sampling import Sampled
 from lqrad.problems.statespace import StateSpace
 from lqrad.solvers.dare import dlqr
@@ -31,7 +32,7 @@ class Tracked(NamedTuple):
 
 
 # Singular values below this part of the largest count as zero, rows and columns of unit length.
-_RANK, _EQUILIBRATIONS = 1e-10, 20
+_RANK = 1e-10
 
 
 @called_as("lqr(plant, Q, R) for a plant, or dlqr(A, B, Q, R) for matrices")
@@ -357,14 +358,9 @@ def _steady(plant: StateSpace, H: Array, G: Array) -> tuple[Array, Array]:
     """N, right for all references that have a steady state, and the directions (k, nr) that have none."""
     n, m, nr = plant.n, plant.m, len(H)
     Z = np.block([[plant.A - np.eye(n), plant.B], [H, G]])
-    # The units of states, inputs and outputs must not decide about the rank: rows and columns are
-    # brought to about unit length (Ruiz, A scaling algorithm to equilibrate both rows and columns
-    # norms in matrices, RAL-TR-2001-034).
-    rows, columns = np.ones((n + nr, 1)), np.ones(n + m)
-    for _ in range(_EQUILIBRATIONS):
-        scaled = Z / columns / rows
-        columns *= np.sqrt(_lengths(scaled, axis=0))
-        rows *= np.sqrt(_lengths(scaled, axis=1))[:, None]
+    # The units of states, inputs and outputs must not decide about the rank.
+    units = balance(np.zeros((n + m, n + m)), C=Z)
+    rows, columns = 2.0 ** units.y[:, None], 2.0**-units.x
     left, values, right = np.linalg.svd(Z / columns / rows)
     rank = int((values > _RANK * max(values.max(), 1e-300)).sum())
     r_rows = np.concatenate([np.zeros((n, nr)), np.eye(nr)]) / rows

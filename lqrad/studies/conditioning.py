@@ -158,9 +158,10 @@ class Conditioning(ReadOnly):
         limits = np.full(len(self.radii), np.inf)
         for i in np.flatnonzero(self.radii < 1):
             bottom, top = _symbol_range(_scaled(self.problem, float(self.radii[i])))
-            bottom = np.fmin.reduce(self.smallest[i], initial=bottom)
+            unit = _cost_unit(self.problem)
+            bottom = np.fmin.reduce(self.smallest[i] / unit, initial=bottom)
             if bottom > 0:
-                limits[i] = np.fmax.reduce(self.largest[i], initial=top) / bottom
+                limits[i] = np.fmax.reduce(self.largest[i] / unit, initial=top) / bottom
         return limits
 
     def rows(self) -> list[dict[str, Any]]:
@@ -339,10 +340,10 @@ def predicted_iterations(condition: ArrayLike, tol: float) -> dict[str, Array]:
 
 
 def _cell(
-    problem: LQProblem, tol: float, max_iter: int, *, radius: float, T: int
+    given: LQProblem, tol: float, max_iter: int, *, radius: float, T: int
 ) -> dict[str, float]:
     """Extreme eigenvalues and observed iterations at one spectral radius and horizon."""
-    problem, shape = _scaled(problem, radius), (T, problem.m)
+    problem, shape = _scaled(given, radius), (T, given.m)
     root = _inverse_root(problem, T)
     _, L = extreme_eigenvalues(problem.hessian_product, shape, products=_PRODUCTS)
     _, inverse = extreme_eigenvalues(
@@ -351,8 +352,8 @@ def _cell(
     start = root(np.random.default_rng(0).normal(size=shape))
     objective = problem.objective(np.zeros(problem.n), T)
     level = tol * objective.value_and_gradient(start)[0]  # J* = 0: no digit of the gap cancels
-    found = {"smallest": 1 / inverse, "largest": L}
-    kappa = L * inverse
+    unit, kappa = _cost_unit(given), L * inverse
+    found = {"smallest": unit / inverse, "largest": unit * L}
     predicted = predicted_iterations(kappa, tol)
     predicted["conjugate-gradient"] = np.minimum(predicted["conjugate-gradient"], start.size)
     for method in METHODS:
@@ -373,9 +374,18 @@ def _cell(
 
 
 def _scaled(problem: LQProblem, radius: float) -> LQProblem:
-    """The problem with A of this spectral radius, without affine and linear terms."""
+    """The problem with A of this spectral radius, without affine and linear terms.
+
+    Its cost is in the unit of `_cost_unit`: roots of weights are rounded as in any other unit.
+    """
     A = problem.A * (radius / dominant_growth(problem.A)[0])
-    return LQProblem(A, problem.B, problem.Q, problem.R, problem.S, M=problem.M)
+    Q, R, S, M = (z / _cost_unit(problem) for z in (problem.Q, problem.R, problem.S, problem.M))
+    return LQProblem(A, problem.B, Q, R, S, M=M)
+
+
+def _cost_unit(problem: LQProblem) -> float:
+    """The power of two that R is nearest to."""
+    return 2.0 ** int(np.frexp(np.abs(problem.R).max())[1])
 
 
 def _inverse_root(problem: LQProblem, T: int) -> Callable[..., Array]:
