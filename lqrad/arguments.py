@@ -13,6 +13,7 @@ import math
 import numbers
 import os
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from decimal import Decimal
 from typing import Any, ParamSpec, Protocol, TypeVar
 
@@ -331,6 +332,20 @@ def real_array(name: str, value: ArrayLike, *, gaps: bool = False) -> Array:
         )
     with np.errstate(over="ignore"):  # an infinity is told by whoever wants finite numbers
         return np.asarray(array, dtype=np.float64)
+
+
+def any_array(name: str, value: ArrayLike) -> NDArray[Any]:
+    """Return an array of whatever type it is, such as whole numbers; refuse a masked entry."""
+    return np.asarray(real_array(name, value) if _has_masks(value) else value)
+
+
+def complex_array(name: str, value: ArrayLike) -> NDArray[Any]:
+    """Return an array of complex numbers as it is, and anything else as `real_array` does."""
+    with suppress(ValueError):  # a ragged sequence, which real_array tells
+        array = any_array(name, value)
+        if array.dtype.kind == "c":
+            return array
+    return real_array(name, value)
 
 
 def _has_masks(value: Any) -> bool:

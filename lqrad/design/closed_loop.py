@@ -22,7 +22,9 @@ from lqrad.arguments import (
     check_count,
     check_covariance,
     check_finite,
+    check_generator,
     check_limits,
+    check_room,
     check_shape,
     check_stage_weights,
     check_type,
@@ -194,6 +196,8 @@ def simulate_closed_loop(
     steps, lag = check_count("steps", steps), check_count("input_delay", input_delay, least=0)
     batch = () if runs is None else (check_count("runs", runs),)
     n, m, ny = plant.n, plant.m, len(measured)
+    room = max(steps, 1) + lag
+    check_room(f"{steps} steps of {runs or 1} runs", room, runs or 1, n + ny + 2 * m)
     start = np.zeros(n) if x0 is None else real_array("x0", x0)
     if start.shape not in ((n,), (*batch, n)):
         expected = f"({n},)" + (f" or {(*batch, n)}" if batch else "")
@@ -216,7 +220,7 @@ def simulate_closed_loop(
     ]
     if rng is None and any(root is not None for root in roots):
         raise ArgumentError("W or V is given and rng is not; pass a Generator or a seed")
-    generator = np.random.default_rng(rng)
+    generator = check_generator(0 if rng is None else rng)  # without noise, it is not asked
 
     # Time is the first axis while it runs: each step is one block of memory.
     x, y = np.empty((steps + 1, *batch, n)), np.empty((steps, *batch, ny))
@@ -348,9 +352,12 @@ def expected_cost(
         moment = np.zeros_like(loop.A)
         moment[:n, :n] = np.outer(start, start)
         X, count = np.zeros_like(loop.A), check_count("steps", steps)
-        for _ in range(count):
-            X = X + moment
+        for done in range(1, count + 1):
+            X, before = X + moment, moment
             moment = loop.A @ moment @ loop.A.T + disturbed
+            if np.array_equal(moment, before) or not np.isfinite(moment).all():
+                X = X + (count - done) * moment  # settled, to the last bit; or overflowed
+                break
     of_state = np.block([[np.eye(n), np.zeros((n, own.n))], [own.D[:, :ny] @ measured, own.C]])
     of_noise = np.concatenate([np.zeros((n, ny)), own.D[:, :ny]])
     joint = of_state @ X @ of_state.T + count * of_noise @ sensors @ of_noise.T

@@ -21,6 +21,7 @@ from lqrad.arguments import (
     check_count,
     check_finite,
     check_limits,
+    check_room,
     check_shape,
     check_tolerance,
     check_type,
@@ -115,6 +116,7 @@ def mpc(
     """
     check_type("problem", problem, LQProblem, "LQProblem(A, B, Q, R)")
     T = check_count("T", T)
+    check_room(f"a plan of T = {T} steps", T, 4 * (problem.n + problem.m) ** 2)
     if problem.T is not None:
         raise ArgumentError(
             f"problem varies over {problem.T} stages; a horizon that recedes wants one in which "

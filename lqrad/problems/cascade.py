@@ -27,7 +27,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lqrad.arguments import Array, check_count, check_finite, check_shape, check_type, real_array
+from lqrad.arguments import (
+    Array,
+    any_array,
+    check_count,
+    check_finite,
+    check_generator,
+    check_items,
+    check_number,
+    check_shape,
+    check_type,
+    real_array,
+)
 from lqrad.copies import ReadOnly
 from lqrad.errors import ArgumentError, DtypeError, NonFiniteError, ShapeError
 from lqrad.problems.nodes import Arrays, Node, listed
@@ -140,7 +151,7 @@ class Graph(ReadOnly):
         own = {node.name for node in nodes}.union(self.parameters, *(n.parameters for n in nodes))
         checked = {
             "nodes": nodes,
-            "costs": {name: float(weight) for name, weight in self.costs.items()},
+            "costs": {name: check_number(f"costs[{name!r}]", w) for name, w in self.costs.items()},
             "parameters": {name: _shape(name, shape) for name, shape in self.parameters.items()},
             "inputs": tuple(dict.fromkeys(name for name, _ in arguments if name not in own)),
             "labels": tuple(dict.fromkeys(name for name, smooth in arguments if not smooth)),
@@ -365,7 +376,7 @@ class Graph(ReadOnly):
         """
         halved = {name for node in self.nodes if node.primitive is relu for name in node.parents}
         doubled = {name for node in self.nodes if node.name in halved for name in node.parameters}
-        theta, rng = {}, np.random.default_rng(rng)
+        theta, rng = {}, check_generator(rng)
         for name, shape in self.parameters.items():
             variance = (2.0 if name in doubled else 1.0) / math.prod(shape[:-1])
             theta[name] = rng.normal(0.0, math.sqrt(variance if len(shape) > 1 else 0.0), shape)
@@ -473,9 +484,6 @@ class Graph(ReadOnly):
                 raise ArgumentError(f"the parameter {name!r} is used by no node; leave it out")
         if not self.costs:
             raise ArgumentError("costs is empty, expected the weight of one node at least")
-        for name, weight in self.costs.items():
-            if not math.isfinite(weight):
-                raise NonFiniteError(f"costs[{name!r}] is {weight}, expected a finite weight")
         self._leading_to(self.costs)
 
     def _checked_inputs(self, inputs: Given, nodes: Sequence[Node]) -> Arrays:
@@ -494,7 +502,7 @@ class Graph(ReadOnly):
 
     def _checked_input(self, name: str, value: ArrayLike) -> NDArray[Any]:
         what = f"the input {name!r}"
-        array: NDArray[Any] = np.asarray(value)
+        array = any_array(what, value)
         whole = array.dtype.kind in "iub"
         if whole and name in self._smooth:
             raise DtypeError(
@@ -536,7 +544,10 @@ class Graph(ReadOnly):
         _check_names("z", z, users, allowed=users)
         inputs = {name: z[name] for name in self.inputs}
         values = self._checked_inputs(inputs, self.nodes) | self._checked_theta(theta)
-        return values | {name: real_array(f"z[{name!r}]", z[name]) for name in nodes}
+        values |= {name: real_array(f"z[{name!r}]", z[name]) for name in nodes}
+        for name in nodes:
+            check_finite(f"z[{name!r}]", values[name])
+        return values
 
     def _checked_costates(self, p: Given, values: Arrays) -> Arrays:
         users = {node.name: node for node in self.nodes}
@@ -544,6 +555,7 @@ class Graph(ReadOnly):
         arrays = {name: real_array(f"p[{name!r}]", p[name]) for name in users}
         for name, array in arrays.items():
             check_shape(f"p[{name!r}]", array, values[name].shape, "that of its variable")
+            check_finite(f"p[{name!r}]", array)
         return arrays
 
     def __repr__(self) -> str:
@@ -607,7 +619,7 @@ def _relative(terms: Mapping[str, list[Array]]) -> float:
 
 def _parents_first(nodes: Sequence[Node]) -> tuple[Node, ...]:
     by_name: dict[str, Node] = {}
-    for node in nodes:
+    for node in check_items("nodes", nodes, "Nodes"):
         check_type("an entry of nodes", node, Node, "Node(name, primitive, parents)")
         if node.name in by_name:
             raise ArgumentError(f"the name of {node} is taken by another node; rename one")
@@ -627,4 +639,5 @@ def _parents_first(nodes: Sequence[Node]) -> tuple[Node, ...]:
 def _shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     if isinstance(shape, (int, np.integer)):
         raise ShapeError(f"parameters[{name!r}] is {shape}, expected a shape such as ({shape},)")
+    shape = tuple(check_items(f"parameters[{name!r}]", shape, "lengths"))
     return tuple(check_count(f"a length of parameters[{name!r}]", length) for length in shape)

@@ -15,7 +15,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from lqrad.arguments import Array, check_choice, check_count
+from lqrad.arguments import Array, check_choice, check_count, check_items, check_room, check_type
 from lqrad.errors import ArgumentError
 from lqrad.problems.cascade import Graph
 from lqrad.problems.lq import LQProblem
@@ -75,7 +75,7 @@ def mlp(
       output = affine(h1, W2, b2)
       loss = softmax-cross-entropy(output, y), a cost of weight 1
     """
-    widths = [check_count("a width", width) for width in widths]
+    widths = [check_count("a width", k) for k in check_items("widths", widths, "whole numbers")]
     if len(widths) < 2:
         raise ArgumentError(f"widths is {widths}, expected those of the input and of the output")
     s = _choice("activation", activation, ACTIVATIONS)
@@ -129,6 +129,7 @@ def residual(
     """
     s = _choice("activation", activation, ACTIVATIONS)
     depth = check_count("depth", depth)
+    check_room(f"a graph of depth {depth}", depth, _NODES)
     nodes = [_affine("h0", "x", 0)]
     shapes = _shapes(0, inputs, width)
     for layer in range(1, depth + 1):
@@ -185,6 +186,7 @@ def recurrent(
     """
     s = _choice("activation", activation, ACTIVATIONS)
     T = check_count("T", T, least=2)
+    check_room(f"a graph over T = {T} steps", T, _NODES)
     nodes: list[Node] = []
     for t in range(1, T + 1):
         driven = f"a{t}" if t == 1 else f"i{t}"
@@ -220,6 +222,10 @@ def _with_loss(
 ) -> Graph:
     nodes.append(Node("loss", _choice("loss", loss, LOSSES), ("output", "y")))
     return Graph(nodes, costs={"loss": 1.0}, parameters=shapes)
+
+
+# What a node takes in memory, in numbers: a few Python objects.
+_NODES = 1000
 
 
 def _choice(name: str, given: str | Primitive, choices: dict[str, Primitive]) -> Primitive:
@@ -259,7 +265,9 @@ def lq_graph(problem: LQProblem, T: int | None = None) -> Graph:
     >>> J, g.ravel()
     (42.0, array([5., 2.]))
     """
+    check_type("problem", problem, LQProblem, "LQProblem(A, B, Q, R)")
     T = problem.horizon(T)
+    check_room(f"a graph over T = {T} steps", T, _NODES)
     nodes = []
     for t in range(T):
         A, B, c, Q, R, M, q, r = (_at_stage(problem, name, t) for name in "ABcQRMqr")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lqrad.arguments import Array, check_type, real_array
+from lqrad.arguments import Array, check_items, check_type, real_array
 from lqrad.errors import ArgumentError, LqradError, ShapeError
 from lqrad.kernels.carried import read_only
 from lqrad.problems.functions import IN_PLACE
@@ -47,6 +47,11 @@ class Node:
         check_type(f"the primitive of node {self.name!r}", self.primitive, Primitive, example)
         for kind in ("parents", "parameters"):
             names = getattr(self, kind)
+            names = (
+                names
+                if isinstance(names, str)
+                else check_items(f"{kind} of {self.name!r}", names, "names")
+            )
             if isinstance(names, str) or not all(isinstance(name, str) for name in names):
                 raise ArgumentError(
                     f"{kind} of {self} is {names!r}, expected a tuple of names such as ('a',)"

@@ -25,7 +25,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lqrad.arguments import EPS, Array, check_type
+from lqrad.arguments import EPS, Array, check_items, check_type
 from lqrad.errors import ArgumentError, LqradError, NonFiniteError, NotConvexError, ShapeError
 from lqrad.kernels.banded import Bidiagonal
 from lqrad.kernels.stages import times
@@ -184,6 +184,7 @@ class Smoothed:
                 f"x has shape {self.x.shape}, expected (T+1, n): a frame holds one series; smooth "
                 "the series of the batch one by one, y[0] first"
             )
+        index = None if index is None else check_items("index", index, "labels")
         if index is not None and len(index) != len(self.x):
             raise ShapeError(
                 f"index has {len(index)} labels, expected T + 1 = {len(self.x)}: one for each row "

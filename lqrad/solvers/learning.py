@@ -19,6 +19,7 @@ from lqrad.arguments import (
     check_choice,
     check_count,
     check_finite,
+    check_function,
     check_tolerance,
     check_type,
     real_array,
@@ -133,6 +134,7 @@ def fit(
     tol = check_tolerance(tol)
     if not callable(build):
         raise ArgumentError(f"build is {build!r}, expected a function theta -> SmoothingProblem")
+    check_function("build", build)
     start = np.array(real_array("theta0", theta0))
     if start.ndim != 1 or not start.size:
         raise ShapeError(f"theta0 has shape {start.shape}, expected (k,), the parameters in a row")
@@ -258,6 +260,7 @@ def em(
     >>> result.problem.d, result.problem.V, result.converged
     (array([1.]), array([[8.]]), True)
     """
+    check_type("problem", problem, SmoothingProblem, "SmoothingProblem(A, C, W, V, m0, P0)")
     check_type("problem", problem, SmoothingProblem, "SmoothingProblem(A, C, W, V, m0, P0)")
     names = _learnable(problem, learn)
     max_iter, tol = check_count("max_iter", max_iter, least=0), check_tolerance(tol)

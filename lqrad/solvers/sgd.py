@@ -27,11 +27,14 @@ from scipy.linalg.blas import dnrm2
 from lqrad.arguments import (
     EPS,
     Array,
+    any_array,
     check_choice,
     check_count,
     check_finite,
+    check_function,
     check_generator,
     check_number,
+    check_room,
     check_shape,
     check_type,
     real_array,
@@ -220,9 +223,12 @@ def sgd(
     (3.0, 100)
     """
     began = time.perf_counter()
+    for name in ("objective", "flatten", "unflatten"):
+        check_function(f"the {name} of graph", getattr(graph, name, None))
     samples, N = _samples("data", data)
     check_choice("method", method, _STEP_SIZES)
     epochs = check_count("epochs", epochs)
+    check_room(f"the history of {epochs} epochs", epochs, 25)
     held_out = None
     if validation is not None:
         held_out = graph.objective(_samples("validation", validation)[0])
@@ -479,7 +485,7 @@ def _what(status: Status, reason: str, rows: list[tuple[float, ...]], best_epoch
 def _samples(name: str, data: Mapping[str, ArrayLike]) -> tuple[dict[str, NDArray[Any]], int]:
     """The arrays as they are, and how many samples they have; integers stay integers."""
     check_type(name, data, Mapping, "{'x': x, 'y': y}")
-    arrays = {key: np.asarray(value) for key, value in data.items()}
+    arrays = {key: any_array(f"{name}[{key!r}]", value) for key, value in data.items()}
     lengths = {key: len(array) if array.ndim else 0 for key, array in arrays.items()}
     if len(set(lengths.values())) != 1 or 0 in lengths.values():
         shapes = ", ".join(f"{name}[{key!r}] {array.shape}" for key, array in arrays.items())

@@ -159,7 +159,8 @@ def multiple_shooting(
     if segment is None:
         cuts = _cuts(problem, T)
     else:
-        cuts = np.arange(check_count("segment", segment) - 1, T - 1, segment)
+        length = min(check_count("segment", segment), T)
+        cuts = np.arange(length - 1, T - 1, length)
     penalty = _penalty(problem, T, cuts)
     multipliers = np.zeros_like(penalty)
     z = np.zeros((T, problem.m + problem.n))

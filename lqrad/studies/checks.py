@@ -5,12 +5,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.arguments import EPS, Array, check_finite, check_shape, real_array
+from lqrad.arguments import (
+    EPS,
+    Array,
+    check_finite,
+    check_function,
+    check_generator,
+    check_lengths,
+    check_shape,
+    real_array,
+)
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
+from lqrad.problems.objective import read_answer
 
 # Remainders below this many rounding errors of the value say nothing of the order.
 _ROUNDINGS = 1000.0
@@ -69,8 +80,10 @@ def dot_test(
     >>> dot_test(lambda u: A @ u, lambda v: -A.T @ v, (2,)) > 0.1
     True
     """
-    rng = np.random.default_rng(0) if rng is None else rng
-    u = rng.normal(size=shape)
+    check_function("forward", forward)
+    check_function("transpose", transpose)
+    rng = check_generator(0 if rng is None else rng)
+    u = rng.normal(size=check_lengths("shape", shape))
     Lu = real_array("forward(u)", forward(u.copy()))
     v = rng.normal(size=Lu.shape)
     Lv = real_array("transpose(v)", transpose(v.copy()))
@@ -170,16 +183,19 @@ def taylor_test(
     scales: tuple[float, ...] = _SHORTER
     if direction is None:
         size = np.where(z != 0, np.abs(z), np.abs(z).max(initial=0.0) or 1.0)
-        direction = (np.random.default_rng(0) if rng is None else rng).normal(size=z.shape) * size
+        direction = check_generator(0 if rng is None else rng).normal(size=z.shape) * size
         scales = _SHORTER + _LONGER
     d = real_array("direction", direction)
     check_shape("direction", d, z.shape, "that of z")
     check_finite("direction", d)
     if not d.any():
         raise ArgumentError("direction is zero, expected a direction to expand along")
-    value, gradient = (np.array(part) for part in value_and_gradient(z.copy()))
+    value, gradient = read_answer(value_and_gradient(z.copy()), z.shape, "value_and_gradient")
     product = None if hessian_product is None else np.array(hessian_product(z.copy(), d.copy()))
-    known = [("J(z)", value, ()), ("the gradient", gradient, z.shape)]
+    known: list[tuple[str, Any, tuple[int, ...]]] = [
+        ("J(z)", np.array(value), ()),
+        ("the gradient", gradient, z.shape),
+    ]
     if product is not None:
         known.append(("the Hessian product", product, z.shape))
     for name, array, expected in known:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.arguments import EPS, Array, check_count, check_type, real_array
+from lqrad.arguments import EPS, Array, check_count, check_number, check_type, real_array
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 from lqrad.kernels.growth import adjoint_growth
 from lqrad.kernels.lanczos import extreme_eigenvalues
@@ -234,8 +234,8 @@ def cures(
     window = max(1, T // 5) if window is None else check_count("window", window)
     if discount is None:
         discount = _mild_discount(problem, T)
-    elif not (isinstance(discount, (int, float)) and 0 < discount <= 1):
-        raise ArgumentError(f"discount is {discount!r}, expected a number above 0 and at most 1")
+    else:
+        discount = check_number("discount", discount, above=0, most=1)
     bench = _Bench(problem, start, T, max_iter, tol)
     tried: tuple[Callable[[], Cure], ...] = (
         partial(bench.plain, "gradient"),

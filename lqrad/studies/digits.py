@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lqrad.arguments import EPS, Array, check_count, check_type
-from lqrad.errors import ArgumentError, NonFiniteError
+from lqrad.arguments import EPS, Array, check_count, check_items, check_type, real_array
+from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 from lqrad.kernels.spectrum import dominant_growth
 from lqrad.kernels.stages import times
 from lqrad.problems.lq import LQProblem
@@ -143,11 +143,19 @@ def lost_digits(
             f"problem varies over {problem.T} stages, expected a time-invariant one: "
             "its horizon is what this study varies"
         )
+    start = real_array("x0", x0)
+    if start.shape != (problem.n,):
+        raise ShapeError(f"x0 has shape {start.shape}, expected ({problem.n},): one initial state")
     if horizons is None:
         radius, _ = dominant_growth(problem.A)
         longest = 1.5 * -math.log(EPS) / (2 * math.log(radius)) + 1 if radius > 1 else math.inf
         horizons = np.linspace(1, min(1000.0, longest), 40).astype(int).tolist()
-    steps = np.array(sorted({check_count("horizon", T) for T in horizons}), dtype=np.intp)
+    steps = np.array(
+        sorted(
+            {check_count("horizon", T) for T in check_items("horizons", horizons, "whole numbers")}
+        ),
+        dtype=np.intp,
+    )
     if not len(steps):
         raise ArgumentError("horizons is empty, expected whole numbers of at least one")
     errors = np.array([_error(problem, x0, int(T)) for T in steps])

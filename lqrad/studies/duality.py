@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from lqrad.arguments import Array, check_count, check_type
+from lqrad.arguments import Array, check_count, check_room, check_type
 from lqrad.errors import ArgumentError
 from lqrad.problems.lq import LQProblem
 from lqrad.problems.smoothing import SmoothingProblem
@@ -87,6 +87,7 @@ def duality(problem: SmoothingProblem, T: int) -> Duality:
     """
     check_type("problem", problem, SmoothingProblem, "SmoothingProblem(A, C, W, V, m0, P0)")
     T = check_count("T", T)
+    check_room(f"covariances over T = {T} steps", T, 8 * problem.n * problem.n)
     if problem.T is not None or problem.P0 is None:
         what = "has no prior" if problem.T is None else "varies in time"
         raise ArgumentError(f"problem {what}; duality compares a time-invariant filter from a P0")

@@ -21,6 +21,7 @@ from lqrad.arguments import (
     EPS,
     Array,
     check_count,
+    check_room,
     check_semidefinite,
     check_shape,
     frozen_array,
@@ -316,7 +317,9 @@ def _horizon(T: int | None, stages: int | None, x: ArrayLike | None) -> int:
         T = value
     if T is None:
         raise ArgumentError("T is not given and nothing varies in time; pass the horizon T")
-    return check_count("T", T)
+    T = check_count("T", T)
+    check_room(f"growth over T = {T} steps", T, 8)
+    return T
 
 
 def _last_state(A: Array, T: int, x0: ArrayLike | None, x: ArrayLike | None) -> tuple[Array, float]:

@@ -26,9 +26,17 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 
-from lqrad.arguments import EPS, Array, check_count, check_finite, frozen_array, shape_message
+from lqrad.arguments import (
+    EPS,
+    Array,
+    check_count,
+    check_finite,
+    complex_array,
+    frozen_array,
+    shape_message,
+)
 from lqrad.copies import ReadOnly
-from lqrad.errors import DtypeError, ShapeError
+from lqrad.errors import ShapeError
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -231,9 +239,7 @@ def pseudospectrum(A: ArrayLike, z: ArrayLike) -> Array:
     array([0.002, 0.169])
     """
     A = _square(A)
-    points = np.asarray(z)
-    if points.dtype.kind not in "iufbc":
-        raise DtypeError(f"z holds {points.dtype}, expected complex numbers; convert it first")
+    points = complex_array("z", z)
     check_finite("z", np.abs(points))
     upper, where = np.unique(_upper(points), return_inverse=True)
     scaled, e = _rescaled(A)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lqrad.arguments import Array, check_count
+from lqrad.arguments import Array, check_count, check_room
 from lqrad.errors import ArgumentError
 from lqrad.problems.statespace import StateSpace
 
@@ -132,6 +132,7 @@ def step_response(system: Any, *, T: int | None = None) -> StepResponse:
         decay = -np.log(max(radius, 1e-300))
         T = int(np.clip(np.ceil(-np.log(_LEFT) / decay) * 1.5, _LEAST_STEPS, _MOST_STEPS))
     T = check_count("T", T)
+    check_room(f"responses of T = {T} steps", T, system.m, 2 * (system.n + system.ny))
     inputs = np.broadcast_to(np.eye(system.m)[:, None, :], (system.m, T + 1, system.m))
     _, y = system.simulate(inputs)
     y = np.moveaxis(y, 0, -1)  # from (inputs, T+1, ny)
