@@ -264,14 +264,14 @@ def check_lengths(name: str, value: Any) -> tuple[int, ...]:
 def check_room(what: str, *shape: int) -> None:
     """Raise ArgumentError where an array of this shape has no room in the machine's memory."""
     size = 8 * math.prod(shape)
-    if size > _memory():
+    if size > memory():
         raise ArgumentError(
             f"{what} would take {Decimal(size) / 2**30:.3g} GiB, more than this machine's memory has",
             "try a shorter horizon, or fewer series at once",
         )
 
 
-def _memory() -> int:
+def memory() -> int:
     """Bytes of memory that the machine has."""
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -66,6 +66,7 @@ EXEMPT = {
     "TaylorTest": "a result",
     "Training": "a result",
     "Trajectory": "a result",
+    "ControlProblem.next_state": "called at each step, with what has been checked",
     "Node.products": "called by Graph, with what it has checked",
     "Node.value": "called by Graph, with what it has checked",
     "Primitive.vjp": "called by Graph, with what it has checked",
@@ -194,6 +195,17 @@ def observer() -> lqrad.Observer:
 
 def controller() -> lqrad.Controller:
     return lqrad.Controller(observer(), data()["K"], dt=0.1)
+
+
+def tracking_controller() -> lqrad.Controller:
+    arrays = data()
+    return lqrad.lqi(
+        lqrad.StateSpace(arrays["A"], arrays["B"], dt=0.1),
+        arrays["Q"],
+        arrays["R"],
+        [[1.0]],
+        tracked=arrays["C"],
+    )
 
 
 def swing(x: Any, u: Any) -> Any:
@@ -355,10 +367,6 @@ CALLS |= {
         lqrad.ControlProblem,
         {"f": swing, "stage_cost": effort, "terminal_cost": distance, "n": 2, "m": 1},
     ),
-    "ControlProblem.next_state": lambda: (
-        control().next_state,
-        {"x": data()["x0"], "u": data()["u"][0], "t": 1},
-    ),
     "ControlProblem.derivatives": lambda: (control().derivatives, of("x", "u")),
     "ControlProblem.linearise": lambda: (control().linearise, of("x", "u", "p")),
     "ControlProblem.objective": lambda: (control().objective, of("x0", "T")),
@@ -405,6 +413,7 @@ CALLS |= {
         {"problem": model(), **of("y"), "nu": 4.0},
     ),
     "l1": lambda: (lqrad.l1, {"weight": 0.1}),
+    "one_point": lambda: (lqrad.one_point, {"function": rates}),
     "euler": lambda: (lqrad.euler, {"f": rates, "dt": 0.1}),
     "rk4": lambda: (lqrad.rk4, {"f": rates, "dt": 0.1, "substeps": 2}),
     "implicit_midpoint": lambda: (lqrad.implicit_midpoint, {"f": rates, "dt": 0.1}),
@@ -716,6 +725,7 @@ CALLS |= {
     ),
     "Controller.reset": lambda: (controller().reset, {"x_hat": np.ones(2)}),
     "Controller.step": lambda: (controller().step, {"y": np.ones(1)}),
+    "Controller.input": lambda: (tracking_controller().input, {"reference": np.ones(1)}),
     "Controller.loop": lambda: (controller().loop, {"plant": plant(), "at": "input"}),
     "Controller.closed_loop": lambda: (controller().closed_loop, {"plant": plant()}),
     "lqr": lambda: (

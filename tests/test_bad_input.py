@@ -11,6 +11,7 @@ import dataclasses
 import math
 import signal
 import warnings
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from decimal import Decimal
@@ -19,28 +20,54 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 import scipy.sparse as sp
-from public_calls import CALLS
+from public_calls import CALLS, EXEMPT, public
 
 import lqrad
+from lqrad import arguments
 
 SECONDS = 20  # that a call may take
 
-# Arguments whose value is a length, a seed or a limit: a large one is taken at its word.
-LARGE_IS_FINE = {
-    "max_iter",
-    "max_rounds",
-    "rng",
-    "segment",
-    "batch_size",
-    "rank",
-    "checkpoints",
-    "every",
-    "size",
-    "T",
-    "steps",
-    "window",
+# Of calls that take long, every so manieth wrong value is tried.
+SLOW = {
+    "blowup": 8,
+    "conditioning": 3,
+    "cures": 3,
+    "design_controller": 3,
+    "fit": 6,
+    "mpc": 3,
+    "nonnormality": 8,
+    "sgd": 2,
 }
+
+# What is not finite on purpose, and why.
+INFINITE = {
+    "SmoothingProblem.series": "NaN is what was not observed",
+    "conditioning": "NaN is a tolerance that was not met",
+    "cures": "a cure that fails has no gap",
+    "design_controller": "NaN is a figure that a response does not have",
+    "ilqr": "no limit is an infinite one",
+    "kalman_filter": "NaN is the innovation of what was not observed",
+    "nonnormality": "Kreiss's constant of an unstable matrix is infinite",
+    "sweep": "what the function returns is kept",
+    "taylor_test": "NaN is an order that cannot be told",
+}
+
+# A number of steps that is taken at its word, however long that takes.
+PATIENT = {("nonnormality", "steps"), ("implicit_midpoint", "dt")}
+
+# What else an argument may be called, where it is handed on.
+ALSO = {
+    "plant": {"system"},
+    "loop": {"system"},
+    "system": {"A has", "A holds", "A["},
+    "path": {"cannot be read"},
+    "problem": {"node"},
+}
+
+# What tells of what was computed, and need not name an argument.
+COMPUTED = (lqrad.NonFiniteError, lqrad.NotConvexError, lqrad.NotStabilizableError)
 
 
 # What is passed instead
@@ -63,7 +90,9 @@ def same(value: Any) -> Iterator[tuple[str, Any]]:
             yield "tuple", tuple(value)
         if value.ndim == 2:
             yield "DataFrame", pd.DataFrame(value)
-            yield "matrix", np.matrix(value)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # NumPy advises against what SciPy once returned
+                yield "matrix", np.matrix(value)
             yield "sparse", sp.csr_array(value)
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         yield "array ()", np.array(value)
@@ -153,7 +182,6 @@ def bad(value: Any) -> Iterator[tuple[str, Any]]:
         yield "array", np.ones((2, 2))
         yield "LQProblem", lqrad.LQProblem([[1.0]], [[1.0]], [[1.0]], [[1.0]])
         yield "StateSpace", lqrad.StateSpace([[0.5]], [[1.0]], dt=0.1)
-        yield "class", lqrad.LQProblem
     if callable(value):
         yield "returns None", lambda *args, **kwargs: None
         yield "returns text", lambda *args, **kwargs: "seven"
@@ -246,9 +274,16 @@ def snapshot(value: Any) -> Any:
     return None
 
 
+def names_of(given: Mapping[str, Any], argument: str) -> set[str]:
+    """The words by which an error may name what was given."""
+    keys = {str(key) for value in given.values() if isinstance(value, Mapping) for key in value}
+    return {*given, *keys, argument.rstrip("s"), *ALSO.get(argument, ())}
+
+
 def outcome(name: str, argument: str, wrong: Any, usual: set[str]) -> str:
-    """How a call with one wrong argument ends, in a word; "ok" and "refused" are right."""
+    """How a call with one wrong argument ends, in a word; "answered" and "refused" are right."""
     function, given = CALLS[name]()
+    names = names_of(given, argument)
     given = given | {argument: wrong}
     before = snapshot(given)
     try:
@@ -259,14 +294,55 @@ def outcome(name: str, argument: str, wrong: Any, usual: set[str]) -> str:
             )  # what overflows is judged by its result
             result = function(**given)
     except lqrad.LqradError as error:
-        end = "refused" if argument in str(error) else f"unnamed: {type(error).__name__}: {error}"
+        named = isinstance(error, COMPUTED) or any(word in str(error) for word in names)
+        end = "refused" if named else f"unnamed {type(error).__name__}: {error}"
     except TooSlow:
         end = "too slow"
     except Exception as error:
         end = f"raised {type(error).__name__}: {error}"
     else:
-        strange = not_finite(result) - usual
-        end = f"not finite: {sorted(strange)}" if strange else "ok"
-    if snapshot(given) != before:
-        return "changed what it was given"
-    return end
+        strange = set() if name in INFINITE else not_finite(result) - usual
+        end = f"not finite: {sorted(strange)}" if strange else "answered"
+    return "changed what it was given" if snapshot(given) != before else end
+
+
+def good(name: str) -> Any:
+    function, given = CALLS[name]()
+    return function(**given)
+
+
+@pytest.fixture(autouse=True)
+def small_machine(monkeypatch):
+    """What takes more than this is refused before it is taken, on a machine of any size."""
+    monkeypatch.setattr(arguments, "memory", lambda: 2**31)
+
+
+def test_every_public_name_has_a_good_call():
+    names = set(public())
+    assert sorted(names - set(CALLS) - set(EXEMPT)) == []
+    assert sorted((set(CALLS) | set(EXEMPT)) - names) == []
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_the_same_numbers_are_taken_from_any_container(name):
+    expected = good(name)
+    for argument, value in CALLS[name]()[1].items():
+        for kind, other in list(same(value))[:: SLOW.get(name, 1)]:
+            if name.startswith("SparseLQProblem") and kind == "sparse":
+                continue  # a sparse matrix is kept as it is
+            function, given = CALLS[name]()
+            found = function(**given | {argument: other})
+            assert differs(expected, found) == "", f"{argument} as {kind}"
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_what_cannot_be_right_is_refused_in_words(name):
+    usual, ends = not_finite(good(name)), Counter()
+    for argument, value in CALLS[name]()[1].items():
+        if (name, argument) in PATIENT:
+            continue
+        for kind, wrong in list(bad(value))[:: SLOW.get(name, 1)]:
+            end = outcome(name, argument, wrong, usual)
+            ends[end.split()[0]] += 1
+            assert end in {"answered", "refused"}, f"{argument}: {kind}"
+    assert ends.total() > 3

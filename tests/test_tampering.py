@@ -226,7 +226,7 @@ def test_an_archive_that_unpacks_to_more_than_the_memory_is_refused(tmp_path, mo
     path = tmp_path / "theta.npz"
     header = {"shape": (10**6,), "fortran_order": False, "descr": "<f8"}
     write_member(path, header, 20_000, bytes(8 * 10**6))
-    monkeypatch.setattr("lqrad.arguments._memory", lambda: 4 * 10**6)
+    monkeypatch.setattr("lqrad.arguments.memory", lambda: 4 * 10**6)
     with pytest.raises(ArgumentError, match=r"theta\.npz: its arrays would take .* GiB"):
         load_parameters(path)
 

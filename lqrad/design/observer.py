@@ -15,7 +15,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.arguments import Array, check_shape, frozen_array
+from lqrad.arguments import (
+    Array,
+    check_finite,
+    check_shape,
+    frozen_array,
+    real_array,
+    shape_message,
+)
 from lqrad.copies import ReadOnly
 from lqrad.errors import ArgumentError, ShapeError
 from lqrad.problems.sampling import Sampled
@@ -122,11 +129,12 @@ class Observer(ReadOnly):
     def __repr__(self) -> str:
         return f"Observer(n={self.n}, m={self.B.shape[1]}, ny={self.ny})"
 
-    def correct(self, x_hat: Array, y: Array, u: Array | None = None) -> Array:
+    def correct(self, x_hat: ArrayLike, y: ArrayLike, u: ArrayLike | None = None) -> Array:
         """Return x_bar = x_hat + L (y - C x_hat - D u), for x_hat (..., n), y (..., ny), u (..., m).
 
         The input u that is applied when y is measured is needed where there is a feedthrough D.
         """
+        x_hat, y = _vector("x_hat", x_hat, self.n), _vector("y", y, self.ny)
         innovation = y - x_hat @ self.C.T
         if self.D.any():
             if u is None:
@@ -134,12 +142,22 @@ class Observer(ReadOnly):
                     "u is not given, and what is measured contains D u",
                     "pass the input that is applied when y is measured: correct(x_hat, y, u)",
                 )
-            innovation = innovation - u @ self.D.T
+            innovation = innovation - _vector("u", u, self.B.shape[1]) @ self.D.T
         return np.asarray(x_hat + innovation @ self.L.T)
 
-    def predict(self, x_bar: Array, u: Array) -> Array:
+    def predict(self, x_bar: ArrayLike, u: ArrayLike) -> Array:
         """Return A x_bar + B u, for x_bar (..., n) and u (..., m)."""
+        x_bar, u = _vector("x_bar", x_bar, self.n), _vector("u", u, self.B.shape[1])
         return np.asarray(x_bar @ self.A.T + u @ self.B.T)
+
+
+def _vector(name: str, value: ArrayLike, width: int) -> Array:
+    """Finite numbers (..., width)."""
+    array = real_array(name, value)
+    if array.ndim == 0 or array.shape[-1] != width:
+        raise ShapeError(shape_message(name, array.shape, f"(..., {width})", "", (width,)))
+    check_finite(name, array)
+    return array
 
 
 def discrete_plant(plant: Any, m: int | None = None) -> StateSpace:

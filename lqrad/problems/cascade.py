@@ -227,7 +227,14 @@ class Graph(ReadOnly):
 
     def cost(self, z: Mapping[str, Array]) -> float:
         """Return J, from the values of the costs in z."""
-        return sum(weight * float(z[name].mean()) for name, weight in self.costs.items())
+        check_type("z", z, Mapping, "graph.forward(inputs, theta)")
+        for name in self.costs:
+            if name not in z:
+                raise ArgumentError(f"z has no {name!r}, which is a cost; it has {listed(z)}")
+        values = {name: real_array(f"z[{name!r}]", z[name]) for name in self.costs}
+        for name, value in values.items():
+            check_finite(f"z[{name!r}]", value)
+        return sum(weight * float(values[name].mean()) for name, weight in self.costs.items())
 
     # In these `values` holds the variables and the parameters; no two of them have the same name.
 
@@ -348,6 +355,7 @@ class Graph(ReadOnly):
         """
         vector = real_array("vector", vector)
         check_shape("vector", vector, (self.size,), "to hold all parameters")
+        check_finite("vector", vector)
         theta, start = {}, 0
         for name, shape in self.parameters.items():
             stop = start + math.prod(shape)
@@ -404,7 +412,6 @@ class Graph(ReadOnly):
         @_quiet
         def value_and_gradient(vector: Array) -> tuple[float, Array]:
             theta = self.unflatten(vector)
-            check_finite("the vector of parameters", vector)
             z = self._evaluate(nodes, data | theta)
             p = self._costates(z, self._trained)
             gradient = self._flat(self._gradient(z, p))

@@ -343,7 +343,11 @@ class ControlProblem:
         x0 : (..., n)
         """
         x, u, p = self._trajectory(x, u=u, p=p)
-        x0 = np.broadcast_to(self._initial_state(x0), (*x.shape[:-2], self.n))
+        x0 = self._initial_state(x0)
+        try:
+            x0 = np.broadcast_to(x0, (*x.shape[:-2], self.n))
+        except ValueError:
+            raise ShapeError(batch_message("x0", x0.shape, "x", x.shape)) from None
         slopes = self.derivatives(x, u)
         steps = self._values("f", self._points(x, u))
         pulled = _transposed_times(slopes.A[..., 1:, :, :], p[..., 1:, :])

@@ -129,6 +129,7 @@ def residual(
     """
     s = _choice("activation", activation, ACTIVATIONS)
     depth = check_count("depth", depth)
+    inputs, width, outputs = _widths(inputs=inputs, width=width, outputs=outputs)
     check_room(f"a graph of depth {depth}", depth, _NODES)
     nodes = [_affine("h0", "x", 0)]
     shapes = _shapes(0, inputs, width)
@@ -186,6 +187,7 @@ def recurrent(
     """
     s = _choice("activation", activation, ACTIVATIONS)
     T = check_count("T", T, least=2)
+    inputs, width, outputs = _widths(inputs=inputs, width=width, outputs=outputs)
     check_room(f"a graph over T = {T} steps", T, _NODES)
     nodes: list[Node] = []
     for t in range(1, T + 1):
@@ -222,6 +224,10 @@ def _with_loss(
 ) -> Graph:
     nodes.append(Node("loss", _choice("loss", loss, LOSSES), ("output", "y")))
     return Graph(nodes, costs={"loss": 1.0}, parameters=shapes)
+
+
+def _widths(**widths: int) -> list[int]:
+    return [check_count(name, width) for name, width in widths.items()]
 
 
 # What a node takes in memory, in numbers: a few Python objects.

@@ -27,6 +27,8 @@ from lqrad.arguments import (
     check_count,
     check_covariance,
     check_finite,
+    check_generator,
+    check_room,
     check_shape,
     frozen_array,
     real_array,
@@ -432,7 +434,8 @@ class SmoothingProblem(ReadOnly):
 
         Parameters
         ----------
-        rng : numpy.random.Generator
+        rng : numpy.random.Generator, or int
+            Or a seed.
         T : int, optional
             The number of steps; needed where nothing varies in time.
 
@@ -455,9 +458,10 @@ class SmoothingProblem(ReadOnly):
         """
         if T is None and self.T is None:
             raise ArgumentError("T is not given and nothing varies in time; pass the horizon T")
-        T = check_count("T", self.T if T is None else T)
+        T, rng = check_count("T", self.T if T is None else T), check_generator(rng)
         if self.T not in (None, T):
             raise ArgumentError(f"T is {T}, but the model varies over {self.T} steps; leave T out")
+        check_room(f"a series of T = {T} steps", T, 2 * (self.n + self.ny))
         if self.P0 is None:
             raise ArgumentError("P0 is None: there is no prior to draw x[0] from; give one")
         x = np.empty((T + 1, self.n))

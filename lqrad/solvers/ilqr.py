@@ -27,6 +27,7 @@ from lqrad.arguments import (
     check_count,
     check_finite,
     check_limits,
+    check_room,
     check_tolerance,
     check_type,
     real_array,
@@ -441,12 +442,14 @@ def _checked(
     start = np.array(real_array("x0", x0))
     if start.shape != (problem.n,):
         raise ShapeError(f"x0 has shape {start.shape}, expected ({problem.n},): one initial state")
+    T = None if T is None else check_count("T", T)
     if u is None:
         if T is None:
             raise ArgumentError(
                 "neither u nor T is given; pass the horizon T, or inputs to start from"
             )
-        u = np.zeros((check_count("T", T), problem.m))
+        check_room(f"two passes over T = {T} steps", T, 2 * (problem.n + problem.m))
+        u = np.zeros((T, problem.m))
     inputs = np.array(real_array("u", u))
     if inputs.ndim != 2 or inputs.shape[1] != problem.m or not len(inputs):
         raise ShapeError(f"u has shape {inputs.shape}, expected (T, {problem.m})")

@@ -205,6 +205,8 @@ def dlqr_vjp(
     F = problem.A - problem.B @ K
     Y = cho_solve(cho_factor(problem.R + problem.B.T @ P @ problem.B), bars["dK"])
     inside = problem.B @ Y @ F.T
+    for name, array in (("A - B K", F), ("B Y F'", inside)):
+        check_finite(name, array, computed=True)
     X = steady_covariance(F, _symmetric(bars["dP"] + inside))
     total = _Sums(problem)
     total.add_recursion(P[None], K[None], F[None], X[None], Y[None])

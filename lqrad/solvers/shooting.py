@@ -156,6 +156,7 @@ def multiple_shooting(
     if start.shape != (problem.n,):
         raise ShapeError(f"x0 has shape {start.shape}, expected ({problem.n},): one initial state")
     tol, max_rounds = check_tolerance(tol), check_count("max_rounds", max_rounds)
+    max_iter = check_count("max_iter", max_iter, least=0)
     if segment is None:
         cuts = _cuts(problem, T)
     else:

@@ -178,6 +178,9 @@ def taylor_test(
     >>> taylor_test(wrong, [0.1, -0.2]).order < 1.5
     True
     """
+    check_function("value_and_gradient", value_and_gradient)
+    if hessian_product is not None:
+        check_function("hessian_product", hessian_product)
     z = real_array("z", z)
     check_finite("z", z)
     scales: tuple[float, ...] = _SHORTER

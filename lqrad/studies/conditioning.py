@@ -282,13 +282,13 @@ def conditioning(
         )
     if dominant_growth(problem.A)[0] == 0:
         raise ArgumentError("A has no eigenvalue but zero; no scaling changes its spectral radius")
+    radii = frozen_array("radii", radii)
     for name, given in (("radii", radii), ("horizons", horizons)):
         if np.ndim(given) != 1 or not np.size(given):
             raise ShapeError(
                 f"{name} has shape {np.shape(given)}, expected (k,), not empty; "
                 "write a single value as [value]"
             )
-    radii = frozen_array("radii", radii)
     if radii.min() < 0:
         raise ArgumentError(f"radii holds {radii.min():g}, expected numbers of at least 0")
     steps = [check_count(f"horizons[{i}]", T) for i, T in enumerate(horizons)]

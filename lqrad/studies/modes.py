@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lqrad.arguments import Array, direction_words, number_words
+from lqrad.arguments import Array, direction_words, number_words, real_array
 from lqrad.errors import ArgumentError
 from lqrad.kernels.hautus import Hautus, hautus
 from lqrad.problems.statespace import StateSpace
@@ -149,8 +149,9 @@ def _system(system: Any, B: ArrayLike | None, C: ArrayLike | None, name: str) ->
                     f"A is given and {name} is not; pass both, or a system"
                 ) from error
             raise
-    n = np.shape(system)[-1] if np.ndim(system) else 1
-    return StateSpace(system, np.zeros((n, 1)) if B is None else B, C, dt=1.0)
+    A = real_array("A", system)
+    n = A.shape[-1] if A.ndim else 1
+    return StateSpace(A, np.zeros((n, 1)) if B is None else B, C, dt=1.0)
 
 
 def _modes(found: Hautus, system: StateSpace, through: str) -> Modes:

@@ -238,7 +238,7 @@ def test_descent_on_the_graph_ends_at_riccatis_inputs():
         ),
         (lambda: residual(2, 3, 1, 0), "depth is 0, expected a whole number of at least 1"),
         (lambda: recurrent(2, 3, 1, T=1), "T is 1, expected a whole number of at least 2"),
-        (lambda: recurrent(2, 0, 1, T=3), r"a length of parameters\['Wx'\] is 0"),
+        (lambda: recurrent(2, 0, 1, T=3), r"width is 0"),
         (lambda: lq_graph(random_case(1, time_varying=False).problem), "pass the horizon T"),
     ],
 )

@@ -227,7 +227,7 @@ def test_a_loop_that_overflows_names_the_step_and_ends_a_descent():
     assert "x[8]" in result.message
     lq = lqrad.LQProblem([[0.5]], [[1.0]], [[1.0]], [[1.0]])
     problem = PolicyProblem(lq, linear_policy(1, 1), T=3)
-    with pytest.raises(NonFiniteError, match=r"vector of parameters\[0\] is nan"):
+    with pytest.raises(NonFiniteError, match=r"vector\[0\] is nan"):
         problem.objective([1.0]).value_and_gradient(np.array([np.nan]))
     # Forward all is finite, from a state so small that the backward pass has no room left.
     steep = PolicyProblem(

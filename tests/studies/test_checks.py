@@ -283,12 +283,12 @@ def right(z):
         (
             {"value_and_gradient": lambda z: (0.0, z[:1])},
             ShapeError,
-            r"the gradient has shape \(1,\), expected \(2,\) to match z",
+            r"the gradient has shape \(1,\), expected \(2,\) as the objective says",
         ),
         (
             {"value_and_gradient": lambda z: (z, z)},
             ShapeError,
-            r"J\(z\) has shape \(2,\), expected \(\) for a number",
+            r"J, of what value_and_gradient returned, has shape \(2,\), expected one number",
         ),
         ({"value_and_gradient": lambda z: (np.nan, z)}, NonFiniteError, r"J\(z\) is not finite"),
         (
