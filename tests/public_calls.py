@@ -197,15 +197,9 @@ def controller() -> lqrad.Controller:
     return lqrad.Controller(observer(), data()["K"], dt=0.1)
 
 
-def tracking_controller() -> lqrad.Controller:
-    arrays = data()
-    return lqrad.lqi(
-        lqrad.StateSpace(arrays["A"], arrays["B"], dt=0.1),
-        arrays["Q"],
-        arrays["R"],
-        [[1.0]],
-        tracked=arrays["C"],
-    )
+def feedthrough_controller() -> lqrad.Controller:
+    plant = lqrad.StateSpace(**of(*"ABC"), D=[[0.1]], dt=0.1)
+    return lqrad.lqg(plant, **of(*"QRWV"), tracked=data()["C"])
 
 
 def swing(x: Any, u: Any) -> Any:
@@ -725,7 +719,7 @@ CALLS |= {
     ),
     "Controller.reset": lambda: (controller().reset, {"x_hat": np.ones(2)}),
     "Controller.step": lambda: (controller().step, {"y": np.ones(1)}),
-    "Controller.input": lambda: (tracking_controller().input, {"reference": np.ones(1)}),
+    "Controller.input": lambda: (feedthrough_controller().input, {"reference": np.ones(1)}),
     "Controller.loop": lambda: (controller().loop, {"plant": plant(), "at": "input"}),
     "Controller.closed_loop": lambda: (controller().closed_loop, {"plant": plant()}),
     "lqr": lambda: (

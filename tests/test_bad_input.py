@@ -61,8 +61,8 @@ PATIENT = {("nonnormality", "steps"), ("implicit_midpoint", "dt")}
 ALSO = {
     "plant": {"system"},
     "loop": {"system"},
-    "system": {"A has", "A holds", "A["},
-    "path": {"cannot be read"},
+    "system": {"A has", "A holds", "A is", "A or B", "A["},
+    "path": {"cannot be read", "ends in"},
     "problem": {"node"},
 }
 
@@ -294,7 +294,8 @@ def outcome(name: str, argument: str, wrong: Any, usual: set[str]) -> str:
             )  # what overflows is judged by its result
             result = function(**given)
     except lqrad.LqradError as error:
-        named = isinstance(error, COMPUTED) or any(word in str(error) for word in names)
+        computed = isinstance(error, COMPUTED) or type(error) is lqrad.LqradError
+        named = computed or any(word in str(error) for word in names)
         end = "refused" if named else f"unnamed {type(error).__name__}: {error}"
     except TooSlow:
         end = "too slow"

@@ -21,7 +21,7 @@ from scipy.linalg import solve_discrete_lyapunov
 from scipy.linalg.blas import dgemm, dsymm
 from scipy.linalg.lapack import dgesv, dposv, dpotrf
 
-from lqrad.arguments import EPS, Array
+from lqrad.arguments import EPS, Array, check_finite
 from lqrad.errors import NonFiniteError, NotConvexError
 from lqrad.kernels.balance import balance, in_units
 from lqrad.kernels.riccati_factors import sweep_in_factors
@@ -351,6 +351,10 @@ def steady_covariance(F: Array, D: Array) -> Array:
     >>> steady_covariance(np.array([[0.5]]), np.array([[3.0]]))
     array([[4.]])
     """
+    for name, array in (("the closed loop", F), ("what disturbs it", D)):
+        check_finite(name, array, computed=True)
     z = balance(F.T, Q=D).x
-    X = solve_discrete_lyapunov(in_units(F, -z, -z), in_units(D, -z, z))
-    return in_units(X, z, -z)
+    with np.errstate(over="ignore", invalid="ignore"):
+        D = in_units(D, -z, z)
+        check_finite("what disturbs the closed loop, in its units,", D, computed=True)
+        return in_units(solve_discrete_lyapunov(in_units(F, -z, -z), D), z, -z)

@@ -27,9 +27,17 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import ArrayLike, NDArray
 
-from lqrad.arguments import Array, check_finite, check_number, check_stage_weights, stage_arrays
+from lqrad.arguments import (
+    Array,
+    check_finite,
+    check_number,
+    check_room,
+    check_stage_weights,
+    frozen_array,
+    stage_arrays,
+)
 from lqrad.copies import ReadOnly
-from lqrad.errors import ShapeError
+from lqrad.errors import NonFiniteError, ShapeError
 from lqrad.kernels.balance import balance, in_units
 from lqrad.problems.lq import LQProblem
 from lqrad.problems.statespace import StateSpace
@@ -94,10 +102,10 @@ class Sampled(ReadOnly):
         """
         if C is None:
             return StateSpace(self.A, self.B, dt=self.dt)
-        C = np.atleast_2d(np.asarray(C, dtype=np.float64))
+        C = np.atleast_2d(frozen_array("C", C))
         wide = np.zeros((len(C), len(self.A)))
         n = len(self.A) - self.delayed * self.B.shape[1]
-        if C.shape[1] != n:
+        if C.ndim != 2 or C.shape[1] != n:
             raise ShapeError(f"C has shape {C.shape}, expected (ny, n) with n = {n}")
         wide[:, :n] = C
         return StateSpace(self.A, self.B, wide, dt=self.dt)
@@ -158,7 +166,7 @@ def discretise(
     arrays, T = stage_arrays(**{k: z for k, z in given.items() if k in "AB" or z is not None})
     if T is not None:
         raise ShapeError(
-            "an array has a leading axis of stages; a system in continuous time has none"
+            "one of A, B, Q, R and M has a leading axis of stages; a system in continuous time has none"
         )
     A, B = arrays["A"], arrays["B"]
     n, m = B.shape
@@ -173,6 +181,8 @@ def discretise(
     whole, part = divmod(float(input_delay), float(dt))
     if part > dt * (1 - 1e-12) or part < dt * 1e-12:  # a whole number of steps, but for rounding
         whole, part = float(round(input_delay / dt)), 0.0
+    size = n + (int(whole) + 1) * m
+    check_room(f"a state with the inputs of {whole:.3g} steps before", size, 3 * size)
     # The input before acts for the first `part` of a step, then the next one for the rest.
     newest = int(whole)
     stage, cost = _held(F, weight, dt - part)
@@ -226,10 +236,16 @@ def _held(F: Array, weight: Array, dt: float) -> tuple[Array, Array]:
 
     In balanced units, in which no entry drowns in the rounding errors of another's exponential.
     """
-    F, weight = F * dt, weight * dt
+    with np.errstate(over="ignore"):
+        F, weight = F * dt, weight * dt
+    check_finite("[A B; 0 0] dt", F, computed=True)
+    check_finite("[Q M; M' R] dt", weight, computed=True)
     z, *_, cost = balance(F, Q=weight)
     F, weight = in_units(F, z, z), in_units(weight, -z, z, -cost)
-    size = float(np.abs(F).sum(axis=0).max())
+    with np.errstate(over="ignore"):
+        size = float(np.abs(F).sum(axis=0).max())
+    if not math.isfinite(size):
+        raise NonFiniteError(f"A dt overflows, with dt = {dt:.3g}", "sample more often")
     doublings = max(0, math.ceil(math.log2(size / _SHORT))) if size > 0 else 0
     k = len(F)
     both = np.block([[-F.T, weight], [np.zeros((k, k)), F]]) / 2**doublings

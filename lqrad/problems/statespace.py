@@ -9,7 +9,6 @@ Discrete or continuous, the frequency response is C (zI - A)^-1 B + D on the bor
 from __future__ import annotations
 
 from dataclasses import dataclass
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from lqrad.arguments import (
     Array,
     batch_message,
     check_finite,
+    check_number,
     check_shape,
     frozen_array,
     real_array,
@@ -100,11 +100,8 @@ class StateSpace(ReadOnly):
             raise ShapeError(f"C has shape {C.shape}, expected (ny, n) with n = {n}")
         D = frozen_array("D", np.zeros((len(C), m)) if D is None else D)
         check_shape("D", D, (len(C), m), f"to match C {C.shape} and B {B.shape}", symbols="(ny, m)")
-        if not (isinstance(dt, Real) and 0 <= dt < np.inf):
-            raise ArgumentError(
-                f"dt is {dt!r}, expected a number of seconds, 0 for continuous time"
-            )
-        values = {"A": A, "B": B, "C": C, "D": D, "dt": float(dt), "n": n, "m": m, "ny": len(C)}
+        dt = check_number("dt", dt, least=0)
+        values = {"A": A, "B": B, "C": C, "D": D, "dt": dt, "n": n, "m": m, "ny": len(C)}
         for name, value in values.items():
             object.__setattr__(self, name, value)  # the way into a frozen dataclass
 
@@ -137,6 +134,10 @@ class StateSpace(ReadOnly):
         (k, ny, m), complex
         """
         omega = real_array("omega", omega)
+        if omega.ndim != 1:
+            why = "write one frequency as [value]"
+            raise ShapeError(f"omega has shape {omega.shape}, expected (k,)", why)
+        check_finite("omega", omega)
         points = np.exp(1j * omega * self.dt) if self.dt else 1j * omega
         resolvent = points[:, None, None] * np.eye(self.n) - self.A
         return np.asarray(self.C @ np.linalg.solve(resolvent, self.B + 0j) + self.D)

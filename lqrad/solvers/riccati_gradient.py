@@ -202,11 +202,11 @@ def dlqr_vjp(
             shape = (m, n) if name == "dK" else (n, n)
             check_shape(name, bars[name], shape, f"as {name[1]}")
             check_finite(name, bars[name])
-    F = problem.A - problem.B @ K
-    Y = cho_solve(cho_factor(problem.R + problem.B.T @ P @ problem.B), bars["dK"])
+    F, G = problem.A - problem.B @ K, problem.R + problem.B.T @ P @ problem.B
+    check_finite("R + B'PB", G, computed=True)
+    Y = cho_solve(cho_factor(G), bars["dK"])
     inside = problem.B @ Y @ F.T
-    for name, array in (("A - B K", F), ("B Y F'", inside)):
-        check_finite(name, array, computed=True)
+
     X = steady_covariance(F, _symmetric(bars["dP"] + inside))
     total = _Sums(problem)
     total.add_recursion(P[None], K[None], F[None], X[None], Y[None])

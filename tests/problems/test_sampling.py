@@ -148,7 +148,7 @@ def test_refusals():
         lqrad.discretise([[0.0]], [[1.0]], dt=1, input_delay=-1)
     with pytest.raises(NotConvexError, match="Q has the eigenvalue -1"):
         lqrad.discretise([[0.0]], [[1.0]], [[-1.0]], [[1.0]], dt=1)
-    with pytest.raises(ShapeError, match="an array has a leading axis of stages"):
+    with pytest.raises(ShapeError, match="one of A, B, Q, R and M has a leading axis"):
         lqrad.discretise(np.zeros((2, 1, 1)), [[1.0]], dt=1)
     with pytest.raises(NonFiniteError, match="the sampled system"):
         lqrad.discretise([[1000.0]], [[1.0]], dt=1)

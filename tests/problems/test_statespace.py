@@ -7,7 +7,7 @@ import pytest
 import scipy.signal
 
 import lqrad
-from lqrad import ArgumentError, NonFiniteError, ShapeError, StateSpace
+from lqrad import ArgumentError, DtypeError, NonFiniteError, ShapeError, StateSpace
 
 MATRICES = ([[0.9, 0.1], [0.0, 0.8]], [[0.0], [1.0]], [[1.0, 0.0], [1.0, 1.0]], [[0.0], [0.5]])
 
@@ -102,9 +102,9 @@ def test_refusals():
         StateSpace(*MATRICES[:2], [[1.0, 0.0, 0.0]], dt=0.1)
     with pytest.raises(ShapeError, match=r"D has shape \(1, 1\), expected \(ny, m\) = \(2, 1\)"):
         StateSpace(*MATRICES[:3], [[1.0]], dt=0.1)
-    with pytest.raises(ArgumentError, match=r"dt is -0\.1, expected a number of seconds"):
+    with pytest.raises(ArgumentError, match=r"dt is -0\.1, expected a number of at least 0"):
         StateSpace(*MATRICES, dt=-0.1)
-    with pytest.raises(ArgumentError, match="dt is None, expected a number of seconds"):
+    with pytest.raises(DtypeError, match="dt is None, expected a real number"):
         StateSpace(*MATRICES, dt=None)
     with pytest.raises(ShapeError, match="A or B varies in time"):
         StateSpace(np.zeros((2, 1, 1)), [[1.0]], dt=0.1)
