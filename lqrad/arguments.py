@@ -360,7 +360,12 @@ def _has_masks(value: Any) -> bool:
 def _filled(name: str, value: Any, gaps: bool) -> Array:
     """A masked array, or a nested sequence with some, as a plain one with NaN for what is masked."""
     if not isinstance(value, np.ma.MaskedArray):
-        value = np.ma.stack([np.ma.asanyarray(part) for part in value])
+        try:
+            value = np.ma.stack([np.ma.asanyarray(part) for part in value])
+        except ValueError as error:  # parts of unequal shapes
+            raise DtypeError(
+                f"{name} is not a rectangular array of numbers; are its rows of equal length?"
+            ) from error
     mask = np.ma.getmaskarray(value)
     if mask.any() and not gaps:
         index = ", ".join(str(int(i)) for i in np.argwhere(mask)[0])

@@ -7,7 +7,8 @@ import copy
 import numpy as np
 import pytest
 
-from lqrad.errors import ArgumentError, NotConvexError
+import lqrad
+from lqrad.errors import ArgumentError, DtypeError, NotConvexError
 from lqrad.kernels.tridiagonal import BlockTridiagonal, congruences, substitute
 from lqrad.problems.smoothing import SmoothingProblem
 from lqrad.solvers import normal_equations
@@ -298,3 +299,31 @@ def test_a_large_factor_is_not_kept(monkeypatch, most, kept):
     normal_equations._without_gaps.cache_clear()
     kalman_smoother(SmoothingProblem(**LEVEL), np.arange(50.0))
     assert normal_equations._without_gaps.cache_info().currsize == kept
+
+
+@pytest.mark.filterwarnings("ignore:the matrix subclass")
+def test_gaps_come_in_every_kind_of_series():
+    """Masks, NaN, None, pandas' NA, alone and in lists of different kinds."""
+    pandas = pytest.importorskip("pandas")
+    model = SmoothingProblem([[1]], [[1]], [[1]], [[1]], [0], [[1]])
+    expected = kalman_smoother(model, [[1.0], [np.nan], [3.0]]).x
+    masked = np.ma.masked_array([[1.0], [-999.0], [3.0]], mask=[[0], [1], [0]])
+    frame = pandas.DataFrame({"a": pandas.array([1, None, 3], dtype="Int64")})
+    kinds = [masked, masked.astype(int), frame, [[1.0], [None], [3.0]]]
+    kinds += [np.matrix([[1.0], [np.nan], [3.0]]), np.float32([[1], [np.nan], [3]])]
+    for y in [*kinds, frame["a"], masked[:, 0]]:
+        assert np.array_equal(kalman_smoother(model, y).x, expected)
+    for batch in (kinds, tuple(kinds), np.ma.stack([masked, masked])):
+        found = kalman_smoother(model, batch).x
+        assert np.array_equal(found, np.broadcast_to(expected, found.shape))
+    with pytest.raises(DtypeError, match="y is not a rectangular array"):
+        kalman_smoother(model, [masked, masked[:2]])
+
+
+def test_what_is_no_model_is_told():
+    problem = lqrad.LQProblem([[1]], [[1]], [[1]], [[1]])
+    for function in (kalman_smoother, kalman_filter, rts_smoother, lqrad.loglik_gradient):
+        with pytest.raises(ArgumentError, match="problem is of type LQProblem, expected Smoothing"):
+            function(problem, [[1.0], [2.0]])
+    with pytest.raises(ArgumentError, match="problem is of type LQProblem, expected Smoothing"):
+        lqrad.em(problem, [[1.0], [2.0]], learn="V")
