@@ -515,20 +515,25 @@ def _model(options: argparse.Namespace) -> _Model:
     """The example system or the file that was asked for, from its start or another, over a horizon."""
     system: System | None = None
     unused: tuple[str, ...] = ()
+    before = 0  # entries of the state that hold inputs of the steps before
     if options.file is not None:
         model = load_model(options.file)
         problem, x0, T, unused = model.problem, model.x0, model.T, model.unused
+        before = model.before
         title = f"{options.file}: n={problem.n}, m={problem.m}"
     else:
         system = SYSTEMS[options.system]()
         problem, x0, T = system.problem(), system.x0, system.horizon
         title = f"{system.name}: n={problem.n}, m={problem.m}, sampled every {system.dt:g} s"
+    n = problem.n - before
     if options.x0 is not None:
-        x0 = options.x0
+        if len(options.x0) != n:
+            raise ShapeError(
+                f"x0 has {len(options.x0)} entries, expected n = {n}, one for each state"
+            )
+        x0 = np.append(options.x0, np.zeros(before))
     if x0 is None:
-        raise ArgumentError(f"{options.file} has no x0; pass --x0 with {problem.n} numbers")
-    if len(x0) != problem.n:
-        raise ShapeError(f"x0 has {len(x0)} entries, expected n = {problem.n}, one for each state")
+        raise ArgumentError(f"{options.file} has no x0; pass --x0 with {n} numbers")
     T = options.horizon or problem.T or T
     if T is None:
         raise ArgumentError(f"{options.file} has no T; pass --horizon with the number of inputs")

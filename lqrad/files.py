@@ -61,12 +61,14 @@ _ELSEWHERE = {
 class Model:
     """What a file holds: a problem, and an initial state and a horizon where it gives them.
 
-    `unused` are the names in the file that say nothing of these.
+    The last `before` entries of the state are inputs of the steps before; `unused` are the names in
+    the file that say nothing of all this.
     """
 
     problem: LQProblem
     x0: Array | None
     T: int | None
+    before: int = 0
     unused: tuple[str, ...] = ()
 
 
@@ -101,7 +103,7 @@ def load_model(path: str | Path) -> Model:
     """
     data = _read_model(path, ("A", "B", "Q", "R"))
     with naming(path):
-        data, _ = _in_steps(data)
+        data, _, before = _in_steps(data)
         x0, T = data.pop("x0", None), data.pop("T", None)
         terms = {name: data.pop(name) for name in "ABQRSMcqrs" if name in data}
         problem = LQProblem(**terms)
@@ -110,7 +112,8 @@ def load_model(path: str | Path) -> Model:
             check_shape("x0", x0, (problem.n,), f"to match A {problem.A.shape}", symbols="(n,)")
         if T is not None:
             T = problem.horizon(T)
-    return Model(problem, x0, T if problem.T is None else problem.T, tuple(data))
+    T = T if problem.T is None else problem.T
+    return Model(problem, x0, T, before, tuple(data))
 
 
 def load_smoothing_model(path: str | Path) -> SmoothingProblem:
@@ -146,7 +149,7 @@ def load_smoothing_model(path: str | Path) -> SmoothingProblem:
     names = ("A", "C", "W", "V", "m0", "P0", "c", "d")
     with naming(path):
         of_states = {name: z for name, z in data.items() if name in (*names, "dt", "discrete")}
-        of_states, _ = _in_steps(of_states)
+        of_states, *_ = _in_steps(of_states)
         return SmoothingProblem(**{"m0": None, "P0": None} | of_states)
 
 
@@ -204,7 +207,7 @@ def load_plant(path: str | Path) -> PlantFile:
             )
         if "W" in data and "C" not in data:
             data["C"] = np.eye(real_array("A", data["A"]).shape[-1])
-        data, dt = _in_steps(data)
+        data, dt, _ = _in_steps(data)
         if dt is None:
             raise ArgumentError("dt is null, expected the seconds from one sample to the next")
         A, B, C, D = (data.pop(name, None) for name in "ABCD")
@@ -226,9 +229,11 @@ def _read_model(path: str | Path, required: tuple[str, ...]) -> dict[str, Any]:
     if missing or unknown:
         fault = f"lacks {', '.join(missing)}" if missing else f"holds {', '.join(unknown)}"
         others = ", ".join(name for name in _AXES if name not in required)
+        hints = [_ELSEWHERE[name] for name in unknown if name in _ELSEWHERE]
+        hints += ['a model in discrete time has dt too, and "discrete": 1'] * ("dt" in missing)
         raise ArgumentError(
             f"{path} {fault}; a model has {', '.join(required)} and may have {others}",
-            "; ".join(_ELSEWHERE[name] for name in unknown if name in _ELSEWHERE),
+            "; ".join(hints),
         )
     if path.suffix.lower() == ".mat":
         data = {name: _from_matlab(name, value, data) for name, value in data.items()}
@@ -256,8 +261,8 @@ def _from_matlab(name: str, value: Any, data: dict[str, Any]) -> Any:
     return np.ravel(value) if np.shape(value) in ((1, *width), (*width, 1)) else value
 
 
-def _in_steps(data: dict[str, Any]) -> tuple[dict[str, Any], float | None]:
-    """The arrays of the same model in discrete time, without dt, and dt where it is known."""
+def _in_steps(data: dict[str, Any]) -> tuple[dict[str, Any], float | None, int]:
+    """The arrays of the same model in discrete time; dt, if known; how many inputs the state holds."""
     data = dict(data)
     dt, delay = (
         data.pop("dt", None),
@@ -272,7 +277,7 @@ def _in_steps(data: dict[str, Any]) -> tuple[dict[str, Any], float | None]:
             raise ArgumentError(
                 "input_delay is given with a discrete model", "append the inputs before as states"
             )
-        return data, dt
+        return data, dt, 0
     if dt is None:
         raise ArgumentError("a model in continuous time lacks dt, the seconds between its samples")
     for name in ("c", "q", "r", *("D" if delay else "")):
@@ -292,7 +297,7 @@ def _in_steps(data: dict[str, Any]) -> tuple[dict[str, Any], float | None]:
     for name, axes in _STATE_AXES.items():
         if name in data:
             data[name] = _longer(name, real_array(name, data[name]), axes, n, before)
-    return data, dt
+    return data, dt, before
 
 
 def _longer(name: str, array: Array, axes: tuple[int, ...], n: int, before: int) -> Array:

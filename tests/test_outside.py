@@ -281,3 +281,17 @@ def test_a_device_has_one_name_in_all_commands(capsys, name):
     assert main(["compare", "--system", "pendulum"]) == 2
     assert "'pendulum' (choose from" in (said := capsys.readouterr().err)
     assert "it is one of `lqrad swingup`; try lqrad compare --help" in said
+
+
+def test_a_design_file_is_compared_from_a_state_without_the_inputs_before(tmp_path, capsys):
+    path = tmp_path / "motor.json"
+    model = {"A": [[0, 1], [0, -2]], "B": [[0], [40]], "Q": [[100, 0], [0, 1]], "R": 1, "dt": 0.02}
+    path.write_text(json.dumps(model | {"input_delay": 0.012}))
+    words = ["compare", "--file", str(path), "--horizon", "9", "--json", "--max-iter", "1"]
+    assert main([*words, "--x0", "1,0"]) == 1
+    assert json.loads(capsys.readouterr().out)["x0"] == [1, 0, 0]
+    assert main([*words, "--x0", "1,0,0"]) == 2
+    assert "x0 has 3 entries, expected n = 2, one for each state" in capsys.readouterr().err
+    path.write_text(json.dumps({name: z for name, z in model.items() if name != "dt"}))
+    assert main(["design", "--file", str(path)]) == 2
+    assert 'a model in discrete time has dt too, and "discrete": 1' in capsys.readouterr().err
