@@ -40,13 +40,15 @@ from lqrad.arguments import Array
 class Pass:
     """One evaluation of a function: its order, the side of its kinks, and whether it met one.
 
-    `tip` says that it was the tip of a norm, which has more sides than two.
+    `tip` says that it was the tip of a norm, which has more sides than two; `jumped` that a value was
+    that of the other side of a jump.
     """
 
     order: int
     side: int = 1
     kinked: bool = False
     tip: bool = False
+    jumped: bool = False
 
 
 class Carried(NDArrayOperatorsMixin):
@@ -86,6 +88,8 @@ class Carried(NDArrayOperatorsMixin):
             return found
         if not isinstance(out, Carried):
             raise TypeError("derivatives cannot be written into a plain array")
+        if not isinstance(out.value, np.ndarray):  # s += 1 of a number makes another one
+            return found
         out[...] = found
         return out
 
@@ -404,6 +408,8 @@ def _linear(function: Any, which: tuple[int, ...], args: Any, options: Any) -> A
         return function(*changed, **options)
 
     leaves = list(_leaves(args))
+    if _NOT_LINEAR & options.keys() or len(args) > _MOST_ARGUMENTS.get(function, len(args)):
+        return NotImplemented
     if len(leaves) != len(list(_leaves([args[k] for k in which if k < len(args)]))):
         return NotImplemented  # a condition or a length with derivatives is none
     value = of(lambda z: z.value if isinstance(z, Carried) else z)
@@ -459,6 +465,11 @@ def _assembled(
     return read_only(Carried(np.asarray(value), found[0], found[1] if found[1:] else None, run))
 
 
+# Options that add a constant, which is none of the derivatives; and where they stand without a name.
+_NOT_LINEAR = {"initial", "prepend", "append", "default", "dtype", "out", "where"}
+_MOST_ARGUMENTS = {np.diff: 3, np.sum: 2, np.mean: 2, np.cumsum: 2, np.nansum: 2}
+
+
 def _mapped(part: Callable[[Any], Any], tree: Any) -> Any:
     if isinstance(tree, (list, tuple)):
         return [_mapped(part, branch) for branch in tree]
@@ -473,18 +484,17 @@ def _part(z: Any, *index: int) -> Any:
     return np.zeros(z.shape) if derivative is None else derivative[..., *index]
 
 
-_LINEAR: dict[Any, tuple[int, ...]] = {
-    function: (0,)
-    for function in (
+_LINEAR: dict[Any, tuple[int, ...]] = dict.fromkeys(
+    (
         *(np.stack, np.concatenate, np.column_stack, np.vstack, np.hstack, np.dstack, np.block),
         *(np.reshape, np.ravel, np.transpose, np.moveaxis, np.swapaxes, np.rollaxis, np.squeeze),
         *(np.expand_dims, np.broadcast_to, np.tile, np.repeat, np.roll, np.flip, np.fliplr),
         *(np.flipud, np.rot90, np.take, np.take_along_axis, np.delete, np.diag, np.diagonal),
         *(np.trace, np.tril, np.triu, np.sum, np.mean, np.cumsum, np.diff, np.real),
-        *(np.nansum, np.atleast_1d, np.atleast_2d, np.atleast_3d, np.array_split, np.ediff1d),
-    )
-    if function is not np.array_split
-} | {np.where: (1, 2), np.select: (1, 2), np.append: (0, 1), np.insert: (0, 2)}
+        *(np.nansum, np.atleast_1d, np.atleast_2d, np.atleast_3d),
+    ),
+    (0,),
+) | {np.where: (1, 2), np.select: (1, 2), np.append: (0, 1), np.insert: (0, 2)}
 
 _PRODUCTS: dict[Any, tuple[int, ...] | None] = dict.fromkeys(
     (
@@ -521,7 +531,16 @@ def _constant(x: Carried, value: Any) -> Carried:
 def _absolute(x: Carried) -> Any:
     sign = _sign(x)
     second = None if x.second is None else _times(sign, x.second, 2)
-    return Carried(np.abs(x.value), _times(sign, x.first, 1), second, x.run, lambda: x * x)
+    square = _kept(x, lambda y: y * y)
+    return Carried(np.abs(x.value), _times(sign, x.first, 1), second, x.run, square)
+
+
+def _kept(x: Carried, square: Callable[[Any], Any]) -> Callable[[], Any] | None:
+    """How to make the square of a norm of x, where that is zero; of a copy, as x may change."""
+    if np.all(x.value):
+        return None
+    y = x.copy()
+    return lambda: square(y)
 
 
 def _larger(x: Any, y: Any) -> Any:
@@ -537,15 +556,22 @@ def _smaller(x: Any, y: Any) -> Any:
     return -_larger(-x, -y)
 
 
-def _clip(x: Any, low: Any = None, high: Any = None, **options: Any) -> Any:
+def _clip(x: Any, a_min: Any = None, a_max: Any = None, *, min: Any = None, max: Any = None) -> Any:
+    low, high = min if a_min is None else a_min, max if a_max is None else a_max
     if low is not None:
         x = _larger(x, low)
     return x if high is None else _smaller(x, high)
 
 
+def _step(x: Carried, function: Callable[[Any], Any], value: Any) -> Carried:
+    """A value that jumps, on the side that the derivatives are of."""
+    x.run.jumped |= bool(np.any(value != function(x.value)))
+    return _constant(x, value)
+
+
 def _floor(x: Carried) -> Any:
     floor = np.floor(x.value)
-    return _constant(x, floor - ((x.value == floor) & (_sign(x - floor) < 0)))
+    return _step(x, np.floor, floor - ((x.value == floor) & (_sign(x - floor) < 0)))
 
 
 def _ceil(x: Carried) -> Any:
@@ -589,7 +615,7 @@ def _root(x: Carried) -> Any:
         x.run.kinked = x.run.tip = True
         first = np.where(tip[..., None], 0.0, first)
         second = None if second is None else np.where(tip[..., None, None], 0.0, second)
-    return Carried(root, first, second, x.run, lambda: x)
+    return Carried(root, first, second, x.run, _kept(x, lambda y: y))
 
 
 def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
@@ -606,7 +632,7 @@ def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> 
     size = size if keepdims else np.squeeze(size, axis=axis)
     found = _root(np.sum(y * y, axis=axis, keepdims=keepdims)) * size
     found.value = np.linalg.norm(x.value, axis=axis, keepdims=keepdims)
-    found.square = lambda: np.sum(x * x, axis=axis, keepdims=keepdims)
+    found.square = _kept(x, lambda z: np.sum(z * z, axis=axis, keepdims=keepdims))
     return found
 
 
@@ -683,6 +709,8 @@ def _folded(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
     """The reduction by a function of two, one after the other."""
 
     def reduced(x: Any, axis: Any = None, keepdims: bool = False, **options: Any) -> Any:
+        if options:  # where, initial, out
+            return NotImplemented
         axes = tuple(range(x.ndim)) if axis is None else axis if np.iterable(axis) else (axis,)
         axes = tuple(sorted(k % x.ndim for k in axes))
         rows = np.moveaxis(x, axes, range(len(axes)))
@@ -694,7 +722,7 @@ def _folded(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
 
 
 def _reduce(ufunc: Any, method: str, x: Any, axis: Any = 0, **options: Any) -> Any:
-    options = {k: v for k, v in options.items() if v is not None and k != "dtype"}
+    options = {k: v for k, v in options.items() if v is not None}
     if ufunc is np.add and method == "accumulate":
         return np.cumsum(x, axis=axis, **options)
     reductions: dict[Any, Any] = dict(
@@ -710,7 +738,7 @@ def _reduce(ufunc: Any, method: str, x: Any, axis: Any = 0, **options: Any) -> A
 
 
 def _like(value: float) -> Callable[..., Any]:
-    return lambda x, dtype=None, **options: _constant(x, np.full(x.shape, value))
+    return lambda x, dtype=None: _constant(x, np.full(x.shape, value))
 
 
 _ON_VALUES = {
@@ -723,7 +751,7 @@ _ON_VALUES = {
 _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.absolute: _absolute,
     np.fabs: _absolute,
-    np.sign: lambda x: _constant(x, _sign(x)),
+    np.sign: lambda x: _step(x, np.sign, _sign(x)),
     np.square: lambda x: _power(x, 2),
     np.multiply: _multiply,
     np.divide: _divide,
@@ -741,7 +769,9 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.floor_divide: lambda x, p: _floor(x / p),
     np.remainder: _remainder(_floor, np.remainder),
     np.fmod: _remainder(_trunc, np.fmod),
-    np.heaviside: lambda x, half: _constant(x, np.heaviside(_sign(x), half)),
+    np.heaviside: lambda x, half: _step(
+        x, lambda y: np.heaviside(y, half), np.heaviside(_sign(x), half)
+    ),
     np.sqrt: _root,
     np.hypot: _hypot,
     np.linalg.norm: _norm,
@@ -756,7 +786,7 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.zeros_like: _like(0.0),
     np.empty_like: _like(0.0),
     np.ones_like: _like(1.0),
-    np.full_like: lambda x, value, **options: np.zeros_like(x) + value,
+    np.full_like: lambda x, value, dtype=None: np.zeros_like(x) + value,
     np.copy: lambda x, **options: x.copy(),
     np.linalg.matmul if hasattr(np.linalg, "matmul") else np.matmul: lambda a, b: a @ b,
 }

@@ -189,7 +189,7 @@ def _sides(function: Function, z: Array, order: int) -> tuple[list[Array] | None
     if run.kinked:
         other = function(carried(z, Pass(order, side=-1)))
         sides.append(_derivative(other, plain, d, order))
-    elif not _equal(value.value if isinstance(value, Carried) else value, plain):
+    if not run.jumped and not _equal(value.value if isinstance(value, Carried) else value, plain):
         return None, False
     finite = np.isfinite(sides).all(axis=(0, *range(plain.ndim + 1, plain.ndim + 1 + order)))
     return (sides if (finite | ~np.isfinite(plain)).all() else None), run.tip

@@ -77,6 +77,9 @@ def test_entries_that_are_zero_everywhere_need_no_unit():
 COARSE = {
     "its values": lambda z: float(np.float32(math.sin(z[0]) * math.exp(z[1]))),
     "its arguments": lambda z: math.sin(np.float32(z[0])) * math.exp(np.float32(z[1])),
+    "half precision of a part": lambda z: (
+        z[0] + 0.1 * float(np.float16(math.sin(3 * z[0]) * math.exp(z[1])))
+    ),
     "a part of it": lambda z: z[0] + 0.1 * float(np.float32(math.sin(z[0]) * math.exp(z[1]))),
 }
 
