@@ -54,3 +54,10 @@ def test_the_version_is_that_of_the_installation():
     except importlib.metadata.PackageNotFoundError:
         pytest.skip("lqrad is on the path here, not installed")
     assert lqrad.__version__ == installed
+
+
+def test_a_status_has_a_word_and_is_a_sentence_that_begins_with_it():
+    for status in lqrad.Status:
+        assert status.value.startswith(f"{status.word}: ")
+        assert " " not in status.word
+        assert status.converged == (status.word == "converged")

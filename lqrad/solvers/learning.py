@@ -193,7 +193,9 @@ def fit(
     loglik = -entries * descent.value - volume
     vanished = _without_noise(model(descent.solution), data)
     converged = descent.status.converged and not vanished
-    message = f"{vanished or descent.message}; log-likelihood {loglik:.8g}"
+    message = f"{vanished or descent.what}; log-likelihood {loglik:.8g}"
+    if descent.remedy and not vanished:
+        message += f"; {descent.remedy}"
     problem = _build(build, descent.solution, first)
     history = -entries * descent.history.value - volume
     return Fit(problem, loglik, descent.solution, history, converged, message)
