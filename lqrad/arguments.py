@@ -117,7 +117,7 @@ def check_number(
     ):
         kind = "positive number" if above == 0 else "number"
         ends = [("above", above or None), ("of at least", least)]
-        ends += [("below", below), ("of at most", most)]
+        ends += [("below", below), ("of at most" if least is None else "at most", most)]
         words = " and ".join(f"{word} {end:g}" for word, end in ends if end is not None)
         words += ", and finite" if math.isinf(number) else ""
         raise ArgumentError(f"{name} is {_short(value)}, expected a {f'{kind} {words}'.strip()}")
