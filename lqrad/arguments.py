@@ -119,8 +119,9 @@ def check_number(
         ends = [("above", above or None), ("of at least", least)]
         ends += [("below", below), ("of at most" if least is None else "at most", most)]
         words = " and ".join(f"{word} {end:g}" for word, end in ends if end is not None)
-        words += ", and finite" if math.isinf(number) else ""
-        raise ArgumentError(f"{name} is {_short(value)}, expected a {f'{kind} {words}'.strip()}")
+        finite = ", and finite" if math.isinf(number) else ""
+        range_words = f"{kind} {words}".strip()
+        raise ArgumentError(f"{name} is {_short(value)}, expected a {range_words}{finite}")
     return number
 
 

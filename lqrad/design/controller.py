@@ -189,8 +189,10 @@ class Controller(ReadOnly):
                 # Of each integrator, how far its next step pushes inputs beyond the limits they are at.
                 push = -growth * ((wanted - u) @ self.K_i)
                 z = z + np.where(push > 0, 0.0, growth)
+            for name, array in {"x_bar": x_bar, "u": u}.items():
+                check_finite(f"{name} of the controller", array, computed=True)
             x_hat = self.observer.predict(x_bar, u)
-        for name, array in {"u": u, "x_hat": x_hat, "z": z}.items():
+        for name, array in {"x_hat": x_hat, "z": z}.items():
             check_finite(f"{name} of the controller", array, computed=True)
         self.x_hat, self.z = x_hat, z
         return u

@@ -928,7 +928,7 @@ def test_labels_are_checked_where_they_are_used():
         (
             lambda graph, z, p: graph.objective(INPUTS).value_and_gradient(np.full(9, np.nan)),
             NonFiniteError,
-            r"the vector of parameters\[0\] is nan",
+            r"vector\[0\] is nan",
         ),
         (
             lambda graph, z, p: graph.forward(INPUTS, THETA, only=["k"]),
