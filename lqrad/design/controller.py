@@ -327,7 +327,8 @@ class Controller(ReadOnly):
         (array([-0.25-2.4917j]), np.complex128(-0.25-2.4917j))
         """
         check_choice("at", at, ("input", "output"))
-        plant = self._measured(plant)
+        measured = self._measured(plant)
+        plant = measured.undelayed  # the delay is that of the whole loop
         own = self.statespace()
         own_B, own_D = own.B[:, : plant.ny], own.D[:, : plant.ny]
         if at == "input":
@@ -343,6 +344,7 @@ class Controller(ReadOnly):
             -np.hstack([D2 @ C1, C2]),
             -(D2 @ D1),
             dt=self.dt,
+            delay=measured.delay,
         )
 
     def closed_loop(self, plant: StateSpace) -> StateSpace:

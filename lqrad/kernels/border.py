@@ -32,6 +32,8 @@ _SHORTEST = 2.0**-48
 # |L| is one at an end of the axis where its logarithm is below this.
 _ONE = 1e-11
 _NEWTON_STEPS = 100
+# So many intervals, and numbers for each of them and each root, take a half turn of the angle.
+_INTERVALS = 200
 # The nearest point is proven to this part of its distance, and found to more.
 _NEAREST = 1e-6
 
@@ -88,11 +90,13 @@ def real_crossings(L: Factored) -> Crossings:
         off, slope = function(v)
         bend = L.bend(v, h)[1]
         change = np.abs(slope) * h + bend * h**2 / 2
-        within = change < 0.49 * np.pi
+        within = change < 0.24 * np.pi  # so that both ends are told from the next half turns
         return within & (np.abs(off) > change), within & (np.abs(slope) > bend * h)
 
     if not len(L.roots):
         return Crossings.at(L, np.zeros(0))
+    turns = int(np.abs(L.exponents).sum())
+    check_room("the crossings of a loop of so much dead time", _INTERVALS, turns, len(L.roots))
     low, high = _inner(L)
     beyond = _beyond(L, low, high)
     return Crossings.at(L, np.append(_zeros(_edges(low, high), decide, function), beyond))
@@ -157,7 +161,6 @@ def _zeros(
 
 def _halved(low: Array, high: Array, split: Flags) -> tuple[Array, Array]:
     low, high = low[split], high[split]
-    check_room("the intervals between the crossings of a loop of so much dead time", 99, len(low))
     middle = (low + high) / 2
     return np.concatenate([low, middle]), np.concatenate([middle, high])
 

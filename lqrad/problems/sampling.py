@@ -7,21 +7,22 @@ With u constant from one sample to the next, z = (x, u) obeys dz/dt = F z, F = [
     x[t+1] = the x part of exp(F dt) z[t],     J = sum_t 1/2 z'N z,
     N = integral over s = 0 ... dt of exp(F's) [Q M; M' R] exp(F s) ds
 
-which is exact: the sampled cross weight is not zero, also where M is. A short step of N comes from
-one exponential (Van Loan) and is doubled, N <- N + E'N E, E <- E E, up to dt: sums of positive
-terms, where one exponential over a long dt would lose all digits to exp(-F dt).
+which is exact: the sampled cross weight is not zero, also where M is. N is computed as H'H, so that it
+is positive semidefinite however small some of its entries are. With [Q M; M' R] = G'G, a short step of
+H holds the rows G exp(F s) at the nodes of Gauss's quadrature, and is doubled, H <- the triangular
+factor of (H; H E), E <- E E, up to dt. All of it happens in balanced units of x, u and time.
 
 References
 ----------
 Van Loan, Computing integrals involving the matrix exponential, IEEE Transactions on Automatic
-Control 23(3), 1978, 395-404.
+Control 23(3), 1978, 395-404, for N; its doubling in square roots is that of Lyapunov equations.
 Astrom and Wittenmark, Computer-Controlled Systems, 3rd edition, 1997, sections 2.3 and 11.1.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import scipy.linalg
@@ -29,11 +30,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from lqrad.arguments import (
     Array,
+    called_as,
     check_finite,
     check_number,
     check_room,
     check_stage_weights,
-    frozen_array,
+    real_array,
     stage_arrays,
 )
 from lqrad.copies import ReadOnly
@@ -42,13 +44,15 @@ from lqrad.kernels.balance import balance, in_units
 from lqrad.problems.lq import LQProblem
 from lqrad.problems.statespace import StateSpace
 
-# The first step is so short that |F| times it is below this.
-_SHORT = 0.5
+# The first step is so short that |F| times it is below this, and so many nodes integrate it exactly.
+_SHORT, _NODES = 0.5, 8
 
 
-@dataclass(frozen=True, eq=False, repr=False)
 class Sampled(ReadOnly):
     """A continuous-time problem, sampled: x[t+1] = A x[t] + B u[t] and the weights of each stage.
+
+    `discretise` makes it. What holds inputs of steps before in the state is made when it is first
+    read; `plant` needs none of it, however long the delay.
 
     Attributes
     ----------
@@ -64,17 +68,76 @@ class Sampled(ReadOnly):
         k, the number of inputs in the state.
     """
 
-    A: Array
-    B: Array
-    Q: Array
-    R: Array
-    M: Array
-    dt: float
-    delayed: int
+    def __init__(
+        self, stage: Array, factor: Array, *, power: int, ages: list[int], m: int, dt: float
+    ) -> None:
+        # (n, n + j m) and (., n + j m): the next x and a root of the cost
+        # over 2^power, of x and of the j
+        # inputs that act in a step, which are these numbers of steps old, the oldest first.
+        self._stage, self._factor, self._power = stage, factor, power
+        self._ages, self._m = ages, m
+        self.dt, self.delayed = dt, ages[0]
+
+    def _place(self, age: int) -> NDArray[np.intp]:
+        """Where the input of an age is in (state, new input)."""
+        n, m = len(self._stage), self._m
+        start = n + (age - 1) * m if age else n + self.delayed * m
+        return np.arange(start, start + m)
+
+    @cached_property
+    def _system(self) -> tuple[Array, Array]:
+        n, m = len(self._stage), self._m
+        N = n + self.delayed * m
+        check_room("the state with all inputs before in it", 2 * N, N)
+        columns = np.concatenate([np.arange(n), *(self._place(age) for age in self._ages)])
+        full = np.zeros((N, N + m))
+        full[np.ix_(np.arange(n), columns)] = self._stage
+        for age in range(1, self.delayed + 1):
+            full[self._place(age), self._place(age - 1)] = 1.0  # a step older
+        full.setflags(write=False)
+        return full[:, :N], full[:, N:]
+
+    @cached_property
+    def _weights(self) -> tuple[Array, Array, Array]:
+        n, m = len(self._stage), self._m
+        N = n + self.delayed * m
+        check_room("the weights with all inputs before in them", 2 * N, N)
+        columns = np.concatenate([np.arange(n), *(self._place(age) for age in self._ages)])
+        full = np.zeros((N + m, N + m))
+        full[np.ix_(columns, columns)] = np.ldexp(self._factor.T @ self._factor, self._power)
+        check_finite("the sampled cost", full, computed=True)
+        full.setflags(write=False)
+        return full[:N, :N], full[N:, N:], full[:N, N:]
+
+    @property
+    def A(self) -> Array:
+        """State matrix, of the inputs before, too."""
+        return self._system[0]
+
+    @property
+    def B(self) -> Array:
+        """Input matrix."""
+        return self._system[1]
+
+    @property
+    def Q(self) -> Array:
+        """Weight of the state."""
+        return self._weights[0]
+
+    @property
+    def R(self) -> Array:
+        """Weight of the input."""
+        return self._weights[1]
+
+    @property
+    def M(self) -> Array:
+        """Cross weight."""
+        return self._weights[2]
 
     def __repr__(self) -> str:
         delay = f", {self.delayed} of the inputs before in the state" if self.delayed else ""
-        n, m = self.B.shape
+        m = self._m
+        n = len(self._stage) + self.delayed * m
         return f"<Sampled: n={n}, m={m}, dt={self.dt:g} s{delay}>"
 
     def problem(self, S: ArrayLike | None = None) -> LQProblem:
@@ -91,33 +154,47 @@ class Sampled(ReadOnly):
     def plant(self, C: ArrayLike | None = None) -> StateSpace:
         """Return the sampled system with the outputs C x of the undelayed state, or all of it.
 
+        With C, whole steps of delay are kept as such (`StateSpace.delay`).
+
         Parameters
         ----------
         C : (ny, n), optional
 
         Examples
         --------
-        >>> discretise([[0.0]], [[1.0]], dt=0.1, input_delay=0.25).plant([[1.0]]).C
+        >>> plant = discretise([[0.0]], [[1.0]], dt=0.1, input_delay=0.25).plant([[1.0]])
+        >>> plant
+        StateSpace(n=4, m=1, ny=1, dt=0.1 s, 2 steps of delay)
+        >>> plant.C
         array([[1., 0., 0., 0.]])
         """
         if C is None:
             return StateSpace(self.A, self.B, dt=self.dt)
-        C = np.atleast_2d(frozen_array("C", C))
-        wide = np.zeros((len(C), len(self.A)))
-        n = len(self.A) - self.delayed * self.B.shape[1]
+        C = np.atleast_2d(real_array("C", C))
+        n, m = len(self._stage), self._m
         if C.ndim != 2 or C.shape[1] != n:
             raise ShapeError(f"C has shape {C.shape}, expected (ny, n) with n = {n}")
-        wide[:, :n] = C
-        return StateSpace(self.A, self.B, wide, dt=self.dt)
+        A, B = self._stage[:, :n], self._stage[:, n:]
+        if len(self._ages) == 1:
+            return StateSpace(A, B, C, dt=self.dt, delay=self.delayed)
+        # The older of the two inputs that act in a step is a state; it comes last in all of them.
+        late = StateSpace(
+            np.block([[A, B[:, :m]], [np.zeros((m, n + m))]]),
+            np.concatenate([B[:, m:], np.eye(m)]),
+            np.hstack([C, np.zeros((len(C), m))]),
+            dt=self.dt,
+        )
+        return late.delayed(self._ages[1], after=n)
 
 
+@called_as("discretise(A, B, Q, R, M=M, dt=dt)")
 def discretise(
     A: ArrayLike,
     B: ArrayLike,
     Q: ArrayLike | None = None,
     R: ArrayLike | None = None,
-    M: ArrayLike | None = None,
     *,
+    M: ArrayLike | None = None,
     dt: float,
     input_delay: float = 0.0,
 ) -> Sampled:
@@ -175,88 +252,70 @@ def discretise(
     shapes = {"Q": (n, n), "R": (m, m), "M": (n, m)}
     Q, R, M = (arrays.get(name, np.zeros(shape)) for name, shape in shapes.items())
     check_stage_weights(Q, R, M)
-    F = np.block([[A, B], [np.zeros((m, n + m))]])
+    units = balance(A, B, Q=Q, R=R, continuous=True)
+    z = np.append(units.x, units.u)
+    rates = np.block([[A, B], [np.zeros((m, n + m))]])
     weight = np.block([[Q, M], [M.T, R]])
+    F = in_units(rates, z, z, units.time)
+    G = _root(in_units(weight, -z, z, -units.cost))
+    dt_own, delay = math.ldexp(dt, -units.time), math.ldexp(input_delay, -units.time)
 
-    whole, part = divmod(float(input_delay), float(dt))
-    if part > dt * (1 - 1e-12) or part < dt * 1e-12:  # a whole number of steps, but for rounding
-        whole, part = float(round(input_delay / dt)), 0.0
-    size = n + (int(whole) + 1) * m
-    check_room(f"a state with the inputs of {whole:.3g} steps before", size, 3 * size)
+    whole, part = divmod(delay, dt_own)
+    if part > dt_own * (1 - 1e-12) or part < dt_own * 1e-12:  # whole steps, but for rounding
+        whole, part = float(round(delay / dt_own)), 0.0
     # The input before acts for the first `part` of a step, then the next one for the rest.
     newest = int(whole)
-    stage, cost = _held(F, weight, dt - part)
+    stage, factor = _held(F, G, dt_own - part)
     ages = [newest]
     if part:
-        first, first_cost = _held(F, weight, part)
+        first, first_factor = _held(F, G, part)
         turn = np.zeros((n + m, n + 2 * m))  # from (x, before, next) to (x at the turn, next)
         turn[:n, : n + m], turn[n:, n + m :] = first[:n], np.eye(m)
-        stage, cost = stage @ turn, turn.T @ cost @ turn
-        cost[: n + m, : n + m] += first_cost
+        with np.errstate(over="ignore", invalid="ignore"):  # looked for below
+            stage, factor = stage @ turn, factor @ turn
+        wide = np.hstack([first_factor, np.zeros((len(first_factor), m))])
+        factor = np.concatenate([wide, factor])
         ages = [newest + 1, newest]
-    return _with_inputs_before(stage[:n], cost, ages, n, m, float(dt))
-
-
-def _with_inputs_before(
-    stage: Array, cost: Array, ages: list[int], n: int, m: int, dt: float
-) -> Sampled:
-    """The system whose state holds inputs of steps before, as many as the oldest that acts is old.
-
-    `stage` (n, n + k m) and `cost` are of x and the k inputs that act in a step, of these ages.
-    """
-    kept = ages[0]
-    width = n + kept * m
-
-    def place(age: int) -> NDArray[np.intp]:  # of the input of this age in (state, new input)
-        start = n + (age - 1) * m if age else width
-        return np.arange(start, start + m)
-
-    columns = np.concatenate([np.arange(n), *(place(age) for age in ages)])
-    full, weight = np.zeros((width, width + m)), np.zeros((width + m, width + m))
-    full[np.ix_(np.arange(n), columns)] = stage
-    for age in range(1, kept + 1):
-        full[place(age), place(age - 1)] = 1.0  # a step older
-    weight[np.ix_(columns, columns)] = (cost + cost.T) / 2
-    for name, array in (("system", full), ("cost", weight)):
+    columns = np.append(units.x, np.tile(units.u, len(ages)))
+    stage = in_units(stage[:n], -units.x, -columns)
+    factor = in_units(factor, np.zeros(len(factor), np.int64), -columns)
+    for name, array in (("system", stage), ("cost", factor)):
         check_finite(f"the sampled {name}", array, computed=True)
         array.setflags(write=False)
-    return Sampled(
-        full[:, :width],
-        full[:, width:],
-        weight[:width, :width],
-        weight[width:, width:],
-        weight[:width, width:],
-        dt=dt,
-        delayed=kept,
-    )
+    return Sampled(stage, factor, power=units.cost + units.time, ages=ages, m=m, dt=dt)
 
 
-def _held(F: Array, weight: Array, dt: float) -> tuple[Array, Array]:
-    """Return E = exp(F dt) and N = integral over s = 0 ... dt of exp(F's) weight exp(F s) ds.
+def _root(weight: Array) -> Array:
+    """G with G'G = weight, which is semidefinite to rounding beside a unit diagonal."""
+    size = np.sqrt(np.maximum(weight.diagonal(), 0.0))
+    size = np.where(size > 0, size, 1.0)
+    values, vectors = np.linalg.eigh(weight / size / size[:, None])
+    kept = values > 0
+    return np.asarray(np.sqrt(values[kept])[:, None] * vectors[:, kept].T * size)
 
-    In balanced units, in which no entry drowns in the rounding errors of another's exponential.
-    """
+
+def _held(F: Array, G: Array, dt: float) -> tuple[Array, Array]:
+    """Return E = exp(F dt), and H with H'H = integral over s = 0 ... dt of exp(F's) G'G exp(F s) ds."""
     with np.errstate(over="ignore"):
-        F, weight = F * dt, weight * dt
-    check_finite("[A B; 0 0] dt", F, computed=True)
-    check_finite("[Q M; M' R] dt", weight, computed=True)
-    z, *_, cost = balance(F, Q=weight)
-    F, weight = in_units(F, z, z), in_units(weight, -z, z, -cost)
-    with np.errstate(over="ignore"):
-        size = float(np.abs(F).sum(axis=0).max())
+        size = float(np.abs(F * dt).sum(axis=0).max())
     if not math.isfinite(size):
         raise NonFiniteError(f"A dt overflows, with dt = {dt:.3g}", "sample more often")
     doublings = max(0, math.ceil(math.log2(size / _SHORT))) if size > 0 else 0
-    k = len(F)
-    both = np.block([[-F.T, weight], [np.zeros((k, k)), F]]) / 2**doublings
-    exponential = scipy.linalg.expm(both)
-    E = np.where(_paths(F), exponential[k:, k:], 0.0)  # solving for it fills zeros with rounding
-    N = E.T @ exponential[:k, k:]
+    h = math.ldexp(dt, -doublings)
+    paths = _paths(F)
+
+    def exponential(s: float) -> Array:  # the solve in it fills zeros with rounding
+        return np.where(paths, scipy.linalg.expm(F * s), 0.0)
+
+    E, H = exponential(h), np.zeros((0, len(F)))
+    if len(G):
+        nodes, weights = np.polynomial.legendre.leggauss(_NODES)
+        pairs = zip((1 + nodes) / 2, weights / 2 * h, strict=True)
+        H = _triangular([np.sqrt(w) * G @ exponential(s * h) for s, w in pairs])
     with np.errstate(over="ignore", invalid="ignore"):  # looked for by the caller
         for _ in range(doublings):
-            N = N + E.T @ N @ E
-            E = E @ E
-        return in_units(E, -z, -z), in_units((N + N.T) / 2, z, -z, cost)
+            H, E = _triangular([H, H @ E]), E @ E
+    return E, H
 
 
 def _paths(F: Array) -> NDArray[np.bool_]:
@@ -265,3 +324,11 @@ def _paths(F: Array) -> NDArray[np.bool_]:
     for _ in range(len(F).bit_length()):
         paths = np.minimum(paths @ paths, 1.0)
     return np.asarray(paths > 0)
+
+
+def _triangular(rows: list[Array]) -> Array:
+    """H with H'H the sum of those of these rows, and no more rows than columns."""
+    stacked = np.concatenate(rows)
+    if len(stacked) <= stacked.shape[1] or not np.isfinite(stacked).all():
+        return stacked
+    return np.asarray(np.linalg.qr(stacked, mode="r"))

@@ -4,11 +4,13 @@
     dx/dt  = A x + B u,          y    = C x + D u                where dt = 0
 
 Discrete or continuous, the frequency response is C (zI - A)^-1 B + D on the border of stability.
+Inputs that arrive d steps late, u[t-d] in place of u[t], multiply it by z^-d. They are kept as such,
+and as states only where someone asks for matrices that know nothing of delays.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,8 +19,10 @@ from numpy.typing import ArrayLike, NDArray
 from lqrad.arguments import (
     Array,
     batch_message,
+    check_count,
     check_finite,
     check_number,
+    check_room,
     check_shape,
     frozen_array,
     real_array,
@@ -27,13 +31,14 @@ from lqrad.arguments import (
 )
 from lqrad.copies import ReadOnly
 from lqrad.errors import ArgumentError, LqradError, ShapeError
+from lqrad.kernels.balance import balance, in_units
 from lqrad.kernels.banded import Bidiagonal
+from lqrad.kernels.peak import response as gain_at
 from lqrad.kernels.stages import times
 
 Complex = NDArray[np.complex128]
 
 
-@dataclass(frozen=True, init=False, eq=False, repr=False)
 class StateSpace(ReadOnly):
     """A linear time-invariant system, in discrete time or, with dt = 0, in continuous time.
 
@@ -49,11 +54,16 @@ class StateSpace(ReadOnly):
         Feedthrough; zero when not given.
     dt : float
         Sampling time in seconds; 0 for continuous time.
+    delay : int
+        Steps after which an input arrives, in discrete time. The state holds the inputs on their
+        way, (x, u[t-1], ..., u[t-delay]): A, B, C, D and n are those of that, made when first read.
 
     Attributes
     ----------
     n, m, ny : int
         Dimensions of state, input and output.
+    undelayed : StateSpace
+        The system whose inputs arrive at once; with `delay`, it is this one.
 
     Raises
     ------
@@ -70,16 +80,19 @@ class StateSpace(ReadOnly):
     StateSpace(n=1, m=1, ny=1, dt=0.1 s)
     >>> system.response([0.0]).ravel()                # the gain of a constant input
     array([2.+0.j])
+    >>> StateSpace([[0.5]], [[1.0]], dt=0.1, delay=2).A
+    array([[0.5, 0. , 1. ],
+           [0. , 0. , 0. ],
+           [0. , 1. , 0. ]])
     """
 
-    A: Array
-    B: Array
-    C: Array
-    D: Array
     dt: float
+    delay: int
     n: int
     m: int
     ny: int
+    _own: tuple[Array, Array, Array, Array]  # without the delay
+    _after: int  # of these states come those of the delay
 
     def __init__(
         self,
@@ -89,6 +102,7 @@ class StateSpace(ReadOnly):
         D: ArrayLike | None = None,
         *,
         dt: float,
+        delay: int = 0,
     ) -> None:
         arrays, T = stage_arrays(A=A, B=B)
         if T is not None:
@@ -101,18 +115,98 @@ class StateSpace(ReadOnly):
         D = frozen_array("D", np.zeros((len(C), m)) if D is None else D)
         check_shape("D", D, (len(C), m), f"to match C {C.shape} and B {B.shape}", symbols="(ny, m)")
         dt = check_number("dt", dt, least=0)
-        values = {"A": A, "B": B, "C": C, "D": D, "dt": dt, "n": n, "m": m, "ny": len(C)}
-        for name, value in values.items():
-            object.__setattr__(self, name, value)  # the way into a frozen dataclass
+        delay = check_count("delay", delay, least=0)
+        if delay and not dt:
+            raise ArgumentError("delay is in steps, and a system in continuous time has none")
+        self._set(own=(A, B, C, D), after=n, dt=dt, delay=delay)
+
+    def _set(
+        self, *, own: tuple[Array, Array, Array, Array], after: int, dt: float, delay: int
+    ) -> None:
+        n, m = own[1].shape
+        values = {"_own": own, "_after": after, "dt": dt, "delay": delay}
+        values |= {"n": n + delay * m, "m": m, "ny": len(own[2])}
+        vars(self).update(values)  # past __setattr__
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f"a StateSpace is read-only; make a new one to change {name}")
 
     def __repr__(self) -> str:
         time = f"dt={self.dt:g} s" if self.dt else "continuous time"
-        return f"StateSpace(n={self.n}, m={self.m}, ny={self.ny}, {time})"
+        late = f", {self.delay} steps of delay" if self.delay else ""
+        return f"StateSpace(n={self.n}, m={self.m}, ny={self.ny}, {time}{late})"
+
+    @property
+    def undelayed(self) -> StateSpace:
+        """The system whose inputs arrive at once: this one where there is no delay."""
+        if not self.delay:
+            return self
+        found = object.__new__(StateSpace)
+        found._set(own=self._own, after=len(self._own[0]), dt=self.dt, delay=0)
+        return found
+
+    def delayed(self, steps: int, *, after: int | None = None) -> StateSpace:
+        """The same system with inputs that arrive some steps later than now.
+
+        Parameters
+        ----------
+        steps : int
+        after : int, optional
+            After how many of the states those of the delay come; after all when not given.
+        """
+        found = object.__new__(StateSpace)
+        after = len(self._own[0]) if after is None else after
+        found._set(own=self._own, after=after, dt=self.dt, delay=self.delay + steps)
+        return found
+
+    @cached_property
+    def _matrices(self) -> tuple[Array, Array, Array, Array]:
+        """A, B, C, D with the inputs on their way as states."""
+        A, B, C, D = self._own
+        if not self.delay:
+            return A, B, C, D
+        check_room("the state with all inputs on their way in it", 2 * self.n, self.n)
+        n, m, late = len(A), self.m, self.n - len(A)
+        where = np.insert(np.arange(n) + late, 0, [])  # of x, behind the inputs for the moment
+        where = np.where(np.arange(n) < self._after, np.arange(n), where)
+        line = self._after + np.arange(late)  # u[t-1], ..., u[t-delay]
+        wide = np.zeros((self.n, self.n)), np.zeros((self.n, m)), np.zeros((self.ny, self.n))
+        wide[0][np.ix_(where, where)] = A
+        wide[0][np.ix_(where, line[-m:])] = B
+        wide[0][line[m:], line[:-m]] = 1.0  # a step older
+        wide[1][line[:m], np.arange(m)] = 1.0
+        wide[2][:, where], wide[2][:, line[-m:]] = C, D
+        for matrix in wide:
+            matrix.setflags(write=False)
+        none = np.zeros((self.ny, m))
+        none.setflags(write=False)
+        return *wide, none
+
+    @property
+    def A(self) -> Array:
+        """State matrix, the inputs on their way included."""
+        return self._matrices[0]
+
+    @property
+    def B(self) -> Array:
+        """Input matrix."""
+        return self._matrices[1]
+
+    @property
+    def C(self) -> Array:
+        """Output matrix."""
+        return self._matrices[2]
+
+    @property
+    def D(self) -> Array:
+        """Feedthrough; zero where the input is late."""
+        return self._matrices[3]
 
     @property
     def poles(self) -> Complex:
         """The eigenvalues of A, the least stable first."""
-        poles = np.linalg.eigvals(self.A).astype(np.complex128)
+        poles = np.linalg.eigvals(self._own[0]).astype(np.complex128)
+        poles = np.append(poles, np.zeros(self.delay * self.m))
         return poles[np.argsort(-(np.abs(poles) if self.dt else poles.real), kind="stable")]
 
     @property
@@ -122,25 +216,42 @@ class StateSpace(ReadOnly):
         return bool(abs(worst) < 1 if self.dt else worst.real < 0)
 
     def response(self, omega: ArrayLike) -> Complex:
-        """Return C (zI - A)^-1 B + D at z = exp(i omega dt), or at s = i omega.
+        """Return C (zI - A)^-1 B + D at z = exp(i omega dt), or at s = i omega; infinite at a pole.
 
         Parameters
         ----------
-        omega : (k,)
-            Frequencies in rad/s.
+        omega : (...)
+            Frequencies in rad/s; of a system in continuous time, they may be infinite.
 
         Returns
         -------
-        (k, ny, m), complex
+        (..., ny, m), complex
+
+        Raises
+        ------
+        NonFiniteError
+            If a frequency is no number, or is infinite in discrete time.
         """
         omega = real_array("omega", omega)
-        if omega.ndim != 1:
-            why = "write one frequency as [value]"
-            raise ShapeError(f"omega has shape {omega.shape}, expected (k,)", why)
-        check_finite("omega", omega)
-        points = np.exp(1j * omega * self.dt) if self.dt else 1j * omega
-        resolvent = points[:, None, None] * np.eye(self.n) - self.A
-        return np.asarray(self.C @ np.linalg.solve(resolvent, self.B + 0j) + self.D)
+        infinite = np.isinf(omega) & (not self.dt)
+        check_finite("omega", np.where(infinite, 0.0, omega))
+        A, B, C, D = self._own
+        units = balance(A, B, C, continuous=not self.dt)
+        x, u, y, time = units.x, units.u, units.y, 0 if self.dt else units.time
+        B, C = in_units(B, x, u, time), in_units(C, y, x)
+        flat = np.where(infinite, 0.0, omega).ravel()
+        if self.dt:  # z - 1 and A - I keep the digits of slow modes
+            turn = np.remainder(flat * self.dt, 2 * np.pi)
+            points, A = -2 * np.sin(turn / 2) ** 2 + 1j * np.sin(turn), A - np.eye(len(A))
+            late = np.exp(-1j * turn * self.delay)
+        else:
+            points, late = 1j * np.ldexp(flat, time), np.ones(len(flat))
+        found = gain_at(in_units(A, x, x, time), B, C, np.zeros(D.shape), points)
+        with np.errstate(invalid="ignore"):
+            found = np.ldexp(found.real, y[:, None] - u) + 1j * np.ldexp(found.imag, y[:, None] - u)
+            found = np.where(np.isinf(found), found, (found + D) * late[:, None, None])
+        found[infinite.ravel()] = D
+        return np.asarray(found.reshape(*omega.shape, self.ny, self.m))
 
     def simulate(self, u: ArrayLike, x0: ArrayLike | None = None) -> tuple[Array, Array]:
         """Return the states and outputs that inputs make, in discrete time.
@@ -217,15 +328,31 @@ class StateSpace(ReadOnly):
         """
         if isinstance(system, cls):
             return system
+        if hasattr(system, "loop") and hasattr(system, "observer"):
+            raise ArgumentError(
+                "system is a Controller, which is half of a loop", "pass controller.loop(plant)"
+            )
         own = getattr(system, "dt", None)
         if type(system).__module__.startswith("scipy.signal"):  # no dt is continuous time there
-            system, own = system.to_ss(), 0.0 if own is None else own
+            try:
+                system, own = system.to_ss(), 0.0 if own is None else own
+            except ValueError as error:
+                raise ArgumentError(
+                    "system is an improper transfer function, with more zeros than poles",
+                    "add fast poles, or the derivative as an output of the plant",
+                ) from error
+        elif hasattr(system, "num") and hasattr(system, "den") and not hasattr(system, "A"):
+            system = _realised(system)
         A, B = (getattr(system, name, None) for name in "AB")
         if A is None or B is None:
             raise ArgumentError(
                 f"system is a {type(system).__name__} without the attributes A and B; convert it to "
                 "state-space form first, for instance by control.ss"
             )
+        C, D = (getattr(system, name, None) for name in "CD")
+        if np.shape(A) == (0, 0) and D is not None and np.ndim(D) == 2:
+            ny, m = np.shape(D)  # a gain alone: one state that nothing reads
+            A, B, C = (np.zeros(shape) for shape in ((1, 1), (1, m), (ny, 1)))
         if own is None or own is True:
             if dt is None or (own is True and not dt):
                 raise ArgumentError(
@@ -235,8 +362,7 @@ class StateSpace(ReadOnly):
             own = dt
         elif dt not in (None, own):
             raise ArgumentError(f"dt is {dt}, but the system has its own, {own}; leave dt out")
-        C, D = (getattr(system, name, None) for name in "CD")
-        return cls(A, B, C, D, dt=float(own))
+        return cls(A, B, C, D, dt=own)
 
     def to_control(self) -> Any:
         """The same system as a `control.StateSpace`, of the package python-control.
@@ -266,3 +392,16 @@ class StateSpace(ReadOnly):
 
         matrices = (self.A, self.B, self.C, self.D)
         return signal.dlti(*matrices, dt=self.dt) if self.dt else signal.lti(*matrices)
+
+
+def _realised(system: Any) -> Any:
+    """A transfer function of python-control in state space."""
+    import control
+
+    try:
+        return control.ss(system)
+    except (ValueError, TypeError, ImportError) as error:
+        raise ArgumentError(
+            f"system is a transfer function that python-control makes no state space of: {error}",
+            "add fast poles where it has more zeros than poles",
+        ) from error

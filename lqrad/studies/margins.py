@@ -219,7 +219,13 @@ def margins(loop: Any) -> Margins:
             f"loop has {m} inputs and {system.ny} outputs, expected as many of both: what goes "
             "round the loop comes back where it was sent"
         )
-    own = (*connected(system.A, system.B, system.C), system.D)
+    if m > 1:  # of several loops, each has the others' delays inside
+        system = StateSpace(system.A, system.B, system.C, system.D, dt=dt)
+    core = system.undelayed
+    own = (*connected(core.A, core.B, core.C), core.D)
+    if system.delay:
+        one = _one_loop(*own, dt, delay=system.delay)
+        return Margins((one,), one.disk, one.disk_frequency, one.sensitivity, one.complementary)
     _check_closed(*own, dt)
     loops = tuple(_one_loop(*_others_closed(*own, i), dt) for i in range(m))
     if m == 1:
@@ -254,11 +260,17 @@ def _unstable(worst: complex, dt: float) -> ArgumentError:
     )
 
 
-def _one_loop(A: Array, B: Array, C: Array, D: Array, dt: float) -> LoopMargins:
-    L = factored(A, B, C, D, dt=dt)
+def _one_loop(A: Array, B: Array, C: Array, D: Array, dt: float, delay: int = 0) -> LoopMargins:
+    L = factored(A, B, C, D, dt=dt, delay=delay)
     beside = L.beside_border()
     real, ones = real_crossings(beside), gain_crossings(beside)
     unstable = beside.unstable_poles() - encirclements(beside, real)
+    if unstable and delay:
+        raise ArgumentError(
+            f"the closed loop is unstable: with its {delay} steps of delay, {unstable} of its poles "
+            "are outside the unit circle; margins say how far a stable loop is from that",
+            "is the sign of the loop that of negative feedback?",
+        )
     if unstable:
         raise LqradError(
             f"the loop's crossings of the real axis say that {unstable} closed-loop poles are "
@@ -296,6 +308,13 @@ def _figures(L: Factored, real: Crossings, ones: Crossings) -> LoopMargins:
     delays = np.where(turns >= 0, turns, turns + 2 * np.pi) / omega
     size, q, _ = L.near_infinity()
     at_infinity = not L.discrete and q == 0 and size >= 0
+    distance, closest = nearest(L, SENSITIVITY)
+    if distance <= _ON_BORDER:
+        raise ArgumentError(
+            f"the closed loop has a pole on the border of stability, at "
+            f"{float(L.frequency(np.array(closest))):.6g} rad/s; margins say how far a stable loop is "
+            "from that"
+        )
     disk, disk_at = nearest(L, BOTH)
     return LoopMargins(
         gain=(low[0], high[0]),
@@ -305,7 +324,7 @@ def _figures(L: Factored, real: Crossings, ones: Crossings) -> LoopMargins:
         delay=0.0 if at_infinity else float(delays.min(initial=np.inf)),
         disk=2 * disk,
         disk_frequency=float(L.frequency(np.array(disk_at))),
-        sensitivity=1 / nearest(L, SENSITIVITY)[0],
+        sensitivity=1 / distance,
         complementary=1 / nearest(L, COMPLEMENTARY)[0],
         gain_crossings=tuple(zip(omega.tolist(), np.degrees(turns).tolist(), strict=True)),
         phase_crossings=factors,
