@@ -77,10 +77,10 @@ class Feedback:
         u = -times(self.K, x[..., :-1, :]) - k
         return x, u, p, float(np.vdot(whitened, whitened))
 
-    def size(self, in_x: Array, in_u: Array) -> float:
-        """Return g'H^-1 g alone, by the backward recursion."""
+    def gradient(self, in_x: Array, in_u: Array) -> Array:
+        """Return the gradient (..., T, m) in w[t] = L[t]'(u[t] + K[t] x[t]); its square is g'H^-1 g."""
         _, whitened = self._backward(in_x, in_u, None)
-        return float(np.vdot(whitened, whitened))
+        return whitened[..., 0]
 
     def _backward(self, in_x: Array, in_u: Array, Pc: Array | None) -> tuple[Array, Array]:
         """The linear part v of the value function, and L^-1 times its slope in each input."""

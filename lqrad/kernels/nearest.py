@@ -46,6 +46,19 @@ _STEPS_OF_ONE = 8
 _CERTAIN = 1e6
 
 
+@dataclass(frozen=True)
+class _Face:
+    """The point of least value where the half-spaces of these rows and sides hold with equality."""
+
+    index: NDArray[np.intp]
+    side: Array
+    y: Array
+    w: Array
+    value: float
+    Q: Array
+    R: Array
+
+
 class Nearest(NamedTuple):
     """What `nearest` found.
 
@@ -60,6 +73,8 @@ class Nearest(NamedTuple):
         Steps of either kind.
     finished : bool
         Whether w keeps the limits, or springs have given way.
+    face : _Face
+        The half-spaces at work.
     """
 
     w: Array
@@ -67,6 +82,21 @@ class Nearest(NamedTuple):
     proof: Array | None
     iterations: int
     finished: bool
+    face: _Face
+
+    def correction(self, gradient: Array) -> tuple[Array, Array]:
+        """Return changes of w and y that keep the limits at work and make a gradient vanish.
+
+        It is what w + rows'y is found to be where both are evaluated in more digits than here: with
+        N = Q R the half-spaces at work, dw = Q Q'g - g and dy = -R^-1 Q'g.
+        """
+        face, y = self.face, np.zeros_like(self.y)
+        if not len(face.index):
+            return -gradient, y
+        Q = face.Q[: len(gradient)]
+        along = Q.T @ gradient
+        y[face.index] = -face.side * _substitute(face.R, along)
+        return Q @ along - gradient, y
 
 
 def nearest(
@@ -115,20 +145,7 @@ def nearest(
     best = search.best
     y = np.zeros(len(rows))
     y[best.index] = best.side * best.y
-    return Nearest(best.w, y, proof, search.iterations, finished)
-
-
-@dataclass(frozen=True)
-class _Face:
-    """The point of least value where the half-spaces of these rows and sides hold with equality."""
-
-    index: NDArray[np.intp]
-    side: Array
-    y: Array
-    w: Array
-    value: float
-    Q: Array
-    R: Array
+    return Nearest(best.w, y, proof, search.iterations, finished, best)
 
 
 class _Search:

@@ -29,6 +29,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,6 +93,18 @@ class Plan:
 
     def __repr__(self) -> str:
         return f"<Plan of {len(self.u)} steps: {self.message}>"
+
+
+class _Try(NamedTuple):
+    """A trajectory, its costates and multipliers, and the gradient in w that rounding has left."""
+
+    x: Array
+    u: Array
+    p: Array
+    y: Array
+    cost: float
+    gap: float
+    rest: Array
 
 
 class Limited:
@@ -258,14 +271,21 @@ class Limited:
                 found = search(give, found.y.reshape(g.shape) / self._size, max_iter - iterations)
                 iterations += found.iterations
 
-        y = found.y.reshape(g.shape) / self._size
         hard = (give == 0) & self._moved
-        pinned = hard & (y != 0) & found.finished
-        x, u, p, y, left = self._at_limits(x, u, found.w.reshape(u.shape), y, pinned, low, high)
-        g, cost = self.rows(x, u), float(self._scaled.cost(x, u))
-        beyond = excess(g, low, high)
-        at = hard & (y != 0)
-        gap = float((y * (np.where(y > 0, high, low) - g))[at].sum()) + 0.5 * left
+        w, y = found.w.reshape(u.shape), found.y.reshape(g.shape) / self._size
+        tries: list[_Try] = []
+        # Inputs at their limits to the last bit, where rounding errors leave that a proof; then
+        # without that; and both again, corrected by the gradient that rounding errors have left.
+        for pins in (True, False, True, False) if found.finished else (False,):
+            tries.append(self._at_limits(x, u, w, y, hard, hard & (y != 0) & pins, low, high))
+            if abs(tries[-1].gap) <= tol * (size + abs(tries[-1].cost)):
+                break
+            if not pins:
+                dw, dy = found.correction(tries[-1].rest.ravel())
+                w, y = w + dw.reshape(w.shape), y + dy.reshape(y.shape) / self._size
+        best = min(tries, key=lambda tried: abs(tried.gap))
+        x, u, p, y, cost, gap, _ = best
+        beyond = excess(self.rows(x, u), low, high)
         kept = beyond <= np.maximum(tol * unit, self._eps * self._terms(x, u, low, high))
         if certificate is not None:
             status = Status.INFEASIBLE
@@ -298,16 +318,16 @@ class Limited:
         u: Array,
         w: Array,
         y: Array,
+        hard: NDArray[np.bool_],
         pinned: NDArray[np.bool_],
         low: Array,
         high: Array,
-    ) -> tuple[Array, Array, Array, Array, float]:
-        """The trajectory at w, from x and u without limits; p, y, and the square of what is left.
+    ) -> _Try:
+        """The trajectory at w, from x and u without limits, and its gap.
 
         A pinned row of one input gives this input, u[i] = (limit - C x) / D[i], to the last bit, and
-        has the multiplier that makes the derivative of the Lagrangian in u[i] vanish. What is left of
-        the derivatives in the others, squared in the norm of the inverse Hessian, is twice what it
-        adds to the gap.
+        has the multiplier that makes the derivative of the Lagrangian in u[i] vanish. What is left are
+        the derivatives in the others, as a gradient in w: half of its square adds to the gap.
         """
         A, B = self._scaled.A, self._scaled.B
         drive = u + times(self._free.K, x[:-1]) + times(self._roots, w)
@@ -337,7 +357,11 @@ class Limited:
             y[at, row] = np.where(pull * y[at, row] > 0, pull, 0.0)
             slopes[at, i] = np.where(y[at, row] != 0, 0.0, slopes[at, i])
         rest = np.concatenate([times(K, slopes, transpose=True), np.zeros_like(x[:1])])
-        return x, u, p, y, self._free.size(rest, slopes)
+        rest = self._free.gradient(rest, slopes)
+        at = hard & (y != 0)
+        pull = (y * (np.where(y > 0, high, low) - self.rows(x, u)))[at].sum()
+        gap = float(pull + 0.5 * np.vdot(rest, rest))
+        return _Try(x, u, p, y, float(self._scaled.cost(x, u)), gap, rest)
 
     def rows(self, x: Array, u: Array) -> Array:
         """Return g, with g[t] = (C x[t] + D u[t], E x[t+1])."""
