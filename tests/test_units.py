@@ -238,8 +238,17 @@ def recursion(**data):
         "u": (best.u, ". u"),
         "p": (best.p, "J . /x"),
         "cost": (found.cost(data["x0"]), "J"),
+        "gap": gap(problem, data["x0"], data["u"]),
         "swept": words(found.swept),
     }
+
+
+def gap(problem, x0, u):
+    """The bound on J - J*, where it is known."""
+    objective = problem.objective(x0, len(u))
+    if objective.gap_bound is None:
+        return words(None)
+    return objective.gap_bound(objective.value_and_gradient(u)[1]), "J"
 
 
 @case("dare", "dlqr", data=constant, units="xuJ")

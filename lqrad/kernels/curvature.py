@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from lqrad.arguments import EPS, Array
@@ -40,18 +38,23 @@ def input_curvature(Q: Array, R: Array, M: Array) -> Array | None:
     D = R
     if M.any():
         n, m = M.shape[-2:]
+        # In units of the states in which the diagonal of Q is near one: what is zero is so in them.
+        units = -(np.frexp(np.diagonal(Q, axis1=-2, axis2=-1))[1] // 2)
+        Q = np.ldexp(Q, units[..., None, :] + units[..., :, None])
+        M = np.ldexp(M, units[..., :, None])
         values, vectors = np.linalg.eigh(Q)
         positive = values > n * EPS * np.abs(values).max(axis=-1, keepdims=True)
         cross = vectors.swapaxes(-1, -2) @ M
-        largest = np.abs(M).max(axis=(-2, -1), initial=0.0)  # their squares may overflow
-        rounding = 2 * n * EPS * math.sqrt(n * m) * largest[..., None]
-        if np.any(~positive & (np.abs(cross).max(axis=-1) > rounding)):
+        # No column of M is larger than this, by the semidefiniteness of [Q M; M' R].
+        size = np.sqrt(n * values.max(axis=-1)[..., None] * np.diagonal(R, axis1=-2, axis2=-1))
+        rounding = 2 * n * EPS * size[..., None, :]
+        if np.any(~positive[..., :, None] & (np.abs(cross) > rounding)):
             return None  # M reaches a direction that Q hardly weighs: M'Q^+M is not known there
         root = np.where(positive, np.sqrt(np.where(positive, values, 1.0)), np.inf)
         scaled = cross / root[..., None]
         # What rounding may have added to the difference is taken off, so that the bound holds.
-        rounding = 4 * (n + m) * EPS * np.trace(R, axis1=-2, axis2=-1)[..., None, None]
-        D = R - scaled.swapaxes(-1, -2) @ scaled - rounding * np.eye(m)
+        rounding = 4 * m * (n + m) * EPS * np.diagonal(R, axis1=-2, axis2=-1)
+        D = R - scaled.swapaxes(-1, -2) @ scaled - rounding[..., None, :] * np.eye(m)
     try:
         return np.asarray(np.linalg.cholesky(D))
     except np.linalg.LinAlgError:
