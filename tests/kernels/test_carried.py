@@ -214,7 +214,7 @@ def test_numbers_are_replaced_and_arrays_written_to():
     np.testing.assert_array_equal(y.first, [[7.0, 2.0], [0.0, 6.0], [0.0, 0.0]])
     np.testing.assert_array_equal(y.second[0], [[2.0, 1.0], [1.0, 0.0]])
     np.testing.assert_array_equal(y.second[1], [[0.0, 0.0], [0.0, 2.0]])
-    np.testing.assert_array_equal(y.second[2], 2 * np.diag([1.0, 9.0]))
+    np.testing.assert_array_equal(y.second[2], 2 * np.diag([1.0, 36.0]))
 
 
 def test_points_cannot_be_written_to():

@@ -112,6 +112,15 @@ def test_what_differences_do_not_agree_on_is_refused(function, z):
         derivatives(a_number_outside_numpy(function), np.array(z))
 
 
+@pytest.mark.parametrize("aside", [0.0, 1e-9, -1e-9])
+def test_a_curvature_that_jumps_at_or_beside_a_point_is_refused(aside):
+    f = a_number_outside_numpy(lambda z: max(z[0] - 1 - aside, 0) ** 2 + math.sin(z[0]))
+    with pytest.raises(
+        ArgumentError, match=r"the second derivative of the function.* is not known"
+    ):
+        derivatives(f, np.array([[1.0], [2.0]]), order=2)
+
+
 def test_a_small_slope_beside_a_large_value_is_found():
     f = a_number_outside_numpy(lambda z: 1e4 + 0.02 * abs(z[0]) + z[1])
     found, _ = derivatives(f, np.array([[1.0, 2.0], [-3.0, 1.0]]))

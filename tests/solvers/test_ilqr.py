@@ -684,11 +684,33 @@ def test_a_minimum_at_a_kink_is_one(seed):
     assert result.lower is None
 
 
-def test_units_are_the_users_business():
+def wavy():
+    """A terminal cost that is not convex: steps need a weight."""
+    return ControlProblem(
+        lambda x, u: x + 0.3 * u,
+        lambda x, u: 0.01 * u[..., 0] ** 2 + 0.3 * u[..., 1] ** 2,
+        lambda x: 2 + np.cos(3 * x[..., 0]) + np.sin(2 * x[..., 1] + x[..., 0]),
+        n=2,
+        m=2,
+    )
+
+
+UNITS = {
+    "quadrotor": (
+        nonlinear.planar_quadrotor().problem,
+        nonlinear.planar_quadrotor().x0,
+        nonlinear.planar_quadrotor().bounds,
+    ),
+    "wavy": (wavy(), np.array([0.1, 0.4]), (-np.ones(2), np.ones(2))),
+    "wavy, free": (wavy(), np.array([0.1, 0.4]), (-np.full(2, np.inf), np.full(2, np.inf))),
+}
+
+
+@pytest.mark.parametrize(("problem", "x0", "bounds"), UNITS.values(), ids=UNITS)
+def test_units_are_the_users_business(problem, x0, bounds):
     """States, inputs and cost in powers of two: the same iterations, and the same numbers."""
-    system = nonlinear.planar_quadrotor()
-    problem, rng = system.problem, np.random.default_rng(6)
-    plain = ilqr(problem, system.x0, T=20, bounds=system.bounds, max_iter=8)
+    rng = np.random.default_rng(6)
+    plain = ilqr(problem, x0, T=20, bounds=bounds, max_iter=8)
     for _ in range(3):
         D, E = (2.0 ** rng.integers(-30, 31, size=k) for k in (problem.n, problem.m))
         J = 2.0 ** rng.integers(-30, 31)
@@ -699,8 +721,7 @@ def test_units_are_the_users_business():
             n=problem.n,
             m=problem.m,
         )
-        low, high = system.bounds
-        found = ilqr(scaled, D * system.x0, T=20, bounds=(E * low, E * high), max_iter=8)
+        found = ilqr(scaled, D * x0, T=20, bounds=(E * bounds[0], E * bounds[1]), max_iter=8)
         assert (found.status, found.iterations) == (plain.status, plain.iterations)
         np.testing.assert_allclose(found.u / E, plain.u, rtol=1e-6, atol=1e-9)
         np.testing.assert_allclose(found.costs / J, plain.costs, rtol=1e-9)
