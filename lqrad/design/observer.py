@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.linalg import cho_factor, cho_solve
 
 from lqrad.arguments import (
     Array,
@@ -113,7 +114,8 @@ class Observer(ReadOnly):
         plant = discrete_plant(plant)
         _, P, _ = dlqe(plant.A, plant.C, W, V)
         innovation = plant.C @ P @ plant.C.T + frozen_array("V", V)
-        L = np.linalg.solve(innovation, plant.C @ P).T
+        # Cholesky factors, unlike those of Gauss, are the same in all units of the outputs.
+        L = cho_solve(cho_factor(innovation), plant.C @ P).T
         return cls(plant.A, plant.B, plant.C, L, D=plant.D)
 
     @property
