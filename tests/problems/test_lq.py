@@ -24,6 +24,7 @@ from random_problems import Case, psd, random_case, with_spectral_radius
 import lqrad
 from lqrad import LQProblem
 from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError, ShapeError
+from lqrad.problems.lq import changed
 
 EPS = np.finfo(float).eps
 SEEDS = range(240)
@@ -1159,11 +1160,11 @@ def test_that_S_was_not_given_is_kept():
 
 def test_where_S_was_not_given_it_follows_Q():
     problem = LQProblem(np.eye(2), np.eye(2), np.eye(2), np.eye(2))
-    changed = problem.replace(Q=2 * np.eye(2))
-    np.testing.assert_array_equal(changed.S, 2 * np.eye(2))
+    other = problem.replace(Q=2 * np.eye(2))
+    np.testing.assert_array_equal(other.S, 2 * np.eye(2))
     closed = problem.with_feedback(0.5 * np.eye(2))  # whose S is not its Q
     np.testing.assert_array_equal(closed.replace(Q=2 * np.eye(2)).S, np.eye(2))
-    assert not changed.S_given
+    assert not other.S_given
     assert problem.replace(S=np.eye(2)).S_given
     assert (
         not LQProblem(np.eye(2), np.eye(2), np.eye(2), np.eye(2), np.eye(2)).replace(S=None).S_given
@@ -1173,9 +1174,9 @@ def test_where_S_was_not_given_it_follows_Q():
 def test_replace_checks_and_leaves_the_callers_array_alone():
     problem = LQProblem(np.eye(2), np.eye(2), np.eye(2), np.eye(2))
     mine = np.diag([1.0, 2.0])
-    changed = problem.replace(Q=mine)
+    other = problem.replace(Q=mine)
     mine[0, 0] = 3.0
-    assert changed.Q[0, 0] == 1.0
+    assert other.Q[0, 0] == 1.0
     with pytest.raises(NotConvexError, match="Q has the eigenvalue -1"):
         problem.replace(Q=-np.eye(2))
     with pytest.raises(ShapeError, match=r"R has shape \(2, 2\)"):
@@ -1188,3 +1189,16 @@ def test_feedback_that_overflows_is_an_error():
     problem = LQProblem([[1, 0.1], [0, 1]], [[0], [0.1]], np.eye(2), [[1]])
     with pytest.raises(NonFiniteError, match=r"the closed loop's Q\[0, 0\] is .*overflowed"):
         problem.with_feedback([[1e200, 1]])
+
+
+def test_what_is_right_by_construction_freezes_nobodys_array():
+    mine = 2 * np.eye(2)
+    changed(LQProblem(np.eye(2), np.eye(2), np.eye(2), np.eye(2)), Q=mine)
+    mine[0, 0] = 3.0
+
+
+@pytest.mark.parametrize("T", [10**12, 10**30, 1e300])
+def test_a_horizon_without_room_is_refused(T):
+    problem = LQProblem(np.eye(2), np.eye(2), np.eye(2), np.eye(2))
+    with pytest.raises(ArgumentError, match=r"two passes over T = .* more than this machine"):
+        problem.objective([1.0, 0.0], T)
