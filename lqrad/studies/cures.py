@@ -24,6 +24,7 @@ from lqrad.arguments import EPS, Array, check_count, check_number, check_type, r
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 from lqrad.kernels.growth import adjoint_growth
 from lqrad.kernels.lanczos import extreme_eigenvalues
+from lqrad.kernels.spectrum import dominant_growth
 from lqrad.kernels.stages import times
 from lqrad.outside import progress_bar
 from lqrad.problems.lq import LQProblem
@@ -518,5 +519,10 @@ def _failed(name: str, method: str, why: str) -> Cure:
 
 def _mild_discount(problem: LQProblem, T: int) -> float:
     """The gamma with which exp(rate T) gamma^(T/2) is at most _GROWTH."""
-    _, exponents = adjoint_growth(problem.A, np.eye(problem.n), None, T)
-    return math.exp(min(0.0, 2 * (math.log(_GROWTH) / T - float(exponents.max()))))
+    if problem.A.ndim == 2:
+        radius, _ = dominant_growth(problem.A)
+        rate = math.log(radius) if radius > 0 else -math.inf
+    else:
+        _, exponents = adjoint_growth(problem.A, np.eye(problem.n), None, T)
+        rate = float(exponents.max())
+    return math.exp(min(0.0, 2 * (math.log(_GROWTH) / T - rate)))

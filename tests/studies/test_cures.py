@@ -243,7 +243,11 @@ def test_tables_notes_json_and_pictures(pendulum):
         ({"T": None}, lqrad.ArgumentError, "T is not given"),
         ({"x0": [[1.0]]}, lqrad.ShapeError, r"x0 has shape \(1, 1\), expected \(1,\)"),
         ({"window": 0}, lqrad.ArgumentError, "window is 0"),
-        ({"discount": 0.0}, lqrad.ArgumentError, "discount is 0.0, expected a number above 0"),
+        (
+            {"discount": 0.0},
+            lqrad.ArgumentError,
+            "discount is 0.0, expected a positive number of at most 1",
+        ),
         ({"discount": 1.5}, lqrad.ArgumentError, "discount is 1.5"),
     ],
 )
