@@ -168,7 +168,7 @@ def plot_step_response(
         final, settling = response.final[output, j], response.settling[output, j]
         ax.axhline(final, color=color, linewidth=0.7, linestyle=":")
         if np.isfinite(settling):
-            at = round(float(settling / response.t[1]))
+            at = int(np.abs(response.t - settling).argmin())
             ax.plot(settling, response.y[at, output, j], "o", color=color, markersize=4)
     ax.set_xlabel("time [s]")
     ax.set_ylabel(f"output {output}")

@@ -7,14 +7,17 @@ for each input and output. The figures are those of the samples: nothing is inte
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from lqrad.arguments import Array, check_count, check_room
+from lqrad.arguments import EPS, Array, check_count, number_words
 from lqrad.errors import ArgumentError
+from lqrad.kernels.factored import connected, factored
+from lqrad.kernels.twice import Complex
 from lqrad.problems.statespace import StateSpace
 
 # It has settled where it stays within this part of the final value, and has risen between these.
@@ -22,6 +25,9 @@ _SETTLED, _RISE = 0.02, (0.1, 0.9)
 # A horizon is long enough where what is left of the slowest mode is below this.
 _LEFT = 1e-4
 _LEAST_STEPS, _MOST_STEPS = 20, 1_000_000
+# Longer responses are looked at where something may have changed: a mode is gone after so many time
+# constants, and one that is left changes by so small a part from one sample to the next.
+_DENSE, _GONE, _SMALL = 20_000, 40.0, 0.005
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -35,7 +41,7 @@ class StepResponse:
     Attributes
     ----------
     t : (T+1,)
-        Times of the samples in seconds.
+        Times of the samples in seconds; of a very long response, not all of them.
     y : (T+1, ny, m)
     final : (ny, m)
         Where the response ends, exactly: the gain at frequency zero.
@@ -90,8 +96,9 @@ class StepResponse:
         )
         rows = [f"{'output':>6}{'input':>6}" + "".join(f"{name:>14}" for name in names)]
         for i, j in np.ndindex(*self.final.shape):
-            values = (f"{column[i, j]:14.4g}" for column in columns)
-            rows.append(f"{i:6d}{j:6d}" + "".join(values))
+            values = (column[i, j] for column in columns)
+            words = ("-" if np.isnan(value) else f"{value:.4g}" for value in values)
+            rows.append(f"{i:6d}{j:6d}" + "".join(f"{word:>14}" for word in words))
         return "\n".join(rows)
 
 
@@ -122,42 +129,134 @@ def step_response(system: Any, *, T: int | None = None) -> StepResponse:
     system = StateSpace.of(system)
     if not system.dt:
         raise ArgumentError("the system is in continuous time (dt = 0); sample it first")
-    radius = abs(system.poles[0])
-    if radius >= 1:
-        raise ArgumentError(
-            f"the system has the pole {system.poles[0]:.6g}, of magnitude {radius:.6g}: its "
-            "response does not settle; close a loop around it first"
-        )
+    core, poles = system.undelayed, system.undelayed.poles
+    final = None
+    if abs(poles[0]) >= 1 - 4 * EPS:
+        poles, final = _seen(core, poles)
     if T is None:
-        decay = -np.log(max(radius, 1e-300))
-        T = int(np.clip(np.ceil(-np.log(_LEFT) / decay) * 1.5, _LEAST_STEPS, _MOST_STEPS))
+        decay = -np.log(max(float(np.abs(poles).max(initial=0.0)), 1e-300))
+        wanted = max(np.ceil(-np.log(_LEFT) / decay) * 1.5, _LEAST_STEPS) + system.delay
+        if wanted > _DENSE and final is None:
+            return _sparse(core, poles, wanted, system.delay)
+        T = int(min(wanted, _MOST_STEPS))
     T = check_count("T", T)
-    check_room(f"responses of T = {T} steps", T, system.m, 2 * (system.n + system.ny))
-    inputs = np.broadcast_to(np.eye(system.m)[:, None, :], (system.m, T + 1, system.m))
-    _, y = system.simulate(inputs)
+    inputs = np.broadcast_to(np.eye(core.m)[:, None, :], (core.m, T + 1, core.m))
+    _, late = core.simulate(inputs)
+    y = np.zeros_like(late)
+    y[:, system.delay :] = late[:, : T + 1 - system.delay]
     y = np.moveaxis(y, 0, -1)  # from (inputs, T+1, ny)
+    if final is None:
+        gain = np.linalg.solve(np.eye(core.n) - core.A, core.B)
+        final = np.asarray(core.C @ gain + core.D, dtype=np.float64)
+    return _measured(np.arange(T + 1.0), y, final, system.dt)
+
+
+def _seen(system: StateSpace, poles: Complex) -> tuple[Complex, Array]:
+    """The poles that a response has, and where it ends, of a system with a pole that does not decay.
+
+    Such a pole counts unless it is cancelled by a zero from every input to every output.
+    """
+    final, slowest = np.zeros((system.ny, system.m)), np.zeros(1, dtype=np.complex128)
+    for i, j in np.ndindex(*final.shape):
+        A, B, C = connected(system.A, system.B[:, [j]], system.C[[i]])
+        L = factored(A, B, C, system.D[[i]][:, [j]], dt=system.dt)
+        own = L.roots[L.exponents < 0]
+        if (own.real >= 0).any() or L.on_border()[L.exponents < 0].any():
+            raise ArgumentError(
+                f"the system has the pole {number_words(poles[0])}, of magnitude "
+                f"{abs(poles[0]):.6g}: its response does not settle",
+                "close a loop around it first",
+            )
+        size, order, negative = L.near_zero()
+        final[i, j] = 0.0 if order else (-1 if negative else 1) * np.exp(size)
+        slowest = np.append(slowest, (1 + own) / (1 - own))
+    return slowest, final
+
+
+def _sparse(system: StateSpace, poles: Complex, T: float, delay: int) -> StepResponse:
+    """A response that takes very many steps, at samples as far apart as what is left of it allows.
+
+    y[t] = final - C A^t (I - A)^-1 B. Modes that have decayed are gone for good, and the others turn
+    by a small part of a radian, or of a time constant, from one of these samples to the next.
+    """
+    with np.errstate(divide="ignore"):
+        rates = np.sort_complex(np.log(poles))
+    times = [np.zeros(1)]
+    start, count = 1.0, 0.0
+    for k, rate in enumerate(rates):
+        end = min(_GONE / -rate.real if rate.real else T, T)
+        stride = max(1.0, np.floor(_SMALL / np.abs(rates[k:]).max()))
+        if end > start:
+            count += (end - start) / stride
+            if count > _MOST_STEPS:
+                raise ArgumentError(
+                    f"the response takes {T:.3g} steps to settle and oscillates fast all the while",
+                    "pass T, the number of steps to look at",
+                )
+            times.append(np.arange(start, end, stride))
+            start = float(times[-1][-1]) + stride
+    t = np.concatenate([*times, [start]])
     gain = np.linalg.solve(np.eye(system.n) - system.A, system.B)
     final = np.asarray(system.C @ gain + system.D, dtype=np.float64)
-    return _measured(y, final, system.dt)
+    y, x = np.empty((len(t), *final.shape)), gain
+    step, power = np.nan, np.eye(system.n)
+    for k in range(len(t)):
+        if k:
+            if t[k] - t[k - 1] != step:
+                step = t[k] - t[k - 1]
+                power = np.linalg.matrix_power(system.A, int(step))
+            x = power @ x
+        y[k] = final - system.C @ x
+    if delay:
+        t, y = np.append([0.0], t + delay), np.concatenate([np.zeros((1, *final.shape)), y])
+
+    def value(time: float, i: int, j: int) -> float:
+        state = np.linalg.matrix_power(system.A, int(time) - delay) @ gain[:, j]
+        return float(final[i, j] - system.C[i] @ state) if time >= delay else 0.0
+
+    return _measured(t, y, final, system.dt, value)
 
 
-def _measured(y: Array, final: Array, dt: float) -> StepResponse:
-    T = len(y) - 1
+def _measured(
+    t: Array,
+    y: Array,
+    final: Array,
+    dt: float,
+    value: Callable[[float, int, int], float] | None = None,
+) -> StepResponse:
+    """The figures of samples y at the steps t; between those, `value` gives the others."""
     # A final value is zero where it is below rounding errors of what adds up to it.
     zero = np.abs(final) <= 1e-12 * np.abs(y).max(axis=0)
     relative = y / np.where(zero, np.nan, final)
 
-    def first(reached: NDArray[np.bool_]) -> Array:
-        index = np.where(reached.any(axis=0), reached.argmax(axis=0), np.nan)
-        return np.where(zero, np.nan, index * dt)
+    def passed(inside: Callable[[Array], NDArray[np.bool_]], index: Array) -> Array:
+        """The first step that is inside, after the sample before the one of an index, in seconds."""
+        found = np.full(final.shape, np.nan)
+        for i, j in np.ndindex(*final.shape):
+            if zero[i, j] or np.isnan(index[i, j]):
+                continue
+            k = int(index[i, j])
+            low, high = t[max(k - 1, 0)], t[k]
+            while value is not None and high - low > 1:
+                middle = np.floor((low + high) / 2)
+                part = np.asarray(value(middle, i, j) / final[i, j])
+                low, high = (low, middle) if inside(part) else (middle, high)
+            found[i, j] = high * dt
+        return found
 
-    low, high = (first(relative >= level) for level in _RISE)
+    def first(level: float) -> Array:
+        reached = relative >= level
+        index = np.where(reached.any(axis=0), reached.argmax(axis=0), np.nan)
+        return passed(lambda part: np.asarray(part >= level), index)
+
+    low, high = (first(level) for level in _RISE)
     outside = np.abs(relative - 1) > _SETTLED
-    last = np.where(outside.any(axis=0), T - outside[::-1].argmax(axis=0) + 1, 0)
-    settling = np.where(zero | (last > T), np.nan, last * dt)
+    last = np.where(outside.any(axis=0), len(t) - outside[::-1].argmax(axis=0), 0)
+    settled = np.where(last < len(t), last, np.nan)
+    settling = passed(lambda part: np.asarray(np.abs(part - 1) <= _SETTLED), settled)
     at = np.abs(y).argmax(axis=0)
     return StepResponse(
-        t=np.asarray(dt * np.arange(T + 1)),
+        t=np.asarray(dt * t),
         y=y,
         final=np.where(zero, 0.0, final),
         rise=high - low,
@@ -165,5 +264,5 @@ def _measured(y: Array, final: Array, dt: float) -> StepResponse:
         overshoot=100 * np.maximum(relative.max(axis=0) - 1, 0),
         undershoot=100 * np.maximum(-relative.min(axis=0), 0),
         peak=np.take_along_axis(y, at[None], axis=0)[0],
-        peak_time=at * dt,
+        peak_time=t[at] * dt,
     )

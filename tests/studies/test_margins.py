@@ -226,3 +226,57 @@ def test_refusals():
         lqrad.margins(StateSpace([[0.5]], [[1.0]], [[1.0]], [[-1.0]], dt=0.1))
     with pytest.raises(ShapeError, match="loop has 1 inputs and 2 outputs"):
         lqrad.margins(StateSpace(np.eye(2) / 2, [[1.0], [1.0]], dt=0.1))
+
+
+@pytest.mark.parametrize("steps", [1, 7, 40])
+def test_dead_time_as_such_is_dead_time_in_the_state(steps):
+    late = StateSpace([[0.95]], [[0.05]], [[0.9]], dt=0.1, delay=steps)
+    plain = StateSpace(late.A, late.B, late.C, late.D, dt=0.1)
+    found, right = lqrad.margins(late).loops[0], lqrad.margins(plain).loops[0]
+    for name in ("gain", "phase", "delay", "disk", "sensitivity", "complementary"):
+        assert getattr(found, name) == pytest.approx(getattr(right, name), rel=1e-9)
+    assert len(found.phase_crossings) == len(right.phase_crossings) == (steps + 2) // 2
+
+
+def test_two_seconds_of_dead_time_at_a_millisecond():
+    """Against the exact exponential: 2 exp(-2 j w) / (5 j w + 1) held over a millisecond."""
+    sampled = lqrad.discretise([[-0.2]], [[0.4]], dt=1e-3, input_delay=2.0)
+    found = lqrad.margins(sampled.plant([[1.0]])).loops[0]
+    a = np.exp(-0.2e-3)
+    omega = np.linspace(1e-3, np.pi / 1e-3, 2_000_001)[:-1]
+    z = np.exp(1j * omega * 1e-3)
+    L = 2 * (1 - a) / (z - a) * z**-2000
+    crossed = np.flatnonzero(np.diff(np.sign(L.imag)) * (L.real[:-1] < 0))
+    assert len(found.phase_crossings) == len(crossed) + 1  # z = -1 is one, too
+    np.testing.assert_allclose(
+        [w for w, _ in found.phase_crossings[:-1]], omega[crossed], rtol=3e-3
+    )
+    assert found.gain[1] == pytest.approx(min(1 / np.abs(L[crossed])), rel=3e-3)
+
+
+@pytest.mark.parametrize("lag", [1e2, 1e4, 1e6, 1e9])
+def test_modes_decades_apart_in_closed_form(lag):
+    loop = StateSpace([[-lag, 0.0], [1.0, 0.0]], [[1.0], [0.0]], [[0.0, 2 * lag]], dt=0)
+    found = lqrad.margins(loop).loops[0]
+    w = np.sqrt(8 / (1 + np.sqrt(1 + 16 / lag**2)))
+    assert found.phase == pytest.approx(90 - np.degrees(np.arctan(w / lag)), rel=1e-13)
+    assert found.gain == (0.0, np.inf)
+
+
+def test_what_infinite_frequency_says():
+    loop = StateSpace([[-1.0]], [[1.0]], [[-0.5]], [[1.5]], dt=0)
+    assert lqrad.margins(loop).loops[0].delay == 0
+    static = StateSpace([[0.0]], [[0.0]], [[0.0]], [[2.0]], dt=0)
+    assert lqrad.margins(static).loops[0].gain == (0.0, np.inf)
+    assert lqrad.margins(static).sensitivity == pytest.approx(1 / 3)
+
+
+@pytest.mark.parametrize("seed", range(15))
+def test_units_of_states_and_of_the_signal_between_do_not_matter(seed):
+    loop = stable_loop(seed, dt=0.1 * (seed % 2))
+    rng = np.random.default_rng(seed)
+    d, e = 2.0 ** rng.integers(-40, 41, size=loop.n), 2.0 ** rng.integers(-40, 41)
+    other = StateSpace(
+        loop.A * d / d[:, None], loop.B / d[:, None] * e, loop.C * d / e, loop.D, dt=loop.dt
+    )
+    assert repr(lqrad.margins(other).loops) == repr(lqrad.margins(loop).loops)

@@ -82,3 +82,27 @@ def test_words():
         lqrad.step_response(StateSpace([[-1.0]], [[1.0]], dt=0))
     with pytest.raises(ArgumentError, match="T is 0"):
         lqrad.step_response(StateSpace([[0.5]], [[1.0]], dt=0.1), T=0)
+
+
+def test_a_slow_pole_settles_when_its_closed_form_does():
+    """2 % are left of 0.999999^t when t ln 0.999999 = ln 0.02, millions of steps on."""
+    system = StateSpace(np.diag([0.999999, 0.5]), [[1e-6], [0.0]], [[1.0, 1.0]], dt=1e-3)
+    found = lqrad.step_response(system)
+    steps = np.ceil(np.log(0.02) / np.log(0.999999))
+    assert found.settling[0, 0] == pytest.approx(1e-3 * steps, rel=1e-6)
+    rise = np.log(0.1) / np.log(0.999999) - np.log(0.9) / np.log(0.999999)
+    assert found.rise[0, 0] == pytest.approx(1e-3 * rise, rel=1e-5)
+    assert len(found.t) < 20_000
+
+
+def test_a_cancelled_integrator_does_not_count():
+    system = StateSpace(np.diag([0.5, 1.0]), [[0.5], [1.0]], [[1.0, 0.0]], dt=0.1)
+    assert lqrad.step_response(system).final[0, 0] == pytest.approx(1.0, rel=1e-14)
+
+
+def test_a_delay_shifts_the_response():
+    late = StateSpace([[0.8]], [[0.2]], dt=0.1, delay=30)
+    plain = StateSpace(late.A, late.B, late.C, late.D, dt=0.1)
+    found, right = lqrad.step_response(late, T=100), lqrad.step_response(plain, T=100)
+    np.testing.assert_allclose(found.y, right.y, atol=1e-15)
+    assert found.settling == right.settling
