@@ -543,3 +543,21 @@ def test_against_dense_peers_with_all_terms():
         assert excess <= 1e-6 * np.abs(case.free.u).max(initial=1)
     assert impossible > 5
     assert compared > 50
+
+
+@pytest.mark.parametrize(
+    ("high", "status"),
+    [(0.0, "CONVERGED_GAP"), (-6.9e-18, "CONVERGED_GAP"), (-1e-3, "INFEASIBLE")],
+)
+def test_a_limit_that_rounding_misses_where_no_input_moves_the_row(high, status):
+    """A row without entries, beside one at its limit: 0 <= -6.9e-18 is 0 <= 0, and 0 <= -0.001 is not."""
+    problem = LQProblem([[0.0]], [[0.0, 0.0]], [[0.0]], np.eye(2), [[0.0]], r=[-1.0, -1.0])
+    limited = rows_of(problem, 1, D=[[0.0, 0.0], [1.0, 1.0]], C=np.zeros((2, 1)))
+    plan = limited.solve(np.zeros(1), np.full((1, 2), -np.inf), np.array([[high, 1.0]]))
+    assert plan.status is Status[status]
+    np.testing.assert_allclose(plan.u, [[0.5, 0.5]])
+    # 0.1 * 3 - 0.3 is 5.6e-17, of terms of 0.3.
+    problem = LQProblem([[0.1, -1.0], [0, 0]], [[0.0], [1.0]], np.eye(2), [[1.0]])
+    limited = rows_of(problem, 1, E=[[1.0, 0.0]])
+    plan = limited.solve(np.array([3.0, 0.3]), np.full((1, 1), -np.inf), np.array([[high]]))
+    assert plan.status is Status[status]
