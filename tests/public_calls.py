@@ -377,6 +377,7 @@ CALLS |= {
     "StateSpace": lambda: (lqrad.StateSpace, of(*"ABC") | {"D": np.zeros((1, 1)), "dt": 0.1}),
     "StateSpace.response": lambda: (plant().response, {"omega": np.array([0.0, 1.0])}),
     "StateSpace.simulate": lambda: (plant().simulate, of("u", "x0")),
+    "StateSpace.delayed": lambda: (plant().delayed, {"steps": 2, "after": 1}),
     "StateSpace.of": lambda: (lqrad.StateSpace.of, {"system": plant(), "dt": 0.1}),
     "Objective": lambda: (
         lqrad.Objective,

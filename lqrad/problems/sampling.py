@@ -314,6 +314,8 @@ def _held(F: Array, G: Array, dt: float) -> tuple[Array, Array]:
         H = _triangular([np.sqrt(w) * G @ exponential(s * h) for s, w in pairs])
     with np.errstate(over="ignore", invalid="ignore"):  # looked for by the caller
         for _ in range(doublings):
+            if not (np.isfinite(E).all() and np.isfinite(H).all()):
+                break  # it is told, and rows that are not finite would only grow in number
             H, E = _triangular([H, H @ E]), E @ E
     return E, H
 

@@ -154,8 +154,9 @@ class StateSpace(ReadOnly):
         after : int, optional
             After how many of the states those of the delay come; after all when not given.
         """
-        found = object.__new__(StateSpace)
-        after = len(self._own[0]) if after is None else after
+        found, n = object.__new__(StateSpace), len(self._own[0])
+        steps = check_count("steps", steps, least=0)
+        after = n if after is None else check_count("after", after, least=0, most=n)
         found._set(own=self._own, after=after, dt=self.dt, delay=self.delay + steps)
         return found
 
