@@ -184,7 +184,8 @@ class Smoothed:
                 f"x has shape {self.x.shape}, expected (T+1, n): a frame holds one series; smooth "
                 "the series of the batch one by one, y[0] first"
             )
-        index = None if index is None else check_items("index", index, "labels")
+        if not (index is None or isinstance(index, pandas.Index)):  # which has a name and dates
+            index = check_items("index", index, "labels")
         if index is not None and len(index) != len(self.x):
             raise ShapeError(
                 f"index has {len(index)} labels, expected T + 1 = {len(self.x)}: one for each row "
