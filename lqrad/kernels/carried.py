@@ -201,7 +201,7 @@ def read_only(z: Any) -> Any:
         parts = (z.value, z.first, z.second)
         value, first, second = (None if part is None else read_only(part) for part in parts)
         return Carried(value, first, second, z.run, z.square)
-    if not isinstance(z, np.ndarray):
+    if not isinstance(z, np.ndarray) or not z.flags.writeable:
         return z
     z = z.view()
     z.setflags(write=False)
