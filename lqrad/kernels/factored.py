@@ -35,13 +35,15 @@ _NOTHING = 2.0**-80
 # On the border: nearer to it than this part of a root's own size. Beside it for a search.
 _ON_BORDER, _BESIDE = 4 * EPS, 2.0**-40
 # The product and the equations must agree to this.
-_AGREES = 1e-9
-_REFINEMENTS = 6
+_AGREES = 1e-7
+_REFINEMENTS = 10
 # Roots below this part of the largest are looked for again, in their own size.
 _SLOW = 2.0**-10
 # A step of Newton's method below this part of the root is that of one that converges.
 _COLLAPSED = 2.0**-20
-_CHECKED = 48
+_CHECKED = 24
+# Of more roots than this only those are corrected that are so near to the border.
+_LARGE, _NEAR = 40, 2.0**-30
 
 
 @dataclass(frozen=True, eq=False)
@@ -307,6 +309,10 @@ class _Scaled:
         eigenvectors, SIAM Journal on Numerical Analysis 20(1), 1983, 23-45.
         """
         upper = np.flatnonzero(roots.imag >= 0)
+        if len(roots) > _LARGE:  # of many roots, those that rounding may take to the border
+            outside = roots.real + (np.abs(roots) ** 2 / 2 if self.discrete else 0.0)
+            near = np.minimum(np.abs(outside), np.abs(roots)) <= _NEAR * np.abs(roots).max()
+            upper = upper[near[upper]]
         if not len(upper):
             return roots
         s, N = roots[upper], len(pencil.E)
@@ -465,8 +471,11 @@ def _merged(roots: Complex, upper: NDArray[np.intp], s: Complex) -> Complex:
     gap, before = np.abs(s[:, None] - s), np.abs(old[:, None] - old)
     ran = (others & (gap <= 1e-6 * before)).any(axis=1)
     s = np.where(ran, old, s)
-    paired = s[roots[upper].imag > 0]
-    return np.concatenate([s[roots[upper].imag == 0], paired, paired.conj()])
+    paired = s[old.imag > 0]
+    kept = np.ones(len(roots), dtype=bool)
+    kept[upper] = False
+    kept &= ~np.isin(roots, old[old.imag > 0].conj())
+    return np.concatenate([roots[kept], s[old.imag == 0], paired, paired.conj()])
 
 
 def _without_pairs(zeros: Complex, poles: Complex) -> tuple[Complex, Complex]:
