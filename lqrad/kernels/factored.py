@@ -474,7 +474,9 @@ def _merged(roots: Complex, upper: NDArray[np.intp], s: Complex) -> Complex:
     paired = s[old.imag > 0]
     kept = np.ones(len(roots), dtype=bool)
     kept[upper] = False
-    kept &= ~np.isin(roots, old[old.imag > 0].conj())
+    for root in old[old.imag > 0].conj():  # the other of its pair, equal but for rounding
+        lower = np.where(kept & (roots.imag < 0), np.abs(roots - root), np.inf)
+        kept[lower.argmin()] &= not np.isfinite(lower.min())
     return np.concatenate([roots[kept], s[old.imag == 0], paired, paired.conj()])
 
 
