@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from lqrad.arguments import EPS, Array, check_count, number_words
+from lqrad.arguments import EPS, Array, check_count, check_room, number_words
 from lqrad.errors import ArgumentError
 from lqrad.kernels.factored import connected, factored
 from lqrad.kernels.twice import Complex
@@ -140,6 +140,7 @@ def step_response(system: Any, *, T: int | None = None) -> StepResponse:
             return _sparse(core, poles, wanted, system.delay)
         T = int(min(wanted, _MOST_STEPS))
     T = check_count("T", T)
+    check_room(f"responses of T = {T} steps", T, core.m, 2 * (core.n + core.ny))
     inputs = np.broadcast_to(np.eye(core.m)[:, None, :], (core.m, T + 1, core.m))
     _, late = core.simulate(inputs)
     y = np.zeros_like(late)
