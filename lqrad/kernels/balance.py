@@ -14,6 +14,7 @@ entries along a spanning forest of the pattern of non-zeros get the exponent zer
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ from scipy.linalg.lapack import dposv
 from lqrad.arguments import Array
 
 Exponents = NDArray[np.int64]
+Links = list[tuple[int, int]]
 
 
 class Units(NamedTuple):
@@ -97,81 +99,103 @@ def balance(
     ([[1.0, 1.0], [0.0, 1.0]], [[0.0], [1.0]])
     """
     n, m, ny = A.shape[-1], 0 if B is None else B.shape[-1], 0 if C is None else C.shape[-2]
-    rate, N = int(continuous), n + m + ny
+    N = n + m + ny
     x, u, y = slice(n), slice(n, n + m), slice(n + m, N)
     # The root of a weight's diagonal leads from x and u to the root of the cost, the last node.
-    entries, rates = np.zeros((N + 1, N + 1)), np.zeros((N + 1, N + 1), dtype=np.int64)
-    for rows, columns, matrix, power in ((x, x, A, rate), (x, u, B, rate), (y, x, C, 0)):
+    entries = np.zeros((N + 1, N + 1))
+    for rows, columns, matrix in ((x, x, A), (x, u, B), (y, x, C)):
         if matrix is not None and matrix.size:
-            entries[rows, columns] = np.abs(matrix).reshape(-1, *matrix.shape[-2:]).max(axis=0)
-            rates[rows, columns] = power
+            entries[rows, columns] = _largest(np.abs(matrix), 2)
+    rates = None
+    if continuous:
+        rates = np.zeros_like(entries)
+        rates[:n] = entries[:n] != 0
     odd = 0
     if Q is not None or R is not None:
         for columns, weight in ((x, Q), (u, R)):
             if weight is not None:
-                diagonal = np.abs(np.diagonal(weight, axis1=-2, axis2=-1))
-                entries[N, columns] = diagonal.reshape(-1, diagonal.shape[-1]).max(axis=0)
+                entries[N, columns] = _largest(np.abs(weight.diagonal(0, -2, -1)), 1)
         # Only even powers of two have roots that are such: an odd one is left in the cost.
-        first = (entries[N] != 0).argmax()
-        odd = int((np.frexp(entries[N, first])[1] - 1) % 2)  # none in a weight of one
+        first = entries[N, (entries[N] != 0).argmax()]
+        odd = (math.frexp(first)[1] - 1) % 2 if first else 0
         entries[N] = np.sqrt(np.ldexp(entries[N], -odd))
     unit, time = _fit(entries, rates)
     return Units(unit[x], unit[u], unit[y], time, 2 * int(unit[N]) + odd)
 
 
-def _fit(entries: Array, rates: Exponents) -> tuple[Exponents, int]:
+def _largest(sizes: Array, axes: int) -> Array:
+    """The largest of each entry, along all but the last axes."""
+    return sizes if sizes.ndim == axes else sizes.reshape(-1, *sizes.shape[-axes:]).max(axis=0)
+
+
+def _fit(entries: Array, rates: Array | None) -> tuple[Exponents, int]:
     """Return exponents z of the nodes and s of time.
 
     An entry a[i, j] becomes a[i, j] 2^(z[j] - z[i] + rates[i, j] s).
     """
-    N, there = len(entries), entries != 0
+    N, there, s = len(entries), entries != 0, 0
     mantissas, powers = np.frexp(entries)
-    mantissas, powers = (
-        2 * mantissas,
-        powers.astype(np.int64) - 1,
-    )  # a power of two is 1 times itself
-    z, slopes, groups = _forest(there, powers, rates)
+    mantissas, powers = 2 * mantissas, powers - np.float64(1)  # a power of two is 1 times itself
+    links, groups = _forest(there)
+    z = _along(links, there, powers)
     powers += z - z[:, None]
-    rates = np.where(there, rates, 0)
-    circles = np.where(there, rates + slopes - slopes[:, None], 0)
-    s, timed = 0, np.flatnonzero(circles)
-    if len(timed):  # an entry that closes a circle, the same in all units, gives the time
-        s = int(-powers.flat[timed[0]] // circles.flat[timed[0]])
-        z, powers = z + s * slopes, powers + s * circles
-    else:  # every unit of time will do
-        rates[:] = 0
+    if rates is not None:
+        slopes = _along(links, there, rates)
+        circles = np.where(there, rates + slopes - slopes[:, None], 0.0)
+        timed = circles.ravel().nonzero()[0]
+        if len(timed):  # an entry that closes a circle, the same in all units, gives the time
+            s = int(-powers.flat[timed[0]] // circles.flat[timed[0]])
+            z, powers = z + s * slopes, powers + s * circles
+        else:
+            rates = None  # every unit of time will do
     # The normal equations, with the Laplacian of the graph; each group can be shifted as a whole.
     logs = np.where(there, powers + np.log2(np.where(there, mantissas, 1.0)), 0.0)
-    links = there + there.T.astype(np.float64)
-    normal = np.zeros((N + 1, N + 1))
-    normal[:N, :N] = np.diag(links.sum(axis=1)) - links + (groups[:, None] == groups)
-    normal[N, :N] = normal[:N, N] = rates.sum(axis=0) - rates.sum(axis=1)
-    normal[N, N] = np.vdot(rates, rates) or 1
-    sides = np.append(logs.sum(axis=1) - logs.sum(axis=0), -np.vdot(rates, logs))
-    change = np.rint(dposv(normal, sides)[1]).astype(np.int64)
-    return z + change[:N], s + int(change[N])
+    both = there + there.T.astype(np.float64)
+    size = N + (rates is not None)
+    normal, sides = np.zeros((size, size)), np.zeros(size)
+    normal[:N, :N] = np.equal.outer(groups, groups) - both
+    normal.flat[: N * size : size + 1] += both.sum(axis=1)
+    sides[:N] = logs.sum(axis=1) - logs.sum(axis=0)
+    if rates is not None:
+        normal[N, :N] = normal[:N, N] = rates.sum(axis=0) - rates.sum(axis=1)
+        normal[N, N], sides[N] = np.vdot(rates, rates), -np.vdot(rates, logs)
+    change = np.rint(dposv(normal, sides)[1])
+    return (z + change[:N]).astype(np.int64), s + int(change[N:].sum())
 
 
-def _forest(
-    there: NDArray[np.bool_], powers: Exponents, rates: Exponents
-) -> tuple[Exponents, Exponents, Exponents]:
-    """Exponents z + slopes s with which the entries along a forest have the power zero, for every s.
+def _forest(there: NDArray[np.bool_]) -> tuple[Links, list[int]]:
+    """Return links (node, its parent) that span the pattern from roots on, and the root of each node.
 
-    It is grown breadth first from the first node of each group, by which the group is named.
+    It is grown breadth first from the first node of each group. Sets of nodes are the bits of
+    whole numbers: of a few nodes and of hundreds, there is nothing quicker.
     """
-    N = len(there)
-    linked = there | there.T
-    steps = np.where(there, powers, -powers.T)
-    tilts = np.where(there, rates, -rates.T)
-    z, slopes, groups = np.zeros(N, np.int64), np.zeros(N, np.int64), np.full(N, -1)
-    for root in range(N):
-        if groups[root] >= 0:
-            continue
-        groups[root], front = root, np.array([root])
-        while len(front):
-            links = linked[:, front] & (groups < 0)[:, None]
-            new = np.flatnonzero(links.any(axis=1))
-            old = front[links[new].argmax(axis=1)]
-            z[new], slopes[new] = z[old] + steps[new, old], slopes[old] + tilts[new, old]
-            groups[new], front = root, new
-    return z, slopes, groups
+    rows = np.packbits(there | there.T, axis=1, bitorder="little")
+    neighbours = [int.from_bytes(row.tobytes(), "little") for row in rows]
+    roots, left, links = list(range(len(there))), (1 << len(there)) - 1, []
+    for root in range(len(there)):
+        front = [root] if left >> root & 1 else []
+        left &= ~(1 << root)
+        while front:
+            old, front = front, []
+            for parent in old:
+                found = neighbours[parent] & left
+                left ^= found
+                while found:
+                    node = found.bit_length() - 1
+                    found ^= 1 << node
+                    roots[node] = root
+                    links.append((node, parent))
+                    front.append(node)
+            front.sort()
+    return links, roots
+
+
+def _along(links: Links, there: NDArray[np.bool_], powers: Array) -> Array:
+    """Return exponents of the nodes with which the powers of the entries along links become zero."""
+    z = [0.0] * len(there)
+    if links:
+        nodes, parents = np.array(links).T
+        steps = np.where(there, powers, -powers.T)[nodes, parents].tolist()
+        for (node, parent), step in zip(links, steps, strict=True):
+            z[node] = z[parent] + step
+    return np.array(z)
