@@ -62,10 +62,13 @@ def called_as(usage: str) -> Callable[[Callable[P, Result]], Callable[P, Result]
         @functools.wraps(function)
         def checked(*args: P.args, **kwargs: P.kwargs) -> Result:
             try:
-                signature.bind(*args, **kwargs)
-            except TypeError as error:
-                raise ArgumentError(f"{function.__name__}: {error}", f"write {usage}") from None
-            return function(*args, **kwargs)
+                return function(*args, **kwargs)
+            except TypeError:
+                try:
+                    signature.bind(*args, **kwargs)
+                except TypeError as error:
+                    raise ArgumentError(f"{function.__name__}: {error}", f"write {usage}") from None
+                raise
 
         return checked
 
@@ -637,9 +640,12 @@ def check_stage_weights(Q: Array, R: Array, M: Array) -> None:
 
 def check_symmetric(name: str, weight: Array) -> None:
     """Raise NotConvexError unless the weight is symmetric to rounding errors."""
+    transpose = weight.swapaxes(-1, -2)
+    if (weight == transpose).all():
+        return
     root = np.sqrt(np.abs(np.diagonal(weight, axis1=-2, axis2=-1)))
     size = root[..., :, None] * root[..., None, :] + np.abs(weight)
-    apart = np.abs(weight - weight.swapaxes(-1, -2)) > 64 * EPS * size
+    apart = np.abs(weight - transpose) > 64 * EPS * size
     if np.any(apart):
         *stage, i, j = (int(k) for k in np.argwhere(apart)[0])
         where = f"{name}[{stage[0]}]" if stage else name

@@ -90,11 +90,11 @@ def hautus(A: Array, B: Array, *, zero: float) -> Hautus:
     scale = float(np.linalg.norm(np.concatenate([A, B], axis=1), 2)) or 1.0
     modes, distances, W, reached = _test(A / scale, B / scale, zero)
     # The largest entry becomes one, and the units of the model are put back.
-    largest = np.abs(W).argmax(axis=1)[:, None]
-    W /= np.take_along_axis(W, largest, axis=1)
-    np.put_along_axis(W, largest, 1.0, axis=1)
+    each, largest = np.arange(len(A)), np.abs(W).argmax(axis=1)
+    W /= W[each, largest][:, None]
+    W[each, largest] = 1.0
     W[modes.imag == 0] = W[modes.imag == 0].real  # a real one, but for the rounding of its phase
-    powers = units.x[largest] - units.x
+    powers = units.x[largest][:, None] - units.x
     W = np.ldexp(W.real, powers) + 1j * np.ldexp(W.imag, powers)
     order = np.argsort(-np.abs(modes), kind="stable")
     scale = math.ldexp(scale, -units.time)
@@ -160,7 +160,7 @@ def _distances(T: Array, Z: Array, B: Array, zero: float) -> tuple[Complex, Arra
     W = np.empty((n, n), dtype=np.complex128)
     turned = np.asfortranarray(T[::-1, ::-1].conj().T)
     rows = np.asfortranarray((B.T @ Z)[:, ::-1])
-    for i in np.setdiff1d(np.arange(n), pairs + 1):
+    for i in np.delete(np.arange(n), pairs + 1):
         s = T[i, i]
         distances[i], w = _least(turned, rows, s)
         for _ in range(_MOST_TRIES if zero < distances[i] < _SPLIT else 0):
@@ -192,8 +192,8 @@ def _least(turned: Array, rows: Array, s: complex) -> tuple[float, Array]:
     w, last = np.full(n, n**-0.5, dtype=turned.dtype), 0.0
     for _ in range(_MOST_STEPS):
         w = trtrs(R, trtrs(R, w, trans=2)[0])[0]
-        size = float(np.linalg.norm(w))
-        if not np.isfinite(size):  # a long chain of zeros
+        size = math.sqrt(np.vdot(w, w).real)
+        if not math.isfinite(size):  # a long chain of zeros
             w = svd(whole)[2][-1].conj()
             break
         w /= size
