@@ -520,7 +520,7 @@ def mpc() -> None:
                 f"    {name:27s} {chosen.sum():4d}: OSQP {1e3 * np.median(theirs[chosen]):.2f} ms, "
                 f"ours {1e3 * np.median(ours[chosen]):.2f} ms, ours over OSQP "
                 f"{np.median((ours / theirs)[chosen]):.2f}x; worst {1e3 * theirs[chosen].max():.1f} "
-                f"and {1e3 * ours[chosen].max():.1f} ms, {max(np.array(steps)[chosen])} Newton steps"
+                f"and {1e3 * ours[chosen].max():.1f} ms, {max(np.array(steps)[chosen])} steps"
             )
 
 

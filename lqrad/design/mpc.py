@@ -73,8 +73,9 @@ def mpc(
     observer : Observer, optional
         Estimates the state from what is measured; where not given, the state is measured.
     max_iter : int
-        Limit on Newton steps, so on the time of each step, whatever the state. Each changes the set
-        of bounds at work.
+        Limit on the steps of a plan, each with another set of bounds at work. Where it is reached the
+        inputs keep their bounds, and states may exceed bounds that other inputs could keep; the
+        status is then MAX_ITER and the message names the worst excess.
     tol : float
         Of the gap, relative to the cost, and of what exceeds a bound, relative to the bound.
 

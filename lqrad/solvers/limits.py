@@ -247,13 +247,15 @@ class Limited:
         g, cost = self.rows(x, u), float(self._scaled.cost(x, u))
         start = np.zeros_like(g) if y is None else self._unit * y
         y, beyond = np.zeros_like(g), excess(g, low, high)
+        left = self._free.gradient(*self._slopes(x, u))  # what rounding errors have left
+        gap = 0.5 * float(np.vdot(left, left))
         if not (beyond > 0).any():
-            return self._plan(x, u, p, y, cost, 0.0, beyond, Status.CONVERGED_GAP, 0)
+            return self._plan(x, u, p, y, cost, gap, beyond, Status.CONVERGED_GAP, 0)
         unit, size = self._units(g, low, high, cost), abs(cost)
         rounding = self._eps * self._terms(x, u, low, high)
         exceeded = beyond > np.maximum(tol * unit, rounding)
         if not exceeded.any():
-            return self._plan(x, u, p, y, cost, 0.0, beyond / unit, Status.CONVERGED_GAP, 0)
+            return self._plan(x, u, p, y, cost, gap, beyond, Status.CONVERGED_GAP, 0, unit)
 
         give, certificate = np.zeros_like(g), None
         if exceeded[~self._moved].any():
@@ -422,7 +424,7 @@ class Limited:
         worst = int((beyond / unit).argmax()) if beyond.size else 0
         most = float(beyond.flat[worst]) if beyond.size else 0.0
         word, _, reason = status.value.partition(": ")
-        message = f"{word} after {iterations} Newton step{'s' * (iterations != 1)}; J = {cost:.6g}"
+        message = f"{word} after {iterations} step{'s' * (iterations != 1)}; J = {cost:.6g}"
         if status is Status.CONVERGED_GAP:
             message += f", at most {gap:.1g} above the minimum"
         else:
