@@ -14,7 +14,8 @@ value is zero has the sign of its first derivative that is none. `side` = -1 tak
 of both sides is 0 for |x| at 0 and 1/2 for max(x, 0), and does not depend on the units of x. The tip
 of a norm has the derivatives 0; its square, which the norm remembers, is smooth there.
 
-What leaves NumPy, such as float(x), math.sin(x) or an assignment to a plain array, raises TypeError.
+What leaves NumPy, such as float(x), math.sin(x) or an assignment to a plain array, raises TypeError;
+so do complex numbers, of which abs and others mean something else.
 
 References
 ----------
@@ -73,6 +74,8 @@ class Carried(NDArrayOperatorsMixin):
         run: Pass,
         square: Callable[[], Any] | None = None,
     ) -> None:
+        if value.dtype.kind == "c":
+            raise TypeError("derivatives of complex numbers are not carried")
         self.value, self.first, self.second = value, first, second
         self.run, self.square = run, square
 
@@ -619,11 +622,11 @@ def _root(x: Carried) -> Any:
 
 
 def _norm(x: Any, ord: Any = None, axis: Any = None, keepdims: bool = False) -> Any:
-    if ord in (1, np.inf) and (axis is not None or x.ndim == 1):
-        axis = 0 if axis is None else axis
-        reduced = np.sum if ord == 1 else np.max
+    vector = np.isscalar(axis) or (axis is None and x.ndim == 1)
+    if vector and ord in (1, np.inf, -np.inf):
+        reduced: Any = {1: np.sum, np.inf: np.max, -np.inf: np.min}[ord]
         return reduced(_absolute(x), axis=axis, keepdims=keepdims)
-    if ord not in (None, 2, "fro") or (ord == 2 and x.ndim > 1 and not np.isscalar(axis)):
+    if not (ord is None or (ord == 2 and vector) or (ord == "fro" and not vector)):
         return NotImplemented
     # Divided by a power of two of their size, the squares neither overflow nor vanish.
     _, exponent = np.frexp(np.max(np.abs(x.value), axis=axis, keepdims=True, initial=0.0))

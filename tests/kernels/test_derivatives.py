@@ -167,3 +167,10 @@ def test_one_wrong_component_of_given_derivatives_is_found(way, size):
     wrong = np.where(right == right[2, 0, 1], np.nan, right)
     with pytest.raises(ArgumentError, match="nan is given"):
         check_given(function, z, wrong, name="slope", of="f")
+
+
+def test_complex_numbers_in_between_are_left_to_differences():
+    z = np.array([[0.3, -0.4], [1.0, 2.0]])
+    slope, way = derivatives(lambda z: np.abs(z[..., 0] + 1j * z[..., 1]), z)
+    assert way == "differences"
+    np.testing.assert_allclose(slope, z / np.linalg.norm(z, axis=-1, keepdims=True), rtol=1e-8)
