@@ -29,11 +29,12 @@ least squares problems with nonnegative variables, Mathematics of Computation 63
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg import qr_delete
 from scipy.linalg.lapack import dtrtrs
 
 from lqrad.arguments import Array
@@ -301,9 +302,16 @@ class _Search:
             if step < most:
                 index, sides = np.append(face.index, row), np.append(face.side, side)
                 return self._keep(self._face(index, sides)), None
-            kept = np.arange(len(y)) != ends.argmin()
-            y = y[kept]
-            face = self._face(face.index[kept], face.side[kept])
+            gone = int(ends.argmin())
+            y = np.delete(y, gone)
+            Q, R = qr_delete(face.Q, face.R, gone, which="col")
+            face = replace(
+                face,
+                index=np.delete(face.index, gone),
+                side=np.delete(face.side, gone),
+                Q=Q[:, : len(y)],
+                R=R[: len(y)],
+            )
 
     def _proves(self, proof: Array, beyond: float) -> bool:
         """Whether the sum of half-spaces is beyond zero by more than rounding errors can make."""
