@@ -322,11 +322,13 @@ def steady_state_targets(
     H, G = _tracked(plant, tracked)
     r = np.atleast_1d(frozen_array("reference", reference))
     check_shape("reference", r, (len(H),), "one number for each tracked output", symbols="(nr,)")
-    N, blind = _steady(plant, H, G)
-    missed = blind @ r
-    if (np.abs(missed) > _RANK * np.linalg.norm(r)).any():
-        direction = blind[int(np.abs(missed).argmax())]
-        raise ArgumentError(_not_held(direction, f", expected 0, and is {_value(direction, r)}"))
+    N, blind, unit = _steady(plant, H, G)
+    missed = np.abs(blind @ (r / unit))
+    wrong = missed > _RANK * (np.abs(blind) @ np.abs(r / unit))
+    if wrong.any():
+        direction = blind[int(np.where(wrong, missed, -1.0).argmax())]
+        found = f", expected 0, and is {_value(direction / unit, r)}"
+        raise ArgumentError(_not_held(direction, unit, found))
     target = N @ r
     x_ref, u_ref = target[: plant.n], target[plant.n :]
     low, high = check_limits("input_bounds", input_bounds, (plant.m,))
@@ -348,43 +350,37 @@ def steady_states(plant: StateSpace, H: Array, G: Array | None = None) -> Array:
     ArgumentError
         If some reference has none; names it.
     """
-    N, blind = _steady(plant, H, np.zeros((len(H), plant.m)) if G is None else G)
+    N, blind, unit = _steady(plant, H, np.zeros((len(H), plant.m)) if G is None else G)
     if len(blind):
-        raise ArgumentError(_not_held(blind[0], ""))
+        raise ArgumentError(_not_held(blind[0], unit, ""))
     return N
 
 
-def _steady(plant: StateSpace, H: Array, G: Array) -> tuple[Array, Array]:
-    """N, right for all references that have a steady state, and the directions (k, nr) that have none."""
+def _steady(plant: StateSpace, H: Array, G: Array) -> tuple[Array, Array, Array]:
+    """N, right for all references that have a steady state, and the directions (k, nr) that have none.
+
+    These are of r / unit, which comes third: the units of states, inputs and outputs must not
+    decide about ranks.
+    """
     n, m, nr = plant.n, plant.m, len(H)
     Z = np.block([[plant.A - np.eye(n), plant.B], [H, G]])
-    # The units of states, inputs and outputs must not decide about the rank.
     units = balance(np.zeros((n + m, n + m)), C=Z)
     rows, columns = 2.0 ** units.y[:, None], 2.0**-units.x
     left, values, right = np.linalg.svd(Z / columns / rows)
-    rank = int((values > _RANK * max(values.max(), 1e-300)).sum())
+    rank = int((values > _RANK * values[0]).sum())
     r_rows = np.concatenate([np.zeros((n, nr)), np.eye(nr)]) / rows
     solution = (right[:rank].T / values[:rank]) @ (left[:, :rank].T @ r_rows) / columns[:, None]
     freedom = right[rank:].T / columns[:, None]
     # Of all solutions, that with the least input.
     solution -= freedom @ np.linalg.lstsq(freedom[n:], solution[n:], rcond=_RANK)[0]
-    blind = (left[:, rank:] / rows).T[:, n:]
-    if not blind.size:
-        return solution, np.zeros((0, nr))
-    _, sizes, directions = np.linalg.svd(
-        blind / _lengths((left[:, rank:] / rows).T, axis=1)[:, None]
-    )
-    return solution, directions[: int((sizes > _RANK).sum())]
+    _, sizes, directions = np.linalg.svd(left[n:, rank:].T)
+    return solution, directions[: int((sizes > _RANK).sum())], np.ldexp(1.0, units.y[n:])
 
 
-def _lengths(matrix: Array, axis: int) -> Array:
-    lengths = np.linalg.norm(matrix, axis=axis)
-    return np.where(lengths > 0, lengths, 1.0)
-
-
-def _not_held(direction: Array, found: str) -> str:
-    scaled = direction / direction[np.abs(direction).argmax()]
-    terms = [f"{c:.4g} r[{i}]" for i, c in enumerate(scaled) if abs(c) > 1e-6]
+def _not_held(direction: Array, unit: Array, found: str) -> str:
+    scaled = direction / unit / (direction / unit)[np.abs(direction / unit).argmax()]
+    seen = np.abs(direction) > 1e-6 * np.abs(direction).max()
+    terms = [f"{c:.4g} r[{i}]" for i, c in enumerate(scaled) if seen[i]]
     return (
         f"no steady state holds every reference: {' + '.join(terms)} is 0 in all of them{found}; "
         "the plant has a zero at z = 1 there, or fewer inputs than tracked outputs: track less"

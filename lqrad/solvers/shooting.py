@@ -22,6 +22,7 @@ from scipy.linalg import matrix_balance
 
 from lqrad.arguments import Array, check_count, check_tolerance, check_type, real_array
 from lqrad.errors import ShapeError, Status
+from lqrad.kernels.balance import balance
 from lqrad.kernels.stages import times
 from lqrad.problems.lq import LQProblem
 from lqrad.solvers.descent import descend
@@ -52,7 +53,8 @@ class Shooting:
     cuts : (k,)
         The t whose step to x[t+1] is an equation.
     gap : float
-        Largest |A x[t] + B u[t] + c - x[t+1]| at a cut, relative to the largest |x|.
+        Largest |A x[t] + B u[t] + c - x[t+1]| at a cut, relative to the largest term that this
+        state has at any time.
     residual : float
         Relative KKT residual of (x, u, p), in which nothing is simulated.
     rounds : int
@@ -184,7 +186,7 @@ def multiple_shooting(
         p[cuts] = multipliers
         residual = problem.kkt_residual(x, u, p, start).relative
         best = min(best, (residual, rounds))
-        gap = float(np.abs(e).max(initial=0.0)) / (float(np.abs(x).max()) or 1.0)
+        gap = _gap(problem, x, u, e)
         if residual <= tol:
             status = Status.CONVERGED_GRADIENT
         elif rounds - best[1] >= _PATIENCE:
@@ -196,6 +198,13 @@ def multiple_shooting(
         break
     cost = float(problem.cost(x, u))
     return Shooting(x, u, p, cost, cuts, gap, residual, rounds, iterations, status)
+
+
+def _gap(problem: LQProblem, x: Array, u: Array, e: Array) -> float:
+    """The largest residual e of an equation at a cut, beside the terms of its own state."""
+    terms = times(np.abs(problem.A), np.abs(x[:-1])) + times(np.abs(problem.B), np.abs(u))
+    size = (terms + np.abs(problem.c) + np.abs(x[1:])).max(axis=0)
+    return float((np.abs(e) / np.where(size > 0, size, 1.0)).max(initial=0.0))
 
 
 def _cuts(problem: LQProblem, T: int) -> NDArray[np.intp]:
@@ -220,7 +229,7 @@ def _cuts(problem: LQProblem, T: int) -> NDArray[np.intp]:
 def _penalty(problem: LQProblem, T: int, cuts: NDArray[np.intp]) -> Array:
     """The diagonals of D: those of W[t] = Q + A'W[t+1] A, what a state costs over its segment.
 
-    Where it costs nothing, the mean of the others.
+    Where it costs nothing, the mean of the others, in balanced units.
     """
     A, Q = (np.broadcast_to(z, (T, *z.shape[-2:])) for z in (problem.A, problem.Q))
     penalty = np.empty((len(cuts), problem.n))
@@ -230,9 +239,11 @@ def _penalty(problem: LQProblem, T: int, cuts: NDArray[np.intp]) -> Array:
         for t in range(end, cut, -1):
             W = Q[t] + A[t].T @ W @ A[t]
         penalty[k] = W.diagonal()
+    units = balance(problem.A, problem.B, Q=problem.Q, R=problem.R)
+    unit = np.broadcast_to(np.ldexp(1.0, units.cost - 2 * units.x), penalty.shape)
     some = penalty > 0
-    penalty[~some] = penalty[some].mean() if some.any() else 1.0
-    return _PENALTY * penalty
+    mean = (penalty / unit)[some].mean() if some.any() else 1.0
+    return _PENALTY * np.where(some, penalty, mean * unit)
 
 
 def _augmented(

@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike
 
 from lqrad.arguments import EPS, Array, check_count, check_number, check_type, real_array
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
+from lqrad.kernels.balance import balance
 from lqrad.kernels.growth import adjoint_growth
 from lqrad.kernels.lanczos import extreme_eigenvalues
 from lqrad.kernels.spectrum import dominant_growth
@@ -237,7 +238,10 @@ def cures(
         discount = _mild_discount(problem, T)
     else:
         discount = check_number("discount", discount, above=0, most=1)
-    bench = _Bench(problem, start, T, max_iter, tol)
+    # In a unit of cost of its own: roots of weights round in another way where J is doubled.
+    cost = balance(problem.A, problem.B, Q=problem.Q, R=problem.R).cost
+    weights = {name: np.ldexp(getattr(problem, name), -cost) for name in "QRSMqrs"}
+    bench = _Bench(problem.replace(**weights), start, T, max_iter, tol, math.ldexp(1.0, -cost))
     tried: tuple[Callable[[], Cure], ...] = (
         partial(bench.plain, "gradient"),
         partial(bench.plain, "conjugate-gradient"),
@@ -256,15 +260,18 @@ def cures(
             found.append(cure())
             if bar is not None:
                 bar.update()
-    return Cures(problem, start, bench.optimum, window, discount, tuple(found))
+    optimum = riccati(problem, T).rollout(start)
+    return Cures(problem, start, optimum, window, discount, tuple(found))
 
 
 class _Bench:
     """The problem that all cures are tried on, and its answer."""
 
-    def __init__(self, problem: LQProblem, x0: Array, T: int, max_iter: int, tol: float) -> None:
+    def __init__(
+        self, problem: LQProblem, x0: Array, T: int, max_iter: int, tol: float, unit: float = 1.0
+    ) -> None:
         self.problem, self.x0, self.T = problem, x0, T
-        self.max_iter, self.tol = max_iter, tol
+        self.max_iter, self.tol, self.unit = max_iter, tol, unit  # unit: a cost of one, the user's
         self.recursion = riccati(problem, T)
         self.optimum = self.recursion.rollout(x0)
         self.objective = problem.objective(x0, T)
@@ -272,7 +279,7 @@ class _Bench:
     def gap(self, cost: float) -> float:
         """(J - J*) / |J*|, or J - J* where J* is zero."""
         best = float(self.optimum.cost)
-        return (cost - best) / (abs(best) or 1.0)
+        return (cost - best) / (abs(best) or self.unit)
 
     def descent(
         self,
@@ -333,11 +340,11 @@ class _Bench:
     def exact_feedback(self) -> Cure:
         """The same with Riccati's gains, preconditioned by the blocks R + B'P[t+1]B of its Hessian.
 
-        Without linear terms v = 0 is its minimum: it starts from a random v of the size of u.
+        Without linear terms v = 0 is its minimum: it starts from a random v, each input of the size of its u.
         """
         name, P = "Riccati's feedback", self.recursion.P[1:]
         closed = self.problem.with_feedback(self.recursion.K)
-        size = np.abs(self.optimum.u).max()
+        size = np.abs(self.optimum.u).max(axis=0)
         v = size * np.random.default_rng(0).normal(size=self.objective.shape)
         factor = _whitening(self.problem, P)
         if factor is None:

@@ -134,8 +134,9 @@ def step_response(system: Any, *, T: int | None = None) -> StepResponse:
     if abs(poles[0]) >= 1 - 4 * EPS:
         poles, final = _seen(core, poles)
     if T is None:
-        decay = -np.log(max(float(np.abs(poles).max(initial=0.0)), 1e-300))
-        wanted = max(np.ceil(-np.log(_LEFT) / decay) * 1.5, _LEAST_STEPS) + system.delay
+        slowest = float(np.abs(poles).max(initial=0.0))
+        wanted = np.ceil(np.log(_LEFT) / np.log(slowest)) * 1.5 if slowest else 0.0
+        wanted = max(wanted, _LEAST_STEPS) + system.delay
         if wanted > _DENSE and final is None:
             return _sparse(core, poles, wanted, system.delay)
         T = int(min(wanted, _MOST_STEPS))
