@@ -433,7 +433,7 @@ def check_finite(name: str, array: Array, *, computed: bool = False) -> None:
         index = tuple(int(i) for i in np.argwhere(~finite)[0])
         where = f"{name}[{', '.join(map(str, index))}]" if index else name
         if computed:
-            raise NonFiniteError(f"{where} is {array[index]}: it overflowed; {OVERFLOW_REMEDY}")
+            raise NonFiniteError(f"{where} is {array[index]}: it overflowed", OVERFLOW_REMEDY)
         raise NonFiniteError(
             f"{where} is {array[index]}, expected finite numbers; remove the entry or replace it"
         )

@@ -162,7 +162,7 @@ class Bidiagonal:
         if self.T is None:
             radius = np.abs(np.linalg.eigvals(self.A)).max()
             message += f"; the spectral radius of A is {radius:.4g}"
-        raise NonFiniteError(f"{message}; {OVERFLOW_REMEDY}")
+        raise NonFiniteError(message, OVERFLOW_REMEDY)
 
 
 def _fill(band: Array, A: Array) -> None:

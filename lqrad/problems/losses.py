@@ -380,8 +380,8 @@ def _evaluated(
     if not np.isfinite(total):
         stage = int(np.argmin(np.isfinite(values).reshape(-1, values.shape[-1]).all(axis=0)))
         raise NonFiniteError(
-            f"the {name} penalty is {values[..., stage].max():.3g} at {symbol}[{stage + first}]; "
-            "try a start where it is finite, inside of a barrier"
+            f"the {name} penalty is {values[..., stage].max():.3g} at {symbol}[{stage + first}]",
+            "try a start where it is finite, inside of a barrier",
         )
     slopes = np.asarray(unwritten(f"the slope of {name}", penalty.slope, z), dtype=np.float64)
     check_shape(f"the slope of {name}", slopes, z.shape, "as its argument has")

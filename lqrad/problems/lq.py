@@ -504,8 +504,8 @@ class LQProblem(ReadOnly):
         if not math.isfinite(double if x.ndim == 2 else np.sum(double)):
             step = int(np.abs(x).max(axis=-1).reshape(-1, x.shape[-2]).max(axis=0).argmax())
             raise NonFiniteError(
-                f"the cost overflowed: max |x| is {np.abs(x).max():.3g}, at step {step}; "
-                f"{OVERFLOW_REMEDY}"
+                f"the cost overflowed: max |x| is {np.abs(x).max():.3g}, at step {step}",
+                OVERFLOW_REMEDY,
             )
         return 0.5 * double if x.ndim > 2 else 0.5 * float(double)
 

@@ -104,7 +104,8 @@ class Sampled(ReadOnly):
         check_room("the weights with all inputs before in them", 2 * N, N)
         columns = np.concatenate([np.arange(n), *(self._place(age) for age in self._ages)])
         full = np.zeros((N + m, N + m))
-        full[np.ix_(columns, columns)] = np.ldexp(self._factor.T @ self._factor, self._power)
+        with np.errstate(over="ignore", invalid="ignore"):  # told below
+            full[np.ix_(columns, columns)] = np.ldexp(self._factor.T @ self._factor, self._power)
         check_finite("the sampled cost", full, computed=True)
         full.setflags(write=False)
         return full[:N, :N], full[N:, N:], full[:N, N:]

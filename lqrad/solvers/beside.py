@@ -121,7 +121,7 @@ def negative_curvature(problem: LQProblem, free: NDArray[np.bool_]) -> tuple[Arr
     --------
     >>> from lqrad.problems.lq import changed
     >>> bowl = LQProblem([[1.0]], [[1.0]], [[0.0]], [[1.0]])
-    >>> saddle = changed(bowl, R=[[[-1.0]]])
+    >>> saddle = changed(bowl, R=np.array([[[-1.0]]]))
     >>> gains, push = negative_curvature(saddle, np.array([[True]]))
     >>> push
     Push(t=0, v=array([1.]), curvature=-1.0)

@@ -433,7 +433,7 @@ def test_bad_matrices_are_refused():
 def test_bad_options_are_refused():
     with pytest.raises(ArgumentError, match="steps is 0, expected a whole number of at least 1"):
         nonnormality([[0.5]], steps=0)
-    with pytest.raises(DtypeError, match="z holds <U1, expected complex numbers"):
+    with pytest.raises(DtypeError, match="z holds text, expected real numbers"):
         pseudospectrum([[0.5]], ["a"])
     with pytest.raises(NonFiniteError, match=r"z\[1\] is inf"):
         pseudospectrum([[0.5]], [0.0, complex(0, np.inf)])
