@@ -124,10 +124,12 @@ class Bidiagonal:
         """The band of L' over at least `steps` steps: of a constant A, kept; else to be filled."""
         if self.T is not None:
             return np.zeros((2 * self.n, (steps + 1) * self.n), order="F")
-        if self._band is None or self._band.shape[1] < (steps + 1) * self.n:
-            self._band = np.zeros((2 * self.n, (steps + 1) * self.n), order="F")
-            _fill(self._band, np.broadcast_to(self.A, (steps, self.n, self.n)))
-        return self._band
+        band = self._band
+        if band is None or band.shape[1] < (steps + 1) * self.n:
+            band = np.zeros((2 * self.n, (steps + 1) * self.n), order="F")
+            _fill(band, np.broadcast_to(self.A, (steps, self.n, self.n)))
+            self._band = band  # whole: another thread may read it from here on
+        return band
 
     def _step(self, series: Array, transpose: bool) -> None:
         """Solve in place by a matrix product at each step, over the batch at once."""

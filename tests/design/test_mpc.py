@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
 import numpy as np
@@ -440,3 +442,31 @@ def test_units_change_no_digit_and_no_verdict(seed):
     np.testing.assert_array_equal(found.u, E * plan.u)
     np.testing.assert_array_equal(found.x, D * plan.x)
     assert found.cost == unit * plan.cost
+
+
+def test_many_threads_share_one_controller():
+    A, B = [[1.0, 0.1], [0.0, 1.0]], [[0.005], [0.1]]
+    plant = lqrad.StateSpace(A, B, dt=0.1)
+    controller = lqrad.mpc(
+        LQProblem(A, B, np.diag([10.0, 1.0]), [[0.1]]),
+        12,
+        input_bounds=(-1, 1),
+        rate_bounds=(-0.3, 0.3),
+        tracked=[[1.0, 0.0]],
+    )
+    starts = np.random.default_rng(0).normal(size=(16, 2))
+
+    def run(k):
+        x0, reference = starts[k], [float(k % 3)]
+        return lqrad.simulate_closed_loop(plant, controller, 10, x0=x0, reference=reference).x
+
+    alone = [run(k) for k in range(16)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-5)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            many = list(threads.map(run, range(16)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert np.array_equal(many, alone)
+    assert controller.last is None

@@ -8,6 +8,9 @@ unstable A as for stable, at every horizon.
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from random_problems import psd, with_spectral_radius
@@ -418,3 +421,21 @@ def test_block_tridiagonal_refuses_a_solution_that_overflows():
     H = BlockTridiagonal(np.full((3, 1, 1), 1e-200), np.zeros((2, 1, 1)))
     with pytest.raises(NonFiniteError, match="solution is not finite in block"):
         H.solve(np.array([[1.0], [1e200], [1.0]]))
+
+
+def test_threads_that_share_one_matrix_find_its_band_whole():
+    """A band is seen by other threads when it is filled, and not before."""
+    rng = np.random.default_rng(0)
+    A, f = 0.4 * rng.normal(size=(6, 6)), rng.normal(size=(301, 6))
+    lengths = [301, 21, 301, 21, 151, 301, 41, 301]
+    right = Bidiagonal(A).solve(f)
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(8) as threads:
+            for _ in range(300):
+                L = Bidiagonal(A)
+                for x in threads.map(lambda N, L=L: L.solve(f[:N]), lengths):
+                    np.testing.assert_allclose(x, right[: len(x)], rtol=1e-10, atol=1e-12)
+    finally:
+        sys.setswitchinterval(interval)
