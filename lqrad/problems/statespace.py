@@ -357,8 +357,9 @@ class StateSpace(ReadOnly):
         if own is None or own is True:
             if dt is None or (own is True and not dt):
                 raise ArgumentError(
-                    f"system has dt = {own}, which says no time; pass dt in seconds"
-                    + ("" if own else ", 0 for continuous time")
+                    f"the {type(system).__name__} says nothing of its sampling time (dt is {own})",
+                    "pass StateSpace.of(system, dt=...), with dt in seconds"
+                    + ("" if own else ", or 0 for continuous time"),
                 )
             own = dt
         elif dt not in (None, own):

@@ -273,3 +273,10 @@ def test_one_output_may_have_a_number_or_a_row_of_them(reference):
     c = lqrad.lqi(plant, [[1]], [[0.1]], [[0.2]])
     run = lqrad.simulate_closed_loop(plant, c, 60, reference=reference)
     assert run.x[-1, 0] == pytest.approx(2.0, abs=1e-3)
+
+
+def test_a_problem_has_no_sampling_time_and_is_no_plant():
+    problem = lqrad.LQProblem([[1.0]], [[1.0]], [[1.0]], [[1.0]])
+    with pytest.raises(ArgumentError, match=r"the LQProblem says nothing of .* StateSpace\.of\("):
+        Observer.kalman(problem, [[1.0]], [[1.0]])
+    assert Observer.kalman(lqrad.StateSpace.of(problem, dt=1.0), [[1.0]], [[1.0]]).ny == 1
