@@ -664,9 +664,11 @@ def check_semidefinite(
     """Raise NotConvexError unless the weight is symmetric with no eigenvalue below -rounding.
 
     Scaled to a unit diagonal, so that the units of a state do not decide what passes for rounding.
+    Beside a diagonal entry that is zero there is no rounding: its row must be zero.
     """
     check_symmetric(name, weight)
-    root = np.sqrt(np.abs(np.diagonal(weight, axis1=-2, axis2=-1)))
+    diagonal = np.diagonal(weight, axis1=-2, axis2=-1)
+    root = np.sqrt(np.abs(diagonal))
     root = np.where(root > 0, root, 1.0)
     scaled = weight / root[..., :, None] / root[..., None, :]
     slack = 16 * weight.shape[-1] * EPS
@@ -674,15 +676,22 @@ def check_semidefinite(
         np.linalg.cholesky(scaled + slack * np.eye(weight.shape[-1]))
     except np.linalg.LinAlgError:
         least = np.linalg.eigvalsh(scaled)[..., 0]
-        if np.min(least) >= -slack:
-            return
-        stage = int(np.argmin(least)) if weight.ndim == 3 else None
-        where = name if stage is None else f"{name} at stage {stage}"
-        value = np.linalg.eigvalsh(weight if stage is None else weight[stage])[0]
+        if np.min(least) < -slack:
+            stage = int(np.argmin(least)) if weight.ndim == 3 else None
+            where = name if stage is None else f"{name} at stage {stage}"
+            value = np.linalg.eigvalsh(weight if stage is None else weight[stage])[0]
+            raise NotConvexError(
+                f"{where} has the eigenvalue {value:.6g}, expected a positive semidefinite "
+                f"matrix; {why}"
+            ) from None
+    alone = (diagonal == 0)[..., :, None] & (weight != 0)
+    if alone.any():
+        *stages, i, j = (int(k) for k in np.argwhere(alone)[0])
+        where = f"{name} at stage {stages[0]}" if stages else name
         raise NotConvexError(
-            f"{where} has the eigenvalue {value:.6g}, expected a positive semidefinite "
-            f"matrix; {why}"
-        ) from None
+            f"{where} has zero at ({i}, {i}) and {weight[(*stages, i, j)]:.6g} at ({i}, {j}), so a "
+            f"negative eigenvalue, expected a positive semidefinite matrix; {why}"
+        )
 
 
 def number_words(value: complex) -> str:

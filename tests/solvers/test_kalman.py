@@ -660,3 +660,13 @@ def test_an_objective_needs_weights_and_names_what_does_not(changes):
     (name,) = changes
     with pytest.raises((ArgumentError, NotConvexError), match=rf"\b{name}\b.*kalman_smoother"):
         problem(**changes).objective(np.ones((5, 2)))
+
+
+@pytest.mark.parametrize("size", [1e-200, 1e-20, 1.0, 1e200])
+@pytest.mark.parametrize("name", ["W", "V", "P0"])
+def test_a_state_without_variance_has_no_covariances(name, size):
+    data = {name: np.eye(2) for name in ("A", "C", "W", "V", "P0")} | {"m0": np.zeros(2)}
+    SmoothingProblem(**data | {name: np.diag([0.0, 1.0])})
+    wrong = np.array([[0.0, size], [size, 1.0]])
+    with pytest.raises(NotConvexError, match=f"^{name} has "):
+        SmoothingProblem(**data | {name: wrong})
