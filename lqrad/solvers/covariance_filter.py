@@ -19,7 +19,7 @@ import math
 
 import numpy as np
 from scipy.linalg import solve_triangular
-from scipy.linalg.lapack import dgeqrf, dtrtrs
+from scipy.linalg.lapack import dgeqrf, dpstrf, dtrtrs
 
 from lqrad.arguments import EPS, Array
 from lqrad.errors import NotConvexError
@@ -29,7 +29,6 @@ from lqrad.kernels.tridiagonal import congruences, substitute
 from lqrad.problems.smoothing import (
     Observations,
     SmoothingProblem,
-    covariance_root,
     state_variances,
 )
 
@@ -42,7 +41,7 @@ LOG_2PI = math.log(2 * math.pi)
 
 
 class CovarianceFilter:
-    """The filter's covariances from P[0] = P0, and the passes over a series that they allow.
+    """The filter's covariances from P[0] = root root', and the passes over a series that they allow.
 
     Attributes
     ----------
@@ -57,7 +56,7 @@ class CovarianceFilter:
         What rounding has left of variances of predictions that are zero.
     """
 
-    def __init__(self, problem: SmoothingProblem, data: Observations, P0: Array) -> None:
+    def __init__(self, problem: SmoothingProblem, data: Observations, root: Array) -> None:
         T, n, ny = data.z.shape[-2] - 1, problem.n, problem.ny
         self.A, self.C, self.W = problem.A, data.C, problem.W
         self.predicted_cov = np.empty((T + 1, n, n))
@@ -65,12 +64,12 @@ class CovarianceFilter:
         Cs, Vs = (np.broadcast_to(z, (T + 1, *z.shape[-2:])) for z in (data.C, data.V))
         As, Ws = (np.broadcast_to(z, (T, n, n)) for z in (problem.A, problem.W))
         self.roots = np.empty((T + 1, n, n))
-        v, w = covariance_root(data.V), covariance_root(problem.W)
+        v, w = root_of(data.V), root_of(problem.W)
         vs, ws = np.broadcast_to(v, Vs.shape), np.broadcast_to(w, Ws.shape)
         identity = np.eye(n)
         rows = np.zeros((n + ny, n + ny))  # [C S, v; S, 0], transposed
         lower = np.tri(n + ny)
-        S = _triangle(covariance_root(P0).T, lower[:n, :n])
+        S = _triangle(root.T, lower[:n, :n])
         # What rounding leaves of a variance that an exact observation has made zero.
         noise, self.rounding = np.zeros((n, n)), np.empty((T + 1, n))
         for t in range(T + 1):
@@ -182,7 +181,7 @@ class CovarianceFilter:
         gains = _solve_semidefinite(ahead, np.where(moves[..., None], self.A @ P, 0.0))  # J'
         J = gains.swapaxes(-1, -2)
         keep = np.eye(P.shape[-1]) - J @ self.A
-        rows = np.concatenate([keep @ S, J @ covariance_root(self.W)], axis=-1).swapaxes(-1, -2)
+        rows = np.concatenate([keep @ S, J @ root_of(self.W)], axis=-1).swapaxes(-1, -2)
         lower = np.tri(P.shape[-1])
         roots = self.roots.copy()  # of P[t|T], a root of a sum of squares at each step
         for t in range(len(J) - 1, -1, -1):
@@ -225,19 +224,18 @@ def smooth_by_recursions(
 
 
 def split_prior(problem: SmoothingProblem) -> tuple[Array, Array]:
-    """The base, and the rows r[i] of the root, with P0 = base + sum_i r[i] r[i]'.
+    """The root S of the base, and the rows r[i] of that of the rest: P0 = S S' + sum_i r[i] r[i]'.
 
-    In units of the noise of each state, no eigenvalue of the base is larger than one: the filter
-    starts from covariances of the size that it will have, and nothing is lost under a wider one.
-    Without a prior the rows of the root are the axes of x[0].
+    In units of the noise of each state, no entry of the columns of the base's root exceeds one: the
+    filter starts from covariances of the size that it will have, and nothing is lost under a wider
+    one. Without a prior the rows of the root are the axes of x[0].
     """
     width = np.sqrt(state_variances(problem))
     if problem.P0 is None:
-        return np.diag(width**2), np.eye(problem.n)
-    values, vectors = np.linalg.eigh(problem.P0 / np.outer(width, width))
-    vectors *= width[:, None]
-    base = (vectors * np.clip(values, 0.0, 1.0)) @ vectors.T
-    return symmetric(base), (vectors * np.sqrt(np.maximum(values - 1.0, 0.0))).T
+        return np.diag(width), np.eye(problem.n)
+    L = root_of(problem.P0)
+    share = 1 / np.maximum(np.abs(L / width[:, None]).max(axis=0), 1.0)
+    return L * share, (L * np.sqrt(1 - share**2)).T
 
 
 def estimate_start(
@@ -276,6 +274,31 @@ def _check_start(R: Array, data: Observations) -> None:
         f"[{words}] of x[0], and there is no prior; give m0 and P0, a large variance in that "
         "direction at least, or leave that state out of the model"
     )
+
+
+def root_of(P: Array) -> Array:
+    """L with L L' = P (..., n, n), each row as right as its own variance, whatever those of others.
+
+    In units in which the variances are one, by Cholesky's method: with pivoting where P is singular,
+    which leaves out what is zero but for rounding.
+    """
+    size = np.sqrt(np.diagonal(P, axis1=-2, axis2=-1))
+    size = np.where(size > 0, size, 1.0)[..., None]
+    scaled = P / size / size.swapaxes(-1, -2)
+    try:
+        L = np.linalg.cholesky(scaled)
+    except np.linalg.LinAlgError:
+        n = P.shape[-1]
+        L = np.reshape([_pivoted(matrix) for matrix in scaled.reshape(-1, n, n)], P.shape)
+    return np.asarray(size * L)
+
+
+def _pivoted(P: Array) -> Array:
+    """L with L L' = P, of which zero columns are the last."""
+    factor, pivots, rank, _ = dpstrf(P, lower=1)
+    L = np.zeros_like(P)
+    L[pivots - 1, :rank] = np.tril(factor)[:, :rank]
+    return L
 
 
 def _triangle(M: Array, lower: Array) -> Array:

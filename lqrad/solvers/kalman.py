@@ -32,6 +32,7 @@ from lqrad.kernels.stages import times
 from lqrad.problems.smoothing import Balanced, SmoothingProblem
 from lqrad.solvers.covariance_filter import (
     CovarianceFilter,
+    root_of,
     smooth_by_recursions,
     symmetric,
 )
@@ -384,7 +385,7 @@ def _prior(problem: SmoothingProblem, name: str) -> Array:
             f"P0 is None and {name} needs a prior: before the data determine the state it has no "
             "covariance; use kalman_smoother, which does not, or give P0"
         )
-    return problem.P0
+    return root_of(problem.P0)
 
 
 _Result = TypeVar("_Result", Filtered, Smoothed)

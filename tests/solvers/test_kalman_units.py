@@ -204,3 +204,25 @@ def test_a_negative_variance_is_an_error():
     smoothed = Smoothed(np.zeros((1, 2)), cov, None, np.zeros((0, 2)), 0.0, "made up", model)
     with pytest.raises(NotConvexError, match=r"cov\[0, 1, 1\] is -1e-20, a negative variance"):
         smoothed.to_frame()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_small_variances_beside_large_correlated_ones_are_right(seed):
+    """Of a start whose deviations lie up to fourteen decades apart, and are correlated."""
+    rng = np.random.default_rng(seed)
+    n = 2 + seed % 3
+    A, C = np.eye(n) + np.eye(n, k=1), np.eye(n)[:1]
+    W = np.diag(rng.exponential(size=n) * rng.integers(0, 2, n))
+    root = rng.normal(size=(n, n))
+    correlation = root @ root.T + 0.1 * np.eye(n)
+    size = 10.0 ** rng.uniform(-7, 7, n) / np.sqrt(correlation.diagonal())
+    P0 = correlation * size[:, None] * size
+    data = {"A": A, "C": C, "W": W, "V": np.eye(1), "m0": np.zeros(n), "P0": (P0 + P0.T) / 2}
+    y = draw_series(data, 5, rng)
+    exact = condition_exactly(data, y)
+    result = kalman_smoother(SmoothingProblem(**data), y)
+    deviations = np.sqrt(np.diagonal(exact.cov, axis1=1, axis2=2))
+    assert (np.abs(result.x - exact.x) <= 1e-8 * (deviations + np.abs(exact.x))).all()
+    assert (
+        np.abs(result.cov - exact.cov) <= 1e-8 * deviations[:, :, None] * deviations[:, None, :]
+    ).all()
