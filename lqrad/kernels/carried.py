@@ -185,6 +185,7 @@ def _method(function: Any) -> Any:
 for _name in (
     *("sum", "mean", "prod", "cumsum", "max", "min", "clip", "dot", "ravel", "squeeze", "swapaxes"),
     *("repeat", "take", "diagonal", "trace", "argmax", "argmin", "argsort", "any", "all"),
+    *("var", "std"),
 ):
     setattr(Carried, _name, _method(getattr(np, _name)))
 
@@ -289,8 +290,8 @@ def _binary(ufunc: Any, x: Any, y: Any) -> Carried:
             if pair[i] is not None and pair[j] is not None:
                 term = _times(curvature(a, b, z), _outer(pair[i], pair[j]), 2)
                 terms.append(term if i == j else term + term.swapaxes(-1, -2))
-        second = _repeated(sum(terms), np.shape(z), 2) if terms else None
-    first = sum(_times(s, w.first, 1) for s, w in known)
+        second = _repeated(functools.reduce(np.add, terms), np.shape(z), 2) if terms else None
+    first = functools.reduce(np.add, [_times(s, w.first, 1) for s, w in known])
     return Carried(z, _repeated(first, np.shape(z), 1), second, run)
 
 
@@ -469,7 +470,7 @@ def _assembled(
 
 
 # Options that add a constant, which is none of the derivatives; and where they stand without a name.
-_NOT_LINEAR = {"initial", "prepend", "append", "default", "dtype", "out", "where"}
+_NOT_LINEAR = {"initial", "prepend", "append", "dtype", "out", "where"}
 _MOST_ARGUMENTS = {np.diff: 3, np.sum: 2, np.mean: 2, np.cumsum: 2, np.nansum: 2}
 
 
@@ -497,12 +498,12 @@ _LINEAR: dict[Any, tuple[int, ...]] = dict.fromkeys(
         *(np.nansum, np.atleast_1d, np.atleast_2d, np.atleast_3d),
     ),
     (0,),
-) | {np.where: (1, 2), np.select: (1, 2), np.append: (0, 1), np.insert: (0, 2)}
+) | {np.where: (1, 2), np.append: (0, 1), np.insert: (0, 2)}
 
 _PRODUCTS: dict[Any, tuple[int, ...] | None] = dict.fromkeys(
     (
         *(np.matmul, np.dot, np.vdot, np.inner, np.outer, np.tensordot, np.kron, np.cross),
-        np.convolve,
+        *(np.convolve, getattr(np.linalg, "matmul", np.matmul)),  # the latter from NumPy 2 on
     ),
     (0, 1),
 ) | {np.einsum: None}
@@ -708,6 +709,24 @@ def _inverse(A: Carried) -> Any:
     return _solve(A, np.broadcast_to(np.eye(A.shape[-1]), A.shape))
 
 
+def _select(conditions: Any, choices: Any, default: Any = 0) -> Any:
+    pairs = list(zip(conditions, choices, strict=True))
+    return functools.reduce(lambda y, pair: np.where(pair[0], pair[1], y), pairs[::-1], default)
+
+
+def _var(x: Carried, axis: Any = None, *, ddof: float = 0, keepdims: bool = False) -> Any:
+    apart = x - np.mean(x, axis=axis, keepdims=True)
+    squares = np.sum(apart * apart, axis=axis, keepdims=keepdims)
+    return squares / (x.size / squares.size - ddof)
+
+
+def _parts(split: Callable[..., list[Any]]) -> Callable[..., list[Any]]:
+    def parts(x: Carried, where: Any, axis: int = 0) -> list[Any]:
+        return [np.take(x, rows, axis=axis) for rows in split(np.arange(x.shape[axis]), where)]
+
+    return parts
+
+
 def _folded(function: Callable[[Any, Any], Any]) -> Callable[..., Any]:
     """The reduction by a function of two, one after the other."""
 
@@ -791,5 +810,11 @@ _FUNCTIONS: dict[Any, Callable[..., Any]] = {
     np.ones_like: _like(1.0),
     np.full_like: lambda x, value, dtype=None: np.zeros_like(x) + value,
     np.copy: lambda x, **options: x.copy(),
-    np.linalg.matmul if hasattr(np.linalg, "matmul") else np.matmul: lambda a, b: a @ b,
+    np.select: _select,
+    np.var: _var,
+    np.std: lambda x, *axis, **options: np.sqrt(np.var(x, *axis, **options)),
+    np.ptp: lambda x, *axis, **options: np.max(x, *axis, **options) - np.min(x, *axis, **options),
+    np.polyval: lambda p, x: functools.reduce(lambda y, c: y * x + c, p, 0.0 * x),
+    np.split: _parts(np.split),
+    np.array_split: _parts(np.array_split),
 }

@@ -17,7 +17,7 @@ are found in one call, exactly, by points that carry their derivatives through f
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -33,13 +33,15 @@ from lqrad.arguments import (
 )
 from lqrad.errors import OVERFLOW_REMEDY, ArgumentError, DtypeError, NonFiniteError, ShapeError
 from lqrad.kernels.banded import Bidiagonal, first_nonfinite_step
-from lqrad.kernels.carried import Carried
+from lqrad.kernels.carried import Carried, read_only
 from lqrad.kernels.derivatives import check_given, derivatives
 from lqrad.kernels.stages import inner
 from lqrad.problems.functions import called, with_time
 from lqrad.problems.lq import LQProblem, unchecked
 from lqrad.problems.objective import Objective
 from lqrad.problems.optimality import KKT, kkt_from_terms
+
+_COSTS = ("stage_cost", "terminal_cost")
 
 _quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
 
@@ -80,7 +82,7 @@ class ControlProblem:
         Dimensions of state and input.
     jacobian : callable, optional
         As f -> the pair A (..., n, n), B (..., n, m), where they are known. They are compared with
-        those of f where they are first asked for.
+        those of f along the first trajectory that they are asked for, and not on later ones.
 
     Raises
     ------
@@ -181,9 +183,10 @@ class ControlProblem:
         u = np.broadcast_to(u, batch + u.shape[-2:])
         x = np.empty((*batch, u.shape[-2] + 1, self.n))
         x[..., 0, :] = x0
+        states = read_only(x)  # for f; u was made read-only when it was broadcast
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             for t in range(u.shape[-2]):
-                x[..., t + 1, :] = self.next_state(x[..., t, :], u[..., t, :], t)
+                x[..., t + 1, :] = self.next_state(states[..., t, :], u[..., t, :], t)
         if not math.isfinite(np.vdot(x, x)):
             step = first_nonfinite_step(x)
             if step is not None:
@@ -212,7 +215,7 @@ class ControlProblem:
                 f"f returned shape {value.shape} for x {x.shape} and u {u.shape}, expected "
                 f"{x.shape}; did you stack the entries along the last axis, np.stack(..., axis=-1)?"
             )
-        if np.iscomplexobj(value):
+        if value.dtype.kind == "c":
             raise DtypeError("f returned complex numbers for real ones; is a root negative there?")
         return np.asarray(value, dtype=np.float64)
 
@@ -231,11 +234,15 @@ class ControlProblem:
             A (..., T, n, n), B (..., T, n, m), x (..., T+1, n), u (..., T, m).
         """
         x, u = self._trajectory(x, u=u)
-        z, n = self._points(x, u), self.n
-        AB = self._derivative("f", z) if self.jacobian is None else self._given_jacobian(z)
+        return self._slopes(self._points(x, u), x[..., -1, :], {})
+
+    def _slopes(self, z: Array, end: Array, known: Mapping[str, Array]) -> Slopes:
+        """The first derivatives at points (x, u) and at the last state, of functions known there."""
+        n = self.n
+        AB = self._given_jacobian(z) if self.jacobian else self._derivative("f", z, known=known)
         A, B = AB[..., :n], AB[..., n:]
-        slopes = self._derivative("stage_cost", z)
-        last = self._derivative("terminal_cost", x[..., -1, :])
+        slopes = self._derivative("stage_cost", z, known=known)
+        last = self._derivative("terminal_cost", end, known=known)
         x_slopes = np.concatenate([slopes[..., :n], last[..., None, :]], axis=-2)
         return Slopes(A, B, x_slopes, slopes[..., n:].copy())
 
@@ -275,11 +282,13 @@ class ControlProblem:
         u : (..., T, m)
         """
         x, u = self._trajectory(x, u=u)
-        stages = self._values("stage_cost", self._points(x, u))
-        total = stages.sum(axis=-1) + self._values("terminal_cost", x[..., -1, :])
-        check_finite("the cost", np.asarray(total), computed=True)
-        return total if total.ndim else float(total)
+        return _total(self._costs(self._points(x, u), x[..., -1, :]))
 
+    def _costs(self, z: Array, end: Array) -> dict[str, Array]:
+        """The costs of points (x, u), and of the last state."""
+        return {name: self._values(name, y) for name, y in zip(_COSTS, (z, end), strict=True)}
+
+    @_quiet
     def value_and_gradient(self, x0: ArrayLike, u: ArrayLike) -> tuple[float | Array, Array]:
         """Return the cost of the inputs u from x0, and its gradient in u.
 
@@ -295,8 +304,10 @@ class ControlProblem:
         """
         x = self.simulate(x0, u)
         u = np.broadcast_to(real_array("u", u), (*x.shape[:-2], x.shape[-2] - 1, self.m))
-        value = self.cost(x, u)
-        slopes = self.derivatives(x, u)
+        z, end = self._points(x, u), x[..., -1, :]
+        costs = self._costs(z, end)
+        value = _total(costs)
+        slopes = self._slopes(z, end, {"f": x[..., 1:, :]} | costs)
         p = self._costates(slopes)[..., 1:, :]
         return value, slopes.u + _transposed_times(slopes.B, p)
 
@@ -476,8 +487,19 @@ class ControlProblem:
                 f"{together[last]} and {alone}; did you write A @ x for x @ A.T?"
             )
 
-    def _derivative(self, name: str, z: Array, *, order: int = 1, p: Array | None = None) -> Array:
-        """The Jacobian or the Hessian of a function at points; with p those of p'f."""
+    def _derivative(
+        self,
+        name: str,
+        z: Array,
+        *,
+        order: int = 1,
+        p: Array | None = None,
+        known: Mapping[str, Array] | None = None,
+    ) -> Array:
+        """The Jacobian or the Hessian of a function at points; with p those of p'f.
+
+        Its values at the points, if they are among the known ones, are not computed again.
+        """
         if name not in self._ways:
             self._check_points(name, z)
 
@@ -486,7 +508,12 @@ class ControlProblem:
             return value if p is None else (value * p).sum(axis=-1)
 
         found, self._ways[name] = derivatives(
-            function, z, order=order, name=name, entries=self._entries
+            function,
+            z,
+            order=order,
+            name=name,
+            entries=self._entries,
+            value=(known or {}).get(name),
         )
         check_finite(f"a derivative of {name}", found, computed=True)
         return found
@@ -557,6 +584,14 @@ class ControlProblem:
             )
         check_finite(name, z)
         return z
+
+
+def _total(costs: dict[str, Array]) -> float | Array:
+    """J: a float, or one for each series of a batch."""
+    stages, last = (costs[name] for name in _COSTS)
+    total = stages.sum(axis=-1) + last
+    check_finite("the cost", np.asarray(total), computed=True)
+    return total if total.ndim else float(total)
 
 
 def _nothing(x: Any) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -38,16 +38,21 @@ def called(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
     """
     try:
         return function(*map(read_only, arguments))
-    except LqradError:
-        raise
-    except (TypeError, ValueError, IndexError, AttributeError) as error:
+    except Exception as error:
+        raise_named(name, error, *arguments)
+
+
+def raise_named(name: str, error: Exception, *arguments: Any) -> NoReturn:
+    """Raise what a function raised for these arguments, as `called` says."""
+    if isinstance(error, LqradError):
+        raise error
+    if isinstance(error, (TypeError, ValueError, IndexError, AttributeError)):
         text = " ".join(str(error).split())
         raise ArgumentError(
             f"{name} raised {type(error).__name__} {_where(arguments)}: {text}", _remedy(text)
         ) from error
-    except Exception as error:
-        error.add_note(f"this came from {name}, called {_where(arguments)}")
-        raise
+    error.add_note(f"this came from {name}, called {_where(arguments)}")
+    raise error
 
 
 def unwritten(name: str, function: Callable[..., Any], *arguments: Any) -> Any:

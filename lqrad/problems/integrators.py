@@ -15,9 +15,9 @@ import numpy as np
 
 from lqrad.arguments import EPS, Array, check_count, check_number
 from lqrad.errors import NonFiniteError, ShapeError
-from lqrad.kernels.carried import Carried, plain
+from lqrad.kernels.carried import Carried, plain, read_only
 from lqrad.kernels.derivatives import derivatives
-from lqrad.problems.functions import called, with_time
+from lqrad.problems.functions import raise_named, with_time
 
 Step = Callable[[Any, Any, Any], Any]
 
@@ -41,7 +41,7 @@ def euler(f: Callable[..., Any], dt: float) -> Step:
     array([0.5])
     """
     f, dt = _rates(f), check_number("dt", dt, above=0)
-    return lambda x, u, k: x + dt * f(x, u, k * dt)
+    return lambda x, u, k: x + dt * f(read_only(x), read_only(u), k * dt)
 
 
 def rk4(f: Callable[..., Any], dt: float, *, substeps: int = 1) -> Step:
@@ -68,8 +68,9 @@ def rk4(f: Callable[..., Any], dt: float, *, substeps: int = 1) -> Step:
     h = dt / substeps
 
     def step(x: Any, u: Any, k: Any) -> Any:
+        u = read_only(u)
         for i in range(substeps):
-            t = k * dt + i * h
+            t, x = k * dt + i * h, read_only(x)
             k1 = f(x, u, t)
             k2 = f(x + h / 2 * k1, u, t + h / 2)
             k3 = f(x + h / 2 * k2, u, t + h / 2)
@@ -112,7 +113,8 @@ def implicit_midpoint(f: Callable[..., Any], dt: float) -> Step:
     f, dt = _rates(f), check_number("dt", dt, above=0)
 
     def step(x: Any, u: Any, k: Any) -> Any:
-        t, (a, b) = (k + 0.5) * dt, (plain(x), plain(u))
+        t, x, u = (k + 0.5) * dt, read_only(x), read_only(u)
+        a, b = plain(x), plain(u)
         z, unit, done = a + dt * f(a, b, t), np.eye(a.shape[-1]), False
         size = np.abs(a) + np.abs(z)  # what each entry of a correction is measured by
         for _ in range(_MOST_NEWTON_STEPS):
@@ -147,11 +149,17 @@ def _no_next_state(dt: float) -> None:
 
 
 def _rates(f: Callable[..., Any]) -> Step:
-    """The function of (x, u, t), its shape checked: a sum with x might take another one in silence."""
+    """The function of (x, u, t), its shape checked: a sum with x might take another one in silence.
+
+    It is for the steps to make read-only what is used again after a call.
+    """
     given = with_time("f", f)
 
     def checked(x: Any, u: Any, t: Any) -> Any:
-        rates = called("f", given, x, u, t)
+        try:
+            rates = given(x, u, t)
+        except Exception as error:
+            raise_named("f", error, x, u, t)
         if np.shape(rates) != np.shape(x):
             raise ShapeError(
                 f"f returned shape {np.shape(rates)}, expected that of x, {np.shape(x)}: dx/dt for "

@@ -124,7 +124,17 @@ FUNCTIONS = {
     "diagonals": lambda z: np.diag(z[:3] ** 2) + np.trace(z[:3]) + np.diff(z, axis=-1)[:3, 0],
     "likes": lambda z: np.ones_like(z) * z + np.full_like(z, 2.0) * z**2 + np.zeros_like(z),
     "where": lambda z: np.where(z > 0.5, z**2, -z),
-    "select": lambda z: np.select([z > 0.7, z > 0.4], [z**2, z**3], 0.0 * z),
+    "select": lambda z: (
+        np.select([z > 0.7, z > 0.4], [z**2, z**3], 0.0 * z)
+        + np.select([z > 0.7, z > 0.4], [z**2, 1.0], default=3.0)
+        + np.select([z[..., :1] > 0.5, z < 0.3], [np.ones(3), z], z**2)
+    ),
+    "deviations": lambda z: (
+        np.var(z, axis=-1) * np.std(z, axis=-1, ddof=1) + np.ptp(z, -1) ** 2 + z.var() + z.std(0)[0]
+    ),
+    "polyval": lambda z: np.polyval([2.0, -1.0, 0.5], z) + np.polyval(z[0], 0.3) * z,
+    "split": lambda z: np.multiply(*np.split(z[:4], 2)) + np.array_split(z, [2], axis=0)[1][1:],
+    "linalg.matmul": lambda z: getattr(np.linalg, "matmul", np.matmul)(z, A) * z,
     "interp": lambda z: np.interp(z, [0, 0.3, 0.6, 1], [0, 1, 3, 2]) ** 2,
     "solve": lambda z: np.linalg.solve(
         z[..., :, None] * z[..., None, :] + np.eye(3), (z**2)[..., None]

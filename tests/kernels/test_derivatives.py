@@ -174,3 +174,19 @@ def test_complex_numbers_in_between_are_left_to_differences():
     slope, way = derivatives(lambda z: np.abs(z[..., 0] + 1j * z[..., 1]), z)
     assert way == "differences"
     np.testing.assert_allclose(slope, z / np.linalg.norm(z, axis=-1, keepdims=True), rtol=1e-8)
+
+
+def test_known_values_are_not_computed_again_and_may_differ_by_rounding():
+    calls = []
+
+    def f(z):
+        calls.append(type(z))
+        return (1e8 + z**2) - 1e8
+
+    z = np.array([[0.5, 0.7], [3.0, -2.0]])
+    exact, way = derivatives(f, z, value=f(z))
+    assert (way, len(calls)) == ("exact", 2)
+    np.testing.assert_array_equal(exact, 2 * z[..., None] * np.eye(2))
+    found, way = derivatives(f, z, value=f(z) + 1e-8)  # as of sums in another order
+    assert way == "exact"
+    np.testing.assert_array_equal(found, exact)
