@@ -236,10 +236,21 @@ def _leaves(tree: Any) -> Iterator[Carried]:
         yield tree
 
 
+def _joined(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Arguments, a list of numbers that carry derivatives among them as one array that does."""
+    return tuple(
+        np.stack(_joined(tuple(a)))
+        if isinstance(a, (list, tuple)) and next(_leaves(a), None) is not None
+        else a
+        for a in arguments
+    )
+
+
 # Functions of each entry
 
 
 def _call(ufunc: Any, inputs: tuple[Any, ...]) -> Any:
+    inputs = _joined(inputs)
     if ufunc in _ON_VALUES:
         return ufunc(*plain(inputs))
     if ufunc in _PRODUCTS:
@@ -254,7 +265,10 @@ def _call(ufunc: Any, inputs: tuple[Any, ...]) -> Any:
 
 
 def _times(slope: Any, derivative: Array, axes: int) -> Array:
-    return np.multiply(np.reshape(slope, np.shape(slope) + (1,) * axes), derivative)
+    if not isinstance(slope, float):
+        slope = np.reshape(slope, np.shape(slope) + (1,) * axes)
+    product: Array = np.multiply(slope, derivative)
+    return product
 
 
 def _outer(x: Any, y: Any) -> Array:
@@ -278,9 +292,9 @@ def _unary(ufunc: Any, x: Carried) -> Carried:
 def _binary(ufunc: Any, x: Any, y: Any) -> Carried:
     """By the chain rule, with the terms of the arguments that carry derivatives."""
     slopes, curvatures = _BINARY[ufunc]
-    a, b = plain((x, y))
-    z = ufunc(a, b)
     pair = [x if isinstance(x, Carried) else None, y if isinstance(y, Carried) else None]
+    a, b = (w.value if isinstance(w, Carried) else w for w in (x, y))
+    z = ufunc(a, b)
     d = [slope(a, b, z) if w is not None else None for slope, w in zip(slopes, pair, strict=True)]
     known = [(s, w) for s, w in zip(d, pair, strict=True) if w is not None]
     run, second = known[0][1].run, None
@@ -428,6 +442,7 @@ def _linear(function: Any, which: tuple[int, ...], args: Any, options: Any) -> A
 
 def _product(function: Any, which: tuple[int, ...] | None, args: Any, options: Any) -> Any:
     """A function that is linear in each of the arguments `which`, for None in all but the first."""
+    args = _joined(args)
     which = tuple(range(1, len(args))) if which is None else which
     known = [k for k in which if isinstance(args[k], Carried)]
     values = plain(args)

@@ -134,6 +134,13 @@ FUNCTIONS = {
     ),
     "polyval": lambda z: np.polyval([2.0, -1.0, 0.5], z) + np.polyval(z[0], 0.3) * z,
     "split": lambda z: np.multiply(*np.split(z[:4], 2)) + np.array_split(z, [2], axis=0)[1][1:],
+    "lists": lambda z: (
+        (z[0] * [z[1, 0], 1.0, z[2, 2]] + [[z[0, 0]] * 3, np.ones(3)])
+        @ [z[0, 0], 2.0, z[1, 1]]
+        * np.einsum("i,i", z[0], [z[3, 0], 1.0, z[2, 1]])
+        + np.arctan2(z[4, :2], [z[0, 1], 1.0])
+        - np.dot([z[0, 0], 1.0], z[1, :2])
+    ),
     "linalg.matmul": lambda z: getattr(np.linalg, "matmul", np.matmul)(z, A) * z,
     "interp": lambda z: np.interp(z, [0, 0.3, 0.6, 1], [0, 1, 3, 2]) ** 2,
     "solve": lambda z: np.linalg.solve(
