@@ -141,6 +141,12 @@ def mpc(
         check_type("observer", observer, Observer, "Observer(A, B, C, L)")
         check_shape("observer.A", observer.A, problem.A.shape, "as the problem's A")
         check_shape("observer.B", observer.B, problem.B.shape, "as the problem's B")
+        if observer.D.any():
+            raise ArgumentError(
+                "observer has a feedthrough D: what is measured depends on the input that is to be "
+                "planned from it",
+                "append the input of the step before as a state",
+            )
     return MPC(
         problem,
         check_limits("input_bounds", input_bounds, (T, problem.m)),

@@ -263,7 +263,6 @@ def em(
     (array([1.]), array([[8.]]), True)
     """
     check_type("problem", problem, SmoothingProblem, "SmoothingProblem(A, C, W, V, m0, P0)")
-    check_type("problem", problem, SmoothingProblem, "SmoothingProblem(A, C, W, V, m0, P0)")
     names = _learnable(problem, learn)
     max_iter, tol = check_count("max_iter", max_iter, least=0), check_tolerance(tol)
     y = problem.series(y)

@@ -470,3 +470,11 @@ def test_many_threads_share_one_controller():
         sys.setswitchinterval(interval)
     assert np.array_equal(many, alone)
     assert controller.last is None
+
+
+def test_an_observer_of_what_the_input_feeds_through_to_is_refused():
+    problem = lqrad.LQProblem([[0.9]], [[0.1]], [[1.0]], [[1.0]])
+    plant = lqrad.StateSpace([[0.9]], [[0.1]], [[1.0]], [[0.5]], dt=1.0)
+    observer = lqrad.Observer.kalman(plant, [[1.0]], [[1.0]])
+    with pytest.raises(lqrad.ArgumentError, match="observer has a feedthrough D"):
+        lqrad.mpc(problem, 5, observer=observer)
