@@ -7,6 +7,7 @@ held fixed or shared. `em` alternates a smoothing pass with closed-form steps; w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
@@ -35,6 +36,11 @@ from lqrad.solvers.score import NAMES, PRIOR, Expected, expect, score_of
 _AXES = {"A": 2, "C": 2, "W": 2, "V": 2, "m0": 1, "P0": 2, "c": 1, "d": 1}
 # Of central differences: truncation, step^2, and rounding, EPS / step, are about the same.
 _STEP = EPS ** (1 / 3)
+# The arrays of a model change by no more than this where a parameter moves by _PROBE of its length:
+# a variance exp(theta) has a length of one, and so has an offset of theta standard deviations.
+_PROBE, _PART = 2.0**-8, 1.5 * 2.0**-8
+# The powers of two, up and down, among which a length is sought.
+_DOUBLINGS = 200
 # A log-likelihood is known to this part of it, for the smoother may lose five digits.
 _LOST = 1e-10
 # An output whose innovation's deviation is no more than this many roundings of the data is exact.
@@ -86,9 +92,14 @@ def fit(
     What the map `build` makes of theta is learnt and everything else is held fixed; parameters may
     be shared between arrays, or be logarithms of variances, which keeps them positive. The
     gradient is that of `loglik_gradient`, exact, times the Jacobian of the map's arrays, found by
-    central differences of the map alone: 2k calls of `build`, with steps of 6e-6 max(1, |theta|),
-    and a relative error of about 1e-10. The likelihood may have several maxima: the one that is
-    found is near the start. It is flat where a variance is next to nothing: start from large ones.
+    central differences of the map alone: 2k calls of `build`, with steps of 6e-6 lengths, and a
+    relative error of about 1e-10. The likelihood may have several maxima: the one that is found is
+    near the start. It is flat where a variance is next to nothing: start from large ones.
+
+    Each parameter has a length, a power of two, at which the arrays at theta0 begin to change: a
+    variance by its own size, an offset by a standard deviation. It makes the descent the same in
+    all units of theta, and is found by some calls of `build` more, about one for each doubling from
+    |theta0|, or from one. A parameter that moves nothing there keeps that as its length.
 
     Parameters
     ----------
@@ -96,14 +107,14 @@ def fit(
         theta (k,) -> SmoothingProblem, smooth in theta, with the same shapes everywhere. A step to
         where it raises NotConvexError or an ArithmeticError is shortened.
     theta0 : (k,)
-        Where to start. Parameters of order one are best.
+        Where to start.
     y : (..., T+1, ny)
         NaN where nothing was observed. A batch adds up.
     max_iter : int
         Limit on iterations.
     tol : float
-        Stop where the norm of the gradient in theta, of the log-likelihood per observed entry, is
-        at most tol, and at most tol times that at the start.
+        Stop where the norm of the gradient in theta / length, of the log-likelihood per observed
+        entry, is at most tol, and at most tol times that at the start.
 
     Returns
     -------
@@ -151,13 +162,17 @@ def fit(
     def model(theta: Array) -> SmoothingProblem:
         return _build(build, theta, first).in_units(state, output)
 
-    def evaluate(theta: Array) -> tuple[float, Array]:
+    lengths = np.array([_length(model, start, i) for i in range(start.size)])
+
+    def evaluate(z: Array) -> tuple[float, Array]:
+        theta = lengths * z
         problem = model(theta)
         score = score_of(problem, expect(problem, data))
         slopes = np.empty_like(theta)
-        for i, h in enumerate(_STEP * np.maximum(1.0, np.abs(theta))):
-            ends = []
-            for end in (theta[i] - h, theta[i] + h):
+        # Far from zero it is theta that is rounded: truncation, step^2, against EPS |z| / step.
+        for i, h in enumerate(_STEP * np.cbrt(np.maximum(1.0, np.abs(z)))):
+            ends, places = [], (lengths[i] * (z[i] - h), lengths[i] * (z[i] + h))
+            for end in places:
                 near = theta.copy()
                 near[i] = end
                 try:
@@ -173,32 +188,33 @@ def fit(
                 np.vdot(gradient, getattr(ends[1], name) - getattr(ends[0], name))
                 for name in NAMES
                 if (gradient := getattr(score, name)) is not None
-            ) / (2 * h)
+            ) / ((places[1] - places[0]) / lengths[i])
         return -score.loglik / entries, -slopes / entries
 
-    def trial(theta: Array) -> tuple[float, Array]:
+    def trial(z: Array) -> tuple[float, Array]:
         try:
-            return evaluate(theta)
+            return evaluate(z)
         except (NotConvexError, ArithmeticError, np.linalg.LinAlgError) as error:
-            raise NonFiniteError(f"no likelihood at theta = {theta}: {error}") from error
+            raise NonFiniteError(f"no likelihood at theta = {lengths * z}: {error}") from error
 
-    slope = float(np.linalg.norm(evaluate(start)[1]))
+    slope = float(np.linalg.norm(evaluate(start / lengths)[1]))
     descent = descend(
         Objective(shape=start.shape, value_and_gradient=trial),
-        start,
+        start / lengths,
         method="l-bfgs",
         max_iter=max_iter,
         tol=tol / max(1.0, slope),
     )
     loglik = -entries * descent.value - volume
-    vanished = _without_noise(model(descent.solution), data)
+    theta = lengths * descent.solution
+    vanished = _without_noise(model(theta), data)
     converged = descent.status.converged and not vanished
     message = f"{vanished or descent.what}; log-likelihood {loglik:.8g}"
     if descent.remedy and not vanished:
         message += f"; {descent.remedy}"
-    problem = _build(build, descent.solution, first)
+    problem = _build(build, theta, first)
     history = -entries * descent.history.value - volume
-    return Fit(problem, loglik, descent.solution, history, converged, message)
+    return Fit(problem, loglik, theta, history, converged, message)
 
 
 def em(
@@ -397,6 +413,49 @@ def _regress(wz: Array, zz: Array) -> Array:
     size = np.where(size > 0, size, 1.0)
     solution = np.linalg.lstsq(zz / np.outer(size, size), (wz / size).T, rcond=None)[0]
     return np.asarray(solution.T / size)
+
+
+def _length(model: Callable[[Array], SmoothingProblem], theta: Array, i: int) -> float:
+    """The length of theta[i]: the largest power of two that changes the balanced arrays in part only.
+
+    Units of theta, powers of two, multiply it exactly.
+    """
+    here = model(theta)
+    sizes = _sizes(here)
+
+    def is_small(length: float) -> bool:
+        """Whether a probe along theta[i] leaves a model, whose arrays are nearly the same."""
+        near = theta.copy()
+        near[i] += _PROBE * length
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):
+                there = model(near)
+        except (NotConvexError, ArithmeticError, np.linalg.LinAlgError):
+            return False
+        return all(
+            (np.abs(getattr(there, name) - getattr(here, name)) <= _PART * size).all()
+            for name, size in sizes.items()
+        )
+
+    default = math.ldexp(1.0, math.frexp(theta[i])[1])  # of zero it is one
+    length, factor = default, 2.0 if is_small(default) else 0.5
+    for _ in range(_DOUBLINGS):
+        if is_small(factor * length) is (factor < 1):
+            return length if factor > 1 else factor * length
+        length *= factor
+    return default
+
+
+def _sizes(problem: SmoothingProblem) -> dict[str, Array | float]:
+    """What a change of each balanced array is small beside; entries that are zero count as noises."""
+    sizes: dict[str, Array | float] = {"c": 1.0, "d": 1.0}
+    for name in ("A", "C"):
+        sizes[name] = max(1.0, float(np.abs(getattr(problem, name)).max()))
+    for name in ("W", "V") if problem.P0 is None else ("W", "V", "P0"):
+        deviations = np.sqrt(np.diagonal(getattr(problem, name), axis1=-2, axis2=-1))
+        deviations = np.where(deviations > 0, deviations, 1.0)
+        sizes[name] = deviations[..., :, None] * deviations[..., None, :]
+    return sizes if problem.P0 is None else sizes | {"m0": 1.0}
 
 
 def _build(

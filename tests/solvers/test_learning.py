@@ -27,6 +27,7 @@ from lqrad.solvers.score import loglik_gradient
 NAMES = ("A", "C", "W", "V", "m0", "P0", "c", "d")
 COVARIANCES = ("W", "V", "P0")
 NAN = np.nan
+DRAWS = 12
 
 # n and ny from 1 to 4, every kind of gap, and the rest as the seed has it.
 CASES = [
@@ -347,7 +348,7 @@ def test_a_limit_on_iterations_is_told():
         ),
         (
             lambda theta: SmoothingProblem([[1]], [[1]], [theta[:1]], [[1]], [0], [[1]]),
-            [1e-9],
+            [0.0],
             NotConvexError,
             r"build fails at theta\[0\] = -6.*logarithms of variances",
         ),
@@ -539,6 +540,61 @@ def test_learning_takes_the_same_steps_in_all_units(seed):
     far = fit(lambda theta: build(theta, there), np.ones(2), case.y * output)
     assert np.array_equal(far.theta, here.theta)
     assert (len(far.history), far.converged) == (len(here.history), here.converged)
+
+
+@pytest.mark.parametrize("seed", range(DRAWS))
+def test_a_fit_is_the_same_in_all_units_of_theta_and_of_the_data(seed):
+    """An entry of A, a log-variance, a variance and an offset, from zero or from elsewhere."""
+    rng = np.random.default_rng(seed)
+    n, ny = rng.integers(1, 3, 2)
+    case = random_case(seed, n=n, ny=ny, T=29, radius=0.7, varying="none", gaps="entries")
+    start = np.array([0.0, 0.0, 1.0, 0.0]) + (seed % 2) * rng.uniform(0.1, 0.5, 4)
+
+    def build(theta, problem=case.problem, output=1.0):
+        A = problem.A + 0.0
+        A[0, 0] += theta[0]
+        new = {"A": A, "W": np.exp(theta[1]) * problem.W, "V": theta[2] * problem.V}
+        return SmoothingProblem(**arrays(problem, d=problem.d + output * theta[3], **new))
+
+    here = fit(build, start, case.y)
+    state, output = 2.0 ** rng.integers(-30, 31, n), 2.0 ** rng.integers(-30, 31, ny)
+    units = 2.0 ** rng.integers(-40, 41, 4)
+    there = case.problem.in_units(1 / state, 1 / output)
+    far = fit(lambda theta: build(theta / units, there, output), start * units, case.y * output)
+    np.testing.assert_allclose(far.theta / units, here.theta, rtol=1e-6, atol=1e-6)
+    assert (far.converged, len(far.history)) == (here.converged, len(here.history))
+    assert here.history[-1] > here.history[0]
+
+
+@pytest.mark.parametrize("unit", [1e-9, 1e-3, 1e3, 1e9])
+@pytest.mark.parametrize("entry", range(3))
+def test_no_parameter_stays_behind_for_its_unit(entry, unit):
+    """One parameter in a unit far from one: the maximum is that of all in units of one."""
+    truth = SmoothingProblem([[0.8]], [[1]], W=[[1]], V=[[0.5]], m0=[0], P0=[[1]], d=[3])
+    y = truth.simulate(np.random.default_rng(19), T=60)[1]
+    units = np.ones(3)
+    units[entry] = unit
+
+    def build(theta):
+        a, w, d = theta
+        W = [[np.exp(w)]]
+        return SmoothingProblem([[0.5 + a]], [[1]], W, V=[[0.5]], m0=[0], P0=[[1]], d=[d])
+
+    here, far = fit(build, np.zeros(3), y), fit(lambda theta: build(theta / units), np.zeros(3), y)
+    assert here.converged
+    assert far.converged
+    assert far.theta / units == pytest.approx(here.theta, rel=1e-4)
+    assert far.loglik == pytest.approx(here.loglik, rel=1e-9)
+
+
+def test_differences_are_taken_beside_the_length_far_from_zero():
+    """A logarithm measured from far away: a step of 6e-6 |theta| would be longer than its length."""
+    shift = 1e6
+    here = fit(local_level, [5, 10], FLOW[:, None])
+    far = fit(lambda theta: local_level(theta - shift), [shift + 5, shift + 10], FLOW[:, None])
+    assert here.converged
+    assert far.loglik == pytest.approx(here.loglik, rel=1e-9)
+    assert far.theta - shift == pytest.approx(here.theta, rel=1e-3)
 
 
 def test_em_comes_to_the_published_variances_of_the_nile():
