@@ -107,6 +107,9 @@ class Sampled(ReadOnly):
         with np.errstate(over="ignore", invalid="ignore"):  # told below
             full[np.ix_(columns, columns)] = np.ldexp(self._factor.T @ self._factor, self._power)
         check_finite("the sampled cost", full, computed=True)
+        # A weight that underflows has no digits left, and its row none that would fit to it.
+        lost = full.diagonal() < np.finfo(np.float64).tiny
+        full[lost], full[:, lost] = 0.0, 0.0
         full.setflags(write=False)
         return full[:N, :N], full[N:, N:], full[:N, N:]
 

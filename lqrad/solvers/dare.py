@@ -236,17 +236,26 @@ def _eigenvalues(solution: _Solution) -> NDArray[np.complex128]:
 
 
 def _stabilising(A: Array, B: Array, Q: Array, R: Array, M: Array) -> _Solution:
-    """Solve the equation in balanced units, or raise."""
-    units = balance(A, B, Q=Q, R=R)
-    x, u, cost = units.x, units.u, units.cost
-    solution = _solve(
-        in_units(A, x, x),
-        in_units(B, x, u),
-        in_units(Q, -x, x, -cost),
-        in_units(R, -u, u, -cost),
-        in_units(M, -x, u, -cost),
-        units,
-    )
+    """Solve the equation in balanced units, or raise.
+
+    Weights over hundreds of decades may have balanced units in which entries overflow: then the
+    equation is solved as it is given.
+    """
+    n, m = B.shape
+    given = Units(np.zeros(n, np.int64), np.zeros(m, np.int64), np.zeros(0, np.int64), 0, 0)
+    for units in (balance(A, B, Q=Q, R=R), given):
+        x, u, cost = units.x, units.u, units.cost
+        with np.errstate(over="ignore"):
+            arrays = (
+                in_units(A, x, x),
+                in_units(B, x, u),
+                in_units(Q, -x, x, -cost),
+                in_units(R, -u, u, -cost),
+                in_units(M, -x, u, -cost),
+            )
+        if all(np.isfinite(array).all() for array in arrays):
+            break
+    solution = _solve(*arrays, units)
     return solution._replace(P=in_units(solution.P, x, -x, cost), K=in_units(solution.K, -u, -x))
 
 

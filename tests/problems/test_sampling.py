@@ -152,3 +152,21 @@ def test_refusals():
         lqrad.discretise(np.zeros((2, 1, 1)), [[1.0]], dt=1)
     with pytest.raises(NonFiniteError, match="the sampled system"):
         lqrad.discretise([[1000.0]], [[1.0]], dt=1)
+
+
+@pytest.mark.parametrize("dt", [0.1, 0.01, 0.001])
+def test_weights_that_underflow_are_semidefinite_and_solved(dt):
+    """At the end of a chain of sixty masses, whose start is weighed, weights fall below 1e-308."""
+    k = 60
+    L = 2 * np.eye(k) - np.eye(k, k=1) - np.eye(k, k=-1)
+    A = np.block([[np.zeros((k, k)), np.eye(k)], [-L, -0.1 * L]])
+    B, C = np.eye(2 * k)[:, [k]], np.eye(2 * k)[[k - 1]]
+    sampled = lqrad.discretise(A, B, C.T @ C, [[1.0]], dt=dt)
+    assert (sampled.Q.diagonal() == 0).any()
+    sampled.problem()  # its weights are accepted
+    _, P, E = lqrad.dlqr(sampled.A, sampled.B, sampled.Q, sampled.R, M=sampled.M)
+    N = sampled.M.T + sampled.B.T @ P @ sampled.A
+    G = sampled.R + sampled.B.T @ P @ sampled.B
+    right = sampled.Q + sampled.A.T @ P @ sampled.A - N.T @ np.linalg.solve(G, N)
+    np.testing.assert_allclose(P, right, rtol=0, atol=1e-13 * np.abs(P).max())
+    assert np.abs(E).max() < 1
