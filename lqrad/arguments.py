@@ -12,7 +12,7 @@ import inspect
 import math
 import numbers
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from decimal import Decimal
 from typing import Any, ParamSpec, Protocol, TypeVar
@@ -380,7 +380,7 @@ def _filled(name: str, value: Any, gaps: bool) -> Array:
 
 def _from_objects(name: str, array: NDArray[np.object_], gaps: bool) -> Array:
     """The numbers of an array of objects, such as fractions or Python's large integers."""
-    if array.shape == () and hasattr(array.item(), "__next__"):
+    if array.shape == () and isinstance(array.item(), Iterator):
         raise DtypeError(f"{name} is an iterator, expected an array; write list(...) around it")
     found = np.empty(array.shape)
     for index, entry in np.ndenumerate(array):

@@ -196,6 +196,12 @@ def margins(loop: Any) -> Margins:
     LqradError
         If two ways to count disagree, so that no figure would be trustworthy.
 
+    Notes
+    -----
+    Where |L| differs from one by rounding errors alone, as it may beside frequency zero with L(0) = 1,
+    rounding decides whether there is a crossing: a phase margin of infinity and one of 180 degrees
+    cannot be told apart there.
+
     References
     ----------
     Seiler, Packard and Gahinet, An introduction to disk margins, IEEE Control Systems Magazine
