@@ -59,6 +59,7 @@ def balance(
     B: Array | None = None,
     C: Array | None = None,
     *,
+    D: Array | None = None,
     Q: Array | None = None,
     R: Array | None = None,
     continuous: bool = False,
@@ -71,6 +72,9 @@ def balance(
     Parameters
     ----------
     A, B, C : (n, n), (n, m), (ny, n)
+    D : (m, m)
+        Of a loop, whose outputs are in the units of its inputs: C is then in_units(C, u, x), and D
+        in_units(D, u, u).
     Q, R : (n, n), (m, m)
         Weights, of which the diagonal counts. Of an estimation problem, pass A', C', W, V as A, B, Q,
         R; the unit of x is 2^-x and that of y is 2^-u then.
@@ -98,12 +102,15 @@ def balance(
     >>> in_units(A, x, x).tolist(), in_units(B, x, u).tolist()
     ([[1.0, 1.0], [0.0, 1.0]], [[0.0], [1.0]])
     """
-    n, m, ny = A.shape[-1], 0 if B is None else B.shape[-1], 0 if C is None else C.shape[-2]
+    n, m = A.shape[-1], 0 if B is None else B.shape[-1]
+    ny = 0 if C is None or D is not None else C.shape[-2]
     N = n + m + ny
     x, u, y = slice(n), slice(n, n + m), slice(n + m, N)
+    if D is not None:
+        y = u
     # The root of a weight's diagonal leads from x and u to the root of the cost, the last node.
     entries = np.zeros((N + 1, N + 1))
-    for rows, columns, matrix in ((x, x, A), (x, u, B), (y, x, C)):
+    for rows, columns, matrix in ((x, x, A), (x, u, B), (y, x, C), (y, u, D)):
         if matrix is not None and matrix.size:
             entries[rows, columns] = _largest(np.abs(matrix), 2)
     rates = None

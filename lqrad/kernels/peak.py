@@ -1,106 +1,127 @@
-"""The largest gain of a discrete-time system over all frequencies: its H-infinity norm.
+"""The largest gain of a stable system over all frequencies: its H-infinity norm.
 
-G(z) = C (zI - A)^-1 B + D has the singular value g at z = exp(i a) just where the pencil
+G(s) = C (sI - A)^-1 B + D has the singular value g at s = i v just where the pencil
 
-    [ A      0   B            ]       [ I  0   0 ]
-    [ -C'C   I  -C'D          ]  - z  [ 0  A'  0 ]      of (x, p, u)
-    [ -D'C   0   g^2 I - D'D  ]       [ 0  B'  0 ]
+    [ A   0    0     B   ]                            x' = A x + B u
+    [ 0  -A'  -C'    0   ]                            p' = -A'p - C'y
+    [ C   0   -g I   D   ]  - s diag(I, I, 0, 0)      g y = C x + D u
+    [ 0   B'   D'   -g I ]                            g u = B'p + D'y      of (x, p, y, u)
 
-has an eigenvalue on the unit circle: x is the state that u makes, p the adjoint of C x + D u, and
-g^2 u what both give back. So the angles at which a level is crossed are known, not searched for on
-a grid: between two of them the gain is above the level, and its value there is the next level.
+has the eigenvalue i v. So the frequencies at which a level is crossed are known, not searched for on
+a grid: between two of them the gain is above the level, and its value there is the next level. Where
+no frequency crosses a level, and the gain is below it somewhere, it is so everywhere.
+
+An eigenvalue comes with an error that is small beside the largest one, and modes may be decades apart.
+The pencil P - s E is therefore looked at once for each size c that modes have: eigenvalues t of
+(P - c E)^-1 E, s = c + 1/t, are right beside c.
 """
 
 from __future__ import annotations
 
 import numpy as np
-import scipy.linalg
 from numpy.typing import NDArray
 
 from lqrad.arguments import Array
 
-# An eigenvalue this near to the unit circle may be on it; what the gain is there decides.
+Complex = NDArray[np.complex128]
+
+# An eigenvalue whose real part is below this part of its size, or that is below this part of c, may be
+# on the imaginary axis; what the gain is there decides.
 _NEAR = 1e-4
 # The level is above the best gain by this part, and the norm right to it.
-_ABOVE = 1e-12
+_ABOVE = 1e-11
 # Each level is a gain that is reached, and they converge quadratically.
 _MOST_LEVELS = 60
+# Modes within this factor are of one size. The search starts at so many of each size, the least damped.
+_ONE_SIZE, _STARTS = 2.0**10, 8
 
 
-def gains(A: Array, B: Array, C: Array, D: Array, angles: Array) -> Array:
-    """Return the largest singular value of G(exp(i angle)) at each angle; inf at a pole.
+def response(A: Array, B: Array, C: Array, D: Array, s: Complex) -> Complex:
+    """Return C (sI - A)^-1 B + D at each s, infinite at an eigenvalue of A."""
+    resolvent = s[:, None, None] * np.eye(len(A)) - A
+    try:
+        return np.asarray(C @ np.linalg.solve(resolvent, B + 0j) + D)
+    except np.linalg.LinAlgError:  # one of them is singular
+        if len(s) == 1:
+            return np.full((1, *D.shape), np.inf + 0j)
+        halves = s[: len(s) // 2], s[len(s) // 2 :]
+        return np.concatenate([response(A, B, C, D, half) for half in halves])
+
+
+def gains(A: Array, B: Array, C: Array, D: Array, v: Array) -> Array:
+    """Return the largest singular value of G(i v) at each v, infinity included; inf at a pole.
 
     Examples
     --------
     >>> one = np.eye(1)
-    >>> gains(0.5 * one, one, one, 0 * one, np.array([0.0, np.pi])).round(4)
-    array([2.    , 0.6667])
+    >>> gains(-one, one, one, 0 * one, np.array([0.0, 1.0, np.inf])).round(4)
+    array([1.    , 0.7071, 0.    ])
     """
-    G = response(A, B, C, D, np.exp(1j * angles))
+    last = np.isinf(v)
+    G = response(A, B, C, D, 1j * np.where(last, 0.0, v))
+    G[last] = D
     finite = np.isfinite(G).all(axis=(1, 2))
-    found = np.full(len(angles), np.inf)
+    found = np.full(len(v), np.inf)
     found[finite] = np.linalg.svd(G[finite], compute_uv=False)[:, 0]
     return found
 
 
-def response(
-    A: Array, B: Array, C: Array, D: Array, z: NDArray[np.complex128]
-) -> NDArray[np.complex128]:
-    """Return C (zI - A)^-1 B + D at each z, infinite at an eigenvalue of A."""
-    resolvent = z[:, None, None] * np.eye(len(A)) - A
-    try:
-        return np.asarray(C @ np.linalg.solve(resolvent, B + 0j) + D)
-    except np.linalg.LinAlgError:  # one of them is singular
-        if len(z) == 1:
-            return np.full((1, *D.shape), np.inf + 0j)
-        halves = z[: len(z) // 2], z[len(z) // 2 :]
-        return np.concatenate([response(A, B, C, D, half) for half in halves])
-
-
-def crossings(A: Array, B: Array, C: Array, D: Array, level: float) -> Array:
-    """Return the angles in [0, pi] at which a singular value of G may be at the level.
+def crossings(A: Array, B: Array, C: Array, D: Array, level: float, c: float) -> Array:
+    """Return the v >= 0, right beside c, at which a singular value of G(i v) may be at the level.
 
     Examples
     --------
     >>> one = np.eye(1)
-    >>> crossings(0.5 * one, one, one, 0 * one, 1.0)  # 1.25 - cos(a) = 1
-    array([1.31811607])
+    >>> crossings(-one, one, one, 0 * one, 0.5, 1.0).round(12)  # 1 + v^2 = 4
+    array([1.73205081])
     """
-    (n, m), zero = B.shape, np.zeros
-    E = scipy.linalg.block_diag(np.eye(n), np.zeros((n + m, n + m)))
-    E[n:, n : 2 * n] = np.concatenate([A.T, B.T])
-    F = np.block(
-        [
-            [A, zero((n, n)), B],
-            [-C.T @ C, np.eye(n), -C.T @ D],
-            [-D.T @ C, zero((m, n)), level**2 * np.eye(m) - D.T @ D],
-        ]
-    )
-    return circle_angles(F, E)
+    (n, m), ny = B.shape, len(C)
+    root = np.sqrt(level)
+    B, C, D = B / root, C / root, D / level
+    shifted = np.zeros((2 * n + ny + m, 2 * n + ny + m))
+    x, p, y, u = np.split(np.arange(len(shifted)), [n, 2 * n, 2 * n + ny])
+    for rows, columns, block in (
+        (x, x, A - c * np.eye(n)),
+        (x, u, B),
+        (p, p, -A.T - c * np.eye(n)),
+        (p, y, -C.T),
+        (y, x, C),
+        (y, y, -np.eye(ny)),
+        (y, u, D),
+        (u, p, B.T),
+        (u, y, D.T),
+        (u, u, -np.eye(m)),
+    ):
+        shifted[np.ix_(rows, columns)] = block
+    try:
+        inverse = np.linalg.solve(shifted, np.eye(len(shifted), 2 * n))[: 2 * n]
+    except np.linalg.LinAlgError:  # a real number is an eigenvalue, none near it needs to be
+        return crossings(A, B * root, C * root, D * level, level, c * 1.01)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        s = c + 1 / np.linalg.eigvals(inverse)
+    s = s[np.isfinite(s)]
+    return np.unique(np.abs(s.imag[np.abs(s.real) <= _NEAR * np.maximum(np.abs(s), _NEAR * c)]))
 
 
-def circle_angles(F: Array, E: Array) -> Array:
-    """Return the angles in [0, pi] of the eigenvalues z of F - z E that may be on the unit circle."""
-    with np.errstate(divide="ignore", invalid="ignore"):  # infinite ones, of the algebraic rows
-        z = scipy.linalg.eigvals(F, E)
-    z = z[np.isfinite(z)]
-    return np.unique(np.abs(np.angle(z[np.abs(np.abs(z) - 1) < _NEAR])))
-
-
-def peak_gain(A: Array, B: Array, C: Array, D: Array) -> tuple[float, float]:
-    """Return the largest gain of G on the unit circle, and the angle in [0, pi] where it is.
+def peak_gain(
+    A: Array, B: Array, C: Array, D: Array, poles: Complex, *, enough: float = np.inf
+) -> tuple[float, float]:
+    """Return the largest gain of G on the imaginary axis, and the v in [0, inf] where it is.
 
     Parameters
     ----------
     A, B, C, D : (n, n), (n, m), (ny, n), (ny, m)
-        Real matrices; if A has eigenvalues on the unit circle that B moves and C sees, the gain is
-        infinite there. It is the H-infinity norm where A is stable.
+        Of a stable system, in units in which states are of comparable size.
+    poles : (n,), complex
+        The eigenvalues of A, small ones right to a part of their own size.
+    enough : float
+        The search ends where the gain is found to be above this.
 
     Returns
     -------
     peak : float
-        A gain that is reached, and by more than 1e-12 of it exceeded nowhere.
-    angle : float
+        A gain that is reached, and by more than 1e-11 of it exceeded nowhere.
+    v : float
 
     References
     ----------
@@ -110,21 +131,45 @@ def peak_gain(A: Array, B: Array, C: Array, D: Array) -> tuple[float, float]:
     Examples
     --------
     >>> one = np.eye(1)
-    >>> peak_gain(0.5 * one, one, one, 0 * one)
+    >>> peak_gain(-one, one, 2 * one, 0 * one, np.array([-1.0 + 0j]))
     (2.0, 0.0)
     """
-    poles = np.abs(np.angle(np.linalg.eigvals(A)))
-    angles = np.unique(np.concatenate([[0.0, np.pi], poles]))
+    sizes, starts = _sizes(poles)
+    between = np.sqrt(sizes[1:] * sizes[:-1])
+    ends = np.concatenate([[0.0], between, [np.inf]])
+    v = np.unique(np.concatenate([ends, starts]))
     peak, where = 0.0, 0.0
     for _ in range(_MOST_LEVELS):
-        values = gains(A, B, C, D, angles)
+        values = gains(A, B, C, D, v)
         best = int(np.argmax(values))
         if values[best] <= peak * (1 + _ABOVE):
             break
-        peak, where = float(values[best]), float(angles[best])
-        if not np.isfinite(peak):
+        peak, where = float(values[best]), float(v[best])
+        if not peak < enough:
             break
-        level = crossings(A, B, C, D, peak * (1 + 0.5 * _ABOVE))
-        edges = np.unique(np.concatenate([[0.0], level, [np.pi]]))
-        angles = np.concatenate([edges, (edges[1:] + edges[:-1]) / 2])
+        level = peak * (1 + 0.5 * _ABOVE)
+        crossed = [between]
+        for c, low, high in zip(sizes, ends[:-1], ends[1:], strict=True):
+            own = crossings(A, B, C, D, level, float(c))
+            crossed.append(own[(own >= low) & (own <= high)])
+        v = np.unique(np.concatenate(crossed))
+        v = v[v > 0]
+        if not len(v):
+            break
+        v = np.concatenate([[v[0] / 2], v, np.sqrt(v[1:]) * np.sqrt(v[:-1]), [2 * v[-1]]])
     return peak, where
+
+
+def _sizes(poles: Complex) -> tuple[Array, Array]:
+    """The sizes of modes, a number for each, and the frequencies of the least damped of each size."""
+    poles = poles[(poles != 0) & (poles.imag >= 0)]
+    poles = poles[np.argsort(np.abs(poles))]
+    sizes, starts = [], []
+    while len(poles):
+        own = np.abs(poles) <= _ONE_SIZE * np.abs(poles[0])
+        size, poles = poles[own], poles[~own]
+        sizes.append(float(np.sqrt(np.abs(size[0])) * np.sqrt(np.abs(size[-1]))))
+        damping = np.abs(size.real) / np.abs(size)
+        chosen = size[np.argsort(damping, kind="stable")[:_STARTS]]
+        starts += [chosen.imag, np.abs(chosen)]
+    return np.array(sizes or [1.0]), np.concatenate([[0.0], *starts])

@@ -24,6 +24,7 @@ import numpy as np
 
 from lqrad.arguments import Array, number_words
 from lqrad.errors import ArgumentError, LqradError, ShapeError
+from lqrad.kernels.balance import balance, in_units
 from lqrad.kernels.border import (
     BOTH,
     COMPLEMENTARY,
@@ -36,6 +37,7 @@ from lqrad.kernels.border import (
 )
 from lqrad.kernels.factored import Factored, closed_poles, connected, factored
 from lqrad.kernels.peak import peak_gain, response
+from lqrad.kernels.twice import Complex
 from lqrad.problems.statespace import StateSpace
 
 # Of a balance of the channels against each other, for several loops at once.
@@ -232,20 +234,15 @@ def margins(loop: Any) -> Margins:
     if system.delay:
         one = _one_loop(*own, dt, delay=system.delay)
         return Margins((one,), one.disk, one.disk_frequency, one.sensitivity, one.complementary)
-    _check_closed(*own, dt)
-    loops = tuple(_one_loop(*_others_closed(*own, i), dt) for i in range(m))
     if m == 1:
-        one = loops[0]
-        return Margins(loops, one.disk, one.disk_frequency, one.sensitivity, one.complementary)
-    S, identity, circle = _sensitivity(*own), np.eye(m), _Circle.of(*own, dt)
-    disk, where = _balanced_peak(*circle.mapped(*S[:3], S[3] - 0.5 * identity))
-    sensitivity, _ = peak_gain(*circle.mapped(*S))
-    complementary, _ = peak_gain(*circle.mapped(S[0], S[1], -S[2], identity - S[3]))
-    return Margins(loops, 1 / disk, circle.frequency(where), sensitivity, complementary)
+        _check_closed(*own, dt)
+        one = _one_loop(*own, dt)
+        return Margins((one,), one.disk, one.disk_frequency, one.sensitivity, one.complementary)
+    return _all_loops(*own, dt)
 
 
-def _check_closed(A: Array, B: Array, C: Array, D: Array, dt: float) -> None:
-    """Raise ArgumentError unless the closed loop is stable."""
+def _check_closed(A: Array, B: Array, C: Array, D: Array, dt: float) -> Complex:
+    """Return the poles of the closed loop; raise ArgumentError unless it is stable."""
     back = np.eye(len(D)) + D
     if np.linalg.cond(back) > 1e12:
         raise ArgumentError(
@@ -255,6 +252,7 @@ def _check_closed(A: Array, B: Array, C: Array, D: Array, dt: float) -> None:
     poles, outside = closed_poles(A, B, C, D, dt=dt)
     if len(poles) and outside.max() >= 0:
         raise _unstable(poles[outside.argmax()], dt)
+    return poles
 
 
 def _unstable(worst: complex, dt: float) -> ArgumentError:
@@ -337,56 +335,69 @@ def _figures(L: Factored, real: Crossings, ones: Crossings) -> LoopMargins:
     )
 
 
-@dataclass(frozen=True)
-class _Circle:
-    """How a system is brought to the unit circle: as it is, or by s = c (z - 1)/(z + 1)."""
-
-    dt: float
-    c: float
-
-    @classmethod
-    def of(cls, A: Array, B: Array, C: Array, D: Array, dt: float) -> _Circle:
-        """The map for a loop: c is above the magnitudes of all modes, open and closed."""
-        modes = [np.linalg.eigvals(A), np.linalg.eigvals(_sensitivity(A, B, C, D)[0])]
-        return cls(dt, 2 * float(np.abs(modes).max()) or 1.0)
-
-    def mapped(self, A: Array, B: Array, C: Array, D: Array) -> tuple[Array, Array, Array, Array]:
-        if self.dt:
-            return A, B, C, D
-        identity = np.eye(len(A))
-        shifted = self.c * identity - A
-        B_z = _solve(shifted, B)
-        C_z = 2 * self.c * _solve(shifted.T, C.T).T
-        return _solve(shifted, self.c * identity + A), B_z, C_z, D + C @ B_z
-
-    def frequency(self, angle: float) -> float:
-        """The frequency of an angle, in rad/s."""
-        return angle / self.dt if self.dt else self.c * float(np.tan(angle / 2))
+# Several loops at once
 
 
-def _sensitivity(A: Array, B: Array, C: Array, D: Array) -> tuple[Array, Array, Array, Array]:
+def _all_loops(A: Array, B: Array, C: Array, D: Array, dt: float) -> Margins:
+    """The margins of several loops, each alone and all at once, from balanced equations."""
+    units = balance(A, B, C, D=D, continuous=not dt)
+    x, u, time = units.x, units.u, 0 if dt else units.time
+    own = in_units(A, x, x), in_units(B, x, u), in_units(C, u, x), in_units(D, u, u)
+    poles = _check_closed(*own, dt)
+    loops = tuple(_one_loop(*_others_closed(*own, i), dt) for i in range(len(D)))
+    # S = I - T in s = i v: v is in units of 2^-time rad/s, or tan(omega dt / 2).
+    scale = 2.0**time
+    A, B, C, D = _sensitivity(own[0] * scale, own[1] * scale, *own[2:])
+    if dt:
+        A, B, C, D = _mapped(A, B, C, D)
+    poles = np.asarray((poles - 1) / (poles + 1) if dt else poles * scale, dtype=np.complex128)
+    identity = np.eye(len(D))
+    disk, v = _balanced_peak(A, B, C, D - 0.5 * identity, poles)
+    sides = np.ldexp(1.0, u)  # |S| and |T| are those of the signals as they are given
+    B, C = B / sides, sides[:, None] * C
+    S, T = (sides[:, None] * size / sides for size in (D, identity - D))
+    sensitivity, _ = peak_gain(A, B, C, S, poles)
+    complementary, _ = peak_gain(A, B, -C, T, poles)
+    frequency = 2 * np.arctan(v) / dt if dt else v / scale
+    return Margins(loops, 1 / disk, float(frequency), sensitivity, complementary)
+
+
+def _sensitivity(A: Array, B: Array, C: Array, D: Array) -> System:
     """S = (I + L)^-1."""
     back = np.eye(len(D)) + D
     C_s, D_s = _solve(back, C), _solve(back, np.eye(len(D)))
     return A - B @ C_s, B @ D_s, -C_s, D_s
 
 
-def _others_closed(
-    A: Array, B: Array, C: Array, D: Array, i: int
-) -> tuple[Array, Array, Array, Array]:
+def _mapped(A: Array, B: Array, C: Array, D: Array) -> System:
+    """A stable system in z as one in s, z = (1 + s)/(1 - s)."""
+    identity = np.eye(len(A))
+    B_s = _solve(identity + A, B)
+    C_s = _solve(identity + A.T, 2 * C.T).T
+    return _solve(identity + A, A - identity), B_s, C_s, D - C @ B_s
+
+
+def _others_closed(A: Array, B: Array, C: Array, D: Array, i: int) -> System:
     """The loop through channel i, with the other channels' loops closed."""
-    other = np.arange(len(D)) != i
-    b, c = B[:, ~other], C[~other]
-    if not other.any():
-        return A, B, C, D
-    Bo, Co = B[:, other], C[other]
-    back = np.eye(len(Co)) + D[np.ix_(other, other)]
-    from_x, from_u = _solve(back, Co), _solve(back, D[np.ix_(other, ~other)])
-    down = D[np.ix_(~other, other)]
-    return A - Bo @ from_x, b - Bo @ from_u, c - down @ from_x, D[~other][:, ~other] - down @ from_u
+    own, other = [i], np.arange(len(D)) != i
+    back = np.eye(len(D) - 1) + D[np.ix_(other, other)]
+    if np.linalg.cond(back) > 1e12:
+        raise ArgumentError(
+            f"with loop {i} open the others have no solution at the moment of a jump: their I + D is "
+            "singular",
+            "remove the feedthrough D, for instance by a step of delay",
+        )
+    from_x, from_u = _solve(back, C[other]), _solve(back, D[np.ix_(other, own)])
+    out, down = B[:, other], D[np.ix_(own, other)]
+    return (
+        A - out @ from_x,
+        B[:, own] - out @ from_u,
+        C[own] - down @ from_x,
+        D[np.ix_(own, own)] - down @ from_u,
+    )
 
 
-def _balanced_peak(A: Array, B: Array, C: Array, D: Array) -> tuple[float, float]:
+def _balanced_peak(A: Array, B: Array, C: Array, D: Array, poles: Complex) -> tuple[float, float]:
     """The least peak of |E G E^-1| over diagonal E, of those that are tried: all are bounds.
 
     A structure of separate perturbations in each channel does not see E; Osborne's balancing at
@@ -394,12 +405,15 @@ def _balanced_peak(A: Array, B: Array, C: Array, D: Array) -> tuple[float, float
     """
     E = np.ones(len(D))
     best = (np.inf, 0.0)
-    for _ in range(_BALANCINGS if len(D) > 1 else 1):
-        peak, angle = peak_gain(A, B / E, E[:, None] * C, E[:, None] * D / E)
+    for _ in range(_BALANCINGS):
+        system = A, B / E, E[:, None] * C, E[:, None] * D / E
+        peak, v = peak_gain(*system, poles, enough=best[0])
         if peak >= best[0]:
             break
-        best = peak, angle
-        E = _balance(np.abs(response(A, B, C, D, np.exp(1j * np.array([angle])))[0]))
+        best = peak, v
+        E = _balance(
+            np.abs(response(A, B, C, D, np.array([1j * v]))[0]) if v < np.inf else np.abs(D)
+        )
     return best
 
 
