@@ -41,6 +41,7 @@ from lqrad.arguments import (
 )
 from lqrad.copies import ReadOnly
 from lqrad.errors import OVERFLOW_REMEDY, ArgumentError, NonFiniteError, ShapeError
+from lqrad.kernels.balance import Units, balance, in_units
 from lqrad.kernels.banded import Bidiagonal
 from lqrad.kernels.curvature import input_curvature
 from lqrad.kernels.stages import add_times, inner, times
@@ -649,7 +650,7 @@ class LQProblem(ReadOnly):
             a[1:] if a.ndim == dims + 1 else a
             for a, dims in ((self.A, 2), (self.M, 2), (self.q, 1), (self.Q, 2))
         )
-        T = u.shape[-2]
+        T, units = u.shape[-2], units_of(self)
 
         def rows(*parts: Array) -> Array:
             return np.concatenate(parts, axis=-2)
@@ -677,6 +678,7 @@ class LQProblem(ReadOnly):
                 np.broadcast_to(self.r, u.shape),
                 times(self.B, p, transpose=True),
             ],
+            exponents=(units.x, units.cost - units.x, units.cost - units.u),
         )
 
     def objective(self, x0: ArrayLike, T: int | None = None) -> Objective:
@@ -813,6 +815,48 @@ def changed(problem: LQProblem, **arrays: Array) -> LQProblem:
     """Return a problem with other arrays, `unchecked`."""
     kept = {name: getattr(problem, name) for name in NAMES}
     return unchecked(S_given=problem.S_given or "S" in arrays, **(kept | arrays))
+
+
+def units_of(problem: LQProblem) -> Units:
+    """Return units of the problem's own: in these a state or an input of size one costs about one.
+
+    Those without a weight have the unit of `balance`, in which entries are of comparable size.
+    """
+    n = problem.n
+    Q = np.concatenate([problem.Q.reshape(-1, n, n), problem.S[None]])
+    units = balance(problem.A, problem.B, Q=Q, R=problem.R)
+    own = []
+    for unit, weight in ((units.x, Q), (units.u, problem.R)):
+        diagonal = np.diagonal(weight, axis1=-2, axis2=-1).reshape(-1, len(unit)).max(axis=0)
+        own.append(unit - np.frexp(np.ldexp(diagonal, 2 * unit - units.cost))[1] // 2)
+    return units._replace(x=own[0], u=own[1])
+
+
+def balanced(problem: LQProblem) -> tuple[LQProblem, Units]:
+    """Return the problem in `units_of` it, and these.
+
+    Examples
+    --------
+    >>> small, units = balanced(LQProblem([[1.0]], [[2.0**-30]], [[2.0**50]], [[1.0]]))
+    >>> small.B, small.Q, small.R, units.u - units.x
+    (array([[0.03125]]), array([[1.]]), array([[1.]]), array([25]))
+    """
+    units = units_of(problem)
+    x, u, _, _, cost = units
+    new = changed(
+        problem,
+        A=in_units(problem.A, x, x),
+        B=in_units(problem.B, x, u),
+        Q=in_units(problem.Q, -x, x, -cost),
+        R=in_units(problem.R, -u, u, -cost),
+        M=in_units(problem.M, -x, u, -cost),
+        S=in_units(problem.S, -x, x, -cost),
+        c=np.ldexp(problem.c, -x),
+        q=np.ldexp(problem.q, x - cost),
+        r=np.ldexp(problem.r, u - cost),
+        s=np.ldexp(problem.s, x - cost),
+    )
+    return new, units
 
 
 def _at_stages(weight: Array, reference: Array) -> Array:

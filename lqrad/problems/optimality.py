@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lqrad.arguments import Array, check_finite
+from lqrad.kernels.balance import Exponents
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,7 +26,8 @@ class KKT:
     relative : float
         The largest, over the three blocks, of max|residual| over the largest single term that was
         added up in its block: a few rounding errors (1e-15) at an optimum, or more where a term
-        is itself what is left of larger ones, as B'p is where R is tiny beside Q.
+        is itself what is left of larger ones, as B'p is where R is tiny beside Q. States and inputs
+        of an `LQProblem` are measured in units of its own, so that no large one hides a small one.
     """
 
     dynamics: Array
@@ -35,7 +37,10 @@ class KKT:
 
 
 def kkt_from_terms(
-    dynamics: Sequence[Array], state: Sequence[Array], input: Sequence[Array]
+    dynamics: Sequence[Array],
+    state: Sequence[Array],
+    input: Sequence[Array],
+    exponents: tuple[Exponents | int, Exponents | int, Exponents | int] = (0, 0, 0),
 ) -> KKT:
     """Add up the terms of each block, and measure the sums by the largest of their terms.
 
@@ -43,6 +48,8 @@ def kkt_from_terms(
     ----------
     dynamics, state, input : sequences of arrays
         The terms of each block, of one shape within a block.
+    exponents : triple of (n,) or int
+        The entries of a block are measured in units of two to the power of these.
 
     Raises
     ------
@@ -57,9 +64,9 @@ def kkt_from_terms(
     """
     blocks = [np.sum(terms, axis=0) for terms in (dynamics, state, input)]
     relative = 0.0
-    for block, terms in zip(blocks, (dynamics, state, input), strict=True):
+    for block, terms, unit in zip(blocks, (dynamics, state, input), exponents, strict=True):
         check_finite("the KKT residual", block, computed=True)
-        largest = max(float(np.abs(term).max()) for term in terms)
-        if largest > 0:
-            relative = max(relative, float(np.abs(block).max()) / largest)
+        left, *sizes = (float(np.abs(np.ldexp(term, -unit)).max()) for term in (block, *terms))
+        if max(sizes) > 0:
+            relative = max(relative, left / max(sizes))
     return KKT(blocks[0], blocks[1], blocks[2], relative)

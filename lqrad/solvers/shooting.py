@@ -9,6 +9,9 @@ l and a penalty, the augmented Lagrangian
 In the inputs (u, s) that is again a linear-quadratic problem: at a cut A is zero and B hands s on.
 Conjugate gradients minimise it by the same two passes, in which nothing grows for longer than a
 segment; then l <- l + D e, until the cuts close. In the end l is the costate at the cut.
+
+All of it is done in units of the problem's own, so that those of the user decide neither about the
+cuts nor about the path of the descent.
 """
 
 from __future__ import annotations
@@ -18,13 +21,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import matrix_balance
 
 from lqrad.arguments import Array, check_count, check_tolerance, check_type, real_array
 from lqrad.errors import ShapeError, Status
-from lqrad.kernels.balance import balance
 from lqrad.kernels.stages import times
-from lqrad.problems.lq import LQProblem
+from lqrad.problems.lq import LQProblem, balanced
 from lqrad.solvers.descent import descend
 
 # By how much states may grow over a segment, where its length is not given.
@@ -159,6 +160,8 @@ def multiple_shooting(
         raise ShapeError(f"x0 has shape {start.shape}, expected ({problem.n},): one initial state")
     tol, max_rounds = check_tolerance(tol), check_count("max_rounds", max_rounds)
     max_iter = check_count("max_iter", max_iter, least=0)
+    problem, units = balanced(problem)
+    start = np.ldexp(start, -units.x)
     if segment is None:
         cuts = _cuts(problem, T)
     else:
@@ -196,7 +199,8 @@ def multiple_shooting(
         else:
             continue
         break
-    cost = float(problem.cost(x, u))
+    cost = math.ldexp(problem.cost(x, u), units.cost)
+    x, u, p = np.ldexp(x, units.x), np.ldexp(u, units.u), np.ldexp(p, units.cost - units.x)
     return Shooting(x, u, p, cost, cuts, gap, residual, rounds, iterations, status)
 
 
@@ -208,17 +212,12 @@ def _gap(problem: LQProblem, x: Array, u: Array, e: Array) -> float:
 
 
 def _cuts(problem: LQProblem, T: int) -> NDArray[np.intp]:
-    """The steps at which a product of A that began after the last cut exceeds _GROWTH.
-
-    The states are measured in units that balance the mean of |A|, so that those of the user do not
-    decide.
-    """
+    """The steps at which a product of A that began after the last cut exceeds _GROWTH."""
     A = np.broadcast_to(problem.A, (T, problem.n, problem.n))
-    _, (D, _) = matrix_balance(np.abs(A).mean(axis=0), permute=False, separate=True)
     cuts, product = [], np.eye(problem.n)
     for t in range(T - 1):
         product = A[t] @ product
-        growth = np.linalg.norm(product * D / D[:, None], 2)
+        growth = np.linalg.norm(product, 2)
         if growth > _GROWTH:
             cuts.append(t)
         if not 1 < growth <= _GROWTH:  # what shrinks is no start of a growth
@@ -229,7 +228,7 @@ def _cuts(problem: LQProblem, T: int) -> NDArray[np.intp]:
 def _penalty(problem: LQProblem, T: int, cuts: NDArray[np.intp]) -> Array:
     """The diagonals of D: those of W[t] = Q + A'W[t+1] A, what a state costs over its segment.
 
-    Where it costs nothing, the mean of the others, in balanced units.
+    Where it costs nothing, the mean of the others: in units of the problem's own all are alike.
     """
     A, Q = (np.broadcast_to(z, (T, *z.shape[-2:])) for z in (problem.A, problem.Q))
     penalty = np.empty((len(cuts), problem.n))
@@ -239,11 +238,8 @@ def _penalty(problem: LQProblem, T: int, cuts: NDArray[np.intp]) -> Array:
         for t in range(end, cut, -1):
             W = Q[t] + A[t].T @ W @ A[t]
         penalty[k] = W.diagonal()
-    units = balance(problem.A, problem.B, Q=problem.Q, R=problem.R)
-    unit = np.broadcast_to(np.ldexp(1.0, units.cost - 2 * units.x), penalty.shape)
     some = penalty > 0
-    mean = (penalty / unit)[some].mean() if some.any() else 1.0
-    return _PENALTY * np.where(some, penalty, mean * unit)
+    return _PENALTY * np.where(some, penalty, penalty[some].mean() if some.any() else 1.0)
 
 
 def _augmented(

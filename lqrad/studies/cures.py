@@ -13,7 +13,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +22,12 @@ from numpy.typing import ArrayLike
 
 from lqrad.arguments import EPS, Array, check_count, check_number, check_type, real_array
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
-from lqrad.kernels.balance import balance
 from lqrad.kernels.growth import adjoint_growth
 from lqrad.kernels.lanczos import extreme_eigenvalues
 from lqrad.kernels.spectrum import dominant_growth
 from lqrad.kernels.stages import times
 from lqrad.outside import progress_bar
-from lqrad.problems.lq import LQProblem
+from lqrad.problems.lq import LQProblem, balanced
 from lqrad.problems.objective import Objective
 from lqrad.solvers.descent import descend
 from lqrad.solvers.riccati import Trajectory, riccati
@@ -234,14 +233,14 @@ def cures(
     if start.shape != (problem.n,):
         raise ShapeError(f"x0 has shape {start.shape}, expected ({problem.n},): one initial state")
     window = max(1, T // 5) if window is None else check_count("window", window)
+    # In units of the problem's own: descents go other ways where an input is measured in others.
+    own, units = balanced(problem)
+    unit = math.ldexp(1.0, -units.cost)
     if discount is None:
-        discount = _mild_discount(problem, T)
+        discount = _mild_discount(own, T)
     else:
         discount = check_number("discount", discount, above=0, most=1)
-    # In a unit of cost of its own: roots of weights round in another way where J is doubled.
-    cost = balance(problem.A, problem.B, Q=problem.Q, R=problem.R).cost
-    weights = {name: np.ldexp(getattr(problem, name), -cost) for name in "QRSMqrs"}
-    bench = _Bench(problem.replace(**weights), start, T, max_iter, tol, math.ldexp(1.0, -cost))
+    bench = _Bench(own, np.ldexp(start, -units.x), T, max_iter, tol, unit)
     tried: tuple[Callable[[], Cure], ...] = (
         partial(bench.plain, "gradient"),
         partial(bench.plain, "conjugate-gradient"),
@@ -372,7 +371,7 @@ class _Bench:
             iterations=shot.iterations,
             seconds=seconds,
             status=shot.status.word,
-            message=shot.message,
+            message=replace(shot, cost=shot.cost / self.unit).message,
             history=None,
         )
 

@@ -24,7 +24,7 @@ from random_problems import Case, psd, random_case, with_spectral_radius
 import lqrad
 from lqrad import LQProblem
 from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError, ShapeError
-from lqrad.problems.lq import changed
+from lqrad.problems.lq import changed, units_of
 
 EPS = np.finfo(float).eps
 SEEDS = range(240)
@@ -467,9 +467,10 @@ def test_kkt_residual_vanishes_at_the_optimum_alone(known_case):
     assert relative > 1e-6, case.name
 
 
-def loop_relative(data, x, u, p, x0):
-    """The largest of the blocks' max|residual| / max|terms that were added|."""
+def loop_relative(problem, data, x, u, p, x0):
+    """The largest of the blocks' max|residual| / max|terms that were added|, in `units_of`."""
     d, T = staged(data, len(u)), len(u)
+    units = units_of(problem)
     dynamics, state, inputs = [[x0, -x[0]]], [], []
     for t in range(T):
         dynamics.append([d.A[t] @ x[t], d.B[t] @ u[t], d.c[t], -x[t + 1]])
@@ -479,9 +480,11 @@ def loop_relative(data, x, u, p, x0):
             state.append([*pull, d.A[t].T @ p[t], -p[t - 1]])
     state.append([d.S @ x[T], d.s, -p[T - 1]])
     ratios = []
-    for block in (dynamics, state, inputs):
-        residual = max(np.abs(sum(terms)).max() for terms in block)
-        ratios.append(residual / max(np.abs(terms).max() for terms in block))
+    scales = units.x, units.cost - units.x, units.cost - units.u
+    for block, scale in zip((dynamics, state, inputs), scales, strict=True):
+        rows = [np.array(terms) / 2.0**scale for terms in block]
+        residual = max(np.abs(terms.sum(axis=0)).max() for terms in rows)
+        ratios.append(residual / max(np.abs(terms).max() for terms in rows))
     return max(ratios)
 
 
@@ -490,7 +493,9 @@ def test_relative_residual_is_the_worst_block_over_its_largest_term(known_case):
     x, u, p, x0 = any_point(case)
     relative = case.problem.kkt_residual(x, u, p, x0).relative
     assert isinstance(relative, float)
-    assert relative == pytest.approx(loop_relative(case.data, x, u, p, x0), rel=1e-9), case.name
+    assert relative == pytest.approx(
+        loop_relative(case.problem, case.data, x, u, p, x0), rel=1e-9
+    ), case.name
 
 
 @pytest.mark.parametrize(
