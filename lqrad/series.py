@@ -15,6 +15,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
 
@@ -34,7 +35,8 @@ _GROUPED = {
     decimal: re.compile(rf"[+-]?[1-9][0-9]{{0,2}}(\{decimal}[0-9]{{3}})+") for decimal in ".,"
 }
 _MISSING = frozenset(("", "nan", "NaN", "NAN", "na", "NA", "n/a", "N/A", "#N/A", "null", "NULL"))
-_DATES = ("%Y-%m", "%Y/%m/%d", "%d.%m.%Y", "%d/%m/%Y", "%m/%d/%Y")
+_DATES = ("%Y-%m", "%Y/%m/%d", "%d.%m.%Y", "%d.%m.%y", "%d/%m/%Y", "%m/%d/%Y", "%b %Y", "%H:%M")
+_QUARTER = re.compile(r"([0-9]{4})-?Q([1-4])")
 _MARKS = (
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -72,7 +74,8 @@ def load_series(path: str | Path, columns: int) -> Series:
         Entries may stand in double quotes. Thousands are not separated.
 
         A first line of names is a header; names may be numbers, such as years, where the first name
-        stands above labels that are numbers or dates, or is empty. Where there is one column more
+        stands above labels that are numbers or dates, or is empty; elsewhere a first line such as
+        0,1,2 is refused. Where there is one column more
         than there are outputs, the first holds labels. Labels that are numbers or dates must go
         on by equal steps, of months or working days too: a time that was not observed has a line.
 
@@ -213,6 +216,8 @@ def _reading(
         if len(names) != width or (width == 1 and unsplit):
             raise _UnreadError(first, f"{_count(width)} below the names {', '.join(names)}")
     y, decimals = _numbers(rows, width, columns, decimal)
+    if names is None and not labelled and _are_columns(filled):
+        raise _doubtful_names(first, filled[0].entries, "numbers")
     for i in np.flatnonzero(np.isnan(y).all(axis=0)):
         raise _UnreadError(
             rows[0].line,
@@ -253,7 +258,7 @@ def _numbers(
                 continue
             row[i] = float(_point(entry, decimal)) if _NUMBERS[decimal].fullmatch(entry) else np.nan
             if not math.isfinite(row[i]):
-                words = f"{entry if len(entry) < 80 else entry[:76] + ' ...'!r} is not a number"
+                words = f"{_cut(entry)!r} is not a number"
                 raise _UnreadError(line, words, "leave what was not observed empty")
             if decimal in entry:
                 decimals.append((line, entry))
@@ -271,20 +276,36 @@ def _is_header(rows: list[_Row], columns: int, decimal: str) -> bool:
         return False
     # Names may be numbers, such as years. Then what stands above the labels is none itself.
     others = [row.entries[0] for row in rows[1:] if row.entries[0] not in _MISSING]
-    if label in _MISSING:
+    if not label:
         return len(others) == len(rows) - 1 > 0
     if not _is_word(label) or not others:
         return False
     if any(map(_is_word, others)):
         if present and all(entry.isdecimal() for entry in present):
-            raise _UnreadError(
-                line,
-                f"{', '.join(first)} may be names, or a label and numbers",
-                "put a line with a name that is no number for each column above",
-                reached=math.inf,
-            )
+            raise _doubtful_names(line, first, "a label and numbers")
         return False
     return True
+
+
+def _are_columns(rows: list[_Row]) -> bool:
+    """Whether the first row counts up, as columns without names do, and no other is such a row."""
+
+    def counts_up(entries: list[str]) -> bool:
+        whole = all(entry.isdecimal() and len(entry) < 10 for entry in entries)
+        return whole and all(int(b) == int(a) + 1 for a, b in pairwise(entries))
+
+    first, *others = [row.entries for row in rows]
+    alike = [entries for entries in others if len(entries[0]) == len(first[0])]
+    return len(first) > 1 and counts_up(first) and bool(others) and not any(map(counts_up, alike))
+
+
+def _doubtful_names(line: int, entries: list[str], what: str) -> _UnreadError:
+    return _UnreadError(
+        line,
+        f"{', '.join(entries)} may be names, or {what}",
+        "put a line with a name that is no number for each column above",
+        reached=math.inf,
+    )
 
 
 def _is_word(entry: str) -> bool:
@@ -300,6 +321,11 @@ def _is_word(entry: str) -> bool:
 def _point(entry: str, decimal: str) -> str:
     """A number with a decimal point, any other text as it is."""
     return entry.replace(decimal, ".") if _NUMBERS[decimal].fullmatch(entry) else entry
+
+
+def _cut(entry: str) -> str:
+    """An entry as it reads in a message."""
+    return entry if len(entry) < 80 else f"{entry[:76]} ..."
 
 
 def _count(entries: int) -> str:
@@ -336,43 +362,63 @@ def _only(readings: Sequence[_Reading]) -> _Reading:
 
 
 def _check_times(labels: list[str], lines: list[int]) -> None:
-    """Raise unless labels that are numbers or dates go on by equal steps."""
-    times = _times(labels)
-    if times is None:
-        seen: set[str] = set()
-        for label, line in zip(labels, lines, strict=True):
-            if label in seen and label[:1].isdecimal():
-                raise _UnreadError(line, f"the label {label} was there before")
-            seen.add(label)
-        return
-    steps = np.diff(times)
+    """Raise unless labels that are numbers or dates go on by equal steps, in one way to read them."""
+    faults = []
+    for times in _times(labels):
+        fault = _uneven(times, labels, lines)
+        if fault is None:
+            return
+        faults.append(fault)
+    if faults:
+        raise faults[0]
+    seen: set[str] = set()
+    for label, line in zip(labels, lines, strict=True):
+        if label in seen and label[:1].isdecimal():
+            raise _UnreadError(line, f"the label {_cut(label)} was there before")
+        seen.add(label)
+
+
+def _uneven(times: Array, labels: list[str], lines: list[int]) -> _UnreadError | None:
+    """What is wrong with labels as times: one that does not follow, or a gap; None if nothing is."""
+    with np.errstate(over="ignore"):
+        steps = np.diff(times)
     for k in np.flatnonzero(steps <= 0):
-        raise _UnreadError(lines[k + 1], f"{labels[k + 1]} does not come after {labels[k]}")
+        return _UnreadError(
+            lines[k + 1], f"{_cut(labels[k + 1])} does not come after {_cut(labels[k])}"
+        )
     usual = np.sort(steps)[(len(steps) - 1) // 2] if len(steps) else 0.0
     for k in np.flatnonzero((steps > 1.5 * usual) | (steps < 0.5 * usual)):
-        raise _UnreadError(
+        return _UnreadError(
             lines[k + 1],
-            f"{labels[k + 1]} comes {steps[k] / usual:.3g} steps after {labels[k]}, expected 1",
+            f"{_cut(labels[k + 1])} comes {steps[k] / usual:.3g} steps after {_cut(labels[k])}, "
+            "expected 1",
             "write a line with its label alone for each time that was not observed",
         )
+    return None
 
 
-def _times(labels: list[str]) -> Array | None:
-    """Labels as numbers, where all are numbers or all are dates of one kind; months count 28 to 31 days."""
-    if all(len(label) == 8 and label.isdecimal() for label in labels):
-        ways = [_moments(labels, "%Y%m%d")]
-    elif all(_NUMBERS["."].fullmatch(label) for label in labels):
-        return np.array([float(label) for label in labels])
-    else:
-        ways = [_moments(labels, way) for way in ("", *_DATES)]
-    found = [moments for moments in ways if moments is not None]
-    if len(found) != 1:  # 2/1/2020 is in January or in February
-        return None
-    days = np.array([moment.date() for moment in found[0]], dtype="datetime64[D]")
-    whole = all(moment.time() == datetime.min.time() for moment in found[0])
+def _times(labels: list[str]) -> list[Array]:
+    """Labels as times, in all ways to read them: 2/1/2020 is in January or in February."""
+    ways: Sequence[str] = ("", *_DATES)
+    if all(_NUMBERS["."].fullmatch(label) for label in labels):
+        ways = ["%Y%m%d"] if all(len(label) == 8 for label in labels) else []
+    months = [
+        _QUARTER.sub(lambda found: f"{found[1]}-{3 * int(found[2]) - 2:02}", z) for z in labels
+    ]
+    found = [_days(moments) for way in ways if (moments := _moments(months, way)) is not None]
+    if found or ways == ("", *_DATES):
+        return found
+    numbers = np.array([float(label) for label in labels])
+    return [numbers] if np.isfinite(numbers).all() else []
+
+
+def _days(moments: list[datetime]) -> Array:
+    """Seconds from the first moment on, or working days; months count 28 to 31 days."""
+    days = np.array([moment.date() for moment in moments], dtype="datetime64[D]")
+    whole = all(moment.time() == datetime.min.time() for moment in moments)
     if whole and np.is_busday(days).all() and len(days) > 2:
         return np.busday_count(days[0], days).astype(np.float64)
-    return np.array([(moment - found[0][0]).total_seconds() for moment in found[0]])
+    return np.array([(moment - moments[0]).total_seconds() for moment in moments])
 
 
 def _moments(labels: list[str], way: str) -> list[datetime] | None:

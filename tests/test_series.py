@@ -98,6 +98,10 @@ def test_what_is_written_in_any_way_is_read_to_the_last_bit(read, seed):
         ("01.02.2020;5,5\n02.02.2020;6\n", [5.5, 6], None),
         ("0,5.5\n0.1003,6\n0.1998,7\n", [5.5, 6, 7], None),  # a clock that is not quite even
         ("Mon,5.5\nTue,6\nMon,7\n", [5.5, 6, 7], None),
+        ("1/2/2020,5.5\n2/2/2020,6\n3/2/2020,7\n", [5.5, 6, 7], None),  # of February
+        ("2019Q4,5.5\n2020Q1,6\n2020-Q2,7\n", [5.5, 6, 7], None),
+        ("nan,5.5\n2,6\n", [5.5, 6], ["nan", "2"]),
+        ("1e308,5.5\n1.7e308,6\n", [5.5, 6], ["1e308", "1.7e308"]),
     ],
 )
 def test_what_is_plain_is_read(read, text, y, labels):
@@ -139,7 +143,14 @@ def test_what_is_plain_is_read(read, text, y, labels):
         ("t,y\n2020-01-01,5\n2020-01-02,6\n2020-01-05,7\n", 1, "line 4: 2020-01-05 comes 3 steps"),
         ("t,y\n1871,5\n1873,6\n1872,7\n", 1, "line 4: 1872 does not come after 1873"),
         ("t,y\n1871,5\n1871,6\n", 1, "line 3: 1871 does not come after 1871"),
-        ("t,y\n1/2/2020,5\n1/2/2020,6\n", 1, "line 3: the label 1/2/2020 was there before"),
+        ("t,y\n1/2/2020,5\n1/2/2020,6\n", 1, "line 3: 1/2/2020 does not come after 1/2/2020"),
+        ("t,y\n1/2/2020,5\n1/3/2020,6\n1/5/2020,6\n", 1, "line 4: 1/5/2020 comes"),
+        ("2020Q1,5.5\n2020Q2,6\n2020Q4,6\n", 1, "line 3: 2020Q4 comes"),
+        ("Jan 2020,5.5\nFeb 2020,6\nApr 2020,6\n", 1, "line 3: Apr 2020 comes"),
+        ("00:00,5.5\n01:00,6\n03:00,6\n", 1, "line 3: 03:00 comes 2 steps after 01:00"),
+        ("t,y\n" + 2 * ("9" * 400 + ",5\n"), 1, "was there before"),
+        ("0,1\n5.5,6\n7,8.5\n", 2, "line 1: 0, 1 may be names, or numbers; put a line with a name"),
+        ("2019,2020\n15,16\n17,12\n", 2, "line 1: 2019, 2020 may be names, or numbers"),
         ("t,y\n1,5\n,6\n", 1, "line 3: it has no label"),
         (b"t,y\n1,5\n2,\xff6\n", 1, "line 3: it is not text in UTF-8; save it as UTF-8"),
         ("y\n5\n".encode("utf-16-le"), 1, "line 1: it holds a NUL; save it as text in UTF-8"),
