@@ -17,13 +17,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg import solve_discrete_lyapunov
 from scipy.linalg.blas import dgemm, dsymm
 from scipy.linalg.lapack import dgesv, dposv, dpotrf
 
 from lqrad.arguments import EPS, Array, check_finite
 from lqrad.errors import NonFiniteError, NotConvexError
-from lqrad.kernels.balance import balance, in_units
 from lqrad.kernels.riccati_factors import sweep_in_factors
 from lqrad.kernels.stages import times
 
@@ -340,6 +338,9 @@ def lyapunov(F: Array, D: Array) -> tuple[Array, int] | None:
 def steady_covariance(F: Array, D: Array) -> Array:
     """Return the solution of X = F X F' + D, for F stable, of systems in any units.
 
+    By squaring, as `lyapunov`, in which every entry keeps its own digits; a solver of the linear
+    equations for X loses those of variances that are far apart.
+
     Parameters
     ----------
     F : (n, n)
@@ -353,8 +354,13 @@ def steady_covariance(F: Array, D: Array) -> Array:
     """
     for name, array in (("the closed loop", F), ("what disturbs it", D)):
         check_finite(name, array, computed=True)
-    z = balance(F.T, Q=D).x
+    total = D
     with np.errstate(over="ignore", invalid="ignore"):
-        D = in_units(D, -z, z)
-        check_finite("what disturbs the closed loop, in its units,", D, computed=True)
-        return in_units(solve_discrete_lyapunov(in_units(F, -z, -z), D), z, -z)
+        # Until no power is left: the smallest entry may be all that one of its unit has.
+        for _ in range(_MOST_DOUBLINGS):
+            total = total + F.dot(total).dot(F.T)
+            F = F.dot(F)
+            if not F.any():
+                break
+    check_finite("the steady covariance", total, computed=True)
+    return np.asarray(0.5 * total + 0.5 * total.T)

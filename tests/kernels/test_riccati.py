@@ -11,7 +11,7 @@ import pytest
 from random_problems import psd, with_spectral_radius
 
 from lqrad.errors import NonFiniteError, NotConvexError
-from lqrad.kernels.riccati import double, lyapunov, sweep
+from lqrad.kernels.riccati import double, lyapunov, steady_covariance, sweep
 
 EPS = np.finfo(float).eps
 
@@ -374,3 +374,23 @@ def test_lyapunov_proves_nothing_that_is_not_so(radius):
         F = np.linalg.qr(rng.normal(size=(n, n)))[0]
         assert lyapunov(radius * F, np.eye(n)) is None
         assert lyapunov(np.array([[1.0, 1.0], [0.0, 1.0]]), np.eye(2)) is None
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_steady_covariance_is_its_sum_whatever_the_units_and_sizes(seed):
+    """Each entry by itself, beside the deviations of its row and column; powers of two change no bit."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, 6))
+    F = rng.normal(size=(n, n))
+    F *= 0.8 / np.abs(np.linalg.eigvals(F)).max()
+    sizes = 10.0 ** rng.integers(-150, 1, size=n)  # of what disturbs one state beside another
+    D = np.diag(sizes)
+    total, term = np.zeros((n, n)), D
+    for _ in range(400):
+        total, term = total + term, F @ term @ F.T
+    found = steady_covariance(F, D)
+    deviations = np.sqrt(total.diagonal())
+    assert (np.abs(found - total) <= 1e-12 * np.outer(deviations, deviations)).all()
+    x = 2.0 ** rng.integers(-40, 41, size=n)
+    scaled = steady_covariance(F * x[:, None] / x, D * np.outer(x, x))
+    np.testing.assert_array_equal(scaled, found * np.outer(x, x))
