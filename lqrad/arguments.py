@@ -265,9 +265,23 @@ def check_lengths(name: str, value: Any) -> tuple[int, ...]:
     return tuple(check_count(f"{name}[{i}]", k, least=0) for i, k in enumerate(lengths))
 
 
+def steps_in(seconds: float, dt: float) -> float:
+    """Return how many steps of dt a time has; raise ArgumentError where they are beyond all numbers.
+
+    Examples
+    --------
+    >>> steps_in(1.0, 0.25)
+    4.0
+    """
+    steps = seconds / dt
+    if not math.isfinite(steps):
+        raise ArgumentError(f"dt is {dt:.3g}, too short a step for {seconds:.3g} seconds")
+    return steps
+
+
 def check_room(what: str, *shape: int) -> None:
     """Raise ArgumentError where an array of this shape has no room in the machine's memory."""
-    size = 8 * math.prod(shape)
+    size = 8 * math.prod(map(int, shape))  # of ints, which do not overflow
     if size > memory():
         raise ArgumentError(
             f"{what} would take {Decimal(size) / 2**30:.3g} GiB, more than this machine's memory has",
@@ -670,7 +684,10 @@ def check_semidefinite(
     diagonal = np.diagonal(weight, axis1=-2, axis2=-1)
     root = np.sqrt(np.abs(diagonal))
     root = np.where(root > 0, root, 1.0)
-    scaled = weight / root[..., :, None] / root[..., None, :]
+    with np.errstate(over="ignore"):
+        scaled = weight / root[..., :, None] / root[..., None, :]
+    # An entry above one makes an eigenvalue negative, whatever it is.
+    scaled = np.clip(scaled, -2.0, 2.0)
     slack = 16 * weight.shape[-1] * EPS
     try:
         np.linalg.cholesky(scaled + slack * np.eye(weight.shape[-1]))

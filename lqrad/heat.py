@@ -384,6 +384,7 @@ def advection_diffusion(
     velocity = check_number("velocity", velocity, least=0)
     L = diffusion((cells,), (length,), diffusivity, (("held", "insulated"),))
     rate = velocity * cells / length
+    check_finite("velocity * cells / length", np.asarray(rate), computed=True)
     upwind = sp.diags_array([rate, -rate], offsets=[-1, 0], shape=(cells, cells))
     return _system(
         name="advection-diffusion",
@@ -428,7 +429,7 @@ def diffusion(
     check_room(f"matrices of {math.prod(shape)} cells", math.prod(shape), 30)
     parts, a = [], check_number("diffusivity", diffusivity, above=0)
     for axis, (count, length, ends) in enumerate(zip(shape, lengths, sides, strict=True)):
-        dx = length / count
+        dx = np.float64(length) / count  # which a number may be divided by, were it zero
         faces = np.full(count - 1, a / dx)  # m/s
         diagonal = np.zeros(count)
         diagonal[:-1] -= faces

@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.arguments import Array, check_number, check_numbers, frozen_array
+from lqrad.arguments import Array, check_number, check_numbers, frozen_array, steps_in
 from lqrad.copies import ReadOnly
 from lqrad.errors import ArgumentError
 from lqrad.problems.control import ControlProblem
@@ -519,7 +519,7 @@ def _sampled(
         problem=ControlProblem(rk4(f, dt), stage_cost, terminal_cost, n=len(states), m=len(inputs)),
         x0=np.asarray(x0),
         target=np.asarray(target),
-        T=max(1, round(seconds / dt)),
+        T=max(1, round(steps_in(seconds, dt))),
         dt=float(dt),
         bounds=(np.asarray(low), np.asarray(high)),
         state_names=state_names,

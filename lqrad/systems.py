@@ -33,6 +33,7 @@ from lqrad.arguments import (
     check_room,
     check_shape,
     frozen_array,
+    steps_in,
 )
 from lqrad.copies import ReadOnly
 from lqrad.errors import ArgumentError
@@ -306,14 +307,16 @@ def mass_spring_chain(
     check_room(f"matrices of {N} masses", 2 * N, 2 * N)
     mass, stiffness, dt = check_numbers(above=0, mass=mass, stiffness=stiffness, dt=dt)
     damping = check_number("damping", damping, least=0)
-    coupling = (2 * np.eye(N) - np.eye(N, k=1) - np.eye(N, k=-1)) / mass
-    F = np.block([[np.zeros((N, N)), np.eye(N)], [-stiffness * coupling, -damping * coupling]])
+    with np.errstate(over="ignore"):  # looked for by the sampling
+        coupling = (2 * np.eye(N) - np.eye(N, k=1) - np.eye(N, k=-1)) / mass
+        pull = np.hstack([-stiffness * coupling, -damping * coupling])
+    F = np.vstack([np.eye(N, 2 * N, k=N), pull])
     G = np.zeros((2 * N, 1))
     G[N] = 1 / mass
     x0 = np.zeros(2 * N)
     x0[N - 1] = 1.0
     # Time for a long wave, sqrt(stiffness / mass) masses per second, to run along it five times.
-    horizon = math.ceil(5 * N * math.sqrt(mass / stiffness) / dt)
+    horizon = math.ceil(steps_in(5 * N * math.sqrt(mass / stiffness), dt))
     places = range(1, N + 1)
     return _sampled(
         "mass-spring-chain",

@@ -202,19 +202,26 @@ def feedthrough_controller() -> lqrad.Controller:
     return lqrad.lqg(plant, **of(*"QRWV"), tracked=data()["C"])
 
 
+quiet = np.errstate(over="ignore", invalid="ignore")  # a user's function may overflow
+
+
+@quiet
 def swing(x: Any, u: Any) -> Any:
     rate = x[..., 1] - 0.1 * np.sin(x[..., 0]) + 0.1 * u[..., 0]
     return np.stack([x[..., 0] + 0.1 * rate, rate], axis=-1)
 
 
+@quiet
 def rates(x: Any, u: Any) -> Any:
     return np.stack([x[..., 1], u[..., 0] - np.sin(x[..., 0])], axis=-1)
 
 
+@quiet
 def effort(x: Any, u: Any) -> Any:
     return (x**2).sum(axis=-1) + (u**2).sum(axis=-1)
 
 
+@quiet
 def distance(x: Any) -> Any:
     return (x**2).sum(axis=-1)
 
@@ -223,10 +230,12 @@ def bowl(z: Any) -> Any:
     return 0.5 * float(np.vdot(z, z)), np.array(z)
 
 
+@quiet
 def square(z: Any) -> Any:
     return (z**2).sum(axis=-1)
 
 
+@quiet
 def slope(z: Any) -> Any:
     return 2 * z
 
@@ -239,6 +248,12 @@ def of_sizes(**sizes: Any) -> float:
     return float(sum(sizes.values()))
 
 
+@quiet
+def quartic(z: Any) -> Any:
+    return float(np.sum(z**4)), 4 * z**3
+
+
+@quiet
 def built(theta: Any) -> lqrad.SmoothingProblem:
     arrays = of("A", "C", "W", "V", "m0", "P0")
     return lqrad.SmoothingProblem(**arrays | {"V": arrays["V"] * np.exp(theta[0])})
@@ -692,7 +707,7 @@ CALLS |= {
     "taylor_test": lambda: (
         lqrad.taylor_test,
         {
-            "value_and_gradient": lambda z: (float(np.sum(z**4)), 4 * z**3),
+            "value_and_gradient": quartic,
             "z": np.ones(3),
             "direction": np.array([1.0, 0.5, -1.0]),
         },

@@ -139,8 +139,24 @@ def bad(value: Any) -> Iterator[tuple[str, Any]]:
         yield "large", scaled(value.astype(float), 1e160)
         yield "tiny", scaled(value.astype(float), 1e-300)
         yield "small", scaled(value.astype(float), 1e-160)
+        yield "largest", np.full(value.shape, np.finfo(float).max)
+        yield "least", np.full(value.shape, 5e-324)
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        for number in (0, -1, True, 2.5, 1e9, 10**30, 1e300, 1e-300, math.nan, math.inf, -math.inf):
+        for number in (
+            0,
+            -1,
+            True,
+            2.5,
+            1e9,
+            10**30,
+            1e300,
+            1e-300,
+            1.7e308,
+            5e-324,
+            math.nan,
+            math.inf,
+            -math.inf,
+        ):
             yield str(number), number
         yield "complex", 1j
         yield "list", [value]
@@ -289,9 +305,6 @@ def outcome(name: str, argument: str, wrong: Any, usual: set[str]) -> str:
     try:
         with limited(SECONDS), warnings.catch_warnings():
             warnings.simplefilter("error")
-            warnings.simplefilter(
-                "ignore", RuntimeWarning
-            )  # what overflows is judged by its result
             result = function(**given)
     except lqrad.LqradError as error:
         computed = isinstance(error, COMPUTED) or type(error) is lqrad.LqradError

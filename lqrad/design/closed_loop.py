@@ -262,6 +262,7 @@ def simulate_closed_loop(
     return ClosedLoop(x, y, u, r, np.asarray(at_limit), cost, plant.dt)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # looked for in the cost
 def expected_cost(
     plant: StateSpace,
     controller: Controller,
@@ -361,8 +362,9 @@ def expected_cost(
     of_state = np.block([[np.eye(n), np.zeros((n, own.n))], [own.D[:, :ny] @ measured, own.C]])
     of_noise = np.concatenate([np.zeros((n, ny)), own.D[:, :ny]])
     joint = of_state @ X @ of_state.T + count * of_noise @ sensors @ of_noise.T
-    check_finite("the mean cost", joint, computed=True)
-    return 0.5 * float((weight * joint).sum())
+    cost = 0.5 * np.sum(weight * joint)
+    check_finite("the mean cost", cost, computed=True)
+    return float(cost)
 
 
 def _weight(

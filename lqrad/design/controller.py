@@ -230,7 +230,11 @@ class Controller(ReadOnly):
                 "the controller has no feedthrough D: its input follows from what is measured",
                 "use step(y)",
             )
-        return np.clip(self._wanted(self.x_hat, self._reference(reference)), self.low, self.high)
+        with np.errstate(over="ignore", invalid="ignore"):
+            wanted = self._wanted(self.x_hat, self._reference(reference))
+        u = np.clip(wanted, self.low, self.high)
+        check_finite("u of the controller", u, computed=True)
+        return u
 
     @property
     def predicts(self) -> bool:
@@ -417,7 +421,7 @@ def _read_off(H: Array, G: Array, observer: Observer) -> Array:
         E, missed = _combine(observer.C, H)
     if missed.any():
         raise ArgumentError(
-            f"row {int(missed.argmax())} of the tracked outputs is no combination of what is "
+            f"row {int(missed.argmax())} of H, the tracked outputs, is no combination of what is "
             "measured, the rows of C; an integrator removes only errors that a sensor shows: track "
             "measured outputs, or leave the integrators out"
         )
@@ -435,9 +439,12 @@ def _combine(rows: Array, wanted: Array) -> tuple[Array, NDArray[np.bool_]]:
     rows = rows / height[:, None]
     E = np.asarray(np.linalg.lstsq(rows.T, wanted.T, rcond=None)[0].T, dtype=np.float64)
     missed = np.abs(E @ rows - wanted) > 1e-9 * (np.abs(E) @ np.abs(rows) + np.abs(wanted))
-    return E / height, np.any(missed, axis=1)
+    with np.errstate(over="ignore"):
+        E = E / height
+    check_finite("E with H = E C", E, computed=True)
+    return E, np.any(missed, axis=1)
 
 
 def _power_of_two(sizes: Array) -> Array:
-    """The power of two above each size; one for a size of zero."""
-    return np.asarray(np.ldexp(1.0, np.frexp(sizes)[1]), dtype=np.float64)
+    """The power of two next to each size, not above it; a half for a size of zero."""
+    return np.asarray(np.ldexp(0.5, np.frexp(sizes)[1]), dtype=np.float64)

@@ -113,7 +113,9 @@ class Observer(ReadOnly):
         """
         plant = discrete_plant(plant)
         _, P, _ = dlqe(plant.A, plant.C, W, V)
-        innovation = plant.C @ P @ plant.C.T + frozen_array("V", V)
+        with np.errstate(over="ignore", invalid="ignore"):
+            innovation = plant.C @ P @ plant.C.T + frozen_array("V", V)
+        check_finite("C P C' + V", innovation, computed=True)
         # Cholesky factors, unlike those of Gauss, are the same in all units of the outputs.
         L = cho_solve(cho_factor(innovation), plant.C @ P).T
         return cls(plant.A, plant.B, plant.C, L, D=plant.D)
@@ -131,6 +133,7 @@ class Observer(ReadOnly):
     def __repr__(self) -> str:
         return f"Observer(n={self.n}, m={self.B.shape[1]}, ny={self.ny})"
 
+    @np.errstate(over="ignore", invalid="ignore")
     def correct(self, x_hat: ArrayLike, y: ArrayLike, u: ArrayLike | None = None) -> Array:
         """Return x_bar = x_hat + L (y - C x_hat - D u), for x_hat (..., n), y (..., ny), u (..., m).
 
@@ -145,12 +148,18 @@ class Observer(ReadOnly):
                     "pass the input that is applied when y is measured: correct(x_hat, y, u)",
                 )
             innovation = innovation - _vector("u", u, self.B.shape[1]) @ self.D.T
-        return np.asarray(x_hat + innovation @ self.L.T)
+        return _finite("x_bar", x_hat + innovation @ self.L.T)
 
+    @np.errstate(over="ignore", invalid="ignore")
     def predict(self, x_bar: ArrayLike, u: ArrayLike) -> Array:
         """Return A x_bar + B u, for x_bar (..., n) and u (..., m)."""
         x_bar, u = _vector("x_bar", x_bar, self.n), _vector("u", u, self.B.shape[1])
-        return np.asarray(x_bar @ self.A.T + u @ self.B.T)
+        return _finite("x_hat", x_bar @ self.A.T + u @ self.B.T)
+
+
+def _finite(name: str, found: Array) -> Array:
+    check_finite(f"{name} of the observer", found, computed=True)
+    return np.asarray(found)
 
 
 def _vector(name: str, value: ArrayLike, width: int) -> Array:

@@ -12,11 +12,19 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.arguments import Array, called_as, check_limits, check_shape, frozen_array, shape_message
+from lqrad.arguments import (
+    Array,
+    called_as,
+    check_finite,
+    check_limits,
+    check_shape,
+    frozen_array,
+    shape_message,
+)
 from lqrad.design.controller import Controller
 from lqrad.design.observer import Observer, discrete_plant
 from lqrad.errors import ArgumentError, NotStabilizableError, ShapeError
-from lqrad.kernels.balance import balance
+from lqrad.kernels.balance import balance, in_units
 from lqrad.problems.sampling import Sampled
 from lqrad.problems.statespace import StateSpace
 from lqrad.solvers.dare import dlqr
@@ -323,13 +331,16 @@ def steady_state_targets(
     r = np.atleast_1d(frozen_array("reference", reference))
     check_shape("reference", r, (len(H),), "one number for each tracked output", symbols="(nr,)")
     N, blind, unit = _steady(plant, H, G)
-    missed = np.abs(blind @ (r / unit))
-    wrong = missed > _RANK * (np.abs(blind) @ np.abs(r / unit))
+    with np.errstate(over="ignore", invalid="ignore"):
+        own, target = r / unit, N @ r
+    check_finite("reference in units of the tracked outputs", own, computed=True)
+    missed = np.abs(blind @ own)
+    wrong = missed > _RANK * (np.abs(blind) @ np.abs(own))
     if wrong.any():
         direction = blind[int(np.where(wrong, missed, -1.0).argmax())]
         found = f", expected 0, and is {_value(direction / unit, r)}"
         raise ArgumentError(_not_held(direction, unit, found))
-    target = N @ r
+    check_finite("the steady state", target, computed=True)
     x_ref, u_ref = target[: plant.n], target[plant.n :]
     low, high = check_limits("input_bounds", input_bounds, (plant.m,))
     beyond = np.maximum(low - u_ref, u_ref - high)
@@ -359,22 +370,24 @@ def steady_states(plant: StateSpace, H: Array, G: Array | None = None) -> Array:
 def _steady(plant: StateSpace, H: Array, G: Array) -> tuple[Array, Array, Array]:
     """N, right for all references that have a steady state, and the directions (k, nr) that have none.
 
-    These are of r / unit, which comes third: the units of states, inputs and outputs must not
-    decide about ranks.
+    These are of r / unit, which comes third, up to a factor of all: the units of states, inputs and
+    outputs must not decide about ranks.
     """
-    n, m, nr = plant.n, plant.m, len(H)
+    n, m = plant.n, plant.m
     Z = np.block([[plant.A - np.eye(n), plant.B], [H, G]])
     units = balance(np.zeros((n + m, n + m)), C=Z)
-    rows, columns = 2.0 ** units.y[:, None], 2.0**-units.x
-    left, values, right = np.linalg.svd(Z / columns / rows)
+    left, values, right = np.linalg.svd(in_units(Z, units.y, units.x))
     rank = int((values > _RANK * values[0]).sum())
-    r_rows = np.concatenate([np.zeros((n, nr)), np.eye(nr)]) / rows
-    solution = (right[:rank].T / values[:rank]) @ (left[:, :rank].T @ r_rows) / columns[:, None]
-    freedom = right[rank:].T / columns[:, None]
+    solution = (right[:rank].T / values[:rank]) @ left[n:, :rank].T
+    solution, freedom = (
+        in_units(z, -units.x, np.zeros(z.shape[1], np.int64)) for z in (solution, right[rank:].T)
+    )
     # Of all solutions, that with the least input.
     solution -= freedom @ np.linalg.lstsq(freedom[n:], solution[n:], rcond=_RANK)[0]
     _, sizes, directions = np.linalg.svd(left[n:, rank:].T)
-    return solution, directions[: int((sizes > _RANK).sum())], np.ldexp(1.0, units.y[n:])
+    N = in_units(solution, np.zeros(n + m, np.int64), -units.y[n:])
+    check_finite("the steady state of a reference", N, computed=True)
+    return N, directions[: int((sizes > _RANK).sum())], np.ldexp(0.5, units.y[n:])
 
 
 def _not_held(direction: Array, unit: Array, found: str) -> str:

@@ -51,7 +51,8 @@ def in_units(matrix: Array, rows: Exponents, columns: Exponents, factor: int = 0
     >>> in_units(np.ones((1, 2)), np.array([1]), np.array([0, 4]))
     array([[0.5, 8. ]])
     """
-    return np.asarray(np.ldexp(matrix, columns - rows[:, None] + factor))
+    with np.errstate(over="ignore"):  # looked for by the caller
+        return np.asarray(np.ldexp(matrix, columns - rows[:, None] + factor))
 
 
 def balance(

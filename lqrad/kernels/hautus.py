@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.linalg import get_lapack_funcs, rsf2csf, schur, svd
 from scipy.linalg.lapack import dtrsen
 
-from lqrad.arguments import EPS, Array
+from lqrad.arguments import EPS, Array, check_finite
 from lqrad.kernels.balance import Exponents, balance, in_units
 
 Complex = NDArray[np.complex128]
@@ -97,7 +97,9 @@ def hautus(A: Array, B: Array, *, zero: float) -> Hautus:
     powers = units.x[largest][:, None] - units.x
     W = np.ldexp(W.real, powers) + 1j * np.ldexp(W.imag, powers)
     order = np.argsort(-np.abs(modes), kind="stable")
-    scale = math.ldexp(scale, -units.time)
+    with np.errstate(over="ignore"):
+        scale = np.ldexp(scale, -units.time)
+    check_finite("the size of A", scale, computed=True)
     return Hautus(scale * modes[order], distances[order], W[order], reached[order], units.x)
 
 

@@ -93,7 +93,8 @@ def _condition(E: Any, pair: tuple[Solve, Solve]) -> float:
     size = abs(E)
     rows, columns = np.ones(E.shape[0]), np.ones(E.shape[0])
     for axis in (0, 1, 0):  # columns first: they have the units of the states
-        scale = 2.0 ** -np.frexp(size.max(axis=axis).toarray().ravel())[1]
+        power = -np.frexp(size.max(axis=axis).toarray().ravel())[1]
+        scale = 2.0 ** np.minimum(power, 1023)  # the largest there is
         if axis == 0:
             columns, size = columns * scale, size @ sp.diags_array(scale)
         else:

@@ -5,13 +5,11 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from scipy.linalg import matrix_balance, schur
 from scipy.linalg.lapack import ztrsen
 
-from lqrad.arguments import EPS, Array
+from lqrad.arguments import EPS, Array, check_finite
 from lqrad.kernels.balance import balance, in_units
 
 # Eigenvalues as close to each other as rounding may have pulled those of one Jordan block apart;
@@ -62,9 +60,10 @@ def dominant_growth(A: Array) -> tuple[float, int]:
         found.append((rho, degree))
         open_ones = [i for i in open_ones if i not in members]
     rho = max(found)[0]
-    return math.ldexp(rho, -time), max(
-        degree for value, degree in found if value >= (1 - _SAME) * rho
-    )
+    with np.errstate(over="ignore"):
+        radius = np.ldexp(rho, -time)
+    check_finite("the spectral radius", radius, computed=True)
+    return float(radius), max(degree for value, degree in found if value >= (1 - _SAME) * rho)
 
 
 def _cluster(

@@ -311,6 +311,7 @@ class ControlProblem:
         p = self._costates(slopes)[..., 1:, :]
         return value, slopes.u + _transposed_times(slopes.B, p)
 
+    @_quiet
     def input_gradient(self, x: ArrayLike, u: ArrayLike, p: ArrayLike) -> Array:
         """Return dl/du + B[t]'p[t]; with the states and costates of u, the gradient in u.
 
@@ -326,10 +327,13 @@ class ControlProblem:
         """
         x, u, p = self._trajectory(x, u=u, p=p)
         slopes = self.derivatives(x, u)
-        return slopes.u + _transposed_times(slopes.B, p)
+        gradient = slopes.u + _transposed_times(slopes.B, p)
+        check_finite("the gradient", gradient, computed=True)
+        return gradient
 
     # Optimality
 
+    @_quiet
     def lagrangian(self, x: ArrayLike, u: ArrayLike, p: ArrayLike) -> float | Array:
         """Return J(x, u) + sum_t p[t]'(f(x[t], u[t], t) - x[t+1]).
 
@@ -341,8 +345,11 @@ class ControlProblem:
         """
         x, u, p = self._trajectory(x, u=u, p=p)
         steps = self._values("f", self._points(x, u))
-        return self.cost(x, u) + inner(p, steps - x[..., 1:, :])
+        value = self.cost(x, u) + inner(p, steps - x[..., 1:, :])
+        check_finite("the Lagrangian", np.asarray(value), computed=True)
+        return value
 
+    @_quiet
     def kkt_residual(self, x: ArrayLike, u: ArrayLike, p: ArrayLike, x0: ArrayLike) -> KKT:
         """Return the derivatives of the Lagrangian at (x, u, p): all zero at a stationary point.
 

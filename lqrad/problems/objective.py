@@ -167,12 +167,14 @@ class Objective:
             quadratic=self.quadratic,
         )
 
+    @np.errstate(over="ignore", invalid="ignore")
     def _scaled_curvature(self, F: Array) -> Array | None:
         """A diagonal below F' diag(curvature) F."""
         if self.curvature is None:
             return None
         D = np.broadcast_to(np.asarray(self.curvature, dtype=np.float64), self.shape)
-        return diagonal_below(F.swapaxes(-1, -2) @ (D[..., None] * F))
+        scaled = F.swapaxes(-1, -2) @ (D[..., None] * F)
+        return diagonal_below(scaled) if np.isfinite(scaled).all() else None
 
 
 def evaluated(objective: Objective, z: Array) -> tuple[float, Array]:

@@ -37,6 +37,7 @@ from lqrad.arguments import (
     check_stage_weights,
     real_array,
     stage_arrays,
+    steps_in,
 )
 from lqrad.copies import ReadOnly
 from lqrad.errors import NonFiniteError, ShapeError
@@ -262,7 +263,11 @@ def discretise(
     weight = np.block([[Q, M], [M.T, R]])
     F = in_units(rates, z, z, units.time)
     G = _root(in_units(weight, -z, z, -units.cost))
-    dt_own, delay = math.ldexp(dt, -units.time), math.ldexp(input_delay, -units.time)
+    steps_in(input_delay, dt)
+    with np.errstate(over="ignore"):
+        dt_own, delay = np.ldexp([dt, input_delay], -units.time).tolist()
+    if not (dt_own and math.isfinite(dt_own + delay)):
+        raise NonFiniteError(f"dt = {dt:.3g} is out of all proportion to the rates of A")
 
     whole, part = divmod(delay, dt_own)
     if part > dt_own * (1 - 1e-12) or part < dt_own * 1e-12:  # whole steps, but for rounding
@@ -304,7 +309,7 @@ def _held(F: Array, G: Array, dt: float) -> tuple[Array, Array]:
         size = float(np.abs(F * dt).sum(axis=0).max())
     if not math.isfinite(size):
         raise NonFiniteError(f"A dt overflows, with dt = {dt:.3g}", "sample more often")
-    doublings = max(0, math.ceil(math.log2(size / _SHORT))) if size > 0 else 0
+    doublings = max(0, math.ceil(math.log2(size) - math.log2(_SHORT))) if size > 0 else 0
     h = math.ldexp(dt, -doublings)
     paths = _paths(F)
 

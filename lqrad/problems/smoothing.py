@@ -339,12 +339,15 @@ class SmoothingProblem(ReadOnly):
             )
         identity = np.eye(self.n)
         root = substitute(roots["V"], np.eye(self.ny))
+        with np.errstate(over="ignore", invalid="ignore"):
+            data = times(root, z)
+        check_finite("y in deviations of its noise", data, computed=True)
         return Whitened(
             np.zeros((self.n, self.n)) if self.P0 is None else substitute(roots["P0"], identity),
             substitute(roots["W"], identity),
             root,
             substitute(roots["V"], C),
-            times(root, z),
+            data,
             np.asarray(log_determinant),
         )
 

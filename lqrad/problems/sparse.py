@@ -284,12 +284,11 @@ class SparseLQProblem(ReadOnly):
         if u_ref.ndim == 2:
             T = len(u_ref)
         x_stage, x_last = (x_ref[:-1], x_ref[-1]) if x_ref.ndim == 2 else (x_ref, x_ref)
-        return plain._changed(
-            T=T,
-            q=-times_rows(plain.Q, x_stage),
-            r=-times_rows(plain.R, u_ref),
-            s=-times_rows(plain.S, x_last),
-        )
+        slopes = {"q": (plain.Q, x_stage), "r": (plain.R, u_ref), "s": (plain.S, x_last)}
+        terms = {name: -times_rows(weight, ref) for name, (weight, ref) in slopes.items()}
+        for name, term in terms.items():
+            check_finite(f"{name} of the reference", term, computed=True)
+        return plain._changed(T=T, **terms)
 
     def _changed(self, **changes: Any) -> SparseLQProblem:
         """The same problem with other vectors; what was found of its matrices is kept."""

@@ -111,6 +111,7 @@ def stage_vectors(n: int, m: int, **given: ArrayLike | None) -> dict[str, Array]
     return found
 
 
+@np.errstate(over="ignore", invalid="ignore")  # looked for by the caller
 def times_rows(M: Any, z: Array) -> Array:
     """M z for each row z of an array, M (r,) being a diagonal."""
     if M.ndim == 1:

@@ -7,17 +7,19 @@ with the eigenvalues of A - BK inside the unit circle.
 
 from __future__ import annotations
 
+import warnings
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import LinAlgError, solve_discrete_are
+from scipy.linalg import LinAlgError, LinAlgWarning, solve_discrete_are
 from scipy.linalg.lapack import dposv, dpotrf, dpotrs, dtrtrs
 
 from lqrad.arguments import (
     EPS,
     Array,
     called_as,
+    check_finite,
     check_stage_weights,
     check_symmetric,
     direction_words,
@@ -202,7 +204,7 @@ def dlqe(
             f"one of A, C, W, V varies over T = {model.T} steps; a stationary filter has matrices "
             "that do not: use kalman_filter for those that do"
         )
-    W, V = (0.5 * (z + z.T) for z in (model.W, model.V))
+    W, V = (0.5 * z + 0.5 * z.T for z in (model.W, model.V))
     try:
         dual = _stabilising(model.A.T, model.C.T, W, V, np.zeros((model.n, model.ny)))
     except NotStabilizableError as error:
@@ -226,7 +228,7 @@ def _constant_arrays(
     Q, R = arrays["Q"], arrays["R"]
     check_symmetric("Q", Q)
     check_symmetric("R", R)
-    return arrays["A"], arrays["B"], (Q + Q.T) / 2, (R + R.T) / 2, arrays["M"]
+    return arrays["A"], arrays["B"], Q / 2 + Q.T / 2, R / 2 + R.T / 2, arrays["M"]
 
 
 def _eigenvalues(solution: _Solution) -> NDArray[np.complex128]:
@@ -256,7 +258,10 @@ def _stabilising(A: Array, B: Array, Q: Array, R: Array, M: Array) -> _Solution:
         if all(np.isfinite(array).all() for array in arrays):
             break
     solution = _solve(*arrays, units)
-    return solution._replace(P=in_units(solution.P, x, -x, cost), K=in_units(solution.K, -u, -x))
+    P, K = in_units(solution.P, x, -x, cost), in_units(solution.K, -u, -x)
+    for name, array in (("P", P), ("K", K)):
+        check_finite(name, array, computed=True)
+    return solution._replace(P=P, K=K)
 
 
 def _solve(A: Array, B: Array, Q: Array, R: Array, M: Array, units: Units) -> _Solution:
@@ -317,7 +322,9 @@ def _double_from(Z: Array, A: Array, B: Array, Q: Array, R: Array, M: Array) -> 
 
 def _scipy(A: Array, B: Array, Q: Array, R: Array, M: Array) -> Array | None:
     try:
-        P = solve_discrete_are(A, B, Q, R, s=M)
+        with warnings.catch_warnings():  # the caller looks at what remains of the equation
+            warnings.simplefilter("ignore", LinAlgWarning)
+            P = solve_discrete_are(A, B, Q, R, s=M)
     except (LinAlgError, ValueError):
         return None
     return np.asarray((P + P.T) / 2)

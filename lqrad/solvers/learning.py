@@ -21,6 +21,7 @@ from lqrad.arguments import (
     check_count,
     check_finite,
     check_function,
+    check_items,
     check_tolerance,
     check_type,
     real_array,
@@ -347,9 +348,7 @@ def _without_noise(problem: SmoothingProblem, y: Array) -> str:
 
 def _learnable(problem: SmoothingProblem, learn: Iterable[str]) -> set[str]:
     """The names in `learn`, checked against the problem."""
-    if not isinstance(learn, Iterable):
-        raise ArgumentError(f"learn is {learn!r}, expected some of: {', '.join(NAMES)}")
-    names = {learn} if isinstance(learn, str) else set(learn)
+    names = [learn] if isinstance(learn, str) else check_items("learn", learn, "names of arrays")
     if not names:
         raise ArgumentError(f"learn is empty, expected some of: {', '.join(NAMES)}")
     for name in sorted(names, key=str):
@@ -362,7 +361,7 @@ def _learnable(problem: SmoothingProblem, learn: Iterable[str]) -> set[str]:
                     f"{array} varies in time, and em learns {name} only where it does not; "
                     "give a constant one, or use fit with a map of your own"
                 )
-    return names
+    return set(names)
 
 
 def _maximise(problem: SmoothingProblem, expected: Expected, names: set[str]) -> SmoothingProblem:
@@ -437,7 +436,9 @@ def _length(model: Callable[[Array], SmoothingProblem], theta: Array, i: int) ->
             for name, size in sizes.items()
         )
 
-    default = math.ldexp(1.0, math.frexp(theta[i])[1])  # of zero it is one
+    # Of zero it is one, and of a number that is too small to be changed in part.
+    own = theta[i] if abs(theta[i]) > np.finfo(np.float64).tiny / EPS else 0.0
+    default = math.ldexp(1.0, math.frexp(own)[1])
     length, factor = default, 2.0 if is_small(default) else 0.5
     for _ in range(_DOUBLINGS):
         if is_small(factor * length) is (factor < 1):

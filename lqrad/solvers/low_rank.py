@@ -107,7 +107,9 @@ class LowRank:
         -------
         array of this shape
         """
-        return self._forward(self._checked("w", w))
+        z = self._forward(self._checked("w", w))
+        check_finite("z = F w", z, computed=True)
+        return z
 
     def start(self, z: ArrayLike) -> Array:
         """Return w of F w = z: where to start a descent that is to start at z.
@@ -120,7 +122,10 @@ class LowRank:
         -------
         array of this shape
         """
-        return self._stretched(_times_root(self.root, self._checked("z", z), transpose=True), -0.5)
+        z = self._checked("z", z)
+        w = self._stretched(_times_root(self.root, z, transpose=True), -0.5)
+        check_finite("w of F w = z", w, computed=True)
+        return w
 
     def _checked(self, name: str, z: ArrayLike) -> Array:
         z = real_array(name, z)
@@ -137,6 +142,7 @@ class LowRank:
     def _solve_transposed(self, g: Array) -> Array:
         return _times_root(self.root, self._stretched(g, -0.5))
 
+    @np.errstate(over="ignore", invalid="ignore")  # looked for by the caller
     def _stretched(self, w: Array, power: float) -> Array:
         """The power of I + V diag(level / (1 + lambda) - 1) V' times w."""
         factors = ((1 + self.values[-1]) / (1 + self.values)) ** power - 1

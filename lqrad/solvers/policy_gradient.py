@@ -185,7 +185,9 @@ def policy_gradient(
     }[method]
     first = usual
     if step_size is not None:
-        first = math.ldexp(check_number("step_size", step_size, above=0), power)
+        with np.errstate(over="ignore"):
+            first = float(np.ldexp(check_number("step_size", step_size, above=0), power))
+        check_finite("step_size in the units of the problem", np.asarray(first), computed=True)
     rows, evaluations, trial = [(point.cost, point.norm, 0.0)], 1, first
     while (status := _verdict(point, rows, least, max_iter, tol)) is None:
         direction = point.direction(method)

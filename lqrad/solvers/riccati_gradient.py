@@ -150,6 +150,7 @@ def cost_gradient(solution: Riccati, x0: ArrayLike) -> LQGradient:
 
 
 @called_as("dlqr_vjp(A, B, Q, R, M=M, dK=dK, dP=dP)")
+@_quiet
 def dlqr_vjp(
     A: ArrayLike,
     B: ArrayLike,
@@ -317,7 +318,7 @@ class _Sums:
 
 
 def _symmetric(matrix: Array) -> Array:
-    return np.asarray((matrix + matrix.swapaxes(-1, -2)) / 2)
+    return np.asarray(matrix / 2 + matrix.swapaxes(-1, -2) / 2)
 
 
 def _outer(left: Array, right: Array) -> Array:

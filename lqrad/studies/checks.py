@@ -126,6 +126,7 @@ class TaylorTest:
     message: str = ""
 
 
+@np.errstate(over="ignore", invalid="ignore")  # looked for in what comes out
 def taylor_test(
     value_and_gradient: Callable[[Array], tuple[float, Array]],
     z: ArrayLike,
@@ -207,6 +208,7 @@ def taylor_test(
             raise NonFiniteError(f"{name} is not finite; expand at another z")
     slope = float(np.vdot(gradient, d))
     bend = None if product is None else float(np.vdot(product, d))
+    check_finite("what J changes by along direction", np.array([slope, bend or 0.0]), computed=True)
 
     def expanded(scale: float) -> TaylorTest:
         values = [float(value_and_gradient(z + scale * h * d)[0]) for h in _STEPS]

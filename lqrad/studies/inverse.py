@@ -105,6 +105,7 @@ class Inversion:
         return plot_inversion(self)
 
 
+@np.errstate(over="ignore", invalid="ignore")  # looked for in what comes out
 def invert(
     problem: SparseLQProblem,
     y: ArrayLike,
@@ -219,6 +220,7 @@ def invert(
         return problem.simulate(known, np.broadcast_to(w, (T, m)))
 
     d = sensors.residual(states(w0))
+    check_finite("the misfit of the prior", d, computed=True)
     count = len(d)
     if not d.any() or (rule == "discrepancy" and d @ d <= count):
         shift, chosen, curve, iterations = np.zeros(size), math.inf, (np.empty(0),) * 3, 0

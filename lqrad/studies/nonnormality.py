@@ -243,7 +243,9 @@ def pseudospectrum(A: ArrayLike, z: ArrayLike) -> Array:
     check_finite("z", np.abs(points))
     upper, where = np.unique(_upper(points), return_inverse=True)
     scaled, e = _rescaled(A)
-    sigma = 1 / _resolvent_norms(_ldexp(_schur(scaled)[0], e), upper)
+    with np.errstate(over="ignore"):
+        sigma = 1 / _resolvent_norms(_ldexp(_schur(scaled)[0], e), upper)
+    check_finite("the smallest singular value", sigma, computed=True)
     return np.asarray(sigma[where].reshape(points.shape), dtype=np.float64)
 
 

@@ -214,7 +214,7 @@ def test_refusals():
         Controller(observer, [[1.0, 2.0]], dt=0.1)
     moving = StateSpace([[1.0, 0.1], [0.0, 1.0]], [[0.0], [0.1]], [[1.0, 0.0]], dt=0.1)
     with pytest.raises(
-        ArgumentError, match="row 0 of the tracked outputs is no combination of wha"
+        ArgumentError, match="row 0 of H, the tracked outputs, is no combination of wha"
     ):
         lqrad.lqg(moving, np.eye(2), [[1]], np.eye(2), [[1]], Q_i=[[1]], tracked=[[1.0, 1.0]])
     with pytest.raises(ArgumentError, match="dt is 0, expected the time between two steps"):
