@@ -125,6 +125,7 @@ def constant(rng, *, n=4, m=2):
         "R": (psd(rng, m) + 0.1 * np.eye(m), "J /u /u"),
         "x0": (rng.normal(size=n), "x"),
         "K": (0.1 * rng.normal(size=(m, n)), "u /x"),
+        "cov": (psd(rng, n) + 0.1 * np.eye(n), "x x"),
         "weight": (0.7, "J"),
     }
 
@@ -353,23 +354,40 @@ def comparison(A, B, Q, R, x0, **_):
     }
 
 
-@case("cures", "Cures", "Cure", "blowup", "Blowup", data=constant, units="J")
+@case("cures", "Cures", "Cure", "blowup", "Blowup", data=constant, units="xuJ")
 def remedies(A, B, Q, R, x0, **_):
     found = lqrad.cures(LQProblem(A, B, Q, R), x0, 10, max_iter=200)
-    return {"ends": words([(c.name, c.status, c.iterations) for c in found.cures])}
+    optimum = found.optimum
+    return {
+        "ends": words([(c.name, c.status, c.iterations, c.gap, c.bias) for c in found.cures]),
+        "u": (optimum.u, ". u"),
+        "cost": (optimum.cost, "J"),
+    }
 
 
-@case("multiple_shooting", "Shooting", data=constant, units="J", rtol=1e-9)
+@case("multiple_shooting", "Shooting", data=constant, units="xuJ")
 def shooting(A, B, Q, R, x0, **_):
     found = lqrad.multiple_shooting(LQProblem(A, B, Q, R), x0, 30)
-    return {"cost": (found.cost, "J"), "end": words((found.status, found.rounds))}
+    return {
+        "x": (found.x, ". x"),
+        "u": (found.u, ". u"),
+        "p": (found.p, "J . /x"),
+        "cost": (found.cost, "J"),
+        "end": words((found.cuts.tolist(), found.status, found.rounds, found.residual, found.gap)),
+    }
 
 
-@case("policy_gradient", "PolicyGradient", data=constant, units="J", rtol=1e-9)
-def gain_descent(A, B, Q, R, **_):
-    K = lqrad.dlqr(A, B, Q, R)[0]
-    found = lqrad.policy_gradient(LQProblem(A, B, Q, R), 0.9 * K, method="gauss-newton")
-    return {"P": (found.P, "J /x /x"), "end": words((found.status, found.iterations))}
+@case("policy_gradient", "PolicyGradient", data=constant, units="xuJ")
+def gain_descent(A, B, Q, R, cov, **_):
+    K, found = 0.9 * lqrad.dlqr(A, B, Q, R)[0], {}
+    for method in ("gradient", "natural", "gauss-newton"):
+        done = lqrad.policy_gradient(LQProblem(A, B, Q, R), K, cov, method=method, max_iter=100)
+        found |= {
+            f"{method} K": (done.K, "u /x"),
+            f"{method} P": (done.P, "J /x /x"),
+            f"{method} end": words((done.status, done.iterations, done.evaluations)),
+        }
+    return found
 
 
 # Control design

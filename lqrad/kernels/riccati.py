@@ -22,6 +22,7 @@ from scipy.linalg.lapack import dgesv, dposv, dpotrf
 
 from lqrad.arguments import EPS, Array, check_finite
 from lqrad.errors import NonFiniteError, NotConvexError
+from lqrad.kernels.balance import balance, in_units
 from lqrad.kernels.riccati_factors import sweep_in_factors
 from lqrad.kernels.stages import times
 
@@ -98,15 +99,41 @@ def sweep(A: Array, B: Array, Q: Array, R: Array, M: Array, S: Array, T: int) ->
         if _semidefinite(plain.P[0]):
             return plain
     except NotConvexError:
-        factored = sweep_in_factors(A, B, Q, R, M, S, T)
+        factored = _in_factors(A, B, Q, R, M, S, T)
         if factored is None:
             raise
     else:
-        factored = sweep_in_factors(A, B, Q, R, M, S, T)
+        factored = _in_factors(A, B, Q, R, M, S, T)
         if factored is None:
             return plain
     _check(*factored, B, R, 0)
     return Sweep(*factored, T)
+
+
+def _in_factors(
+    A: Array, B: Array, Q: Array, R: Array, M: Array, S: Array, T: int
+) -> tuple[Array, Array, Array] | None:
+    """`sweep_in_factors` in balanced units: its reflections mix rows of different units."""
+    n = len(S)
+    x, u, _, _, cost = balance(A, B, Q=np.concatenate([Q.reshape(-1, n, n), S[None]]), R=R)
+    found = sweep_in_factors(
+        in_units(A, x, x),
+        in_units(B, x, u),
+        in_units(Q, -x, x, -cost),
+        in_units(R, -u, u, -cost),
+        in_units(M, -x, u, -cost),
+        in_units(S, -x, x, -cost),
+        T,
+    )
+    if found is None:
+        return None
+    P, K, L = found
+    root = 2.0 ** (cost % 2 / 2)
+    return (
+        in_units(P, x, -x, cost),
+        in_units(K, -u, -x),
+        root * in_units(L, u, 0 * u, cost // 2),
+    )
 
 
 def _sweep(A: Array, B: Array, Q: Array, R: Array, M: Array, S: Array, T: int) -> Sweep:

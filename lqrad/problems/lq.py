@@ -817,10 +817,11 @@ def changed(problem: LQProblem, **arrays: Array) -> LQProblem:
     return unchecked(S_given=problem.S_given or "S" in arrays, **(kept | arrays))
 
 
-def units_of(problem: LQProblem) -> Units:
+def units_of(problem: LQProblem, x0: Array | None = None) -> Units:
     """Return units of the problem's own: in these a state or an input of size one costs about one.
 
-    Those without a weight have the unit of `balance`, in which entries are of comparable size.
+    Those without a weight have the unit of `balance`, in which entries are of comparable size. On a
+    common factor of all states and inputs no entry depends: with it the largest of x0 becomes one.
     """
     n = problem.n
     Q = np.concatenate([problem.Q.reshape(-1, n, n), problem.S[None]])
@@ -829,10 +830,14 @@ def units_of(problem: LQProblem) -> Units:
     for unit, weight in ((units.x, Q), (units.u, problem.R)):
         diagonal = np.diagonal(weight, axis1=-2, axis2=-1).reshape(-1, len(unit)).max(axis=0)
         own.append(unit - np.frexp(np.ldexp(diagonal, 2 * unit - units.cost))[1] // 2)
-    return units._replace(x=own[0], u=own[1])
+    x, u = own
+    size = 0
+    if x0 is not None and x0.any():
+        size = math.frexp(float(np.abs(np.ldexp(x0, -x)).max()))[1] - 1
+    return units._replace(x=x + size, u=u + size, cost=units.cost + 2 * size)
 
 
-def balanced(problem: LQProblem) -> tuple[LQProblem, Units]:
+def balanced(problem: LQProblem, x0: Array | None = None) -> tuple[LQProblem, Units]:
     """Return the problem in `units_of` it, and these.
 
     Examples
@@ -841,7 +846,7 @@ def balanced(problem: LQProblem) -> tuple[LQProblem, Units]:
     >>> small.B, small.Q, small.R, units.u - units.x
     (array([[0.03125]]), array([[1.]]), array([[1.]]), array([25]))
     """
-    units = units_of(problem)
+    units = units_of(problem, x0)
     x, u, _, _, cost = units
     new = changed(
         problem,

@@ -39,8 +39,9 @@ from lqrad.arguments import (
     real_array,
 )
 from lqrad.errors import ArgumentError, NotConvexError, Status
+from lqrad.kernels.balance import Exponents, in_units
 from lqrad.kernels.riccati import lyapunov
-from lqrad.problems.lq import LQProblem, changed
+from lqrad.problems.lq import LQProblem, balanced
 
 METHODS = ("gradient", "natural", "gauss-newton")
 
@@ -110,8 +111,9 @@ def policy_gradient(
     step_size : float, optional
         The first step to try, which is halved until the loop is stable and J falls as far as it
         should. The next iteration begins with the double, with "gauss-newton" never more than this.
-        By default 1/(|G| |X|), 1/|G| and 1, in the order of the methods. Fazel et al. leave out the
-        1/2 of the cost: their steps are half of those here.
+        By default 1/(|G| |X|), 1/|G| and 1, in the order of the methods, with states and inputs in
+        units of the problem's own, on which those of K0 have no influence. Fazel et al. leave out
+        the 1/2 of the cost: their steps are half of those here.
     max_iter : int
     tol : float
         Stop where J(K) - min J is proven to be at most tol J(K), or, where nothing can be proven,
@@ -158,16 +160,19 @@ def policy_gradient(
     gauss-newton True True
     """
     check_choice("method", method, METHODS)
-    max_iter, least = check_count("max_iter", max_iter, least=0), _checked(problem)
+    max_iter = check_count("max_iter", max_iter, least=0)
+    _check_constant(problem)
     tol = check_tolerance(tol)
     K, S0 = _start(problem, K0, x0_cov)
-    # J is measured in a power of two near the weights, and X in one near S0: else the squares of
+    # All is done in units of the problem's own, with X in a power of two near S0: else the squares of
     # gradients overflow or underflow long before they do.
-    weight, spread = (_exponent(*arrays) for arrays in ((problem.Q, problem.R, problem.M), (S0,)))
-    plant, S0, least = _in_unit(problem, weight), np.ldexp(S0, -spread), least * 2.0**-weight
+    plant, (x, u, _, _, weight) = balanced(problem)
+    K, S0, least = in_units(K, u, x), in_units(S0, x, -x), _least_weight(plant)
+    spread = math.frexp(float(np.abs(S0).max()))[1]
+    S0 = np.ldexp(S0, -spread)
     point = _evaluate(plant, K, S0)
     if point is None:
-        radius = np.abs(np.linalg.eigvals(problem.A - problem.B @ K)).max()
+        radius = np.abs(np.linalg.eigvals(plant.A - plant.B @ K)).max()
         raise ArgumentError(
             f"K0 leaves A - B K0 with the spectral radius {radius:.4g}, expected less than 1: J is "
             "infinite there; start from a gain that stabilises, such as dlqr of other weights gives"
@@ -183,14 +188,18 @@ def policy_gradient(
         "natural": (weight, 1 / size),
         "gauss-newton": (0, 1.0),
     }[method]
-    first = usual
-    if step_size is not None:
+    first, metric = usual, np.zeros((1, 1), dtype=np.int64)
+    if step_size is not None:  # along the direction that it has in the units that it is given in
         with np.errstate(over="ignore"):
             first = float(np.ldexp(check_number("step_size", step_size, above=0), power))
         check_finite("step_size in the units of the problem", np.asarray(first), computed=True)
-    rows, evaluations, trial = [(point.cost, point.norm, 0.0)], 1, first
-    while (status := _verdict(point, rows, least, max_iter, tol)) is None:
-        direction = point.direction(method)
+        metric = {"gradient": 2 * x - 2 * u[:, None], "natural": -2 * u[:, None]}.get(
+            method, metric
+        )
+    start, evaluations, trial = point.norm, 1, first
+    rows = [(point.cost, point.norm_in(x, u), 0.0)]
+    while (status := _verdict(point, len(rows), start, least, max_iter, tol)) is None:
+        direction = np.ldexp(point.direction(method), metric)
         slope = float(np.vdot(point.gradient, direction))
         for _ in range(_HALVINGS):
             new = _evaluate(plant, point.K - trial * direction, S0)
@@ -202,7 +211,7 @@ def policy_gradient(
             status = Status.STALLED
             break
         point = new
-        rows.append((new.cost, new.norm, trial))
+        rows.append((new.cost, new.norm_in(x, u), trial))
         trial = min(2 * trial, first) if method == "gauss-newton" else 2 * trial
     found = (np.array(column) for column in zip(*rows, strict=True))
     powers = (weight + spread, weight + spread, -power)
@@ -215,8 +224,8 @@ def policy_gradient(
     )
     limit = ", the limit max_iter" if status is Status.MAX_ITER else ""
     return PolicyGradient(
-        K=point.K,
-        P=np.ldexp(point.P, weight),
+        K=in_units(point.K, -u, -x),
+        P=in_units(point.P, x, -x, weight),
         costs=costs,
         gradient_norms=norms,
         steps=steps,
@@ -227,17 +236,6 @@ def policy_gradient(
         message=f"{status.word} after {k} iteration{'s' * (k != 1)}{limit}; J = {costs[-1]:.7g}, {known}",
         method=method,
     )
-
-
-def _exponent(*arrays: Array) -> int:
-    """The power of two just above the largest entry."""
-    return math.frexp(max(float(np.abs(z).max()) for z in arrays))[1]
-
-
-def _in_unit(problem: LQProblem, exponent: int) -> LQProblem:
-    """The problem with its weights divided by a power of two."""
-    weights = {name: np.ldexp(getattr(problem, name), -exponent) for name in ("Q", "R", "M", "S")}
-    return changed(problem, **weights)
 
 
 def _definite(M: Array) -> bool:
@@ -263,6 +261,10 @@ class _Point(NamedTuple):
     @property
     def norm(self) -> float:
         return float(np.linalg.norm(self.gradient))
+
+    def norm_in(self, x: Exponents, u: Exponents) -> float:
+        """The norm of the gradient in the user's units of K."""
+        return float(np.linalg.norm(in_units(self.gradient, u, x)))
 
     def direction(self, method: str) -> Array:
         """What is taken off K: the gradient, times X^-1, and times G^-1 on the left."""
@@ -302,15 +304,15 @@ def _rise(point: _Point, new: _Point) -> float:
 
 
 def _verdict(
-    point: _Point, rows: list[tuple[float, float, float]], least: float, max_iter: int, tol: float
+    point: _Point, count: int, start: float, least: float, max_iter: int, tol: float
 ) -> Status | None:
-    """The status at the last iterate, or None to go on."""
+    """The status at the last of so many iterates, or None to go on; `start` is the first norm."""
     bound = _gap_bound(point, least)
     if bound <= tol * point.cost:
         return Status.CONVERGED_GAP
-    if point.norm == 0 or (bound == math.inf and point.norm <= tol * rows[0][1]):
+    if point.norm == 0 or (bound == math.inf and point.norm <= tol * start):
         return Status.CONVERGED_GRADIENT
-    return Status.MAX_ITER if len(rows) > max_iter else None
+    return Status.MAX_ITER if count > max_iter else None
 
 
 def _gap_bound(point: _Point, least: float) -> float:
@@ -323,8 +325,8 @@ def _gap_bound(point: _Point, least: float) -> float:
     return point.cost / least * decrease
 
 
-def _checked(problem: LQProblem) -> float:
-    """The least eigenvalue of Q - M R^-1 M', zero where rounding errors hide it."""
+def _check_constant(problem: LQProblem) -> None:
+    """Raise unless an endless horizon has one gain."""
     check_type("problem", problem, LQProblem, "LQProblem(A, B, Q, R)")
     if problem.T is not None:
         raise ArgumentError(
@@ -337,6 +339,10 @@ def _checked(problem: LQProblem) -> float:
                 f"the problem has a linear term {name}, expected none: the best u would not be -K x; "
                 "move the origin to the set-point first"
             )
+
+
+def _least_weight(problem: LQProblem) -> float:
+    """The least eigenvalue of Q - M R^-1 M', zero where rounding errors hide it."""
     try:
         rest = problem.Q - problem.M @ np.linalg.solve(problem.R, problem.M.T)
     except np.linalg.LinAlgError:

@@ -11,6 +11,7 @@ No adjoint pass of the problem is used here, so that either can prove the other 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +27,7 @@ from lqrad.arguments import (
 from lqrad.copies import ReadOnly
 from lqrad.kernels.riccati import sweep
 from lqrad.kernels.stages import times
-from lqrad.problems.lq import LQProblem
+from lqrad.problems.lq import LQProblem, changed
 from lqrad.solvers.riccati_gradient import LQGradient, cost_gradient, pull_back
 
 # Overflow is looked for in the results and told in words.
@@ -287,13 +288,32 @@ def riccati(problem: LQProblem, T: int | None = None) -> Riccati:
     check_type("problem", problem, LQProblem, "LQProblem(A, B, Q, R)")
     T = problem.horizon(T)
     check_room(f"a value function over T = {T} steps", T + 1, problem.n * (problem.n + problem.m))
+    given, odd = problem, _odd_cost(problem)
+    if odd:
+        weights = {name: 2 * getattr(problem, name) for name in ("Q", "R", "M", "S", *"qrs")}
+        problem = changed(problem, **weights)
     P, K, L, swept = sweep(problem.A, problem.B, problem.Q, problem.R, problem.M, problem.S, T)
     k, v, w = np.zeros((T, problem.m)), np.zeros((T + 1, problem.n)), np.zeros(T + 1)
     if any(z.any() for z in (problem.c, problem.q, problem.r, problem.s)):
         k, v, w = _linear_part(problem, P, K, L)
+    for array in (P, v, w) if odd else ():
+        array *= 0.5
     for array in (P, K, k, v, w):
         array.setflags(write=False)
-    return Riccati(problem, P, K, k, v, w, swept)
+    return Riccati(given, P, K, k, v, w, swept)
+
+
+def _odd_cost(problem: LQProblem) -> bool:
+    """Whether the exponent of the first weight is odd, in any units of states and inputs.
+
+    Cholesky's roots of twice a number are rounded in another way. So that a solution does not depend
+    on the unit of cost, even exponents are made of odd ones.
+    """
+    for weight in (problem.R, problem.Q):
+        diagonal = np.diagonal(weight, axis1=-2, axis2=-1).ravel()
+        if diagonal.any():
+            return bool(math.frexp(diagonal[diagonal.nonzero()[0][0]])[1] % 2)
+    return False
 
 
 @_quiet
@@ -311,13 +331,23 @@ def _linear_part(problem: LQProblem, P: Array, K: Array, L: Array) -> tuple[Arra
         v[t] += v[t + 1] @ closed[t]
     slope = times(problem.B, v[1:] + Pc, transpose=True) + problem.r
     check_finite("v", v, computed=True)
-    k = np.asarray(np.linalg.solve(L @ L.swapaxes(-1, -2), slope[..., None])[..., 0], np.float64)
+    k = _cholesky_solve(L, slope)
     w = np.zeros(T + 1)
     w[:-1] = (v[1:] * c + 0.5 * Pc * c).sum(axis=-1) - 0.5 * (k * slope).sum(axis=-1)
     w[:-1] = np.cumsum(w[-2::-1])[::-1]
     for name, array in (("k", k), ("w", w)):
         check_finite(name, array, computed=True)
     return k, v, w
+
+
+def _cholesky_solve(L: Array, b: Array) -> Array:
+    """Return z with L[t] L[t]' z[t] = b[t], for lower triangular L: without pivots, which units choose."""
+    z, m = b.copy(), b.shape[1]
+    for i in range(m):
+        z[:, i] = (z[:, i] - (L[:, i, :i] * z[:, :i]).sum(axis=1)) / L[:, i, i]
+    for i in reversed(range(m)):
+        z[:, i] = (z[:, i] - (L[:, i + 1 :, i] * z[:, i + 1 :]).sum(axis=1)) / L[:, i, i]
+    return z
 
 
 def _closed_loop(problem: LQProblem, K: Array) -> Array:

@@ -160,7 +160,7 @@ def multiple_shooting(
         raise ShapeError(f"x0 has shape {start.shape}, expected ({problem.n},): one initial state")
     tol, max_rounds = check_tolerance(tol), check_count("max_rounds", max_rounds)
     max_iter = check_count("max_iter", max_iter, least=0)
-    problem, units = balanced(problem)
+    problem, units = balanced(problem, start)
     start = np.ldexp(start, -units.x)
     if segment is None:
         cuts = _cuts(problem, T)

@@ -234,7 +234,7 @@ def cures(
         raise ShapeError(f"x0 has shape {start.shape}, expected ({problem.n},): one initial state")
     window = max(1, T // 5) if window is None else check_count("window", window)
     # In units of the problem's own: descents go other ways where an input is measured in others.
-    own, units = balanced(problem)
+    own, units = balanced(problem, start)
     unit = math.ldexp(1.0, -units.cost)
     if discount is None:
         discount = _mild_discount(own, T)

@@ -393,7 +393,7 @@ def test_where_rounding_hides_the_descent_the_gradients_still_tell():
     """An inverted pendulum, whose J = 1314 has rounding errors above the decrease of a step."""
     plant = lqrad.systems.inverted_pendulum()
     start = lqrad.dlqr(plant.A, plant.B, np.eye(4), [[1.0]])[0]
-    result = policy_gradient(plant.problem(), start, tol=1e-10, max_iter=5000)
+    result = policy_gradient(plant.problem(), start, tol=1e-11, max_iter=5000)
     assert result.status is Status.CONVERGED_GAP, result
     K = lqrad.dlqr(plant.A, plant.B, plant.Q, plant.R)[0]
     np.testing.assert_allclose(result.K, K, rtol=1e-6)

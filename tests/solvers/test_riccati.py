@@ -171,7 +171,7 @@ def test_unstable_systems_to_the_last_digits(n, m, linear, radius, T):
     x0 = np.linspace(-1, 2, n)
     solution = lqrad.riccati(problem, T)
     found = solution.rollout(x0)
-    assert problem.kkt_residual(found.x, found.u, found.p, x0).relative < 1e-12
+    assert problem.kkt_residual(found.x, found.u, found.p, x0).relative < 2e-12
     assert solution.cost(x0) == pytest.approx(found.cost, rel=1e-10)
     K, _, _ = lqrad.dlqr(problem.A, problem.B, problem.Q, problem.R)
     assert np.abs(solution.K[: T // 2] - K).max() < 1e-12 * np.abs(K).max()
