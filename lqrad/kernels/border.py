@@ -49,7 +49,7 @@ class Crossings:
     @classmethod
     def at(cls, L: Factored, v: Array) -> Crossings:
         v = np.sort(v)
-        return cls(v, *L.log(v))
+        return cls(v, *L.log_and_slope(v))
 
     def kept(self, which: Flags) -> Crossings:
         return Crossings(self.v[which], self.log[which], self.slope[which])
@@ -67,13 +67,13 @@ def gain_crossings(L: Factored) -> Crossings:
     """
 
     def decide(v: Array, h: Array) -> tuple[Flags, Flags]:
-        value, slope = L.log(v)
+        value, slope = L.log_and_slope(v)
         bend = L.bend(v, h)[0]
         change = np.abs(slope.real) * h + bend * h**2 / 2
         return np.abs(value.real) > change, np.abs(slope.real) > bend * h
 
     def function(v: Array) -> tuple[Array, Array]:
-        value, slope = L.log(v)
+        value, slope = L.log_and_slope(v)
         return value.real, slope.real
 
     return Crossings.at(L, _zeros(axis(L), decide, function))
@@ -83,7 +83,7 @@ def real_crossings(L: Factored) -> Crossings:
     """Return all v > 0 at which L is real, and not all around them."""
 
     def function(v: Array) -> tuple[Array, Array]:
-        value, slope = L.log(v)
+        value, slope = L.log_and_slope(v)
         return value.imag - np.pi * np.round(value.imag / np.pi), slope.imag
 
     def decide(v: Array, h: Array) -> tuple[Flags, Flags]:
@@ -236,10 +236,10 @@ def encirclements(L: Factored, real: Crossings) -> int:
     low, high = _inner(L)
     for v, (size, q, negative) in ((low, L.near_zero()), (high, L.near_infinity())):
         if q == 0 and size > 0 and negative:
-            count += int(np.sign(L.log(np.array([v]))[1].imag[0]))
+            count += int(np.sign(L.log_and_slope(np.array([v]))[1].imag[0]))
     size, q, negative = L.near_zero()
     if q < 0:
-        angle = float(L.log(np.array([low]))[0].imag[0])
+        angle = float(L.log_and_slope(np.array([low]))[0].imag[0])
         start = np.pi * negative + q * np.pi / 2
         angle = start + (angle - start + np.pi) % (2 * np.pi) - np.pi
         # From the mirror image, 2 pi negative - angle, down to it: odd multiples of pi between.
@@ -279,20 +279,23 @@ class Nearness:
     ----------
     inverse : bool or None
         Whether X is 1/L, or L; None for the smaller of both, where the measure is the same.
+    below : pair of int
+        The measure is |1 + L| / |below[0] L + below[1]|.
     measure : function of X
     disk : function of a measure
         Centre and radius of a circle, and whether what is nearer than the measure is outside.
     """
 
     inverse: bool | None
+    below: tuple[int, int]
     measure: Callable[[Complex], Array]
     disk: Callable[[float], tuple[float, float, bool]]
 
 
 # 1/|S| = |1 + L|, 1/|T| = |1 + 1/L|, 1/|S - T| = |1 + L| / |1 - L|
-SENSITIVITY = Nearness(False, _point, _around)
-COMPLEMENTARY = Nearness(True, _point, _around)
-BOTH = Nearness(None, _ratio, _apollonius)
+SENSITIVITY = Nearness(False, (0, 1), _point, _around)
+COMPLEMENTARY = Nearness(True, (1, 0), _point, _around)
+BOTH = Nearness(None, (-1, 1), _ratio, _apollonius)
 
 
 def nearest(L: Factored, kind: Nearness) -> tuple[float, float]:
@@ -307,7 +310,7 @@ def nearest(L: Factored, kind: Nearness) -> tuple[float, float]:
     """
 
     def points(v: Array) -> tuple[Complex, Complex]:
-        log, slope = L.log(v)
+        log, slope = L.log_and_slope(v)
         turned = log.real > 0 if kind.inverse is None else np.full(len(v), kind.inverse)
         sign = np.where(turned, -1, 1)
         return np.exp(np.clip(sign * log.real, -600, 600) + 1j * sign * log.imag), sign * slope

@@ -75,7 +75,11 @@ class Factored:
         """The frequencies, in rad/s, of points i v."""
         return np.asarray(self.rate * (2 * np.arctan(v) if self.discrete else v))
 
-    def log(self, v: Array) -> tuple[Complex, Complex]:
+    def log(self, v: Array) -> Complex:
+        """Return log L at points i v, its imaginary part up to turns."""
+        return self.log_and_slope(v)[0]
+
+    def log_and_slope(self, v: Array) -> tuple[Complex, Complex]:
         """Return log L, its imaginary part up to turns, and its derivative in v."""
         apart = 1j * v[:, None] - self.roots
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -379,10 +383,10 @@ class _Scaled:
         if not values.any():
             return replace(found, gain=-np.inf, roots=roots[:0], exponents=found.exponents[:0])
         with np.errstate(divide="ignore"):
-            gains = np.log(values) - found.log(v)[0]
+            gains = np.log(values) - found.log(v)
         gain = float(np.median(gains.real[sure])) if sure.any() else np.nan
         # What rounding hides decides nothing where |L| is far from one, as at an integrator.
-        hidden = ~sure & ~(np.abs(found.log(v)[0].real + gain) > -np.log(EPS))
+        hidden = ~sure & ~(np.abs(found.log(v).real + gain) > -np.log(EPS))
         if hidden.any():
             raise LqradError(
                 f"the loop cannot be computed at {found.frequency(v[hidden][0]):.4g} rad/s: its "

@@ -9,15 +9,20 @@ closed loop is stable. It stays so while L is multiplied by f, the same at all f
     disk margin    f = (1 + d/2) / (1 - d/2) with |d| < alpha, d complex and of any frequency:
                    gain and phase at the same time; alpha = 1 / |S - I/2|_inf
 
-The figures of a loop are read off its poles, zeros and gain, which hold at all frequencies, however
-far apart its modes are. Where L is real, or of magnitude one, and where it is nearest to -1, is
-searched by intervals with bounds, so that nothing between two frequencies is missed; and how often
-the crossings say that L goes round -1 has to agree with the poles of the loop, open and closed.
+A loop of up to 40 states without dead time is computed without rounding, as a quotient of polynomials
+whose coefficients are whole numbers: all its crossings and its nearest points are roots of
+polynomials. The figures of others are read off their poles, zeros and gain, which hold at all
+frequencies, however far apart the modes are. Where L is real, or of magnitude one, and where it is
+nearest to -1, is searched by intervals with bounds, so that nothing between two frequencies is
+missed; and how often the crossings say that L goes round -1 has to agree with the poles of the
+loop, open and closed.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,7 +34,7 @@ from lqrad.kernels.border import (
     BOTH,
     COMPLEMENTARY,
     SENSITIVITY,
-    Crossings,
+    Nearness,
     encirclements,
     gain_crossings,
     nearest,
@@ -37,6 +42,7 @@ from lqrad.kernels.border import (
 )
 from lqrad.kernels.factored import Factored, closed_poles, connected, factored
 from lqrad.kernels.peak import peak_gain, response
+from lqrad.kernels.rational import EXACT, Rational
 from lqrad.kernels.twice import Complex
 from lqrad.problems.statespace import StateSpace
 
@@ -44,7 +50,7 @@ from lqrad.problems.statespace import StateSpace
 _BALANCINGS = 8
 # A crossing so near to a pole or zero on the border, beside its frequency, is that root itself.
 _AT_ROOT = 2.0**-30
-# A loop that comes as near to -1 as this is on the border.
+# A loop that comes as near to -1 as this is on the border, where its roots are rounded.
 _ON_BORDER = 1e-13
 
 System = tuple[Array, Array, Array, Array]
@@ -198,12 +204,6 @@ def margins(loop: Any) -> Margins:
     LqradError
         If two ways to count disagree, so that no figure would be trustworthy.
 
-    Notes
-    -----
-    Where |L| differs from one by rounding errors alone, as it may beside frequency zero with L(0) = 1,
-    rounding decides whether there is a crossing: a phase margin of infinity and one of 180 degrees
-    cannot be told apart there.
-
     References
     ----------
     Seiler, Packard and Gahinet, An introduction to disk margins, IEEE Control Systems Magazine
@@ -231,25 +231,24 @@ def margins(loop: Any) -> Margins:
         system = StateSpace(system.A, system.B, system.C, system.D, dt=dt)
     core = system.undelayed
     own = (*connected(core.A, core.B, core.C), core.D)
-    if system.delay:
-        one = _one_loop(*own, dt, delay=system.delay)
-        return Margins((one,), one.disk, one.disk_frequency, one.sensitivity, one.complementary)
+    _check_jump(system.D)
     if m == 1:
-        _check_closed(*own, dt)
-        one = _one_loop(*own, dt)
+        one = _one_loop(*own, dt, delay=system.delay)
         return Margins((one,), one.disk, one.disk_frequency, one.sensitivity, one.complementary)
     return _all_loops(*own, dt)
 
 
-def _check_closed(A: Array, B: Array, C: Array, D: Array, dt: float) -> Complex:
-    """Return the poles of the closed loop; raise ArgumentError unless it is stable."""
-    back = np.eye(len(D)) + D
-    if np.linalg.cond(back) > 1e12:
+def _check_jump(D: Array) -> None:
+    """Raise ArgumentError where I + D is singular."""
+    if np.linalg.cond(np.eye(len(D)) + D) > 1e12:
         raise ArgumentError(
             "I + D is singular: the loop has no solution at the moment of a jump",
             "remove the feedthrough D, for instance by a step of delay",
         )
-    poles, outside = closed_poles(A, B, C, D, dt=dt)
+
+
+def _check_closed(poles: Complex, outside: Array, dt: float) -> Complex:
+    """Return the poles of the closed loop; raise ArgumentError unless it is stable."""
     if len(poles) and outside.max() >= 0:
         raise _unstable(poles[outside.argmax()], dt)
     return poles
@@ -265,8 +264,14 @@ def _unstable(worst: complex, dt: float) -> ArgumentError:
 
 
 def _one_loop(A: Array, B: Array, C: Array, D: Array, dt: float, delay: int = 0) -> LoopMargins:
-    L = factored(A, B, C, D, dt=dt, delay=delay)
-    beside = L.beside_border()
+    exact = Rational.of(A, B, C, D, dt) if len(A) <= EXACT else None
+    if exact and not delay:
+        _check_closed(*exact.closed_poles(), dt)
+        return _figures(exact, exact.real_crossings(), exact.gain_crossings(), exact.nearest)
+    factors = factored(A, B, C, D, dt=dt, delay=delay)
+    if not delay:
+        _check_closed(*closed_poles(A, B, C, D, dt=dt), dt)
+    beside = factors.beside_border()
     real, ones = real_crossings(beside), gain_crossings(beside)
     unstable = beside.unstable_poles() - encirclements(beside, real)
     if unstable and delay:
@@ -281,45 +286,47 @@ def _one_loop(A: Array, B: Array, C: Array, D: Array, dt: float, delay: int = 0)
             "unstable, and the closed loop's own poles that none is: one of both is lost in rounding",
             "try a balanced or a minimal realisation of the loop",
         )
-    return _figures(L, _apart(L, real), _apart(L, ones))
+    distance, closest = nearest(factors, SENSITIVITY)
+    if distance <= _ON_BORDER:
+        raise ArgumentError(
+            "the closed loop has a pole on the border of stability, at "
+            f"{float(factors.frequency(np.array(closest))):.6g} rad/s; margins say how far a stable "
+            "loop is from that"
+        )
+    at_one = exact.gain_crossings() if exact else _apart(factors, ones.v)
+    return _figures(factors, _apart(factors, real.v), at_one, partial(nearest, factors))
 
 
-def _apart(L: Factored, crossings: Crossings) -> Crossings:
+def _apart(L: Factored, v: Array) -> Array:
     """The crossings that are not at a pole or zero on the border of stability itself."""
     at = np.abs(L.roots[L.on_border()])
-    near = np.abs(crossings.v[:, None] - at) <= _AT_ROOT * at
-    return crossings.kept(np.asarray(~near.any(axis=1)))
+    return v[~(np.abs(v[:, None] - at) <= _AT_ROOT * at).any(axis=1)]
 
 
-def _figures(L: Factored, real: Crossings, ones: Crossings) -> LoopMargins:
-    negative = real.kept(np.asarray(np.exp(1j * real.log.imag).real < 0))
-    frequencies = list(L.frequency(negative.v))
-    logs = list(negative.log.real)
+def _figures(
+    L: Factored | Rational,
+    real: Array,
+    ones: Array,
+    nearest: Callable[[Nearness], tuple[float, float]],
+) -> LoopMargins:
+    """The margins of a loop that is real, and of magnitude one, at these points."""
+    logs = L.log(real)
+    negative = np.cos(logs.imag) < 0
+    crossed = list(zip(L.frequency(real[negative]), logs[negative].real, strict=True))
     for v, (size, q, turned) in ((0.0, L.near_zero()), (np.inf, L.near_infinity())):
         if q == 0 and turned and np.isfinite(size):  # real at the ends of the axis, too
-            frequencies.append(float(L.frequency(np.array(v))))
-            logs.append(size)
-    order = np.argsort(frequencies)
-    factors = tuple(
-        (float(frequencies[i]), float(np.exp(-np.clip(logs[i], -700, 700)))) for i in order
-    )
+            crossed.append((L.frequency(np.array(v)), size))
+    factors = tuple((float(w), float(np.exp(-np.clip(f, -700, 700)))) for w, f in sorted(crossed))
     low = max(((f, w) for w, f in factors if f < 1), default=(0.0, np.nan))
     high = min(((f, w) for w, f in factors if f > 1), default=(np.inf, np.nan))
 
-    turns = np.angle(-np.exp(1j * ones.log.imag))
-    omega = L.frequency(ones.v)
+    turns = np.angle(-np.exp(1j * L.log(ones).imag))
+    omega = L.frequency(ones)
     nearest_turn = int(np.abs(turns).argmin()) if len(turns) else None
     delays = np.where(turns >= 0, turns, turns + 2 * np.pi) / omega
     size, q, _ = L.near_infinity()
     at_infinity = not L.discrete and q == 0 and size >= 0
-    distance, closest = nearest(L, SENSITIVITY)
-    if distance <= _ON_BORDER:
-        raise ArgumentError(
-            f"the closed loop has a pole on the border of stability, at "
-            f"{float(L.frequency(np.array(closest))):.6g} rad/s; margins say how far a stable loop is "
-            "from that"
-        )
-    disk, disk_at = nearest(L, BOTH)
+    disk, disk_at = nearest(BOTH)
     return LoopMargins(
         gain=(low[0], high[0]),
         gain_frequency=(low[1], high[1]),
@@ -328,8 +335,8 @@ def _figures(L: Factored, real: Crossings, ones: Crossings) -> LoopMargins:
         delay=0.0 if at_infinity else float(delays.min(initial=np.inf)),
         disk=2 * disk,
         disk_frequency=float(L.frequency(np.array(disk_at))),
-        sensitivity=1 / distance,
-        complementary=1 / nearest(L, COMPLEMENTARY)[0],
+        sensitivity=1 / nearest(SENSITIVITY)[0],
+        complementary=1 / nearest(COMPLEMENTARY)[0],
         gain_crossings=tuple(zip(omega.tolist(), np.degrees(turns).tolist(), strict=True)),
         phase_crossings=factors,
     )
@@ -343,7 +350,7 @@ def _all_loops(A: Array, B: Array, C: Array, D: Array, dt: float) -> Margins:
     units = balance(A, B, C, D=D, continuous=not dt)
     x, u, time = units.x, units.u, 0 if dt else units.time
     own = in_units(A, x, x), in_units(B, x, u), in_units(C, u, x), in_units(D, u, u)
-    poles = _check_closed(*own, dt)
+    poles = _check_closed(*closed_poles(*own, dt=dt), dt)
     loops = tuple(_one_loop(*_others_closed(*own, i), dt) for i in range(len(D)))
     # S = I - T in s = i v: v is in units of 2^-time rad/s, or tan(omega dt / 2).
     scale = 2.0**time

@@ -1,0 +1,230 @@
+"""A loop of one input and one output on the border of stability, without rounding.
+
+    L(s) = num(s) / den(s),     s = i v,     z = (1 + s)/(1 - s) in discrete time
+
+with polynomials of whole numbers. On the border a polynomial is p(i v) = a(x) + i v b(x) with
+x = v^2, and its square of magnitude a^2 + x b^2 is one in x as well. So
+
+    |L| = 1           where |num|^2 - |den|^2 = 0
+    L is real         where b_num a_den - a_num b_den = 0
+    |f/g| is least    at an end, or where (|f|^2)' |g|^2 - |f|^2 (|g|^2)' = 0
+
+and the closed loop's poles are the roots of num + den. Positive roots x of polynomials are all
+there is to find: no crossing is missed, and none is taken for one where |L| only comes near to one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import atan2, gcd, inf, log, log1p, sqrt
+
+import numpy as np
+
+from lqrad.arguments import Array
+from lqrad.kernels.border import Nearness
+from lqrad.kernels.exact import (
+    Polynomial,
+    add,
+    common,
+    derivative,
+    positive_roots,
+    quotient,
+    roots,
+    times,
+    transfer,
+)
+from lqrad.kernels.twice import Complex, two_sum
+
+# Of larger systems the numbers have too many digits.
+EXACT = 40
+
+
+@dataclass(frozen=True, eq=False)
+class Rational:
+    """L = num / den of a system.
+
+    Attributes
+    ----------
+    num, den : list of int
+        Without a common factor; that of s^0 first.
+    hidden : list of int
+        The factor that num and den had in common.
+    rate : float
+        The unit of v in rad/s, in continuous time one in which closed-loop poles are about one;
+        1/dt in discrete time.
+    discrete : bool
+    """
+
+    num: Polynomial
+    den: Polynomial
+    hidden: Polynomial
+    rate: float
+    discrete: bool
+
+    @classmethod
+    def of(cls, A: Array, B: Array, C: Array, D: Array, dt: float) -> Rational:
+        """The transfer function of a system of one input and one output.
+
+        Examples
+        --------
+        >>> one = np.eye(1)
+        >>> L = Rational.of(-one, one, 2 * one, 0 * one, 0.0)
+        >>> L.num, L.den, L.rate
+        ([2], [1, 2], 2.0)
+        """
+        n = len(A)
+        low = np.zeros(n)
+        if dt:  # polynomials in z - 1
+            A = A.copy()
+            A[np.arange(n), np.arange(n)], low = two_sum(A.diagonal(), -np.ones(n))
+        num, den, k = transfer(A, low, B[:, 0], C[0], float(D[0, 0]))
+        rate = 1 / dt if dt else 1.0
+        if dt:
+            num, den = _mapped(num, n, k), _mapped(den, n, k)
+        else:
+            r = _size(add(num, den))
+            num, den, rate = _in_unit(num, r, n), _in_unit(den, r, n), 2.0 ** (r - k)
+        content = gcd(*num, *den)
+        num, den = [c // content for c in num], [c // content for c in den]
+        shared = common(num, den)
+        return cls(quotient(num, shared), quotient(den, shared), shared, rate, bool(dt))
+
+    def frequency(self, v: Array) -> Array:
+        """The frequencies, in rad/s, of points i v."""
+        return np.asarray(self.rate * (2 * np.arctan(v) if self.discrete else v))
+
+    def closed_poles(self) -> tuple[Complex, Array]:
+        """Return the poles of the closed loop, in rad/s or as z, and how far in s each is outside."""
+        found = [s for p in (add(self.num, self.den), self.hidden) for s, _ in roots(p)]
+        s = np.array(found, dtype=np.complex128)
+        return (1 + s) / (1 - s) if self.discrete else self.rate * s, s.real
+
+    def roots(self) -> tuple[Complex, Array]:
+        """The zeros and poles of L with exponents, which are negative for poles."""
+        found = [(s, e) for s, e in roots(self.num)] + [(s, -e) for s, e in roots(self.den)]
+        return np.array([s for s, _ in found]) + 0j, np.array([float(e) for _, e in found])
+
+    def log(self, v: Array) -> Complex:
+        """Return log L at points i v, its imaginary part up to turns, each part rounded once."""
+        return np.array([self._log(at) for at in v], dtype=np.complex128)
+
+    def _log(self, v: float) -> complex:
+        degree = max(len(self.num), len(self.den))
+        (a, b), (c, d) = _value(self.num, v, degree), _value(self.den, v, degree)
+        above, below = a * a + b * b, c * c + d * d
+        ratio = (above - below) / below if below < 4 * above < 16 * below else None
+        size = log1p(ratio) / 2 if ratio is not None else (log(above) - log(below)) / 2
+        x, y = a * c + b * d, b * c - a * d
+        whole = max(abs(x), abs(y))
+        return complex(size, atan2(y / whole, x / whole))
+
+    def near_zero(self) -> tuple[float, int, bool]:
+        """Return log |c|, q and whether c < 0, for L ~ c s^q as s goes to zero."""
+        return self._end(self.num, self.den, 1)
+
+    def near_infinity(self) -> tuple[float, int, bool]:
+        """Return log |c|, q and whether c < 0, for L ~ c s^q as s goes to infinity."""
+        return self._end(self.num[::-1], self.den[::-1], -1)
+
+    def _end(self, num: Polynomial, den: Polynomial, side: int) -> tuple[float, int, bool]:
+        if not num:
+            return -inf, 0, False
+        (i, a), (j, b) = (next((k, c) for k, c in enumerate(p) if c) for p in (num, den))
+        q = i - j if side > 0 else len(num) - len(den)
+        return log(abs(a)) - log(abs(b)), q, (a < 0) != (b < 0)
+
+    def gain_crossings(self) -> Array:
+        """Return all v > 0 at which |L| = 1, and not all around them."""
+        return _frequencies(add(_square(self.num), _square(self.den), -1))
+
+    def real_crossings(self) -> Array:
+        """Return all v > 0 at which L is real and not zero or infinite, and not all around them."""
+        (a, b), (c, d) = _parts(self.num), _parts(self.den)
+        odd = add(times(b, c), times(a, d), -1)
+        ends = times(_square(self.num), _square(self.den))
+        while odd and len(shared := common(odd, ends)) > 1:
+            odd = quotient(odd, shared)
+        return _frequencies(odd)
+
+    def nearest(self, kind: Nearness) -> tuple[float, float]:
+        """Return the least measure on the axis, its ends included, and the v where it is.
+
+        Examples
+        --------
+        >>> from lqrad.kernels.border import SENSITIVITY
+        >>> one = np.eye(1)
+        >>> Rational.of(-one, one, 2 * one, 0 * one, 0.0).nearest(SENSITIVITY)
+        (1.0, inf)
+        """
+        F = _square(add(self.num, self.den))
+        of_num, of_den = kind.below
+        G = _square(add([of_num * c for c in self.num], self.den, of_den))
+        if not G:
+            return inf, 0.0
+        best, where = (F[0] / G[0] if G[0] else inf), 0.0
+        if len(F) <= len(G):
+            at_end = F[-1] / G[-1] if len(F) == len(G) else 0.0
+            if at_end < best:
+                best, where = at_end, inf
+        turns = add(times(derivative(F), G), times(F, derivative(G)), -1)
+        for v in _frequencies(turns):
+            f, g = _of_square(F, v, len(turns)), _of_square(G, v, len(turns))
+            if g and f / g < best:
+                best, where = f / g, float(v)
+        return sqrt(best), where
+
+
+def _size(p: Polynomial) -> int:
+    """The exponent of a power of two of about the size of the roots."""
+    if len(p) < 2 or not p[0]:
+        return 0
+    return (p[0].bit_length() - p[-1].bit_length()) // (len(p) - 1)
+
+
+def _in_unit(p: Polynomial, r: int, degree: int) -> Polynomial:
+    """p(2^r s), times a power of two that is the same for all polynomials up to a degree."""
+    up = max(0, -r * degree)
+    return [c << (r * k + up) for k, c in enumerate(p)]
+
+
+def _mapped(p: Polynomial, degree: int, k: int) -> Polynomial:
+    """(1 - s)^degree p(2^k w), w = z - 1 = 2 s / (1 - s)."""
+    found: Polynomial = []
+    powers = [[1]]
+    for _ in range(degree):
+        powers.append(times(powers[-1], [1, -1]))
+    for i, c in enumerate(p):
+        found = add(found, [0] * i + powers[degree - i], c << (i * (k + 1)))
+    return found
+
+
+def _parts(p: Polynomial) -> tuple[Polynomial, Polynomial]:
+    """Return a and b of p(i v) = a(v^2) + i v b(v^2)."""
+    signs = [(-1) ** (k // 2) * c for k, c in enumerate(p)]
+    return add(signs[::2], []), add(signs[1::2], [])
+
+
+def _square(p: Polynomial) -> Polynomial:
+    """|p(i v)|^2, in v^2."""
+    a, b = _parts(p)
+    return add(times(a, a), [0, *times(b, b)])
+
+
+def _frequencies(p: Polynomial) -> Array:
+    """The v > 0 at which a polynomial in v^2 is zero; none where it is zero everywhere."""
+    return np.asarray(np.sqrt(np.array(positive_roots(p))))
+
+
+def _value(p: Polynomial, v: float, degree: int) -> tuple[int, int]:
+    """p(i v), times a power of two that is the same for all polynomials up to a degree."""
+    above, below = v.as_integer_ratio()
+    t = below.bit_length() - 1
+    terms = [c * above**k << (degree - k) * t for k, c in enumerate(p)]
+    return sum(terms[::4]) - sum(terms[2::4]), sum(terms[1::4]) - sum(terms[3::4])
+
+
+def _of_square(p: Polynomial, v: float, degree: int) -> int:
+    """p(v^2), times a power of two that is the same for all polynomials up to a degree."""
+    above, below = v.as_integer_ratio()
+    t = below.bit_length() - 1
+    return sum(c * above ** (2 * k) << 2 * (degree - k) * t for k, c in enumerate(p))
