@@ -19,9 +19,13 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.lapack import dposv
+from scipy.linalg.lapack import dgebal, dposv
 
 from lqrad.arguments import Array
+
+# An exponent that is left by the fit and is larger than this shows an entry that is next to nothing,
+# and has pulled all others away from one. The norms of rows and columns say how far.
+_FAR_FROM_ONE = 40
 
 Exponents = NDArray[np.int64]
 Links = list[tuple[int, int]]
@@ -168,7 +172,14 @@ def _fit(entries: Array, rates: Array | None) -> tuple[Exponents, int]:
         normal[N, :N] = normal[:N, N] = rates.sum(axis=0) - rates.sum(axis=1)
         normal[N, N], sides[N] = np.vdot(rates, rates), -np.vdot(rates, logs)
     change = np.rint(dposv(normal, sides)[1])
-    return (z + change[:N]).astype(np.int64), s + int(change[N:].sum())
+    z, time = z + change[:N], change[N:].sum()
+    powers = np.where(there, powers + change[:N] - change[:N, None], 0.0)
+    if rates is not None:
+        powers += time * rates
+    if np.abs(powers).max(initial=0.0) > _FAR_FROM_ONE:
+        sizes = np.ldexp(np.where(there, mantissas, 0.0), powers.astype(np.int64))
+        z = z + np.log2(dgebal(sizes, scale=1, permute=0)[3])
+    return z.astype(np.int64), s + int(time)
 
 
 def _forest(there: NDArray[np.bool_]) -> tuple[Links, list[int]]:

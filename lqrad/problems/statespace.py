@@ -247,7 +247,7 @@ class StateSpace(ReadOnly):
             late = np.exp(-1j * turn * self.delay)
         else:
             points, late = 1j * np.ldexp(flat, time), np.ones(len(flat))
-        found = gain_at(in_units(A, x, x, time), B, C, np.zeros(D.shape), points)
+        found = _finite_where_unseen(in_units(A, x, x, time), B, C, points)
         with np.errstate(invalid="ignore"):
             found = np.ldexp(found.real, y[:, None] - u) + 1j * np.ldexp(found.imag, y[:, None] - u)
             found = np.where(np.isinf(found), found, (found + D) * late[:, None, None])
@@ -394,6 +394,27 @@ class StateSpace(ReadOnly):
 
         matrices = (self.A, self.B, self.C, self.D)
         return signal.dlti(*matrices, dt=self.dt) if self.dt else signal.lti(*matrices)
+
+
+def _finite_where_unseen(A: Array, B: Array, C: Array, points: Complex) -> Complex:
+    """C (zI - A)^-1 B at each z: at a pole, infinite where its states join an input to an output."""
+    found = gain_at(A, B, C, np.zeros((len(C), B.shape[1])), points)
+    at_pole = np.isinf(found).any(axis=(1, 2))
+    if at_pole.any():
+        moved, shown = _joined(A, B != 0), _joined(A.T, C.T != 0)
+        for i, j in np.ndindex(*found.shape[1:]):
+            own = np.flatnonzero(moved[:, j] & shown[:, i])
+            parts = A[np.ix_(own, own)], B[np.ix_(own, [j])], C[np.ix_([i], own)]
+            found[at_pole, i, j] = gain_at(*parts, np.zeros((1, 1)), points[at_pole])[:, 0, 0]
+    return found
+
+
+def _joined(A: Array, start: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Which states a path leads to, by the entries of A that are not zero, in each column."""
+    links, found = A != 0, start
+    while (links @ found & ~found).any():
+        found = found | links @ found
+    return found
 
 
 def _realised(system: Any) -> Any:

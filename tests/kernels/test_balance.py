@@ -153,3 +153,28 @@ def test_nothing_at_all_has_units_too():
     assert u.tolist() == [0]
     assert y.tolist() == []
     assert time == cost == 0
+
+
+def test_an_entry_of_next_to_nothing_does_not_pull_the_others_apart():
+    """The companion form of the poles 1 and six that are almost 0: in these units already at best."""
+    A = np.eye(7, k=1)
+    A[-1] = [0.0, 1e-280, 1e-50, 1e-20, 1e-9, -0.9, 1.9]
+    units = 2.0 ** np.random.default_rng(0).integers(-40, 41, size=7)
+    found = in_units(A * units / units[:, None], x := balance(A * units / units[:, None]).x, x)
+    assert np.linalg.norm(found) < 10 * np.linalg.norm(A)
+    np.testing.assert_array_equal(found, in_units(A, x := balance(A).x, x))
+
+
+def test_outputs_of_a_loop_are_in_the_units_of_its_inputs():
+    rng = np.random.default_rng(0)
+    A, B, C, D = (rng.normal(size=shape) for shape in ((3, 3), (3, 2), (2, 3), (2, 2)))
+    C[1], B[:, 0] = 0.0, 0.0  # what goes in at one channel comes out at the other alone
+    d, e = 2.0 ** rng.integers(-40, 41, size=3), 2.0 ** rng.integers(-40, 41, size=2)
+    other = A * d / d[:, None], B / d[:, None] * e, C * d / e[:, None], D * e / e[:, None]
+    for balanced in zip(_balanced_loop(A, B, C, D), _balanced_loop(*other), strict=True):
+        np.testing.assert_array_equal(*balanced)
+
+
+def _balanced_loop(A, B, C, D):
+    x, u, *_ = balance(A, B, C, D=D)
+    return in_units(A, x, x), in_units(B, x, u), in_units(C, u, x), in_units(D, u, u)

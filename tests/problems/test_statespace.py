@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mpmath
 import numpy as np
 import pytest
 import scipy.signal
@@ -119,3 +120,68 @@ def test_refusals():
         system.simulate([[np.nan]])
     with pytest.raises(ArgumentError, match="system is a list without the attributes A and B"):
         StateSpace.of([1, 2])
+
+
+def wide_system(rng):
+    """Modes from 1e-3 to 1e9 rad/s in chains or companion form, repeated or not, in random units."""
+    n, m, ny = (int(k) for k in rng.integers(1, [9, 3, 3]))
+    dt = float(10 ** rng.uniform(-9, 1) * (rng.random() < 0.5))
+    rates = 10 ** rng.uniform(-3, 9, size=n)
+    if rng.random() < 0.3:
+        rates[:] = rates[0]
+    if rng.random() < 0.4:
+        A = np.eye(n, k=1)
+        A[-1] = -np.poly(np.exp(-rates * dt) if dt else -rates)[:0:-1]
+    else:
+        size = np.minimum(rates * dt, 2) if dt else rates
+        A = np.diag(-size * rng.choice([1, 1, 0], size=n)) + np.eye(n) * (dt > 0)
+        A[np.arange(n - 1), np.arange(1, n)] = size[1:] * rng.integers(0, 2, size=n - 1)
+    B, C, D = rng.normal(size=(n, m)), rng.normal(size=(ny, n)), rng.normal(size=(ny, m))
+    B[rng.integers(n)] *= rng.integers(2)
+    d, e, f = (2.0 ** rng.integers(-40, 41, size=k) for k in (n, m, ny))
+    top = np.pi / dt if dt else 1e10
+    omega = np.concatenate([[0.0], top * 10 ** rng.uniform(-13, 0, size=3)])
+    system = A * d / d[:, None], B / d[:, None] * e, C * d / f[:, None], D * e / f[:, None]
+    return system, dt, int(rng.choice([0, 1, 1000])) * (dt > 0), omega
+
+
+def exact_response(A, B, C, D, dt, delay, omega):
+    """With sixty digits; infinite where that is singular."""
+    with mpmath.workdps(60):
+        z = mpmath.expj(mpmath.mpf(omega) * dt) if dt else mpmath.mpc(0, omega)
+        A, B, C, D = (mpmath.matrix(part.tolist()) for part in (A, B, C, D))
+        try:
+            G = C * (mpmath.inverse(z * mpmath.eye(A.rows) - A) * B) + D
+        except ZeroDivisionError:
+            return np.full((D.rows, D.cols), np.inf + 0j)
+        return np.array((G * z**-delay).tolist(), dtype=complex)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_responses_of_modes_over_twelve_decades_in_any_units(seed):
+    rng = np.random.default_rng(seed)
+    system, dt, delay, omega = wide_system(rng)
+    found = StateSpace(*system, dt=dt, delay=delay).response(omega)
+    for k, w in enumerate(omega):
+        right = exact_response(*system, dt, delay, w)
+        if np.isinf(right).any():  # a pole, which an entry may not see
+            beside = exact_response(*system, dt, delay, w + 1e-30)
+            right = np.where(np.abs(beside) > 1e15 * np.abs(system[3]), right, beside)
+        # What changes in the last digit of every entry do to it.
+        error = 1e-12 * np.abs(right)
+        for _ in range(3):
+            other = (
+                part * (1 + rng.choice([-1, 1], size=part.shape) * 2.0**-52) for part in system
+            )
+            with np.errstate(invalid="ignore"):  # of two that are infinite
+                change = np.abs(exact_response(*other, dt, delay, w) - right)
+            error = np.maximum(error, 20 * np.where(np.isnan(change), np.inf, change))
+        sure = error < np.abs(right)
+        assert (np.abs(found[k][sure] - right[sure]) <= error[sure]).all()
+
+
+def test_a_pole_is_infinite_only_where_its_states_join_an_input_to_an_output():
+    A, B = np.diag([0.0, -1.0, -2.0]), np.eye(3)[:, :2]
+    found = StateSpace(A, B, np.eye(3), dt=0).response([0.0, 1.0])
+    assert found[0].tolist() == [[np.inf, 0], [0, 1], [0, 0]]
+    assert found[1, 1, 1] == pytest.approx(0.5 - 0.5j)
