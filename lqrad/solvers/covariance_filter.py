@@ -37,6 +37,10 @@ from lqrad.problems.smoothing import (
 _OPEN = 1e4 * EPS
 # Digits of a variance that may be lost to a subtraction: a part of it as small as this is left.
 _MOST_SUBTRACTED = 1e-4
+# A part of a variance that rounding P0 may move it by.
+_MOST_MOVED = 1e-4
+# A direction of a root is zero below so many roundings of its largest.
+_LOST = 1024
 LOG_2PI = math.log(2 * math.pi)
 
 
@@ -169,23 +173,31 @@ class CovarianceFilter:
         return symmetric(cov), lag_cov
 
     def rts_covariances(self) -> tuple[Array, Array, Array]:
-        """J', cov and lag_cov, by the recursion of Rauch, Tung and Striebel, in Joseph's form.
+        """J', cov and lag_cov, by the recursion of Rauch, Tung and Striebel, in roots.
 
-        J = P[t|t] A'P[t+1|t]^-1
-        P[t|T] = (I - JA) P[t|t] (I - JA)' + J W J' + J P[t+1|T] J',    cov(x[t+1], x[t]) = P[t+1|T] J'
+        J = P[t|t] A'P[t+1|t]^-1,    P[t|T] = X X' + J P[t+1|T] J',    cov(x[t+1], x[t]) = P[t+1|T] J'
+
+        with X X' = P[t|t] - J P[t+1|t] J', what is left of x[t] where x[t+1] is known. For roots S of
+        P[t|t] and w of W, with U the triangle of P[t+1|t] = U'U,
+
+            orthogonal [S'A', S'; w', 0] = [U, U J'; 0, X']
+
+        so that nothing is subtracted, and no square is solved with.
         """
-        P, S = self.cov[:-1], self.roots[:-1]
-        ahead = self.predicted_cov[1:]
-        moves = np.diagonal(ahead, axis1=1, axis2=2) > 32 * self.rounding[1:]
-        ahead = np.where(moves[:, :, None] & moves[:, None, :], ahead, 0.0)
-        gains = _solve_semidefinite(ahead, np.where(moves[..., None], self.A @ P, 0.0))  # J'
-        J = gains.swapaxes(-1, -2)
-        keep = np.eye(P.shape[-1]) - J @ self.A
-        rows = np.concatenate([keep @ S, J @ root_of(self.W)], axis=-1).swapaxes(-1, -2)
-        lower = np.tri(P.shape[-1])
+        S, n = self.roots[:-1], self.roots.shape[-1]
+        rows = np.zeros((len(S), 2 * n, 2 * n))
+        rows[:, :n, :n] = (self.A @ S).swapaxes(-1, -2)
+        rows[:, :n, n:] = S.swapaxes(-1, -2)
+        rows[:, n:, :n] = root_of(self.W).swapaxes(-1, -2)
+        R: Array = np.asarray(np.linalg.qr(rows, mode="r"))
+        U = R[:, :n, :n]
+        moves = (U * U).sum(axis=1) > 32 * self.rounding[1:]
+        gains, apart = _solve_triangles(np.where(moves[:, None], U, 0.0), R[:, :n, n:])  # J'
+        X = np.concatenate([R[:, n:, n:], apart], axis=1)
         roots = self.roots.copy()  # of P[t|T], a root of a sum of squares at each step
-        for t in range(len(J) - 1, -1, -1):
-            roots[t] = _triangle(np.concatenate([rows[t], J[t].dot(roots[t + 1]).T]), lower)
+        lower = np.tri(n)
+        for t in range(len(S) - 1, -1, -1):
+            roots[t] = _triangle(np.concatenate([X[t], roots[t + 1].T.dot(gains[t])]), lower)
         cov = roots @ roots.swapaxes(-1, -2)
         return gains, cov, cov[1:] @ gains
 
@@ -201,26 +213,73 @@ def smooth_by_recursions(
     """
     base, root = split_prior(problem)
     filtering = CovarianceFilter(problem, data, base)
-    nothing = np.zeros((len(root), *data.z.shape[-2:]))
+    nothing = np.zeros((problem.n, *data.z.shape[-2:]))
     moved = filtering.predict(root, 0.0, nothing)
     slopes = filtering.whiten(moved, nothing)  # of the innovations, whitened, in b
-    e = filtering.whiten(filtering.predict(problem.m0, problem.c, data.z), data.z)
-    L, b = estimate_start(problem, data, slopes, e)
-    predicted = filtering.predict(problem.m0 + b @ root, problem.c, data.z)
+
+    def predict(m0: Array, c: Array | float, z: Array) -> tuple[Array, Array, Array]:
+        """L and b, as of `estimate_start`, and the predictions from the start that they give."""
+        e = filtering.whiten(filtering.predict(m0, c, z), z)
+        L, b = estimate_start(problem, data, slopes, e)
+        return L, b, filtering.predict(m0 + b @ root, c, z)
+
+    def smooth(predicted: Array, z: Array, e: Array) -> tuple[Array, Array]:
+        p = filtering.costates(e)
+        return filtering.smooth(predicted, z, p), p
+
+    L, b, predicted = predict(problem.m0, problem.c, data.z)
     e = filtering.whiten(predicted, data.z)
-    p = filtering.costates(e)
+    x, p = smooth(predicted, data.z, e)
     loglik = filtering.loglik(e, data) - np.log(np.abs(L.diagonal())).sum()
     if problem.P0 is not None:
         loglik -= 0.5 * (b * b).sum(axis=-1)
-    x = filtering.smooth(predicted, data.z, p)
     cov = lag_cov = None
     if covariances:
         cov, lag_cov = filtering.smooth_covariances()
-        moved = filtering.smooth(moved, nothing, filtering.costates(slopes))
-        spread = substitute(L, moved.swapaxes(0, 1))  # (T+1, k, n)
+        spread = substitute(L, smooth(moved, nothing, slopes)[0].swapaxes(0, 1))  # (T+1, k, n)
         cov = symmetric(cov + square(spread))
         lag_cov += spread[1:].swapaxes(-1, -2) @ spread[:-1]
+        if is_rounded(problem):
+            response = predict(np.eye(problem.n), 0.0, nothing)[2]
+            response, _ = smooth(response, nothing, filtering.whiten(response, nothing))
+            check_rounding(problem, "cov", cov, response)
     return x, cov, lag_cov, p[..., 1:, :], loglik
+
+
+def is_rounded(problem: SmoothingProblem) -> bool:
+    """Whether P0 has a direction in which rounding its entries is no small part of it.
+
+    Where not, rounding P0 changes all variances by as small a part: they grow with P0, and no faster.
+    """
+    if problem.P0 is None:
+        return False
+    size = np.sqrt(problem.P0.diagonal())
+    known = size == 0  # which is exact
+    size = np.where(known, 1.0, size)
+    correlation = problem.P0 / size[:, None] / size + np.diag(known)
+    return bool(np.linalg.eigvalsh(correlation)[0] * _MOST_MOVED <= problem.n * EPS)
+
+
+def check_rounding(problem: SmoothingProblem, name: str, cov: Array, response: Array) -> None:
+    """Raise NotConvexError where rounding the entries of P0 moves a variance by a part of it.
+
+    With G[t] = dx[t]/dm0, given as its columns (n, T+1, n), a change of P0 by dP0 changes the
+    covariance cov[t] by G[t] dP0 G[t]' to first order.
+    """
+    assert problem.P0 is not None
+    deviations = np.tensordot(np.sqrt(problem.P0.diagonal()), np.abs(response), axes=1)
+    moved = EPS * deviations**2
+    variances = np.diagonal(cov, axis1=1, axis2=2)
+    # What is as small as the square of a rounded deviation is zero, as where sensors are exact.
+    lost = (moved > _MOST_MOVED * variances) & (variances > (_LOST * EPS * deviations) ** 2)
+    if lost.any():
+        t, i = (int(k) for k in np.argwhere(lost)[0])
+        raise NotConvexError(
+            f"{name}[{t}, {i}, {i}] is lost: P0 is singular but for rounding, and rounding its entries "
+            f"moves this variance by about {100 * moved[t, i] / variances[t, i]:.2g} % of it",
+            "give a P0 that is exactly singular, as by a state less, or one that has a variance of "
+            "its own in each direction",
+        )
 
 
 def split_prior(problem: SmoothingProblem) -> tuple[Array, Array]:
@@ -306,16 +365,19 @@ def _triangle(M: Array, lower: Array) -> Array:
     return np.asarray(dgeqrf(M)[0][: len(lower)].T * lower)
 
 
-def _solve_semidefinite(P: Array, f: Array) -> Array:
-    """A solution X of P[t] X[t] = f[t], for symmetric P that may be singular where f is zero too."""
-    size = np.sqrt(np.diagonal(P, axis1=1, axis2=2))
-    size = np.where(size > 0, size, 1.0)[..., None]
-    scaled, f = P / (size * size.swapaxes(-1, -2)), f / size
-    values, vectors = np.linalg.eigh(scaled)
-    known = values > P.shape[-1] * EPS * values[:, -1:]
-    half = vectors.swapaxes(-1, -2) @ f
-    half *= np.where(known, 1 / np.where(known, values, 1.0), 0.0)[..., None]
-    return np.asarray(vectors @ half / size)
+def _solve_triangles(U: Array, f: Array) -> tuple[Array, Array]:
+    """The least X of U[t] X[t] = f[t], and what of f is in directions that U[t] has lost to rounding.
+
+    Columns of U may be of all sizes.
+    """
+    size = np.sqrt((U * U).sum(axis=1))
+    size = np.where(size > 0, size, 1.0)[:, None, :]
+    left, values, right = np.linalg.svd(U / size)
+    known = values > _LOST * U.shape[-1] * EPS * values[:, :1]
+    half = left.swapaxes(-1, -2) @ f
+    weights = np.where(known, 1 / np.where(known, values, 1.0), 0.0)[..., None]
+    X = right.swapaxes(-1, -2) @ (half * weights) / size.swapaxes(-1, -2)
+    return X, np.where(known[..., None], 0.0, half)
 
 
 def square(M: Array) -> Array:

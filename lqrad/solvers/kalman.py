@@ -32,6 +32,8 @@ from lqrad.kernels.stages import times
 from lqrad.problems.smoothing import Balanced, SmoothingProblem
 from lqrad.solvers.covariance_filter import (
     CovarianceFilter,
+    check_rounding,
+    is_rounded,
     root_of,
     smooth_by_recursions,
     symmetric,
@@ -248,10 +250,15 @@ def kalman_filter(problem: SmoothingProblem, y: ArrayLike) -> Filtered:
         data = problem.observations(y)
         filtering = CovarianceFilter(problem, data, _prior(problem, "kalman_filter"))
         predicted = filtering.predict(problem.m0, problem.c, data.z)
-        P = filtering.predicted_cov
+        P, cov = filtering.predicted_cov, filtering.cov
+        if is_rounded(problem):
+            nothing = np.zeros((problem.n, *data.z.shape[-2:]))
+            response = filtering.predict(np.eye(problem.n), 0.0, nothing)
+            check_rounding(problem, "predicted_cov", P, response)
+            check_rounding(problem, "cov", cov, filtering.update(response, nothing))
         return Filtered(
             x=filtering.update(predicted, data.z),
-            cov=filtering.cov,
+            cov=cov,
             predicted_x=predicted,
             predicted_cov=P,
             innovations=y - times(problem.C, predicted) - problem.d,
@@ -265,9 +272,9 @@ def kalman_filter(problem: SmoothingProblem, y: ArrayLike) -> Filtered:
 def rts_smoother(problem: SmoothingProblem, y: ArrayLike) -> Smoothed:
     """Smooth a series by the filter and the backward recursion of Rauch, Tung and Striebel.
 
-    With J = P[t|t] A'P[t+1|t]^-1, x[t|T] = x[t|t] + J (x[t+1|T] - x[t+1|t]), and the covariances in
-    Joseph's form, as squares of roots. Under a vague prior, or where P[t+1|t] is all but singular, J loses digits;
-    `kalman_smoother` does not.
+    With J = P[t|t] A'P[t+1|t]^-1, x[t|T] = x[t|t] + J (x[t+1|T] - x[t+1|t]), and the covariances as
+    squares of roots, found by orthogonal transformations. Under a vague prior, or where P[t+1|t] is
+    all but singular, J loses more digits than `kalman_smoother` does.
 
     Parameters
     ----------
@@ -300,11 +307,20 @@ def rts_smoother(problem: SmoothingProblem, y: ArrayLike) -> Smoothed:
     def run(problem: SmoothingProblem, y: Array) -> Smoothed:
         data = problem.observations(y)
         filtering = CovarianceFilter(problem, data, _prior(problem, "rts_smoother"))
-        predicted = filtering.predict(problem.m0, problem.c, data.z)
         gains, cov, lag_cov = filtering.rts_covariances()
-        f = filtering.update(predicted, data.z)
-        f[..., :-1, :] -= times(gains, predicted[..., 1:, :], transpose=True)
-        x = Bidiagonal(gains).solve(f, transpose=True, overwrite=True)
+        backward = Bidiagonal(gains)
+
+        def smooth(predicted: Array, z: Array) -> Array:
+            f = filtering.update(predicted, z)
+            f[..., :-1, :] -= times(gains, predicted[..., 1:, :], transpose=True)
+            return backward.solve(f, transpose=True, overwrite=True)
+
+        predicted = filtering.predict(problem.m0, problem.c, data.z)
+        x = smooth(predicted, data.z)
+        if is_rounded(problem):
+            nothing = np.zeros((problem.n, *data.z.shape[-2:]))
+            response = smooth(filtering.predict(np.eye(problem.n), 0.0, nothing), nothing)
+            check_rounding(problem, "cov", cov, response)
         e = filtering.whiten(predicted, data.z)
         p = filtering.costates(e)[..., 1:, :]
         loglik = filtering.loglik(e, data)
@@ -342,7 +358,8 @@ def kalman_smoother(
     ------
     NotConvexError
         If there is no prior and the data leave a direction of x[0] open, or if V is singular and
-        an entry of y is known before it is observed; names the direction and the time.
+        an entry of y is known before it is observed; names the direction and the time. If a variance
+        is lost in the rounding of a P0 that is all but singular.
 
     References
     ----------

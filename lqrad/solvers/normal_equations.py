@@ -15,10 +15,11 @@ from functools import lru_cache
 import numpy as np
 
 from lqrad.arguments import Array
+from lqrad.errors import NotConvexError
 from lqrad.kernels.stages import inner, times
 from lqrad.kernels.tridiagonal import BlockTridiagonal
 from lqrad.problems.smoothing import Observations, SmoothingProblem
-from lqrad.solvers.covariance_filter import LOG_2PI, square
+from lqrad.solvers.covariance_filter import LOG_2PI, is_rounded, square
 
 # Equations are kept for the next series of the same model where they take no more bytes than this.
 _MOST_KEPT = 2**24
@@ -37,12 +38,14 @@ class NormalEquations:
     Raises
     ------
     NotConvexError
-        If P0, W or V is singular, or H is.
+        If P0, W or V is singular, P0 to rounding, or H is.
     NonFiniteError
         If they are so near to it that numbers overflow.
     """
 
     def __init__(self, problem: SmoothingProblem, data: Observations) -> None:
+        if is_rounded(problem):
+            raise NotConvexError("P0 is singular but for rounding")
         self.problem, self.rows = problem, problem.whitened(data)
         N, n, rows = data.z.shape[-2], problem.n, self.rows
         step = rows.noise @ problem.A

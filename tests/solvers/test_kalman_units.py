@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 
+import mpmath
 import numpy as np
 import pytest
-from random_smoothing import condition_exactly, draw_series, random_case, with_gaps
+from random_smoothing import condition_exactly, draw_series, mp, random_case, with_gaps
 
 from lqrad.errors import LqradError, NonFiniteError, NotConvexError
 from lqrad.problems.smoothing import SmoothingProblem
@@ -226,3 +227,66 @@ def test_small_variances_beside_large_correlated_ones_are_right(seed):
     assert (
         np.abs(result.cov - exact.cov) <= 1e-8 * deviations[:, :, None] * deviations[:, None, :]
     ).all()
+
+
+def deviations_of(exact):
+    return np.sqrt(np.diagonal(exact.cov, axis1=1, axis2=2))
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_variances_that_an_all_but_singular_start_leaves_are_right_or_refused(seed):
+    """P0 = g g' rounded, up to 1e24 times as large as the noises."""
+    rng = np.random.default_rng(seed)
+    n, T = 2 + seed % 3, 6
+    A, C = np.eye(n) + np.eye(n, k=1), np.eye(n)[: 1 + seed % 2]
+    g = rng.normal(size=n) * 10.0 ** rng.integers(0, 13)
+    W = np.diag(rng.exponential(size=n) * rng.integers(0, 2, n))
+    data = {"A": A, "C": C, "W": W, "V": np.diag(rng.exponential(size=len(C)))}
+    data |= {"m0": np.zeros(n), "P0": np.outer(g, g)}
+    y = with_gaps(draw_series(data, T, rng), "rows", rng)
+    with mpmath.workdps(50):  # of g g' as it is meant
+        exact = condition_exactly(data | {"P0": mp(g)[:, None] * mp(g)}, y)
+    deviations = deviations_of(exact)
+    size = deviations[:, :, None] * deviations[:, None, :]
+    model = SmoothingProblem(**data)
+    for function in (kalman_smoother, rts_smoother):
+        try:
+            result = function(model, y)
+        except NotConvexError:
+            assert np.abs(g).max() > 1e4  # no start of an ordinary size is refused
+            words = "is lost: P0 is singular but for rounding|the innovation at time . is singular"
+            with pytest.raises(NotConvexError, match=words):
+                function(model, y)
+            continue
+        assert (np.abs(result.cov - exact.cov) <= 1e-4 * size).all()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_backward_recursion_keeps_its_digits_under_a_vague_start(seed):
+    """Where squares of roots are solved with, half of the variances below lose all of theirs."""
+    rng = np.random.default_rng(seed)
+    n, T = 2 + seed % 3, 6
+    data = {"A": np.eye(n) + np.eye(n, k=1), "C": np.eye(n)[:1], "V": np.eye(1)}
+    root = rng.normal(size=(n, 1 + seed % n))
+    data |= {"W": root @ root.T, "m0": np.zeros(n), "P0": 10.0 ** rng.integers(8, 15) * np.eye(n)}
+    y = draw_series(data, T, rng)
+    exact = condition_exactly(data, y)
+    deviations = deviations_of(exact)
+    result = rts_smoother(SmoothingProblem(**data), y)
+    size = deviations[:, :, None] * deviations[:, None, :]
+    assert (np.abs(result.cov - exact.cov) <= 1e-6 * size).all()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_backward_recursion_keeps_what_the_next_state_does_not_tell(seed):
+    """Of A that forgets a direction, where neither noise nor start reaches all states."""
+    rng = np.random.default_rng(seed)
+    n, T = 3, 5
+    A = rng.normal(size=(n, n - 1)) @ rng.normal(size=(n - 1, n)) / n
+    data = {"A": A, "C": rng.normal(size=(1, n)), "V": np.eye(1), "m0": np.zeros(n)}
+    data |= {"W": np.diag(rng.integers(0, 2, n) * 1.0), "P0": np.diag(rng.integers(0, 2, n) * 1.0)}
+    y = draw_series(data, T, rng)
+    exact = condition_exactly(data, y)
+    result = rts_smoother(SmoothingProblem(**data), y)
+    assert np.abs(result.cov - exact.cov).max() <= 1e-12
+    assert np.abs(result.x - exact.x).max() <= 1e-12
