@@ -17,11 +17,11 @@ from lqrad.errors import (
     ShapeError,
     Status,
 )
+from lqrad.functions.calls import one_point
 from lqrad.heat import HeatSystem, advection_diffusion, heat_plate, heat_rod
 from lqrad.problems import primitives
 from lqrad.problems.cascade import Graph, GraphKKT
 from lqrad.problems.control import ControlProblem
-from lqrad.problems.functions import one_point
 from lqrad.problems.integrators import euler, implicit_midpoint, rk4
 from lqrad.problems.losses import (
     Penalty,

@@ -32,11 +32,11 @@ from lqrad.arguments import (
     shape_message,
 )
 from lqrad.errors import OVERFLOW_REMEDY, ArgumentError, DtypeError, NonFiniteError, ShapeError
+from lqrad.functions.calls import called, with_time
+from lqrad.functions.carried import Carried, read_only
+from lqrad.functions.derivatives import check_given, derivatives
 from lqrad.kernels.banded import Bidiagonal, first_nonfinite_step
-from lqrad.kernels.carried import Carried, read_only
-from lqrad.kernels.derivatives import check_given, derivatives
 from lqrad.kernels.stages import inner
-from lqrad.problems.functions import called, with_time
 from lqrad.problems.lq import LQProblem, unchecked
 from lqrad.problems.objective import Objective
 from lqrad.problems.optimality import KKT, kkt_from_terms

@@ -15,9 +15,9 @@ import numpy as np
 
 from lqrad.arguments import EPS, Array, check_count, check_number
 from lqrad.errors import NonFiniteError, ShapeError
-from lqrad.kernels.carried import Carried, plain, read_only
-from lqrad.kernels.derivatives import derivatives
-from lqrad.problems.functions import raise_named, with_time
+from lqrad.functions.calls import raise_named, with_time
+from lqrad.functions.carried import Carried, plain, read_only
+from lqrad.functions.derivatives import derivatives
 
 Step = Callable[[Any, Any, Any], Any]
 

@@ -28,9 +28,9 @@ from lqrad.arguments import (
     real_array,
 )
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
+from lqrad.functions.calls import unwritten
 from lqrad.kernels.banded import Bidiagonal
 from lqrad.kernels.stages import times
-from lqrad.problems.functions import unwritten
 from lqrad.problems.lq import LQProblem
 from lqrad.problems.objective import Objective
 from lqrad.problems.smoothing import SmoothingProblem

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from lqrad.arguments import Array, check_items, check_type, real_array
 from lqrad.errors import ArgumentError, LqradError, ShapeError
-from lqrad.kernels.carried import read_only
-from lqrad.problems.functions import IN_PLACE
+from lqrad.functions.calls import IN_PLACE
+from lqrad.functions.carried import read_only
 from lqrad.problems.primitives import Primitive
 
 Arrays = dict[str, NDArray[Any]]

@@ -21,8 +21,8 @@ from lqrad.arguments import (
     real_array,
 )
 from lqrad.errors import ArgumentError, ShapeError
+from lqrad.functions.calls import unwritten
 from lqrad.kernels.stages import times
-from lqrad.problems.functions import unwritten
 
 
 @dataclass(frozen=True)

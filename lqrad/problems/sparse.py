@@ -47,8 +47,9 @@ from lqrad.arguments import (
 )
 from lqrad.copies import ReadOnly
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
+from lqrad.functions.calls import called
+from lqrad.functions.derivatives import check_given
 from lqrad.kernels.checkpointing import schedule
-from lqrad.kernels.derivatives import check_given
 from lqrad.kernels.sparse_factors import (
     Solve,
     checked_solver,
@@ -57,7 +58,6 @@ from lqrad.kernels.sparse_factors import (
     identity_pair,
 )
 from lqrad.kernels.stages import inner
-from lqrad.problems.functions import called
 from lqrad.problems.lq import LQProblem
 from lqrad.problems.objective import Objective, diagonal_below
 from lqrad.problems.optimality import KKT, kkt_from_terms

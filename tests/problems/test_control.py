@@ -7,7 +7,7 @@ import pytest
 from random_problems import random_case
 
 import lqrad
-from lqrad.kernels.derivatives import jacobian as jacobian_of
+from lqrad.functions.derivatives import jacobian as jacobian_of
 from lqrad.problems.control import ControlProblem
 from lqrad.problems.integrators import implicit_midpoint, rk4
 

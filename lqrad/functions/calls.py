@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 from lqrad.errors import ArgumentError, LqradError
-from lqrad.kernels.carried import Carried, read_only
+from lqrad.functions.carried import Carried, read_only
 
 IN_PLACE = (
     "its arguments cannot be written to; write x = x - goal, which makes a new array, for x -= goal, "

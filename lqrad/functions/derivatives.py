@@ -16,7 +16,7 @@ import numpy as np
 
 from lqrad.arguments import EPS, Array
 from lqrad.errors import ArgumentError, DtypeError, LqradError
-from lqrad.kernels.carried import Carried, Pass, carried, read_only
+from lqrad.functions.carried import Carried, Pass, carried, read_only
 
 Function = Callable[[Any], Any]  # points (..., d) -> values (..., k) or (...)
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 import lqrad
+from lqrad.functions.calls import one_point, with_time
 from lqrad.problems.control import ControlProblem
-from lqrad.problems.functions import one_point, with_time
 
 A = np.array([[1.0, 0.1], [-0.2, 0.9]])
 

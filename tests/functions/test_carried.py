@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from lqrad.errors import LqradError
-from lqrad.kernels.carried import Carried, Pass, carried
-from lqrad.kernels.derivatives import derivatives, hessian, jacobian
+from lqrad.functions.carried import Carried, Pass, carried
+from lqrad.functions.derivatives import derivatives, hessian, jacobian
 
 EPS = np.finfo(float).eps
 

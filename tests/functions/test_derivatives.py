@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lqrad.errors import ArgumentError, DtypeError
-from lqrad.kernels.derivatives import check_given, derivatives, hessian, jacobian
+from lqrad.functions.derivatives import check_given, derivatives, hessian, jacobian
 
 
 def field(z):
