@@ -119,11 +119,11 @@ def faults(module: str, source: str) -> list[str]:
             "lqrad.copies",
             "lqrad.errors",
             "lqrad.outside",
-            "lqrad.kernels.lanczos",
+            "lqrad.linalg.lanczos",
             "lqrad.problems.objective",
         }:
             found.append(f"imports {target}, but the descent loop knows only objectives")
-        elif module in RICCATI and target == "lqrad.kernels.banded":
+        elif module in RICCATI and target == "lqrad.linalg.banded":
             found.append("imports the kernel of the adjoint, which it must be able to prove wrong")
     if module in RICCATI:
         used = {
@@ -172,12 +172,12 @@ def test_an_inner_package_is_only_a_docstring(package):
     ("module", "source", "fault"),
     [
         (
-            "lqrad.kernels.banded",
+            "lqrad.linalg.banded",
             "from lqrad.problems.lq import LQProblem",
             "imports lqrad.problems.lq from a higher floor",
         ),
         (
-            "lqrad.kernels.banded",
+            "lqrad.linalg.banded",
             "def f():\n    from ..problems import objective",
             "imports lqrad.problems.objective from a higher floor",
         ),
@@ -194,7 +194,7 @@ def test_an_inner_package_is_only_a_docstring(package):
         ("lqrad.systems", "from lqrad.files import load_model", "imports its neighbour"),
         ("lqrad.solvers.descent", "from lqrad.problems.lq import LQProblem", "only objectives"),
         ("lqrad.solvers.descent", "from lqrad.solvers import riccati", "only objectives"),
-        ("lqrad.solvers.riccati", "import lqrad.kernels.banded", "the kernel of the adjoint"),
+        ("lqrad.solvers.riccati", "import lqrad.linalg.banded", "the kernel of the adjoint"),
         ("lqrad.solvers.riccati", "x = problem.simulate(x0, u)", "uses simulate"),
     ],
 )

@@ -36,8 +36,8 @@ from lqrad.copies import ReadOnly
 from lqrad.design.controller import Controller
 from lqrad.design.observer import discrete_plant
 from lqrad.errors import ArgumentError, NonFiniteError, NotStabilizableError, ShapeError
-from lqrad.kernels.banded import first_nonfinite_step
-from lqrad.kernels.riccati import steady_covariance
+from lqrad.linalg.banded import first_nonfinite_step
+from lqrad.linalg.riccati import steady_covariance
 from lqrad.problems.smoothing import covariance_root
 from lqrad.problems.statespace import StateSpace
 

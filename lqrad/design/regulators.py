@@ -24,7 +24,7 @@ from lqrad.arguments import (
 from lqrad.design.controller import Controller
 from lqrad.design.observer import Observer, discrete_plant
 from lqrad.errors import ArgumentError, NotStabilizableError, ShapeError
-from lqrad.kernels.balance import balance, in_units
+from lqrad.linalg.balance import balance, in_units
 from lqrad.problems.sampling import Sampled
 from lqrad.problems.statespace import StateSpace
 from lqrad.solvers.dare import dlqr

@@ -35,8 +35,8 @@ from lqrad.errors import OVERFLOW_REMEDY, ArgumentError, DtypeError, NonFiniteEr
 from lqrad.functions.calls import called, with_time
 from lqrad.functions.carried import Carried, read_only
 from lqrad.functions.derivatives import check_given, derivatives
-from lqrad.kernels.banded import Bidiagonal, first_nonfinite_step
-from lqrad.kernels.stages import inner
+from lqrad.linalg.banded import Bidiagonal, first_nonfinite_step
+from lqrad.linalg.stages import inner
 from lqrad.problems.lq import LQProblem, unchecked
 from lqrad.problems.objective import Objective
 from lqrad.problems.optimality import KKT, kkt_from_terms

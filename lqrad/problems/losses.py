@@ -29,8 +29,8 @@ from lqrad.arguments import (
 )
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 from lqrad.functions.calls import unwritten
-from lqrad.kernels.banded import Bidiagonal
-from lqrad.kernels.stages import times
+from lqrad.linalg.banded import Bidiagonal
+from lqrad.linalg.stages import times
 from lqrad.problems.lq import LQProblem
 from lqrad.problems.objective import Objective
 from lqrad.problems.smoothing import SmoothingProblem

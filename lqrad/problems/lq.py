@@ -41,10 +41,10 @@ from lqrad.arguments import (
 )
 from lqrad.copies import ReadOnly
 from lqrad.errors import OVERFLOW_REMEDY, ArgumentError, NonFiniteError, ShapeError
-from lqrad.kernels.balance import Units, balance, in_units
-from lqrad.kernels.banded import Bidiagonal
-from lqrad.kernels.curvature import input_curvature
-from lqrad.kernels.stages import add_times, inner, times
+from lqrad.linalg.balance import Units, balance, in_units
+from lqrad.linalg.banded import Bidiagonal
+from lqrad.linalg.curvature import input_curvature
+from lqrad.linalg.stages import add_times, inner, times
 from lqrad.problems.objective import Objective, diagonal_below
 from lqrad.problems.optimality import KKT, kkt_from_terms
 

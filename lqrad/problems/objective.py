@@ -22,7 +22,7 @@ from lqrad.arguments import (
 )
 from lqrad.errors import ArgumentError, ShapeError
 from lqrad.functions.calls import unwritten
-from lqrad.kernels.stages import times
+from lqrad.linalg.stages import times
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lqrad.arguments import Array, check_finite
-from lqrad.kernels.balance import Exponents
+from lqrad.linalg.balance import Exponents
 
 
 @dataclass(frozen=True, eq=False)

@@ -28,8 +28,8 @@ from numpy.typing import ArrayLike
 from lqrad.arguments import Array, check_count, check_finite, check_type, real_array, shape_message
 from lqrad.copies import ReadOnly
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
-from lqrad.kernels.banded import Bidiagonal, first_nonfinite_step
-from lqrad.kernels.stages import times
+from lqrad.linalg.banded import Bidiagonal, first_nonfinite_step
+from lqrad.linalg.stages import times
 from lqrad.problems.cascade import Given, Graph
 from lqrad.problems.control import ControlProblem, Slopes
 from lqrad.problems.lq import LQProblem

@@ -41,7 +41,7 @@ from lqrad.arguments import (
 )
 from lqrad.copies import ReadOnly
 from lqrad.errors import NonFiniteError, ShapeError
-from lqrad.kernels.balance import balance, in_units
+from lqrad.linalg.balance import balance, in_units
 from lqrad.problems.lq import LQProblem
 from lqrad.problems.statespace import StateSpace
 

@@ -36,9 +36,9 @@ from lqrad.arguments import (
 )
 from lqrad.copies import ReadOnly
 from lqrad.errors import ArgumentError, DtypeError, NonFiniteError, NotConvexError, ShapeError
-from lqrad.kernels.banded import Bidiagonal
-from lqrad.kernels.stages import inner, times
-from lqrad.kernels.tridiagonal import substitute
+from lqrad.linalg.banded import Bidiagonal
+from lqrad.linalg.stages import inner, times
+from lqrad.linalg.tridiagonal import substitute
 from lqrad.problems.objective import Objective
 
 # What each array looks like in letters, and how many more than T stages it has where it varies.

@@ -49,15 +49,15 @@ from lqrad.copies import ReadOnly
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 from lqrad.functions.calls import called
 from lqrad.functions.derivatives import check_given
-from lqrad.kernels.checkpointing import schedule
-from lqrad.kernels.sparse_factors import (
+from lqrad.linalg.checkpointing import schedule
+from lqrad.linalg.sparse_factors import (
     Solve,
     checked_solver,
     definite_factor,
     factorised,
     identity_pair,
 )
-from lqrad.kernels.stages import inner
+from lqrad.linalg.stages import inner
 from lqrad.problems.lq import LQProblem
 from lqrad.problems.objective import Objective, diagonal_below
 from lqrad.problems.optimality import KKT, kkt_from_terms

@@ -14,7 +14,7 @@ from scipy.sparse.linalg import LinearOperator
 
 from lqrad.arguments import EPS, Array, check_semidefinite, frozen_array, shape_message
 from lqrad.errors import DtypeError, NonFiniteError, NotConvexError, ShapeError
-from lqrad.kernels.sparse_factors import definite_factor
+from lqrad.linalg.sparse_factors import definite_factor
 
 
 def any_matrix(name: str, value: Any) -> Any:

@@ -31,10 +31,10 @@ from lqrad.arguments import (
 )
 from lqrad.copies import ReadOnly
 from lqrad.errors import ArgumentError, LqradError, ShapeError
-from lqrad.kernels.balance import balance, in_units
-from lqrad.kernels.banded import Bidiagonal
-from lqrad.kernels.peak import response as gain_at
-from lqrad.kernels.stages import times
+from lqrad.linalg.balance import balance, in_units
+from lqrad.linalg.banded import Bidiagonal
+from lqrad.linalg.peak import response as gain_at
+from lqrad.linalg.stages import times
 
 Complex = NDArray[np.complex128]
 

@@ -23,9 +23,9 @@ from scipy.linalg.lapack import dgeqrf, dpstrf, dtrtrs
 
 from lqrad.arguments import EPS, Array
 from lqrad.errors import NotConvexError
-from lqrad.kernels.banded import Bidiagonal
-from lqrad.kernels.stages import inner, times
-from lqrad.kernels.tridiagonal import congruences, substitute
+from lqrad.linalg.banded import Bidiagonal
+from lqrad.linalg.stages import inner, times
+from lqrad.linalg.tridiagonal import congruences, substitute
 from lqrad.problems.smoothing import (
     Observations,
     SmoothingProblem,

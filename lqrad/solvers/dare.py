@@ -27,9 +27,9 @@ from lqrad.arguments import (
     stage_arrays,
 )
 from lqrad.errors import LqradError, NotConvexError, NotStabilizableError, ShapeError
-from lqrad.kernels.balance import Units, balance, in_units
-from lqrad.kernels.hautus import hautus
-from lqrad.kernels.riccati import double, lyapunov
+from lqrad.linalg.balance import Units, balance, in_units
+from lqrad.linalg.hautus import hautus
+from lqrad.linalg.riccati import double, lyapunov
 from lqrad.problems.smoothing import SmoothingProblem
 
 # Newton's method squares the error at each step; the start is rarely worse than 1e-5.

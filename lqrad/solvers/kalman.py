@@ -27,8 +27,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from lqrad.arguments import EPS, Array, check_items, check_type
 from lqrad.errors import ArgumentError, LqradError, NonFiniteError, NotConvexError, ShapeError
-from lqrad.kernels.banded import Bidiagonal
-from lqrad.kernels.stages import times
+from lqrad.linalg.banded import Bidiagonal
+from lqrad.linalg.stages import times
 from lqrad.problems.smoothing import Balanced, SmoothingProblem
 from lqrad.solvers.covariance_filter import (
     CovarianceFilter,

@@ -36,11 +36,11 @@ from numpy.typing import NDArray
 
 from lqrad.arguments import EPS, Array, check_finite, check_room
 from lqrad.errors import Status
-from lqrad.kernels.banded import Bidiagonal
-from lqrad.kernels.feedback import Feedback
-from lqrad.kernels.nearest import Nearest, nearest
-from lqrad.kernels.riccati import sweep
-from lqrad.kernels.stages import times
+from lqrad.linalg.banded import Bidiagonal
+from lqrad.linalg.feedback import Feedback
+from lqrad.linalg.nearest import Nearest, nearest
+from lqrad.linalg.riccati import sweep
+from lqrad.linalg.stages import times
 from lqrad.problems.lq import LQProblem, changed
 
 # Rounding errors of a row, in units of EPS times its terms and the number of these.

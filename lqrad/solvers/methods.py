@@ -19,7 +19,7 @@ from scipy.linalg.blas import dnrm2
 
 from lqrad.arguments import Array
 from lqrad.errors import NonFiniteError, NotConvexError
-from lqrad.kernels.lanczos import extreme_eigenvalues
+from lqrad.linalg.lanczos import extreme_eigenvalues
 from lqrad.problems.objective import Objective, evaluated
 
 _NOISE = 1e-13  # the relative error up to which a value of J is taken to be known

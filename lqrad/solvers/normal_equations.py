@@ -16,8 +16,8 @@ import numpy as np
 
 from lqrad.arguments import Array
 from lqrad.errors import NotConvexError
-from lqrad.kernels.stages import inner, times
-from lqrad.kernels.tridiagonal import BlockTridiagonal
+from lqrad.linalg.stages import inner, times
+from lqrad.linalg.tridiagonal import BlockTridiagonal
 from lqrad.problems.smoothing import Observations, SmoothingProblem
 from lqrad.solvers.covariance_filter import LOG_2PI, is_rounded, square
 

@@ -39,8 +39,8 @@ from lqrad.arguments import (
     real_array,
 )
 from lqrad.errors import ArgumentError, NotConvexError, Status
-from lqrad.kernels.balance import Exponents, in_units
-from lqrad.kernels.riccati import lyapunov
+from lqrad.linalg.balance import Exponents, in_units
+from lqrad.linalg.riccati import lyapunov
 from lqrad.problems.lq import LQProblem, balanced
 
 METHODS = ("gradient", "natural", "gauss-newton")

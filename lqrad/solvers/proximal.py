@@ -23,7 +23,7 @@ from scipy.linalg.blas import dnrm2
 from lqrad.arguments import EPS, Array, check_limits, frozen_array
 from lqrad.copies import ReadOnly
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
-from lqrad.kernels.lanczos import extreme_eigenvalues
+from lqrad.linalg.lanczos import extreme_eigenvalues
 from lqrad.problems.objective import Objective
 from lqrad.solvers.methods import Iterates, Oracle, Point, bend, scaled
 

@@ -25,8 +25,8 @@ from lqrad.arguments import (
     initial_state,
 )
 from lqrad.copies import ReadOnly
-from lqrad.kernels.riccati import sweep
-from lqrad.kernels.stages import times
+from lqrad.linalg.riccati import sweep
+from lqrad.linalg.stages import times
 from lqrad.problems.lq import LQProblem, changed
 from lqrad.solvers.riccati_gradient import LQGradient, cost_gradient, pull_back
 

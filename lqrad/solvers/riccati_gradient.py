@@ -45,10 +45,10 @@ from lqrad.arguments import (
     stage_arrays,
 )
 from lqrad.errors import ArgumentError, ShapeError
-from lqrad.kernels.banded import Bidiagonal
-from lqrad.kernels.feedback import Feedback
-from lqrad.kernels.riccati import steady_covariance
-from lqrad.kernels.stages import times
+from lqrad.linalg.banded import Bidiagonal
+from lqrad.linalg.feedback import Feedback
+from lqrad.linalg.riccati import steady_covariance
+from lqrad.linalg.stages import times
 from lqrad.problems.lq import LQProblem, unchecked
 from lqrad.solvers.dare import dlqr
 

@@ -26,8 +26,8 @@ from numpy.typing import ArrayLike
 
 from lqrad.arguments import EPS, Array, check_type
 from lqrad.errors import NotConvexError
-from lqrad.kernels.stages import times
-from lqrad.kernels.tridiagonal import congruences, substitute
+from lqrad.linalg.stages import times
+from lqrad.linalg.tridiagonal import congruences, substitute
 from lqrad.problems.smoothing import Observations, SmoothingProblem
 from lqrad.solvers.covariance_filter import CovarianceFilter, estimate_start, split_prior
 from lqrad.solvers.kalman import NORMAL_EQUATIONS, check_overflow, kalman_smoother

@@ -24,7 +24,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lqrad.arguments import Array, check_count, check_tolerance, check_type, real_array
 from lqrad.errors import ShapeError, Status
-from lqrad.kernels.stages import times
+from lqrad.linalg.stages import times
 from lqrad.problems.lq import LQProblem, balanced
 from lqrad.solvers.descent import descend
 

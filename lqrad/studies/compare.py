@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from lqrad.arguments import check_choice, check_items, check_type, real_array
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
-from lqrad.kernels.lanczos import extreme_eigenvalues
+from lqrad.linalg.lanczos import extreme_eigenvalues
 from lqrad.problems.lq import LQProblem
 from lqrad.solvers.descent import Descent, descend
 from lqrad.solvers.methods import METHODS

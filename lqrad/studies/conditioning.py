@@ -35,10 +35,10 @@ from lqrad.arguments import (
 )
 from lqrad.copies import ReadOnly
 from lqrad.errors import ArgumentError, ShapeError
-from lqrad.kernels.banded import Bidiagonal
-from lqrad.kernels.lanczos import extreme_eigenvalues
-from lqrad.kernels.spectrum import dominant_growth
-from lqrad.kernels.stages import times
+from lqrad.linalg.banded import Bidiagonal
+from lqrad.linalg.lanczos import extreme_eigenvalues
+from lqrad.linalg.spectrum import dominant_growth
+from lqrad.linalg.stages import times
 from lqrad.problems.lq import LQProblem
 from lqrad.solvers.descent import descend
 from lqrad.solvers.riccati import riccati

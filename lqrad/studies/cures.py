@@ -22,10 +22,10 @@ from numpy.typing import ArrayLike
 
 from lqrad.arguments import EPS, Array, check_count, check_number, check_type, real_array
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
-from lqrad.kernels.growth import adjoint_growth
-from lqrad.kernels.lanczos import extreme_eigenvalues
-from lqrad.kernels.spectrum import dominant_growth
-from lqrad.kernels.stages import times
+from lqrad.linalg.growth import adjoint_growth
+from lqrad.linalg.lanczos import extreme_eigenvalues
+from lqrad.linalg.spectrum import dominant_growth
+from lqrad.linalg.stages import times
 from lqrad.outside import progress_bar
 from lqrad.problems.lq import LQProblem, balanced
 from lqrad.problems.objective import Objective

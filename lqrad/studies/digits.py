@@ -19,8 +19,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from lqrad.arguments import EPS, Array, check_count, check_items, check_type, real_array
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
-from lqrad.kernels.spectrum import dominant_growth
-from lqrad.kernels.stages import times
+from lqrad.linalg.spectrum import dominant_growth
+from lqrad.linalg.stages import times
 from lqrad.problems.lq import LQProblem
 from lqrad.solvers.riccati import riccati
 from lqrad.studies.growth import GradientGrowth, gradient_growth

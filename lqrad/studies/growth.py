@@ -29,8 +29,8 @@ from lqrad.arguments import (
 )
 from lqrad.copies import ReadOnly
 from lqrad.errors import ArgumentError
-from lqrad.kernels.growth import adjoint_growth, free_response
-from lqrad.kernels.spectrum import dominant_growth
+from lqrad.linalg.growth import adjoint_growth, free_response
+from lqrad.linalg.spectrum import dominant_growth
 from lqrad.studies.tables import jsonable
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ from lqrad.arguments import (
     real_array,
 )
 from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError, ShapeError
-from lqrad.kernels.sparse_factors import factorised
+from lqrad.linalg.sparse_factors import factorised
 from lqrad.problems.sparse import SparseLQProblem
 
 if TYPE_CHECKING:

@@ -29,8 +29,8 @@ import numpy as np
 
 from lqrad.arguments import Array, number_words
 from lqrad.errors import ArgumentError, LqradError, ShapeError
-from lqrad.kernels.balance import balance, in_units
-from lqrad.kernels.border import (
+from lqrad.linalg.balance import balance, in_units
+from lqrad.linalg.border import (
     BOTH,
     COMPLEMENTARY,
     SENSITIVITY,
@@ -40,10 +40,10 @@ from lqrad.kernels.border import (
     nearest,
     real_crossings,
 )
-from lqrad.kernels.factored import Factored, closed_poles, connected, factored
-from lqrad.kernels.peak import peak_gain, response
-from lqrad.kernels.rational import EXACT, Rational
-from lqrad.kernels.twice import Complex
+from lqrad.linalg.factored import Factored, closed_poles, connected, factored
+from lqrad.linalg.peak import peak_gain, response
+from lqrad.linalg.rational import EXACT, Rational
+from lqrad.linalg.twice import Complex
 from lqrad.problems.statespace import StateSpace
 
 # Of a balance of the channels against each other, for several loops at once.

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lqrad.arguments import Array, direction_words, number_words, real_array
 from lqrad.errors import ArgumentError
-from lqrad.kernels.hautus import Hautus, hautus
+from lqrad.linalg.hautus import Hautus, hautus
 from lqrad.problems.statespace import StateSpace
 
 # A mode counts as out of reach where the test's distance is below this: a change of the matrices

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from lqrad.arguments import EPS, Array, check_count, check_room, number_words
 from lqrad.errors import ArgumentError
-from lqrad.kernels.factored import connected, factored
-from lqrad.kernels.twice import Complex
+from lqrad.linalg.factored import connected, factored
+from lqrad.linalg.twice import Complex
 from lqrad.problems.statespace import StateSpace
 
 # It has settled where it stays within this part of the final value, and has risen between these.

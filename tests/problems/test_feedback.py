@@ -8,7 +8,7 @@ from random_problems import random_case
 
 import lqrad
 from lqrad import LQProblem, descend
-from lqrad.kernels.stages import times
+from lqrad.linalg.stages import times
 
 
 def dense_hessian(problem, T):

@@ -17,8 +17,8 @@ from scipy.sparse.linalg import LinearOperator, aslinearoperator
 
 import lqrad
 from lqrad.errors import ArgumentError, DtypeError, NonFiniteError, NotConvexError, ShapeError
-from lqrad.kernels.checkpointing import forward_steps
-from lqrad.kernels.sparse_factors import factorised
+from lqrad.linalg.checkpointing import forward_steps
+from lqrad.linalg.sparse_factors import factorised
 from lqrad.problems.sparse import SparseLQProblem
 
 EPS = np.finfo(float).eps

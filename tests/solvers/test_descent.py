@@ -12,7 +12,7 @@ import scipy.optimize
 
 import lqrad
 from lqrad.errors import ArgumentError, DtypeError, NonFiniteError, ShapeError, Status
-from lqrad.kernels.lanczos import extreme_eigenvalues
+from lqrad.linalg.lanczos import extreme_eigenvalues
 from lqrad.problems.objective import Objective
 from lqrad.solvers.descent import descend
 from lqrad.solvers.methods import METHODS

@@ -9,7 +9,7 @@ import pytest
 
 import lqrad
 from lqrad.errors import ArgumentError, DtypeError, NotConvexError
-from lqrad.kernels.tridiagonal import BlockTridiagonal, congruences, substitute
+from lqrad.linalg.tridiagonal import BlockTridiagonal, congruences, substitute
 from lqrad.problems.smoothing import SmoothingProblem
 from lqrad.solvers import normal_equations
 from lqrad.solvers.kalman import kalman_filter, kalman_smoother, rts_smoother

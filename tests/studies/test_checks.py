@@ -11,7 +11,7 @@ from random_problems import random_case
 import lqrad
 from lqrad import dot_test, taylor_test
 from lqrad.errors import ArgumentError, DtypeError, NonFiniteError, ShapeError
-from lqrad.kernels.banded import Bidiagonal
+from lqrad.linalg.banded import Bidiagonal
 
 # What the docstring of dot_test promises of a true transpose.
 ROUNDING = 1e-13

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from random_problems import with_spectral_radius
 
-from lqrad.kernels.growth import adjoint_growth, free_response
+from lqrad.linalg.growth import adjoint_growth, free_response
 
 
 def oracle(A, B, seed, T, steps):
@@ -77,7 +77,7 @@ def test_products_longer_than_one_piece_are_the_same(monkeypatch):
     rng = np.random.default_rng(2)
     A, B = rng.normal(size=(3, 3)), rng.normal(size=(3, 2))
     whole = adjoint_growth(A, B, None, 100)
-    monkeypatch.setattr("lqrad.kernels.growth._KEPT", 7 * 15)
+    monkeypatch.setattr("lqrad.linalg.growth._KEPT", 7 * 15)
     for a, b in zip(whole, adjoint_growth(A, B, None, 100), strict=True):
         np.testing.assert_array_equal(a, b)
 

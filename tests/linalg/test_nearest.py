@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import linprog, nnls
 
-from lqrad.kernels.nearest import nearest
+from lqrad.linalg.nearest import nearest
 
 
 def drawn(seed):

@@ -21,8 +21,8 @@ from math import atan2, gcd, inf, log, log1p, sqrt
 import numpy as np
 
 from lqrad.arguments import Array
-from lqrad.kernels.border import Nearness
-from lqrad.kernels.exact import (
+from lqrad.linalg.border import Nearness
+from lqrad.linalg.exact import (
     Polynomial,
     add,
     common,
@@ -33,7 +33,7 @@ from lqrad.kernels.exact import (
     times,
     transfer,
 )
-from lqrad.kernels.twice import Complex, two_sum
+from lqrad.linalg.twice import Complex, two_sum
 
 # Of larger systems the numbers have too many digits.
 EXACT = 40
@@ -151,7 +151,7 @@ class Rational:
 
         Examples
         --------
-        >>> from lqrad.kernels.border import SENSITIVITY
+        >>> from lqrad.linalg.border import SENSITIVITY
         >>> one = np.eye(1)
         >>> Rational.of(-one, one, 2 * one, 0 * one, 0.0).nearest(SENSITIVITY)
         (1.0, inf)

@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 
 from lqrad.arguments import EPS, Array
 from lqrad.errors import LqradError
-from lqrad.kernels.balance import balance, in_units
-from lqrad.kernels.twice import Complex, Pencil, dot, two_sum
+from lqrad.linalg.balance import balance, in_units
+from lqrad.linalg.twice import Complex, Pencil, dot, two_sum
 
 # What twice the working precision leaves of a number that is zero, beside its terms.
 _NOTHING = 2.0**-80

@@ -10,7 +10,7 @@ from scipy.linalg.lapack import dpbtrf, dtbtrs, dtrtrs
 
 from lqrad.arguments import EPS, Array
 from lqrad.errors import NonFiniteError, NotConvexError, ShapeError
-from lqrad.kernels.banded import first_nonfinite_step
+from lqrad.linalg.banded import first_nonfinite_step
 
 # Up to this size of its blocks, a recursion S = N + G'S G is cheaper over many pieces at once.
 _SMALL_BLOCK = 10

@@ -16,8 +16,8 @@ import pytest
 from random_problems import psd, with_spectral_radius
 
 from lqrad.errors import NonFiniteError, NotConvexError, ShapeError
-from lqrad.kernels.banded import Bidiagonal, first_nonfinite_step
-from lqrad.kernels.tridiagonal import BlockTridiagonal
+from lqrad.linalg.banded import Bidiagonal, first_nonfinite_step
+from lqrad.linalg.tridiagonal import BlockTridiagonal
 
 EPS = np.finfo(float).eps
 SIZES = [1, 2, 4, 7, 12, 30, 100, 130, 300]

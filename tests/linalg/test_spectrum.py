@@ -7,7 +7,7 @@ import pytest
 from scipy.linalg import block_diag
 from scipy.stats import ortho_group
 
-from lqrad.kernels.spectrum import dominant_growth
+from lqrad.linalg.spectrum import dominant_growth
 
 
 def jordan(value: float, size: int) -> np.ndarray:

@@ -10,7 +10,7 @@ from scipy.linalg import matrix_balance, schur
 from scipy.linalg.lapack import ztrsen
 
 from lqrad.arguments import EPS, Array, check_finite
-from lqrad.kernels.balance import balance, in_units
+from lqrad.linalg.balance import balance, in_units
 
 # Eigenvalues as close to each other as rounding may have pulled those of one Jordan block apart;
 # in blocks larger than this they would be as far apart as any.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lqrad.kernels.balance import balance, in_units
+from lqrad.linalg.balance import balance, in_units
 
 SEEDS = range(20)
 

@@ -21,7 +21,7 @@ from scipy.linalg.blas import dnrm2
 from scipy.linalg.lapack import dgeqrf, dorgqr
 
 from lqrad.arguments import Array
-from lqrad.kernels.balance import balance, in_units
+from lqrad.linalg.balance import balance, in_units
 
 Powers = NDArray[np.int64]  # of two
 

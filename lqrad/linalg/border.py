@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lqrad.arguments import EPS, Array, check_room
-from lqrad.kernels.factored import Factored
-from lqrad.kernels.twice import Complex
+from lqrad.linalg.factored import Factored
+from lqrad.linalg.twice import Complex
 
 Flags = NDArray[np.bool_]
 
@@ -60,7 +60,7 @@ def gain_crossings(L: Factored) -> Crossings:
 
     Examples
     --------
-    >>> from lqrad.kernels.factored import factored
+    >>> from lqrad.linalg.factored import factored
     >>> one = np.array([[1.0]])
     >>> gain_crossings(factored(0 * one, one, 2 * one, 0 * one, dt=0)).v
     array([2.])
@@ -303,7 +303,7 @@ def nearest(L: Factored, kind: Nearness) -> tuple[float, float]:
 
     Examples
     --------
-    >>> from lqrad.kernels.factored import factored
+    >>> from lqrad.linalg.factored import factored
     >>> one = np.array([[1.0]])
     >>> nearest(factored(-one, one, 2 * one, 0 * one, dt=0), SENSITIVITY)
     (1.0, inf)

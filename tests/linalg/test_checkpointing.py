@@ -9,7 +9,7 @@ from math import comb
 import pytest
 
 from lqrad.errors import ArgumentError
-from lqrad.kernels.checkpointing import forward_steps, schedule
+from lqrad.linalg.checkpointing import forward_steps, schedule
 
 
 @cache

@@ -11,7 +11,7 @@ import pytest
 from random_problems import psd, with_spectral_radius
 
 from lqrad.errors import NonFiniteError, NotConvexError
-from lqrad.kernels.riccati import double, lyapunov, steady_covariance, sweep
+from lqrad.linalg.riccati import double, lyapunov, steady_covariance, sweep
 
 EPS = np.finfo(float).eps
 

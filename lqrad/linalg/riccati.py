@@ -22,9 +22,9 @@ from scipy.linalg.lapack import dgesv, dposv, dpotrf
 
 from lqrad.arguments import EPS, Array, check_finite
 from lqrad.errors import NonFiniteError, NotConvexError
-from lqrad.kernels.balance import balance, in_units
-from lqrad.kernels.riccati_factors import sweep_in_factors
-from lqrad.kernels.stages import times
+from lqrad.linalg.balance import balance, in_units
+from lqrad.linalg.riccati_factors import sweep_in_factors
+from lqrad.linalg.stages import times
 
 # The tail may be called settled from this stage on, and is looked at again each quarter further on.
 _FIRST_LOOK = 16

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.linalg import block_diag
 
-from lqrad.kernels.balance import balance, in_units
-from lqrad.kernels.hautus import hautus
+from lqrad.linalg.balance import balance, in_units
+from lqrad.linalg.hautus import hautus
 
 DRAWS = 100
 

@@ -16,8 +16,8 @@ from random_problems import psd, with_spectral_radius
 import lqrad
 from lqrad.errors import NotConvexError
 from lqrad.kernels import riccati as kernel
-from lqrad.kernels.riccati import sweep
-from lqrad.kernels.riccati_factors import sweep_in_factors
+from lqrad.linalg.riccati import sweep
+from lqrad.linalg.riccati_factors import sweep_in_factors
 
 EPS = np.finfo(float).eps
 

@@ -16,7 +16,7 @@ from scipy.linalg import get_lapack_funcs, rsf2csf, schur, svd
 from scipy.linalg.lapack import dtrsen
 
 from lqrad.arguments import EPS, Array, check_finite
-from lqrad.kernels.balance import Exponents, balance, in_units
+from lqrad.linalg.balance import Exponents, balance, in_units
 
 Complex = NDArray[np.complex128]
 

@@ -15,8 +15,8 @@ from __future__ import annotations
 import numpy as np
 
 from lqrad.arguments import Array
-from lqrad.kernels.banded import Bidiagonal
-from lqrad.kernels.stages import times
+from lqrad.linalg.banded import Bidiagonal
+from lqrad.linalg.stages import times
 
 
 class Feedback:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lqrad.kernels.peak import gains, peak_gain
+from lqrad.linalg.peak import gains, peak_gain
 
 
 def peak_of(A, B, C, D):
