@@ -1,6 +1,10 @@
 """lqrad: linear-quadratic optimal control by adjoint gradients, proven against Riccati."""
 
 from lqrad import nonlinear, systems
+from lqrad.descent.checks import TaylorTest, dot_test, taylor_test
+from lqrad.descent.descend import Descent, descend
+from lqrad.descent.objective import Objective
+from lqrad.descent.proximal import l1
 from lqrad.design.closed_loop import ClosedLoop, expected_cost, simulate_closed_loop
 from lqrad.design.controller import Controller
 from lqrad.design.mpc import MPC, mpc
@@ -34,7 +38,6 @@ from lqrad.problems.losses import (
 from lqrad.problems.lq import LQProblem
 from lqrad.problems.networks import lq_graph, mlp, recurrent, residual
 from lqrad.problems.nodes import Node
-from lqrad.problems.objective import Objective
 from lqrad.problems.optimality import KKT
 from lqrad.problems.policy import PolicyProblem, linear_policy
 from lqrad.problems.primitives import Primitive
@@ -44,7 +47,6 @@ from lqrad.problems.sparse import SparseLQProblem
 from lqrad.problems.statespace import StateSpace
 from lqrad.saved import load_controller, load_parameters, save_controller, save_parameters
 from lqrad.solvers.dare import dare, dlqe, dlqr
-from lqrad.solvers.descent import Descent, descend
 from lqrad.solvers.ilqr import ILQR, ilqr
 from lqrad.solvers.kalman import (
     Filtered,
@@ -57,14 +59,12 @@ from lqrad.solvers.learning import Fit, em, fit
 from lqrad.solvers.limits import Plan
 from lqrad.solvers.low_rank import LowRank, low_rank
 from lqrad.solvers.policy_gradient import PolicyGradient, policy_gradient
-from lqrad.solvers.proximal import l1
 from lqrad.solvers.riccati import Riccati, Trajectory, riccati
 from lqrad.solvers.riccati_gradient import LQGradient, dlqr_vjp
 from lqrad.solvers.score import Score, loglik_gradient
 from lqrad.solvers.sgd import Training, cosine_decay, sgd, step_decay
 from lqrad.solvers.shooting import Shooting, multiple_shooting
 from lqrad.studies.blowup import Blowup, blowup
-from lqrad.studies.checks import TaylorTest, dot_test, taylor_test
 from lqrad.studies.compare import Comparison, compare
 from lqrad.studies.conditioning import Conditioning, conditioning
 from lqrad.studies.cures import Cure, Cures, cures

@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike
 
 import lqrad
 from lqrad.arguments import Array
+from lqrad.descent.methods import METHODS
 from lqrad.errors import ArgumentError, LqradError, ShapeError
 from lqrad.files import load_model, load_plant, load_smoothing_model
 from lqrad.heat import SCHEMES, heat_plate, heat_rod
@@ -26,7 +27,6 @@ from lqrad.outside import replace_file
 from lqrad.saved import save_controller
 from lqrad.series import load_series
 from lqrad.solvers.ilqr import ilqr
-from lqrad.solvers.methods import METHODS
 from lqrad.studies.tables import jsonable
 from lqrad.systems import SYSTEMS, System
 

@@ -15,7 +15,7 @@ import pytest
 import lqrad
 from lqrad import cli
 from lqrad.cli import main
-from lqrad.solvers.methods import METHODS
+from lqrad.descent.methods import METHODS
 from lqrad.systems import SYSTEMS
 
 FAST = ("--method", "conjugate-gradient")

@@ -32,7 +32,7 @@ FLOORS = [
     {"__main__"},
 ]
 STUDIES = FLOORS.index({"studies"})
-DESCENT = {"lqrad.solvers.descent", "lqrad.solvers.methods", "lqrad.solvers.proximal"}
+DESCENT = {"lqrad.descent.descend", "lqrad.descent.methods", "lqrad.descent.proximal"}
 RICCATI = {"lqrad.solvers.dare", "lqrad.solvers.riccati"}
 ADJOINT = {"simulate", "adjoint", "input_gradient", "value_and_gradient", "hessian_product"}
 
@@ -120,7 +120,7 @@ def faults(module: str, source: str) -> list[str]:
             "lqrad.errors",
             "lqrad.outside",
             "lqrad.linalg.lanczos",
-            "lqrad.problems.objective",
+            "lqrad.descent.objective",
         }:
             found.append(f"imports {target}, but the descent loop knows only objectives")
         elif module in RICCATI and target == "lqrad.linalg.banded":
@@ -179,7 +179,7 @@ def test_an_inner_package_is_only_a_docstring(package):
         (
             "lqrad.linalg.banded",
             "def f():\n    from ..problems import objective",
-            "imports lqrad.problems.objective from a higher floor",
+            "imports lqrad.descent.objective from a higher floor",
         ),
         ("lqrad.problems.lq", "import lqrad", "imports lqrad itself"),
         ("lqrad.problems.lq", "from lqrad import riccati", "imports lqrad itself"),
@@ -192,8 +192,8 @@ def test_an_inner_package_is_only_a_docstring(package):
             "imports lqrad.plotting",
         ),
         ("lqrad.systems", "from lqrad.files import load_model", "imports its neighbour"),
-        ("lqrad.solvers.descent", "from lqrad.problems.lq import LQProblem", "only objectives"),
-        ("lqrad.solvers.descent", "from lqrad.solvers import riccati", "only objectives"),
+        ("lqrad.descent.descend", "from lqrad.problems.lq import LQProblem", "only objectives"),
+        ("lqrad.descent.descend", "from lqrad.solvers import riccati", "only objectives"),
         ("lqrad.solvers.riccati", "import lqrad.linalg.banded", "the kernel of the adjoint"),
         ("lqrad.solvers.riccati", "x = problem.simulate(x0, u)", "uses simulate"),
     ],

@@ -17,8 +17,8 @@ from lqrad.errors import ArgumentError
 from lqrad.plotting.figure import LEGEND, add_title, colors, new_axes, new_figure, one_series
 
 if TYPE_CHECKING:
+    from lqrad.descent.descend import Descent
     from lqrad.heat import HeatSystem
-    from lqrad.solvers.descent import Descent
 
 
 def plot_field(

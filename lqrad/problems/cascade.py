@@ -40,9 +40,9 @@ from lqrad.arguments import (
     real_array,
 )
 from lqrad.copies import ReadOnly
+from lqrad.descent.objective import Objective
 from lqrad.errors import ArgumentError, DtypeError, NonFiniteError, ShapeError
 from lqrad.problems.nodes import Arrays, Node, listed
-from lqrad.problems.objective import Objective
 from lqrad.problems.primitives import relu
 
 # Overflow is looked for in the results and told in words; NumPy's warnings would only repeat it.

@@ -31,6 +31,7 @@ from lqrad.arguments import (
     real_array,
     shape_message,
 )
+from lqrad.descent.objective import Objective
 from lqrad.errors import OVERFLOW_REMEDY, ArgumentError, DtypeError, NonFiniteError, ShapeError
 from lqrad.functions.calls import called, with_time
 from lqrad.functions.carried import Carried, read_only
@@ -38,7 +39,6 @@ from lqrad.functions.derivatives import check_given, derivatives
 from lqrad.linalg.banded import Bidiagonal, first_nonfinite_step
 from lqrad.linalg.stages import inner
 from lqrad.problems.lq import LQProblem, unchecked
-from lqrad.problems.objective import Objective
 from lqrad.problems.optimality import KKT, kkt_from_terms
 
 _COSTS = ("stage_cost", "terminal_cost")

@@ -27,12 +27,12 @@ from lqrad.arguments import (
     frozen_array,
     real_array,
 )
+from lqrad.descent.objective import Objective
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 from lqrad.functions.calls import unwritten
 from lqrad.linalg.banded import Bidiagonal
 from lqrad.linalg.stages import times
 from lqrad.problems.lq import LQProblem
-from lqrad.problems.objective import Objective
 from lqrad.problems.smoothing import SmoothingProblem
 
 

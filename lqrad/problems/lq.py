@@ -40,12 +40,12 @@ from lqrad.arguments import (
     trajectory,
 )
 from lqrad.copies import ReadOnly
+from lqrad.descent.objective import Objective, diagonal_below
 from lqrad.errors import OVERFLOW_REMEDY, ArgumentError, NonFiniteError, ShapeError
 from lqrad.linalg.balance import Units, balance, in_units
 from lqrad.linalg.banded import Bidiagonal
 from lqrad.linalg.curvature import input_curvature
 from lqrad.linalg.stages import add_times, inner, times
-from lqrad.problems.objective import Objective, diagonal_below
 from lqrad.problems.optimality import KKT, kkt_from_terms
 
 # Overflow is looked for in the results and told in words; NumPy's warnings would only repeat it.

@@ -27,6 +27,7 @@ from numpy.typing import ArrayLike
 
 from lqrad.arguments import Array, check_count, check_finite, check_type, real_array, shape_message
 from lqrad.copies import ReadOnly
+from lqrad.descent.objective import Objective
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 from lqrad.linalg.banded import Bidiagonal, first_nonfinite_step
 from lqrad.linalg.stages import times
@@ -34,7 +35,6 @@ from lqrad.problems.cascade import Given, Graph
 from lqrad.problems.control import ControlProblem, Slopes
 from lqrad.problems.lq import LQProblem
 from lqrad.problems.nodes import Arrays, Node
-from lqrad.problems.objective import Objective
 from lqrad.problems.primitives import Primitive, squared
 
 # Overflow is looked for in the results and told in words; NumPy's warnings would only repeat it.

@@ -35,11 +35,11 @@ from lqrad.arguments import (
     shape_message,
 )
 from lqrad.copies import ReadOnly
+from lqrad.descent.objective import Objective
 from lqrad.errors import ArgumentError, DtypeError, NonFiniteError, NotConvexError, ShapeError
 from lqrad.linalg.banded import Bidiagonal
 from lqrad.linalg.stages import inner, times
 from lqrad.linalg.tridiagonal import substitute
-from lqrad.problems.objective import Objective
 
 # What each array looks like in letters, and how many more than T stages it has where it varies.
 _SYMBOLS = {"A": "nn", "C": "yn", "W": "nn", "V": "yy", "c": "n", "d": "y"}

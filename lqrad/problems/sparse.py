@@ -46,6 +46,7 @@ from lqrad.arguments import (
     trajectory,
 )
 from lqrad.copies import ReadOnly
+from lqrad.descent.objective import Objective, diagonal_below
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 from lqrad.functions.calls import called
 from lqrad.functions.derivatives import check_given
@@ -59,7 +60,6 @@ from lqrad.linalg.sparse_factors import (
 )
 from lqrad.linalg.stages import inner
 from lqrad.problems.lq import LQProblem
-from lqrad.problems.objective import Objective, diagonal_below
 from lqrad.problems.optimality import KKT, kkt_from_terms
 from lqrad.problems.sparse_matrices import (
     any_matrix,

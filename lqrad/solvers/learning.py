@@ -26,11 +26,11 @@ from lqrad.arguments import (
     check_type,
     real_array,
 )
+from lqrad.descent.descend import descend
+from lqrad.descent.objective import Objective
 from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError, ShapeError
-from lqrad.problems.objective import Objective
 from lqrad.problems.smoothing import Balanced, SmoothingProblem
 from lqrad.solvers.covariance_filter import CovarianceFilter, split_prior
-from lqrad.solvers.descent import descend
 from lqrad.solvers.score import NAMES, PRIOR, Expected, expect, score_of
 
 # How many axes each array has where it does not vary in time.

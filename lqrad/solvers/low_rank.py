@@ -33,8 +33,8 @@ from lqrad.arguments import (
     frozen_array,
     real_array,
 )
+from lqrad.descent.objective import Objective
 from lqrad.errors import ArgumentError, NotConvexError, ShapeError
-from lqrad.problems.objective import Objective
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -197,7 +197,7 @@ def low_rank(
     Examples
     --------
     >>> from lqrad.problems.sparse import SparseLQProblem
-    >>> from lqrad.solvers.descent import descend
+    >>> from lqrad.descent.descend import descend
     >>> heat = SparseLQProblem([[1.1]], [[1.0]], [[1.0]], [1.0], [1e-3])
     >>> objective = heat.objective([1.0], T=100)
     >>> descend(objective, method="conjugate-gradient").iterations

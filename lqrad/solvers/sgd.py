@@ -39,9 +39,9 @@ from lqrad.arguments import (
     check_type,
     real_array,
 )
+from lqrad.descent.objective import Objective
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError, Status
 from lqrad.outside import progress_bar
-from lqrad.problems.objective import Objective
 
 _STEP_SIZES = {"plain": 0.1, "momentum": 0.01, "adam": 0.001}
 _BETA2, _EPSILON = 0.999, 1e-8  # Kingma and Ba's for Adam

@@ -23,10 +23,10 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lqrad.arguments import Array, check_count, check_tolerance, check_type, real_array
+from lqrad.descent.descend import descend
 from lqrad.errors import ShapeError, Status
 from lqrad.linalg.stages import times
 from lqrad.problems.lq import LQProblem, balanced
-from lqrad.solvers.descent import descend
 
 # By how much states may grow over a segment, where its length is not given.
 _GROWTH = 20.0

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lqrad.arguments import check_choice, check_items, check_type, real_array
+from lqrad.descent.descend import Descent, descend
+from lqrad.descent.methods import METHODS
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 from lqrad.linalg.lanczos import extreme_eigenvalues
 from lqrad.problems.lq import LQProblem
-from lqrad.solvers.descent import Descent, descend
-from lqrad.solvers.methods import METHODS
 from lqrad.solvers.riccati import Riccati, Trajectory, riccati
 from lqrad.studies.tables import html_table, jsonable, text_table
 

@@ -34,13 +34,13 @@ from lqrad.arguments import (
     frozen_array,
 )
 from lqrad.copies import ReadOnly
+from lqrad.descent.descend import descend
 from lqrad.errors import ArgumentError, ShapeError
 from lqrad.linalg.banded import Bidiagonal
 from lqrad.linalg.lanczos import extreme_eigenvalues
 from lqrad.linalg.spectrum import dominant_growth
 from lqrad.linalg.stages import times
 from lqrad.problems.lq import LQProblem
-from lqrad.solvers.descent import descend
 from lqrad.solvers.riccati import riccati
 from lqrad.studies.sweep import Sweep, sweep
 from lqrad.studies.tables import jsonable, text_table

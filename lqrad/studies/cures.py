@@ -21,6 +21,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lqrad.arguments import EPS, Array, check_count, check_number, check_type, real_array
+from lqrad.descent.descend import descend
+from lqrad.descent.objective import Objective
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 from lqrad.linalg.growth import adjoint_growth
 from lqrad.linalg.lanczos import extreme_eigenvalues
@@ -28,8 +30,6 @@ from lqrad.linalg.spectrum import dominant_growth
 from lqrad.linalg.stages import times
 from lqrad.outside import progress_bar
 from lqrad.problems.lq import LQProblem, balanced
-from lqrad.problems.objective import Objective
-from lqrad.solvers.descent import descend
 from lqrad.solvers.riccati import Trajectory, riccati
 from lqrad.solvers.shooting import multiple_shooting
 from lqrad.studies.tables import html_table, jsonable, text_table

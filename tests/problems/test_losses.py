@@ -8,6 +8,8 @@ import scipy.optimize
 import scipy.stats
 
 import lqrad
+from lqrad.descent.checks import taylor_test
+from lqrad.descent.descend import descend
 from lqrad.errors import ArgumentError, DtypeError, ShapeError, Status
 from lqrad.problems.control import ControlProblem
 from lqrad.problems.losses import (
@@ -20,8 +22,6 @@ from lqrad.problems.losses import (
 )
 from lqrad.problems.lq import LQProblem
 from lqrad.problems.smoothing import SmoothingProblem
-from lqrad.solvers.descent import descend
-from lqrad.studies.checks import taylor_test
 
 NAN = np.nan
 

@@ -8,8 +8,8 @@ import scipy.sparse as sp
 from random_problems import psd, random_case
 
 import lqrad
+from lqrad.descent.objective import Objective
 from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError, ShapeError
-from lqrad.problems.objective import Objective
 from lqrad.problems.sparse import SparseLQProblem
 from lqrad.solvers.low_rank import low_rank
 

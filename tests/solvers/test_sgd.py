@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import pytest
 
+from lqrad.descent.objective import Objective
 from lqrad.errors import (
     ArgumentError,
     DtypeError,
@@ -18,7 +19,6 @@ from lqrad.errors import (
     Status,
 )
 from lqrad.problems.networks import mlp
-from lqrad.problems.objective import Objective
 from lqrad.solvers.sgd import cosine_decay, sgd, step_decay
 
 METHODS = ["plain", "momentum", "adam"]

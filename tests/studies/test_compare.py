@@ -14,6 +14,7 @@ from random_problems import random_case
 import lqrad
 from lqrad import compare
 from lqrad.arguments import EPS
+from lqrad.descent.methods import METHODS
 from lqrad.errors import (
     ArgumentError,
     DtypeError,
@@ -22,7 +23,6 @@ from lqrad.errors import (
     ShapeError,
     Status,
 )
-from lqrad.solvers.methods import METHODS
 
 COLUMNS = ["method", "iterations", "cost", "gap", "proven gap", "distance", "seconds", "status"]
 

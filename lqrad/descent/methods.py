@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 from scipy.linalg.blas import dnrm2
 
 from lqrad.arguments import Array
+from lqrad.descent.objective import Objective, evaluated
 from lqrad.errors import NonFiniteError, NotConvexError
 from lqrad.linalg.lanczos import extreme_eigenvalues
-from lqrad.problems.objective import Objective, evaluated
 
 _NOISE = 1e-13  # the relative error up to which a value of J is taken to be known
 _TINY = float(np.finfo(np.float64).tiny)  # below it values lose their digits one by one

@@ -2,7 +2,7 @@
 
     z[k+1] = z[k] + step[k] d[k],    d[k] made of g(z[0]) ... g(z[k]) and of Hessian products
 
-Within bounds, or with a regulariser, each step ends in a prox (see `lqrad.solvers.proximal`).
+Within bounds, or with a regulariser, each step ends in a prox (see `lqrad.descent.proximal`).
 It knows no control: whatever has a value and a gradient is minimised by the same loop.
 """
 
@@ -31,6 +31,9 @@ from lqrad.arguments import (
     check_type,
     real_array,
 )
+from lqrad.descent.methods import METHODS, STEPPED, Oracle, Point, improves, run, scaled
+from lqrad.descent.objective import Objective
+from lqrad.descent.proximal import Bounds, ProximalOracle, Regulariser
 from lqrad.errors import (
     GROWTH_REMEDY,
     ArgumentError,
@@ -40,9 +43,6 @@ from lqrad.errors import (
     Status,
 )
 from lqrad.outside import progress_bar
-from lqrad.problems.objective import Objective
-from lqrad.solvers.methods import METHODS, STEPPED, Oracle, Point, improves, run, scaled
-from lqrad.solvers.proximal import Bounds, ProximalOracle, Regulariser
 
 # An eigenvalue of the Hessian below so many rounding errors of the largest cannot be descended on.
 _HIDDEN = 100.0

@@ -22,10 +22,10 @@ from scipy.linalg.blas import dnrm2
 
 from lqrad.arguments import EPS, Array, check_limits, frozen_array
 from lqrad.copies import ReadOnly
+from lqrad.descent.methods import Iterates, Oracle, Point, bend, scaled
+from lqrad.descent.objective import Objective
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 from lqrad.linalg.lanczos import extreme_eigenvalues
-from lqrad.problems.objective import Objective
-from lqrad.solvers.methods import Iterates, Oracle, Point, bend, scaled
 
 Bounds = tuple[ArrayLike | None, ArrayLike | None]
 

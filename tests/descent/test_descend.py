@@ -11,11 +11,11 @@ import pytest
 import scipy.optimize
 
 import lqrad
+from lqrad.descent.descend import descend
+from lqrad.descent.methods import METHODS
+from lqrad.descent.objective import Objective
 from lqrad.errors import ArgumentError, DtypeError, NonFiniteError, ShapeError, Status
 from lqrad.linalg.lanczos import extreme_eigenvalues
-from lqrad.problems.objective import Objective
-from lqrad.solvers.descent import descend
-from lqrad.solvers.methods import METHODS
 
 STEPPED = ("gradient", "heavy-ball", "nesterov")
 EPS = np.finfo(float).eps

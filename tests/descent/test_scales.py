@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 import lqrad
+from lqrad.descent.descend import descend
+from lqrad.descent.methods import METHODS
+from lqrad.descent.objective import Objective
+from lqrad.descent.proximal import l1
 from lqrad.errors import Status
-from lqrad.problems.objective import Objective
-from lqrad.solvers.descent import descend
-from lqrad.solvers.methods import METHODS
-from lqrad.solvers.proximal import l1
 
 DRAWS = 6
 BOUNDED = ("gradient", "nesterov", "l-bfgs")

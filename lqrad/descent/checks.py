@@ -20,8 +20,8 @@ from lqrad.arguments import (
     check_shape,
     real_array,
 )
+from lqrad.descent.objective import read_answer
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
-from lqrad.problems.objective import read_answer
 
 # Remainders below this many rounding errors of the value say nothing of the order.
 _ROUNDINGS = 1000.0

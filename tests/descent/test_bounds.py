@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 import scipy.optimize
 
+from lqrad.descent.descend import descend
+from lqrad.descent.methods import METHODS
+from lqrad.descent.objective import Objective, diagonal_below
+from lqrad.descent.proximal import l1
 from lqrad.errors import ArgumentError, DtypeError, NonFiniteError, ShapeError, Status
 from lqrad.problems.lq import LQProblem
-from lqrad.problems.objective import Objective, diagonal_below
-from lqrad.solvers.descent import descend
-from lqrad.solvers.methods import METHODS
-from lqrad.solvers.proximal import l1
 
 PROXIMAL = ("gradient", "nesterov")
 BOUNDED = (*PROXIMAL, "l-bfgs")
