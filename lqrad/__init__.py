@@ -23,6 +23,14 @@ from lqrad.errors import (
 )
 from lqrad.functions.calls import one_point
 from lqrad.heat import HeatSystem, advection_diffusion, heat_plate, heat_rod
+from lqrad.lq.compare import Comparison, compare
+from lqrad.lq.dare import dare, dlqe, dlqr
+from lqrad.lq.limits import Plan
+from lqrad.lq.optimality import KKT
+from lqrad.lq.problem import LQProblem
+from lqrad.lq.riccati import Riccati, Trajectory, riccati
+from lqrad.lq.riccati_gradient import LQGradient, dlqr_vjp
+from lqrad.lq.shooting import Shooting, multiple_shooting
 from lqrad.problems import primitives
 from lqrad.problems.cascade import Graph, GraphKKT
 from lqrad.problems.control import ControlProblem
@@ -35,10 +43,8 @@ from lqrad.problems.losses import (
     robust_objective,
     student_t,
 )
-from lqrad.problems.lq import LQProblem
 from lqrad.problems.networks import lq_graph, mlp, recurrent, residual
 from lqrad.problems.nodes import Node
-from lqrad.problems.optimality import KKT
 from lqrad.problems.policy import PolicyProblem, linear_policy
 from lqrad.problems.primitives import Primitive
 from lqrad.problems.sampling import Sampled, discretise
@@ -46,7 +52,6 @@ from lqrad.problems.smoothing import SmoothingProblem
 from lqrad.problems.sparse import SparseLQProblem
 from lqrad.problems.statespace import StateSpace
 from lqrad.saved import load_controller, load_parameters, save_controller, save_parameters
-from lqrad.solvers.dare import dare, dlqe, dlqr
 from lqrad.solvers.ilqr import ILQR, ilqr
 from lqrad.solvers.kalman import (
     Filtered,
@@ -56,16 +61,11 @@ from lqrad.solvers.kalman import (
     rts_smoother,
 )
 from lqrad.solvers.learning import Fit, em, fit
-from lqrad.solvers.limits import Plan
 from lqrad.solvers.low_rank import LowRank, low_rank
 from lqrad.solvers.policy_gradient import PolicyGradient, policy_gradient
-from lqrad.solvers.riccati import Riccati, Trajectory, riccati
-from lqrad.solvers.riccati_gradient import LQGradient, dlqr_vjp
 from lqrad.solvers.score import Score, loglik_gradient
 from lqrad.solvers.sgd import Training, cosine_decay, sgd, step_decay
-from lqrad.solvers.shooting import Shooting, multiple_shooting
 from lqrad.studies.blowup import Blowup, blowup
-from lqrad.studies.compare import Comparison, compare
 from lqrad.studies.conditioning import Conditioning, conditioning
 from lqrad.studies.cures import Cure, Cures, cures
 from lqrad.studies.digits import LostDigits, lost_digits

@@ -32,8 +32,8 @@ import numpy as np
 
 from lqrad.arguments import Array, check_limits, check_number, check_shape, frozen_array, real_array
 from lqrad.errors import ArgumentError, ShapeError
+from lqrad.lq.problem import LQProblem
 from lqrad.outside import READERS, naming, read_named, with_ending, without_null
-from lqrad.problems.lq import LQProblem
 from lqrad.problems.sampling import discretise
 from lqrad.problems.smoothing import SmoothingProblem
 from lqrad.problems.statespace import StateSpace

@@ -37,7 +37,7 @@ from lqrad.arguments import (
 )
 from lqrad.copies import ReadOnly
 from lqrad.errors import ArgumentError
-from lqrad.problems.lq import LQProblem
+from lqrad.lq.problem import LQProblem
 from lqrad.problems.sampling import discretise
 
 

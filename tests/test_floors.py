@@ -33,7 +33,7 @@ FLOORS = [
 ]
 STUDIES = FLOORS.index({"studies"})
 DESCENT = {"lqrad.descent.descend", "lqrad.descent.methods", "lqrad.descent.proximal"}
-RICCATI = {"lqrad.solvers.dare", "lqrad.solvers.riccati"}
+RICCATI = {"lqrad.lq.dare", "lqrad.lq.riccati"}
 ADJOINT = {"simulate", "adjoint", "input_gradient", "value_and_gradient", "hessian_product"}
 
 HOUSE = Path(lqrad.__file__).parent
@@ -173,29 +173,29 @@ def test_an_inner_package_is_only_a_docstring(package):
     [
         (
             "lqrad.linalg.banded",
-            "from lqrad.problems.lq import LQProblem",
-            "imports lqrad.problems.lq from a higher floor",
+            "from lqrad.lq.problem import LQProblem",
+            "imports lqrad.lq.problem from a higher floor",
         ),
         (
             "lqrad.linalg.banded",
             "def f():\n    from ..problems import objective",
             "imports lqrad.descent.objective from a higher floor",
         ),
-        ("lqrad.problems.lq", "import lqrad", "imports lqrad itself"),
-        ("lqrad.problems.lq", "from lqrad import riccati", "imports lqrad itself"),
-        ("lqrad.studies.compare", "import matplotlib.pyplot as plt", "imports matplotlib"),
-        ("lqrad.studies.compare", "from lqrad import plotting", "imports lqrad.plotting"),
+        ("lqrad.lq.problem", "import lqrad", "imports lqrad itself"),
+        ("lqrad.lq.problem", "from lqrad import riccati", "imports lqrad itself"),
+        ("lqrad.lq.compare", "import matplotlib.pyplot as plt", "imports matplotlib"),
+        ("lqrad.lq.compare", "from lqrad import plotting", "imports lqrad.plotting"),
         ("lqrad.cli", "from lqrad.plotting.figure import Picture", "imports lqrad.plotting"),
         (
-            "lqrad.problems.lq",
+            "lqrad.lq.problem",
             "def f():\n    from lqrad.plotting import plot_trajectory",
             "imports lqrad.plotting",
         ),
         ("lqrad.systems", "from lqrad.files import load_model", "imports its neighbour"),
-        ("lqrad.descent.descend", "from lqrad.problems.lq import LQProblem", "only objectives"),
+        ("lqrad.descent.descend", "from lqrad.lq.problem import LQProblem", "only objectives"),
         ("lqrad.descent.descend", "from lqrad.solvers import riccati", "only objectives"),
-        ("lqrad.solvers.riccati", "import lqrad.linalg.banded", "the kernel of the adjoint"),
-        ("lqrad.solvers.riccati", "x = problem.simulate(x0, u)", "uses simulate"),
+        ("lqrad.lq.riccati", "import lqrad.linalg.banded", "the kernel of the adjoint"),
+        ("lqrad.lq.riccati", "x = problem.simulate(x0, u)", "uses simulate"),
     ],
 )
 def test_a_planted_fault_is_found(module, source, fault):
@@ -207,12 +207,12 @@ def test_a_planted_fault_is_found(module, source, fault):
     ("module", "source"),
     [
         (
-            "lqrad.studies.compare",
+            "lqrad.lq.compare",
             "def plot(self):\n    from lqrad.plotting import plot_comparison",
         ),
-        ("lqrad.studies.compare", "if TYPE_CHECKING:\n    from matplotlib.axes import Axes"),
-        ("lqrad.problems.lq", "from .objective import Objective"),
-        ("lqrad.solvers.riccati", "from lqrad.problems.lq import LQProblem"),
+        ("lqrad.lq.compare", "if TYPE_CHECKING:\n    from matplotlib.axes import Axes"),
+        ("lqrad.lq.problem", "from .objective import Objective"),
+        ("lqrad.lq.riccati", "from lqrad.lq.problem import LQProblem"),
         ("lqrad.plotting.figure", "import matplotlib"),
         ("lqrad.plotting.smoothing", "from lqrad.plotting.figure import colors"),
         ("lqrad.cli", "import lqrad"),

@@ -11,7 +11,7 @@ import scipy.linalg
 
 from lqrad import systems
 from lqrad.errors import LqradError, ShapeError
-from lqrad.problems.lq import LQProblem
+from lqrad.lq.problem import LQProblem
 
 EVERY_SYSTEM = [pytest.param(make(), id=name) for name, make in systems.SYSTEMS.items()]
 

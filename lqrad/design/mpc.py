@@ -32,10 +32,10 @@ from lqrad.copies import ReadOnly
 from lqrad.design.observer import Observer
 from lqrad.design.regulators import steady_state_targets
 from lqrad.errors import ArgumentError, ShapeError, Status
-from lqrad.problems.lq import LQProblem, changed
+from lqrad.lq.dare import dare
+from lqrad.lq.limits import Limited, Plan, excess
+from lqrad.lq.problem import LQProblem, changed
 from lqrad.problems.statespace import StateSpace
-from lqrad.solvers.dare import dare
-from lqrad.solvers.limits import Limited, Plan, excess
 
 Pair = tuple[ArrayLike, ArrayLike]
 

@@ -26,9 +26,9 @@ from lqrad.arguments import (
 )
 from lqrad.copies import ReadOnly
 from lqrad.errors import ArgumentError, ShapeError
+from lqrad.lq.dare import dlqe
 from lqrad.problems.sampling import Sampled
 from lqrad.problems.statespace import StateSpace
-from lqrad.solvers.dare import dlqe
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)

@@ -25,9 +25,9 @@ from lqrad.design.controller import Controller
 from lqrad.design.observer import Observer, discrete_plant
 from lqrad.errors import ArgumentError, NotStabilizableError, ShapeError
 from lqrad.linalg.balance import balance, in_units
+from lqrad.lq.dare import dlqr
 from lqrad.problems.sampling import Sampled
 from lqrad.problems.statespace import StateSpace
-from lqrad.solvers.dare import dlqr
 
 Pair = tuple[ArrayLike, ArrayLike]
 

@@ -4,7 +4,7 @@ Curves are told apart by a colour map that survives greyscale, and named in the 
 lightness. No window is opened and no state of pyplot is touched.
 """
 
-from lqrad.plotting.comparison import (
+from lqrad.lq.pictures import (
     plot_comparison,
     plot_convergence,
     plot_costates,

@@ -19,8 +19,8 @@ from numpy.typing import ArrayLike
 
 from lqrad.arguments import Array, check_shape
 from lqrad.errors import ArgumentError
+from lqrad.lq.pictures import plot_trajectory
 from lqrad.outside import replace_file
-from lqrad.plotting.comparison import plot_trajectory
 from lqrad.plotting.figure import LEGEND, add_title, colors, new_axes, new_figure, one_series
 from lqrad.solvers.ilqr import ILQR
 

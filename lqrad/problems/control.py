@@ -38,8 +38,8 @@ from lqrad.functions.carried import Carried, read_only
 from lqrad.functions.derivatives import check_given, derivatives
 from lqrad.linalg.banded import Bidiagonal, first_nonfinite_step
 from lqrad.linalg.stages import inner
-from lqrad.problems.lq import LQProblem, unchecked
-from lqrad.problems.optimality import KKT, kkt_from_terms
+from lqrad.lq.optimality import KKT, kkt_from_terms
+from lqrad.lq.problem import LQProblem, unchecked
 
 _COSTS = ("stage_cost", "terminal_cost")
 

@@ -32,7 +32,7 @@ from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 from lqrad.functions.calls import unwritten
 from lqrad.linalg.banded import Bidiagonal
 from lqrad.linalg.stages import times
-from lqrad.problems.lq import LQProblem
+from lqrad.lq.problem import LQProblem
 from lqrad.problems.smoothing import SmoothingProblem
 
 

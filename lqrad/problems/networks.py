@@ -17,8 +17,8 @@ import numpy as np
 
 from lqrad.arguments import Array, check_choice, check_count, check_items, check_room, check_type
 from lqrad.errors import ArgumentError
+from lqrad.lq.problem import LQProblem
 from lqrad.problems.cascade import Graph
-from lqrad.problems.lq import LQProblem
 from lqrad.problems.nodes import Node
 from lqrad.problems.primitives import (
     Primitive,

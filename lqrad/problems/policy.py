@@ -31,9 +31,9 @@ from lqrad.descent.objective import Objective
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 from lqrad.linalg.banded import Bidiagonal, first_nonfinite_step
 from lqrad.linalg.stages import times
+from lqrad.lq.problem import LQProblem
 from lqrad.problems.cascade import Given, Graph
 from lqrad.problems.control import ControlProblem, Slopes
-from lqrad.problems.lq import LQProblem
 from lqrad.problems.nodes import Arrays, Node
 from lqrad.problems.primitives import Primitive, squared
 

@@ -42,7 +42,7 @@ from lqrad.arguments import (
 from lqrad.copies import ReadOnly
 from lqrad.errors import NonFiniteError, ShapeError
 from lqrad.linalg.balance import balance, in_units
-from lqrad.problems.lq import LQProblem
+from lqrad.lq.problem import LQProblem
 from lqrad.problems.statespace import StateSpace
 
 # The first step is so short that |F| times it is below this, and so many nodes integrate it exactly.

@@ -59,8 +59,8 @@ from lqrad.linalg.sparse_factors import (
     identity_pair,
 )
 from lqrad.linalg.stages import inner
-from lqrad.problems.lq import LQProblem
-from lqrad.problems.optimality import KKT, kkt_from_terms
+from lqrad.lq.optimality import KKT, kkt_from_terms
+from lqrad.lq.problem import LQProblem
 from lqrad.problems.sparse_matrices import (
     any_matrix,
     any_weight,

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from lqrad.arguments import EPS, Array
 from lqrad.errors import LqradError
+from lqrad.lq.problem import LQProblem
 from lqrad.problems.control import ControlProblem
-from lqrad.problems.lq import LQProblem
 
 _SHARE = 1e-6  # of the cost, that a push is to change it by
 _MOST_PUSHES = 64
@@ -119,7 +119,7 @@ def negative_curvature(problem: LQProblem, free: NDArray[np.bool_]) -> tuple[Arr
 
     Examples
     --------
-    >>> from lqrad.problems.lq import changed
+    >>> from lqrad.lq.problem import changed
     >>> bowl = LQProblem([[1.0]], [[1.0]], [[0.0]], [[1.0]])
     >>> saddle = changed(bowl, R=np.array([[[-1.0]]]))
     >>> gains, push = negative_curvature(saddle, np.array([[True]]))

@@ -41,7 +41,7 @@ from lqrad.arguments import (
 from lqrad.errors import ArgumentError, NotConvexError, Status
 from lqrad.linalg.balance import Exponents, in_units
 from lqrad.linalg.riccati import lyapunov
-from lqrad.problems.lq import LQProblem, balanced
+from lqrad.lq.problem import LQProblem, balanced
 
 METHODS = ("gradient", "natural", "gauss-newton")
 

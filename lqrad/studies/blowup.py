@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import ArrayLike
 
 from lqrad.arguments import check_type
-from lqrad.problems.lq import LQProblem
+from lqrad.lq.problem import LQProblem
 from lqrad.studies.cures import Cures, cures
 from lqrad.studies.digits import LostDigits, lost_digits
 from lqrad.studies.growth import GradientGrowth, gradient_growth

@@ -40,8 +40,8 @@ from lqrad.linalg.banded import Bidiagonal
 from lqrad.linalg.lanczos import extreme_eigenvalues
 from lqrad.linalg.spectrum import dominant_growth
 from lqrad.linalg.stages import times
-from lqrad.problems.lq import LQProblem
-from lqrad.solvers.riccati import riccati
+from lqrad.lq.problem import LQProblem
+from lqrad.lq.riccati import riccati
 from lqrad.studies.sweep import Sweep, sweep
 from lqrad.studies.tables import jsonable, text_table
 

@@ -28,10 +28,10 @@ from lqrad.linalg.growth import adjoint_growth
 from lqrad.linalg.lanczos import extreme_eigenvalues
 from lqrad.linalg.spectrum import dominant_growth
 from lqrad.linalg.stages import times
+from lqrad.lq.problem import LQProblem, balanced
+from lqrad.lq.riccati import Trajectory, riccati
+from lqrad.lq.shooting import multiple_shooting
 from lqrad.outside import progress_bar
-from lqrad.problems.lq import LQProblem, balanced
-from lqrad.solvers.riccati import Trajectory, riccati
-from lqrad.solvers.shooting import multiple_shooting
 from lqrad.studies.tables import html_table, jsonable, text_table
 
 if TYPE_CHECKING:

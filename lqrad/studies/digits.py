@@ -21,8 +21,8 @@ from lqrad.arguments import EPS, Array, check_count, check_items, check_type, re
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 from lqrad.linalg.spectrum import dominant_growth
 from lqrad.linalg.stages import times
-from lqrad.problems.lq import LQProblem
-from lqrad.solvers.riccati import riccati
+from lqrad.lq.problem import LQProblem
+from lqrad.lq.riccati import riccati
 from lqrad.studies.growth import GradientGrowth, gradient_growth
 from lqrad.studies.tables import jsonable
 

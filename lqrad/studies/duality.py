@@ -17,11 +17,11 @@ import numpy as np
 
 from lqrad.arguments import Array, check_count, check_room, check_type
 from lqrad.errors import ArgumentError
-from lqrad.problems.lq import LQProblem
+from lqrad.lq.dare import dlqe
+from lqrad.lq.problem import LQProblem
+from lqrad.lq.riccati import riccati
 from lqrad.problems.smoothing import SmoothingProblem
-from lqrad.solvers.dare import dlqe
 from lqrad.solvers.kalman import kalman_filter
-from lqrad.solvers.riccati import riccati
 
 
 @dataclass(frozen=True, eq=False)

@@ -149,8 +149,8 @@ def sweep(
 
     Examples
     --------
-    >>> from lqrad.problems.lq import LQProblem
-    >>> from lqrad.solvers.riccati import riccati
+    >>> from lqrad.lq.problem import LQProblem
+    >>> from lqrad.lq.riccati import riccati
     >>> def cost(R, T):
     ...     problem = LQProblem([[1, 0.1], [0, 1]], [[0], [0.1]], [[1, 0], [0, 1]], [[R]])
     ...     return riccati(problem, T).rollout([1, 0]).cost

@@ -15,7 +15,7 @@ from lqrad.descent.methods import METHODS
 from lqrad.descent.objective import Objective, diagonal_below
 from lqrad.descent.proximal import l1
 from lqrad.errors import ArgumentError, DtypeError, NonFiniteError, ShapeError, Status
-from lqrad.problems.lq import LQProblem
+from lqrad.lq.problem import LQProblem
 
 PROXIMAL = ("gradient", "nesterov")
 BOUNDED = (*PROXIMAL, "l-bfgs")

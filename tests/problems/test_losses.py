@@ -11,6 +11,7 @@ import lqrad
 from lqrad.descent.checks import taylor_test
 from lqrad.descent.descend import descend
 from lqrad.errors import ArgumentError, DtypeError, ShapeError, Status
+from lqrad.lq.problem import LQProblem
 from lqrad.problems.control import ControlProblem
 from lqrad.problems.losses import (
     Penalty,
@@ -20,7 +21,6 @@ from lqrad.problems.losses import (
     robust_objective,
     student_t,
 )
-from lqrad.problems.lq import LQProblem
 from lqrad.problems.smoothing import SmoothingProblem
 
 NAN = np.nan

@@ -20,8 +20,8 @@ from lqrad.descent.descend import Descent, descend
 from lqrad.descent.methods import METHODS
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 from lqrad.linalg.lanczos import extreme_eigenvalues
-from lqrad.problems.lq import LQProblem
-from lqrad.solvers.riccati import Riccati, Trajectory, riccati
+from lqrad.lq.problem import LQProblem
+from lqrad.lq.riccati import Riccati, Trajectory, riccati
 from lqrad.studies.tables import html_table, jsonable, text_table
 
 if TYPE_CHECKING:

@@ -26,7 +26,7 @@ from lqrad.arguments import Array, check_count, check_tolerance, check_type, rea
 from lqrad.descent.descend import descend
 from lqrad.errors import ShapeError, Status
 from lqrad.linalg.stages import times
-from lqrad.problems.lq import LQProblem, balanced
+from lqrad.lq.problem import LQProblem, balanced
 
 # By how much states may grow over a segment, where its length is not given.
 _GROWTH = 20.0
@@ -149,7 +149,7 @@ def multiple_shooting(
     --------
     >>> problem = LQProblem([[1.5]], [[1.0]], [[1.0]], [[1.0]])
     >>> shot = multiple_shooting(problem, [1.0], T=200, segment=10)
-    >>> from lqrad.solvers.riccati import riccati
+    >>> from lqrad.lq.riccati import riccati
     >>> abs(shot.cost - riccati(problem, 200).rollout([1.0]).cost) < 1e-9, shot.status.converged
     (True, True)
     """

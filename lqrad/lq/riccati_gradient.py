@@ -49,11 +49,11 @@ from lqrad.linalg.banded import Bidiagonal
 from lqrad.linalg.feedback import Feedback
 from lqrad.linalg.riccati import steady_covariance
 from lqrad.linalg.stages import times
-from lqrad.problems.lq import LQProblem, unchecked
-from lqrad.solvers.dare import dlqr
+from lqrad.lq.dare import dlqr
+from lqrad.lq.problem import LQProblem, unchecked
 
 if TYPE_CHECKING:
-    from lqrad.solvers.riccati import Riccati
+    from lqrad.lq.riccati import Riccati
 
 # Overflow is looked for in the gradients and told in words.
 _quiet = np.errstate(over="ignore", invalid="ignore")

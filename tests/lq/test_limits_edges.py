@@ -11,7 +11,7 @@ from random_problems import random_case
 
 import lqrad
 from lqrad import LQProblem, Status
-from lqrad.solvers.limits import Limited
+from lqrad.lq.limits import Limited
 
 MULTIPLES = [0.0, *np.geomspace(1e-8, 1.0, 33)]
 

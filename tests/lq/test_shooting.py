@@ -8,7 +8,7 @@ from random_problems import random_case, with_spectral_radius
 
 import lqrad
 from lqrad import Status, multiple_shooting
-from lqrad.solvers.shooting import _augmented
+from lqrad.lq.shooting import _augmented
 
 
 @pytest.mark.parametrize("seed", range(12))

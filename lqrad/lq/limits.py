@@ -41,7 +41,7 @@ from lqrad.linalg.feedback import Feedback
 from lqrad.linalg.nearest import Nearest, nearest
 from lqrad.linalg.riccati import sweep
 from lqrad.linalg.stages import times
-from lqrad.problems.lq import LQProblem, changed
+from lqrad.lq.problem import LQProblem, changed
 
 # Rounding errors of a row, in units of EPS times its terms and the number of these.
 _ROUNDINGS = 32

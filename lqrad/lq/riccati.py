@@ -27,8 +27,8 @@ from lqrad.arguments import (
 from lqrad.copies import ReadOnly
 from lqrad.linalg.riccati import sweep
 from lqrad.linalg.stages import times
-from lqrad.problems.lq import LQProblem, changed
-from lqrad.solvers.riccati_gradient import LQGradient, cost_gradient, pull_back
+from lqrad.lq.problem import LQProblem, changed
+from lqrad.lq.riccati_gradient import LQGradient, cost_gradient, pull_back
 
 # Overflow is looked for in the results and told in words.
 _quiet = np.errstate(over="ignore", invalid="ignore")

@@ -17,7 +17,7 @@ from lqrad.errors import NonFiniteError
 from lqrad.plotting.figure import LEGEND, add_title, colors, new_axes, new_figure, one_series
 
 if TYPE_CHECKING:
-    from lqrad.studies.compare import Comparison
+    from lqrad.lq.compare import Comparison
     from lqrad.systems import System
 
 _MOST_NAMES = 6  # the colours of more curves than these could not be told apart

@@ -24,7 +24,7 @@ from random_problems import Case, psd, random_case, with_spectral_radius
 import lqrad
 from lqrad import LQProblem
 from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError, ShapeError
-from lqrad.problems.lq import changed, units_of
+from lqrad.lq.problem import changed, units_of
 
 EPS = np.finfo(float).eps
 SEEDS = range(240)

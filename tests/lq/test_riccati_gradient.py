@@ -9,7 +9,7 @@ from random_problems import random_case
 
 import lqrad
 from lqrad import ArgumentError, LQProblem, NonFiniteError, ShapeError
-from lqrad.problems.lq import changed
+from lqrad.lq.problem import changed
 
 ARRAYS = "ABQRSMcqrs"
 SEEDS = range(24)

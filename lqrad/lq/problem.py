@@ -46,7 +46,7 @@ from lqrad.linalg.balance import Units, balance, in_units
 from lqrad.linalg.banded import Bidiagonal
 from lqrad.linalg.curvature import input_curvature
 from lqrad.linalg.stages import add_times, inner, times
-from lqrad.problems.optimality import KKT, kkt_from_terms
+from lqrad.lq.optimality import KKT, kkt_from_terms
 
 # Overflow is looked for in the results and told in words; NumPy's warnings would only repeat it.
 _quiet = np.errstate(over="ignore", invalid="ignore")
