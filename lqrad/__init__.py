@@ -22,6 +22,12 @@ from lqrad.errors import (
     Status,
 )
 from lqrad.functions.calls import one_point
+from lqrad.growth.blowup import Blowup, blowup
+from lqrad.growth.conditioning import Conditioning, conditioning
+from lqrad.growth.cures import Cure, Cures, cures
+from lqrad.growth.digits import LostDigits, lost_digits
+from lqrad.growth.gradient_growth import GradientGrowth, gradient_growth
+from lqrad.growth.nonnormality import Nonnormality, nonnormality, pseudospectrum
 from lqrad.heat import HeatSystem, advection_diffusion, heat_plate, heat_rod
 from lqrad.lq.compare import Comparison, compare
 from lqrad.lq.dare import dare, dlqe, dlqr
@@ -65,16 +71,10 @@ from lqrad.solvers.low_rank import LowRank, low_rank
 from lqrad.solvers.policy_gradient import PolicyGradient, policy_gradient
 from lqrad.solvers.score import Score, loglik_gradient
 from lqrad.solvers.sgd import Training, cosine_decay, sgd, step_decay
-from lqrad.studies.blowup import Blowup, blowup
-from lqrad.studies.conditioning import Conditioning, conditioning
-from lqrad.studies.cures import Cure, Cures, cures
-from lqrad.studies.digits import LostDigits, lost_digits
 from lqrad.studies.duality import Duality, duality
-from lqrad.studies.growth import GradientGrowth, gradient_growth
 from lqrad.studies.inverse import Inversion, invert
 from lqrad.studies.margins import LoopMargins, Margins, margins
 from lqrad.studies.modes import Modes, controllability, observability
-from lqrad.studies.nonnormality import Nonnormality, nonnormality, pseudospectrum
 from lqrad.studies.responses import StepResponse, step_response
 from lqrad.studies.sweep import Sweep, sweep
 

@@ -4,22 +4,24 @@ Curves are told apart by a colour map that survives greyscale, and named in the 
 lightness. No window is opened and no state of pyplot is touched.
 """
 
+from lqrad.growth.conditioning_pictures import (
+    plot_condition,
+    plot_conditioning,
+    plot_iterations,
+)
+from lqrad.growth.cures_pictures import (
+    plot_blowup,
+    plot_cure_gaps,
+    plot_cure_histories,
+    plot_cures,
+)
+from lqrad.growth.growth_pictures import plot_growth, plot_lost_digits
+from lqrad.growth.nonnormality_pictures import plot_nonnormality, plot_powers, plot_pseudospectra
 from lqrad.lq.pictures import (
     plot_comparison,
     plot_convergence,
     plot_costates,
     plot_trajectory,
-)
-from lqrad.plotting.conditioning import (
-    plot_condition,
-    plot_conditioning,
-    plot_iterations,
-)
-from lqrad.plotting.cures import (
-    plot_blowup,
-    plot_cure_gaps,
-    plot_cure_histories,
-    plot_cures,
 )
 from lqrad.plotting.design import (
     plot_closed_loop,
@@ -29,7 +31,6 @@ from lqrad.plotting.design import (
     plot_step_response,
 )
 from lqrad.plotting.figure import Picture
-from lqrad.plotting.growth import plot_growth, plot_lost_digits
 from lqrad.plotting.heat import animate_field, plot_field, plot_heat
 from lqrad.plotting.inverse import plot_discrepancy, plot_inversion, plot_l_curve
 from lqrad.plotting.nonlinear import (
@@ -39,7 +40,6 @@ from lqrad.plotting.nonlinear import (
     plot_portrait,
     plot_swingup,
 )
-from lqrad.plotting.nonnormality import plot_nonnormality, plot_powers, plot_pseudospectra
 from lqrad.plotting.policy import plot_policy, plot_training
 from lqrad.plotting.smoothing import plot_smoothed, plot_smoothed_outputs
 

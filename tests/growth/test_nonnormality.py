@@ -11,7 +11,7 @@ import scipy.linalg
 import scipy.optimize
 
 from lqrad.errors import ArgumentError, DtypeError, NonFiniteError, ShapeError
-from lqrad.studies.nonnormality import nonnormality, pseudospectrum
+from lqrad.growth.nonnormality import nonnormality, pseudospectrum
 
 
 def random_matrix(seed, radius=None):

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import ArrayLike
 
 from lqrad.arguments import check_type
+from lqrad.growth.cures import Cures, cures
+from lqrad.growth.digits import LostDigits, lost_digits
+from lqrad.growth.gradient_growth import GradientGrowth, gradient_growth
 from lqrad.lq.problem import LQProblem
-from lqrad.studies.cures import Cures, cures
-from lqrad.studies.digits import LostDigits, lost_digits
-from lqrad.studies.growth import GradientGrowth, gradient_growth
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

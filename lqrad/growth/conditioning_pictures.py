@@ -12,11 +12,11 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from lqrad.arguments import EPS, Array
+from lqrad.growth.conditioning import predicted_iterations
 from lqrad.plotting.figure import LEGEND, add_title, colors, new_axes, new_figure
-from lqrad.studies.conditioning import predicted_iterations
 
 if TYPE_CHECKING:
-    from lqrad.studies.conditioning import Conditioning
+    from lqrad.growth.conditioning import Conditioning
 
 _DIGITS = -math.log10(EPS)
 _MOST_DECADES = 24  # a larger condition number has the colour of this one
@@ -43,9 +43,9 @@ def plot_condition(conditioning: Conditioning, *, ax: Axes | None = None) -> Axe
 
     Examples
     --------
-    >>> import lqrad.studies.conditioning
+    >>> import lqrad.growth.conditioning
     >>> problem = lqrad.LQProblem([[1.1]], [[1]], [[1]], [[1]])
-    >>> study = lqrad.studies.conditioning.conditioning(problem, [0.9, 1.1], [10, 20])
+    >>> study = lqrad.growth.conditioning.conditioning(problem, [0.9, 1.1], [10, 20])
     >>> ax = plot_condition(study)
     >>> ax.get_xlabel(), ax.get_ylabel()
     ('horizon T', 'spectral radius of A')
@@ -101,9 +101,9 @@ def plot_iterations(conditioning: Conditioning, *, ax: Axes | None = None) -> Ax
 
     Examples
     --------
-    >>> import lqrad.studies.conditioning
+    >>> import lqrad.growth.conditioning
     >>> problem = lqrad.LQProblem([[1.1]], [[1]], [[1]], [[1]])
-    >>> study = lqrad.studies.conditioning.conditioning(problem, [0.9, 1.1], [10, 20])
+    >>> study = lqrad.growth.conditioning.conditioning(problem, [0.9, 1.1], [10, 20])
     >>> plot_iterations(study).get_yscale()
     'log'
     """
@@ -146,9 +146,9 @@ def plot_conditioning(conditioning: Conditioning) -> Figure:
 
     Examples
     --------
-    >>> import lqrad.studies.conditioning
+    >>> import lqrad.growth.conditioning
     >>> problem = lqrad.LQProblem([[1.1]], [[1]], [[1]], [[1]])
-    >>> study = lqrad.studies.conditioning.conditioning(problem, [0.9, 1.1], [10, 20])
+    >>> study = lqrad.growth.conditioning.conditioning(problem, [0.9, 1.1], [10, 20])
     >>> len(plot_conditioning(study).axes)  # one is the scale of the colours
     3
     """

@@ -16,7 +16,7 @@ from scipy.linalg import solve_discrete_lyapunov
 import lqrad
 from lqrad.arguments import EPS
 from lqrad.errors import ArgumentError, DtypeError, NonFiniteError, ShapeError
-from lqrad.studies.conditioning import (
+from lqrad.growth.conditioning import (
     METHODS,
     Conditioning,
     _inverse_root,

@@ -8,12 +8,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from lqrad.growth.growth_pictures import plot_growth, plot_lost_digits
 from lqrad.plotting.figure import LEGEND, add_title, colors, new_axes, new_figure
-from lqrad.plotting.growth import plot_growth, plot_lost_digits
 
 if TYPE_CHECKING:
-    from lqrad.studies.blowup import Blowup
-    from lqrad.studies.cures import Cure, Cures
+    from lqrad.growth.blowup import Blowup
+    from lqrad.growth.cures import Cure, Cures
     from lqrad.systems import System
 
 _FLOOR = 1e-16  # gaps that rounding hides are drawn here

@@ -13,8 +13,8 @@ from lqrad.arguments import EPS
 from lqrad.plotting.figure import LEGEND, add_title, colors, new_axes
 
 if TYPE_CHECKING:
-    from lqrad.studies.digits import LostDigits
-    from lqrad.studies.growth import GradientGrowth
+    from lqrad.growth.digits import LostDigits
+    from lqrad.growth.gradient_growth import GradientGrowth
 
 
 def plot_growth(growth: GradientGrowth, *, ax: Axes | None = None) -> Axes:

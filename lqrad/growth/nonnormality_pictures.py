@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lqrad.arguments import Array
+from lqrad.growth.nonnormality import pseudospectrum
 from lqrad.plotting.figure import LEGEND, add_title, colors, new_axes, new_figure
-from lqrad.studies.nonnormality import pseudospectrum
 
 if TYPE_CHECKING:
-    from lqrad.studies.nonnormality import Nonnormality
+    from lqrad.growth.nonnormality import Nonnormality
 
 _CEILING = 1e250  # matplotlib's margins overflow above it
 _FLOOR = 1e-16  # a norm below this is of no interest
@@ -39,8 +39,8 @@ def plot_powers(nonnormality: Nonnormality, *, ax: Axes | None = None) -> Axes:
 
     Examples
     --------
-    >>> import lqrad.studies.nonnormality
-    >>> study = lqrad.studies.nonnormality.nonnormality([[0.9, 10.0], [0.0, 0.8]])
+    >>> import lqrad.growth.nonnormality
+    >>> study = lqrad.growth.nonnormality.nonnormality([[0.9, 10.0], [0.0, 0.8]])
     >>> ax = plot_powers(study)
     >>> ax.get_yscale(), ax.get_ylabel()
     ('log', '|A$^k$|')
@@ -97,8 +97,8 @@ def plot_pseudospectra(nonnormality: Nonnormality, *, ax: Axes | None = None) ->
 
     Examples
     --------
-    >>> import lqrad.studies.nonnormality
-    >>> study = lqrad.studies.nonnormality.nonnormality([[0.9, 10.0], [0.0, 0.8]])
+    >>> import lqrad.growth.nonnormality
+    >>> study = lqrad.growth.nonnormality.nonnormality([[0.9, 10.0], [0.0, 0.8]])
     >>> ax = plot_pseudospectra(study)
     >>> ax.get_xlabel(), ax.get_ylabel()
     ('Re z', 'Im z')
@@ -143,8 +143,8 @@ def plot_nonnormality(nonnormality: Nonnormality) -> Figure:
 
     Examples
     --------
-    >>> import lqrad.studies.nonnormality
-    >>> study = lqrad.studies.nonnormality.nonnormality([[0.9, 10.0], [0.0, 0.8]])
+    >>> import lqrad.growth.nonnormality
+    >>> study = lqrad.growth.nonnormality.nonnormality([[0.9, 10.0], [0.0, 0.8]])
     >>> len(plot_nonnormality(study).axes)
     2
     """

@@ -19,11 +19,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from lqrad.arguments import EPS, Array, check_count, check_items, check_type, real_array
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
+from lqrad.growth.gradient_growth import GradientGrowth, gradient_growth
 from lqrad.linalg.spectrum import dominant_growth
 from lqrad.linalg.stages import times
 from lqrad.lq.problem import LQProblem
 from lqrad.lq.riccati import riccati
-from lqrad.studies.growth import GradientGrowth, gradient_growth
 from lqrad.studies.tables import jsonable
 
 if TYPE_CHECKING:
