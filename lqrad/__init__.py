@@ -54,24 +54,24 @@ from lqrad.problems.nodes import Node
 from lqrad.problems.policy import PolicyProblem, linear_policy
 from lqrad.problems.primitives import Primitive
 from lqrad.problems.sampling import Sampled, discretise
-from lqrad.problems.smoothing import SmoothingProblem
 from lqrad.problems.sparse import SparseLQProblem
 from lqrad.problems.statespace import StateSpace
 from lqrad.saved import load_controller, load_parameters, save_controller, save_parameters
-from lqrad.solvers.ilqr import ILQR, ilqr
-from lqrad.solvers.kalman import (
+from lqrad.smoothing.duality import Duality, duality
+from lqrad.smoothing.kalman import (
     Filtered,
     Smoothed,
     kalman_filter,
     kalman_smoother,
     rts_smoother,
 )
-from lqrad.solvers.learning import Fit, em, fit
+from lqrad.smoothing.learning import Fit, em, fit
+from lqrad.smoothing.model import SmoothingProblem
+from lqrad.smoothing.score import Score, loglik_gradient
+from lqrad.solvers.ilqr import ILQR, ilqr
 from lqrad.solvers.low_rank import LowRank, low_rank
 from lqrad.solvers.policy_gradient import PolicyGradient, policy_gradient
-from lqrad.solvers.score import Score, loglik_gradient
 from lqrad.solvers.sgd import Training, cosine_decay, sgd, step_decay
-from lqrad.studies.duality import Duality, duality
 from lqrad.studies.inverse import Inversion, invert
 from lqrad.studies.margins import LoopMargins, Margins, margins
 from lqrad.studies.modes import Modes, controllability, observability

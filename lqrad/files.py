@@ -35,9 +35,9 @@ from lqrad.errors import ArgumentError, ShapeError
 from lqrad.lq.problem import LQProblem
 from lqrad.outside import READERS, naming, read_named, with_ending, without_null
 from lqrad.problems.sampling import discretise
-from lqrad.problems.smoothing import SmoothingProblem
 from lqrad.problems.statespace import StateSpace
 from lqrad.series import load_series as load_series
+from lqrad.smoothing.model import SmoothingProblem
 
 # How many axes each array has, without that of the stages.
 _AXES = dict.fromkeys(("A", "B", "C", "D", "Q", "R", "S", "M", "W", "V", "P0", "Q_i", "tracked"), 2)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from random_problems import psd, with_spectral_radius
 
-from lqrad.problems.smoothing import SmoothingProblem
+from lqrad.smoothing.model import SmoothingProblem
 
 NAN = np.nan
 GAPS = ("none", "rows", "entries", "start", "end", "both")

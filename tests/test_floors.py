@@ -214,7 +214,7 @@ def test_a_planted_fault_is_found(module, source, fault):
         ("lqrad.lq.problem", "from .objective import Objective"),
         ("lqrad.lq.riccati", "from lqrad.lq.problem import LQProblem"),
         ("lqrad.plotting.figure", "import matplotlib"),
-        ("lqrad.plotting.smoothing", "from lqrad.plotting.figure import colors"),
+        ("lqrad.smoothing.pictures", "from lqrad.plotting.figure import colors"),
         ("lqrad.cli", "import lqrad"),
     ],
 )

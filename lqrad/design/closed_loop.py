@@ -38,8 +38,8 @@ from lqrad.design.observer import discrete_plant
 from lqrad.errors import ArgumentError, NonFiniteError, NotStabilizableError, ShapeError
 from lqrad.linalg.banded import first_nonfinite_step
 from lqrad.linalg.riccati import steady_covariance
-from lqrad.problems.smoothing import covariance_root
 from lqrad.problems.statespace import StateSpace
+from lqrad.smoothing.model import covariance_root
 
 Pair = tuple[ArrayLike, ArrayLike]
 

@@ -30,7 +30,7 @@ from lqrad.errors import LqradError, NotConvexError, NotStabilizableError, Shape
 from lqrad.linalg.balance import Units, balance, in_units
 from lqrad.linalg.hautus import hautus
 from lqrad.linalg.riccati import double, lyapunov
-from lqrad.problems.smoothing import SmoothingProblem
+from lqrad.smoothing.model import SmoothingProblem
 
 # Newton's method squares the error at each step; the start is rarely worse than 1e-5.
 _NEWTON_STEPS = 12

@@ -41,7 +41,7 @@ from lqrad.plotting.nonlinear import (
     plot_swingup,
 )
 from lqrad.plotting.policy import plot_policy, plot_training
-from lqrad.plotting.smoothing import plot_smoothed, plot_smoothed_outputs
+from lqrad.smoothing.pictures import plot_smoothed, plot_smoothed_outputs
 
 __all__ = [
     "Picture",

@@ -33,7 +33,7 @@ from lqrad.functions.calls import unwritten
 from lqrad.linalg.banded import Bidiagonal
 from lqrad.linalg.stages import times
 from lqrad.lq.problem import LQProblem
-from lqrad.problems.smoothing import SmoothingProblem
+from lqrad.smoothing.model import SmoothingProblem
 
 
 @dataclass(frozen=True, eq=False)

@@ -21,7 +21,7 @@ from lqrad.problems.losses import (
     robust_objective,
     student_t,
 )
-from lqrad.problems.smoothing import SmoothingProblem
+from lqrad.smoothing.model import SmoothingProblem
 
 NAN = np.nan
 

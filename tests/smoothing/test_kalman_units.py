@@ -10,10 +10,10 @@ import pytest
 from random_smoothing import condition_exactly, draw_series, mp, random_case, with_gaps
 
 from lqrad.errors import LqradError, NonFiniteError, NotConvexError
-from lqrad.problems.smoothing import SmoothingProblem
-from lqrad.solvers.kalman import Smoothed, kalman_filter, kalman_smoother, rts_smoother
-from lqrad.solvers.score import loglik_gradient
-from lqrad.studies.duality import duality
+from lqrad.smoothing.duality import duality
+from lqrad.smoothing.kalman import Smoothed, kalman_filter, kalman_smoother, rts_smoother
+from lqrad.smoothing.model import SmoothingProblem
+from lqrad.smoothing.score import loglik_gradient
 
 NAN = np.nan
 EPS = np.finfo(float).eps

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from lqrad.errors import LqradError, ShapeError
-from lqrad.problems.smoothing import SmoothingProblem
-from lqrad.solvers.kalman import kalman_smoother, rts_smoother
+from lqrad.smoothing.kalman import kalman_smoother, rts_smoother
+from lqrad.smoothing.model import SmoothingProblem
 
 MODEL = SmoothingProblem(
     [[1.0, 1.0], [0.0, 1.0]], [[1.0, 0.0]], np.diag([0.1, 0.2]), [[0.5]], [0.0, 0.0], np.eye(2)

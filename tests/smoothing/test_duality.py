@@ -7,7 +7,7 @@ import pytest
 
 import lqrad
 from lqrad.errors import ArgumentError, NotStabilizableError, ShapeError
-from lqrad.studies.duality import duality
+from lqrad.smoothing.duality import duality
 
 
 def random_model(seed):

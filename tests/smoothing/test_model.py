@@ -10,7 +10,7 @@ from random_smoothing import condition, random_case
 
 import lqrad
 from lqrad.errors import ArgumentError, DtypeError, NonFiniteError, NotConvexError, ShapeError
-from lqrad.problems.smoothing import SmoothingProblem
+from lqrad.smoothing.model import SmoothingProblem
 
 NAN = np.nan
 

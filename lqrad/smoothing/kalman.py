@@ -10,7 +10,7 @@ multiplier of the step from x[t] to x[t+1], its optimality conditions are
     x[0]    = m0 + P0 p[-1],    with p[-1] the same expression at t = 0
 
 Eliminating p leaves a positive definite block-tridiagonal system H x = g, the normal equations.
-They need no prior, but the inverses of W and V. The filter of `lqrad.solvers.covariance_filter`
+They need no prior, but the inverses of W and V. The filter of `lqrad.smoothing.covariance_filter`
 needs neither, but a prior; the recursion backward that makes a smoother of it is its adjoint.
 """
 
@@ -29,8 +29,7 @@ from lqrad.arguments import EPS, Array, check_items, check_type
 from lqrad.errors import ArgumentError, LqradError, NonFiniteError, NotConvexError, ShapeError
 from lqrad.linalg.banded import Bidiagonal
 from lqrad.linalg.stages import times
-from lqrad.problems.smoothing import Balanced, SmoothingProblem
-from lqrad.solvers.covariance_filter import (
+from lqrad.smoothing.covariance_filter import (
     CovarianceFilter,
     check_rounding,
     is_rounded,
@@ -38,7 +37,8 @@ from lqrad.solvers.covariance_filter import (
     smooth_by_recursions,
     symmetric,
 )
-from lqrad.solvers.normal_equations import normal_equations
+from lqrad.smoothing.model import Balanced, SmoothingProblem
+from lqrad.smoothing.normal_equations import normal_equations
 
 # The normal equations are used where they give a known solution back to this relative accuracy,
 # and their solution is corrected where this is not better than another.

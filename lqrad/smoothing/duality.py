@@ -20,8 +20,8 @@ from lqrad.errors import ArgumentError
 from lqrad.lq.dare import dlqe
 from lqrad.lq.problem import LQProblem
 from lqrad.lq.riccati import riccati
-from lqrad.problems.smoothing import SmoothingProblem
-from lqrad.solvers.kalman import kalman_filter
+from lqrad.smoothing.kalman import kalman_filter
+from lqrad.smoothing.model import SmoothingProblem
 
 
 @dataclass(frozen=True, eq=False)

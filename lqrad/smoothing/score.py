@@ -28,9 +28,9 @@ from lqrad.arguments import EPS, Array, check_type
 from lqrad.errors import NotConvexError
 from lqrad.linalg.stages import times
 from lqrad.linalg.tridiagonal import congruences, substitute
-from lqrad.problems.smoothing import Observations, SmoothingProblem
-from lqrad.solvers.covariance_filter import CovarianceFilter, estimate_start, split_prior
-from lqrad.solvers.kalman import NORMAL_EQUATIONS, check_overflow, kalman_smoother
+from lqrad.smoothing.covariance_filter import CovarianceFilter, estimate_start, split_prior
+from lqrad.smoothing.kalman import NORMAL_EQUATIONS, check_overflow, kalman_smoother
+from lqrad.smoothing.model import Observations, SmoothingProblem
 
 # The arrays of a model, and those of them that are its prior.
 NAMES = ("A", "C", "W", "V", "m0", "P0", "c", "d")

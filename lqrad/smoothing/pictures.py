@@ -15,8 +15,8 @@ from lqrad.errors import ArgumentError, ShapeError
 from lqrad.plotting.figure import LEGEND, colors, new_axes, new_figure
 
 if TYPE_CHECKING:
-    from lqrad.problems.smoothing import SmoothingProblem
-    from lqrad.solvers.kalman import Smoothed
+    from lqrad.smoothing.kalman import Smoothed
+    from lqrad.smoothing.model import SmoothingProblem
 
 
 def plot_smoothed(

@@ -19,10 +19,10 @@ from random_smoothing import (
 )
 
 from lqrad.errors import ArgumentError, DtypeError, NonFiniteError, NotConvexError, ShapeError
-from lqrad.problems.smoothing import SmoothingProblem
-from lqrad.solvers.kalman import kalman_smoother
-from lqrad.solvers.learning import em, fit
-from lqrad.solvers.score import loglik_gradient
+from lqrad.smoothing.kalman import kalman_smoother
+from lqrad.smoothing.learning import em, fit
+from lqrad.smoothing.model import SmoothingProblem
+from lqrad.smoothing.score import loglik_gradient
 
 NAMES = ("A", "C", "W", "V", "m0", "P0", "c", "d")
 COVARIANCES = ("W", "V", "P0")
@@ -92,7 +92,7 @@ def test_the_score_is_the_slope_of_the_smoothers_log_likelihood(case):
 @cases
 def test_the_two_ways_to_the_score_agree(case, monkeypatch):
     score = loglik_gradient(case.problem, case.y)
-    monkeypatch.setattr("lqrad.solvers.score._answer_by_normal_equations", lambda *_: None)
+    monkeypatch.setattr("lqrad.smoothing.score._answer_by_normal_equations", lambda *_: None)
     other = loglik_gradient(case.problem, case.y)
     for name in NAMES:
         if getattr(score, name) is not None:

@@ -20,8 +20,8 @@ from random_smoothing import (
 )
 
 from lqrad.errors import LqradError
-from lqrad.problems.smoothing import SmoothingProblem
-from lqrad.solvers.kalman import kalman_smoother, rts_smoother
+from lqrad.smoothing.kalman import kalman_smoother, rts_smoother
+from lqrad.smoothing.model import SmoothingProblem
 
 NAN = np.nan
 EPS = np.finfo(float).eps

@@ -24,8 +24,8 @@ from lqrad.errors import (
     NotConvexError,
     ShapeError,
 )
-from lqrad.problems.smoothing import SmoothingProblem
-from lqrad.solvers.kalman import kalman_filter, kalman_smoother, rts_smoother
+from lqrad.smoothing.kalman import kalman_filter, kalman_smoother, rts_smoother
+from lqrad.smoothing.model import SmoothingProblem
 
 NAN = np.nan
 

@@ -29,9 +29,9 @@ from lqrad.arguments import (
 from lqrad.descent.descend import descend
 from lqrad.descent.objective import Objective
 from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError, ShapeError
-from lqrad.problems.smoothing import Balanced, SmoothingProblem
-from lqrad.solvers.covariance_filter import CovarianceFilter, split_prior
-from lqrad.solvers.score import NAMES, PRIOR, Expected, expect, score_of
+from lqrad.smoothing.covariance_filter import CovarianceFilter, split_prior
+from lqrad.smoothing.model import Balanced, SmoothingProblem
+from lqrad.smoothing.score import NAMES, PRIOR, Expected, expect, score_of
 
 # How many axes each array has where it does not vary in time.
 _AXES = {"A": 2, "C": 2, "W": 2, "V": 2, "m0": 1, "P0": 2, "c": 1, "d": 1}

@@ -10,9 +10,9 @@ import pytest
 import lqrad
 from lqrad.errors import ArgumentError, DtypeError, NotConvexError
 from lqrad.linalg.tridiagonal import BlockTridiagonal, congruences, substitute
-from lqrad.problems.smoothing import SmoothingProblem
-from lqrad.solvers import normal_equations
-from lqrad.solvers.kalman import kalman_filter, kalman_smoother, rts_smoother
+from lqrad.smoothing import normal_equations
+from lqrad.smoothing.kalman import kalman_filter, kalman_smoother, rts_smoother
+from lqrad.smoothing.model import SmoothingProblem
 
 NAN = np.nan
 LEVEL = {"A": [[1]], "C": [[1]], "W": [[1]], "V": [[1]], "m0": [0], "P0": [[1]]}

@@ -26,7 +26,7 @@ from lqrad.errors import NotConvexError
 from lqrad.linalg.banded import Bidiagonal
 from lqrad.linalg.stages import inner, times
 from lqrad.linalg.tridiagonal import congruences, substitute
-from lqrad.problems.smoothing import (
+from lqrad.smoothing.model import (
     Observations,
     SmoothingProblem,
     state_variances,

@@ -7,8 +7,8 @@ import pytest
 from nile import FLOW, YEARS
 from random_smoothing import distance, random_case, stages
 
-from lqrad.problems.smoothing import SmoothingProblem
-from lqrad.solvers.kalman import kalman_filter, kalman_smoother, rts_smoother
+from lqrad.smoothing.kalman import kalman_filter, kalman_smoother, rts_smoother
+from lqrad.smoothing.model import SmoothingProblem
 
 NAN = np.nan
 LOG_2PI = np.log(2 * np.pi)
