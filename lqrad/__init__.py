@@ -37,8 +37,12 @@ from lqrad.lq.problem import LQProblem
 from lqrad.lq.riccati import Riccati, Trajectory, riccati
 from lqrad.lq.riccati_gradient import LQGradient, dlqr_vjp
 from lqrad.lq.shooting import Shooting, multiple_shooting
-from lqrad.problems import primitives
-from lqrad.problems.cascade import Graph, GraphKKT
+from lqrad.nets import primitives
+from lqrad.nets.graph import Graph, GraphKKT
+from lqrad.nets.networks import lq_graph, mlp, recurrent, residual
+from lqrad.nets.nodes import Node
+from lqrad.nets.primitives import Primitive
+from lqrad.nets.sgd import Training, cosine_decay, sgd, step_decay
 from lqrad.problems.control import ControlProblem
 from lqrad.problems.integrators import euler, implicit_midpoint, rk4
 from lqrad.problems.losses import (
@@ -49,10 +53,7 @@ from lqrad.problems.losses import (
     robust_objective,
     student_t,
 )
-from lqrad.problems.networks import lq_graph, mlp, recurrent, residual
-from lqrad.problems.nodes import Node
 from lqrad.problems.policy import PolicyProblem, linear_policy
-from lqrad.problems.primitives import Primitive
 from lqrad.problems.sampling import Sampled, discretise
 from lqrad.problems.sparse import SparseLQProblem
 from lqrad.problems.statespace import StateSpace
@@ -71,7 +72,6 @@ from lqrad.smoothing.score import Score, loglik_gradient
 from lqrad.solvers.ilqr import ILQR, ilqr
 from lqrad.solvers.low_rank import LowRank, low_rank
 from lqrad.solvers.policy_gradient import PolicyGradient, policy_gradient
-from lqrad.solvers.sgd import Training, cosine_decay, sgd, step_decay
 from lqrad.studies.inverse import Inversion, invert
 from lqrad.studies.margins import LoopMargins, Margins, margins
 from lqrad.studies.modes import Modes, controllability, observability

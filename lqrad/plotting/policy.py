@@ -16,8 +16,8 @@ from lqrad.errors import ShapeError
 from lqrad.plotting.figure import LEGEND, add_title, colors, new_axes
 
 if TYPE_CHECKING:
+    from lqrad.nets.sgd import Training
     from lqrad.problems.policy import PolicyProblem
-    from lqrad.solvers.sgd import Training
 
 _POINTS = 241  # along each axis
 _SHADES = 20

@@ -32,10 +32,10 @@ from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 from lqrad.linalg.banded import Bidiagonal, first_nonfinite_step
 from lqrad.linalg.stages import times
 from lqrad.lq.problem import LQProblem
-from lqrad.problems.cascade import Given, Graph
+from lqrad.nets.graph import Given, Graph
+from lqrad.nets.nodes import Arrays, Node
+from lqrad.nets.primitives import Primitive, squared
 from lqrad.problems.control import ControlProblem, Slopes
-from lqrad.problems.nodes import Arrays, Node
-from lqrad.problems.primitives import Primitive, squared
 
 # Overflow is looked for in the results and told in words; NumPy's warnings would only repeat it.
 _quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")

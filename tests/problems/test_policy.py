@@ -10,14 +10,14 @@ from random_problems import random_case
 
 import lqrad
 from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError, ShapeError, Status
-from lqrad.problems.cascade import Graph
+from lqrad.nets.graph import Graph
+from lqrad.nets.networks import mlp
+from lqrad.nets.nodes import Node
+from lqrad.nets.primitives import add, affine, matmul, squared, tanh
+from lqrad.nets.sgd import sgd
 from lqrad.problems.control import ControlProblem
-from lqrad.problems.networks import mlp
-from lqrad.problems.nodes import Node
 from lqrad.problems.policy import PolicyProblem, linear_policy
-from lqrad.problems.primitives import add, affine, matmul, squared, tanh
 from lqrad.solvers.policy_gradient import METHODS, policy_gradient
-from lqrad.solvers.sgd import sgd
 
 
 def swing(x, u, t):

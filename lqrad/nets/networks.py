@@ -18,9 +18,9 @@ import numpy as np
 from lqrad.arguments import Array, check_choice, check_count, check_items, check_room, check_type
 from lqrad.errors import ArgumentError
 from lqrad.lq.problem import LQProblem
-from lqrad.problems.cascade import Graph
-from lqrad.problems.nodes import Node
-from lqrad.problems.primitives import (
+from lqrad.nets.graph import Graph
+from lqrad.nets.nodes import Node
+from lqrad.nets.primitives import (
     Primitive,
     add,
     affine,

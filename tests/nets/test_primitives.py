@@ -10,8 +10,8 @@ import pytest
 
 import lqrad
 from lqrad.errors import ArgumentError, DtypeError, ShapeError
-from lqrad.problems import primitives
-from lqrad.problems.primitives import Primitive, take
+from lqrad.nets import primitives
+from lqrad.nets.primitives import Primitive, take
 
 rng = np.random.default_rng(11)
 

@@ -42,8 +42,8 @@ from lqrad.arguments import (
 from lqrad.copies import ReadOnly
 from lqrad.descent.objective import Objective
 from lqrad.errors import ArgumentError, DtypeError, NonFiniteError, ShapeError
-from lqrad.problems.nodes import Arrays, Node, listed
-from lqrad.problems.primitives import relu
+from lqrad.nets.nodes import Arrays, Node, listed
+from lqrad.nets.primitives import relu
 
 # Overflow is looked for in the results and told in words; NumPy's warnings would only repeat it.
 _quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
@@ -110,7 +110,7 @@ class Graph(ReadOnly):
     --------
     A straight line through three points: the values, the costates, and the gradient from both.
 
-    >>> from lqrad.problems.primitives import affine, squared
+    >>> from lqrad.nets.primitives import affine, squared
     >>> line = Graph(
     ...     [Node("line", affine, ("x",), ("W", "b")), Node("loss", squared, ("line", "y"))],
     ...     costs={"loss": 1.0},

@@ -18,8 +18,8 @@ from lqrad.errors import (
     ShapeError,
     Status,
 )
-from lqrad.problems.networks import mlp
-from lqrad.solvers.sgd import cosine_decay, sgd, step_decay
+from lqrad.nets.networks import mlp
+from lqrad.nets.sgd import cosine_decay, sgd, step_decay
 
 METHODS = ["plain", "momentum", "adam"]
 EVERY_METHOD = pytest.mark.parametrize("method", METHODS)

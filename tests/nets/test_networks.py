@@ -8,9 +8,9 @@ from random_problems import random_case
 
 import lqrad
 from lqrad.errors import ArgumentError, ShapeError
-from lqrad.problems import primitives
-from lqrad.problems.networks import lq_graph, mlp, recurrent, residual
-from lqrad.problems.primitives import Primitive
+from lqrad.nets import primitives
+from lqrad.nets.networks import lq_graph, mlp, recurrent, residual
+from lqrad.nets.primitives import Primitive
 
 rng = np.random.default_rng(8)
 ACTIVATIONS = {

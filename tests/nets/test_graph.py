@@ -10,9 +10,9 @@ import pytest
 
 import lqrad
 from lqrad.errors import ArgumentError, DtypeError, NonFiniteError, ShapeError
-from lqrad.problems import primitives
-from lqrad.problems.cascade import Graph, Node
-from lqrad.problems.primitives import Primitive, take
+from lqrad.nets import primitives
+from lqrad.nets.graph import Graph, Node
+from lqrad.nets.primitives import Primitive, take
 
 BATCH, WIDTH, CLASSES = 4, 3, 3
 rng = np.random.default_rng(3)

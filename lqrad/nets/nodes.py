@@ -13,7 +13,7 @@ from lqrad.arguments import Array, check_items, check_type, real_array
 from lqrad.errors import ArgumentError, LqradError, ShapeError
 from lqrad.functions.calls import IN_PLACE
 from lqrad.functions.carried import read_only
-from lqrad.problems.primitives import Primitive
+from lqrad.nets.primitives import Primitive
 
 Arrays = dict[str, NDArray[Any]]
 
