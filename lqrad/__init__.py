@@ -28,7 +28,6 @@ from lqrad.growth.cures import Cure, Cures, cures
 from lqrad.growth.digits import LostDigits, lost_digits
 from lqrad.growth.gradient_growth import GradientGrowth, gradient_growth
 from lqrad.growth.nonnormality import Nonnormality, nonnormality, pseudospectrum
-from lqrad.heat import HeatSystem, advection_diffusion, heat_plate, heat_rod
 from lqrad.lq.compare import Comparison, compare
 from lqrad.lq.dare import dare, dlqe, dlqr
 from lqrad.lq.limits import Plan
@@ -43,6 +42,10 @@ from lqrad.nets.networks import lq_graph, mlp, recurrent, residual
 from lqrad.nets.nodes import Node
 from lqrad.nets.primitives import Primitive
 from lqrad.nets.sgd import Training, cosine_decay, sgd, step_decay
+from lqrad.pde.heat import HeatSystem, advection_diffusion, heat_plate, heat_rod
+from lqrad.pde.inverse import Inversion, invert
+from lqrad.pde.low_rank import LowRank, low_rank
+from lqrad.pde.problem import SparseLQProblem
 from lqrad.problems.control import ControlProblem
 from lqrad.problems.integrators import euler, implicit_midpoint, rk4
 from lqrad.problems.losses import (
@@ -55,7 +58,6 @@ from lqrad.problems.losses import (
 )
 from lqrad.problems.policy import PolicyProblem, linear_policy
 from lqrad.problems.sampling import Sampled, discretise
-from lqrad.problems.sparse import SparseLQProblem
 from lqrad.problems.statespace import StateSpace
 from lqrad.saved import load_controller, load_parameters, save_controller, save_parameters
 from lqrad.smoothing.duality import Duality, duality
@@ -70,9 +72,7 @@ from lqrad.smoothing.learning import Fit, em, fit
 from lqrad.smoothing.model import SmoothingProblem
 from lqrad.smoothing.score import Score, loglik_gradient
 from lqrad.solvers.ilqr import ILQR, ilqr
-from lqrad.solvers.low_rank import LowRank, low_rank
 from lqrad.solvers.policy_gradient import PolicyGradient, policy_gradient
-from lqrad.studies.inverse import Inversion, invert
 from lqrad.studies.margins import LoopMargins, Margins, margins
 from lqrad.studies.modes import Modes, controllability, observability
 from lqrad.studies.responses import StepResponse, step_response

@@ -21,9 +21,9 @@ from lqrad.arguments import Array
 from lqrad.descent.methods import METHODS
 from lqrad.errors import ArgumentError, LqradError, ShapeError
 from lqrad.files import load_model, load_plant, load_smoothing_model
-from lqrad.heat import SCHEMES, heat_plate, heat_rod
 from lqrad.nonlinear import NONLINEAR_SYSTEMS
 from lqrad.outside import replace_file
+from lqrad.pde.heat import SCHEMES, heat_plate, heat_rod
 from lqrad.saved import save_controller
 from lqrad.series import load_series
 from lqrad.solvers.ilqr import ilqr

@@ -23,6 +23,8 @@ from lqrad.lq.pictures import (
     plot_costates,
     plot_trajectory,
 )
+from lqrad.pde.heat_pictures import animate_field, plot_field, plot_heat
+from lqrad.pde.inverse_pictures import plot_discrepancy, plot_inversion, plot_l_curve
 from lqrad.plotting.design import (
     plot_closed_loop,
     plot_design,
@@ -31,8 +33,6 @@ from lqrad.plotting.design import (
     plot_step_response,
 )
 from lqrad.plotting.figure import Picture
-from lqrad.plotting.heat import animate_field, plot_field, plot_heat
-from lqrad.plotting.inverse import plot_discrepancy, plot_inversion, plot_l_curve
 from lqrad.plotting.nonlinear import (
     animate_cart_pole,
     plot_descent,

@@ -196,7 +196,7 @@ def low_rank(
 
     Examples
     --------
-    >>> from lqrad.problems.sparse import SparseLQProblem
+    >>> from lqrad.pde.problem import SparseLQProblem
     >>> from lqrad.descent.descend import descend
     >>> heat = SparseLQProblem([[1.1]], [[1.0]], [[1.0]], [1.0], [1e-3])
     >>> objective = heat.objective([1.0], T=100)

@@ -9,7 +9,7 @@ import pytest
 import scipy.sparse as sp
 
 import lqrad
-from lqrad.heat import SCHEMES, advection_diffusion, diffusion, heat_plate, heat_rod, patches
+from lqrad.pde.heat import SCHEMES, advection_diffusion, diffusion, heat_plate, heat_rod, patches
 
 
 def march(L, source, x, dt, steps, scheme):

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from lqrad.plotting.figure import add_title, colors, new_axes, new_figure
 
 if TYPE_CHECKING:
-    from lqrad.studies.inverse import Inversion
+    from lqrad.pde.inverse import Inversion
 
 
 def plot_l_curve(inversion: Inversion, *, ax: Axes | None = None) -> Axes:
@@ -29,10 +29,10 @@ def plot_l_curve(inversion: Inversion, *, ax: Axes | None = None) -> Axes:
 
     Examples
     --------
-    >>> import lqrad.studies.inverse
+    >>> import lqrad.pde.inverse
     >>> decay = lqrad.SparseLQProblem(None, [[0.9]], [[1.0]], [1.0], [1.0])
     >>> y = [[1.0], [0.92], [0.79]]
-    >>> found = lqrad.studies.inverse.invert(decay, y, [[1.0]], noise=0.1)
+    >>> found = lqrad.pde.inverse.invert(decay, y, [[1.0]], noise=0.1)
     >>> plot_l_curve(found).get_xlabel()
     'misfit in units of the noise'
     """
@@ -66,10 +66,10 @@ def plot_discrepancy(inversion: Inversion, *, ax: Axes | None = None) -> Axes:
 
     Examples
     --------
-    >>> import lqrad.studies.inverse
+    >>> import lqrad.pde.inverse
     >>> decay = lqrad.SparseLQProblem(None, [[0.9]], [[1.0]], [1.0], [1.0])
     >>> y = [[1.0], [0.92], [0.79]]
-    >>> found = lqrad.studies.inverse.invert(decay, y, [[1.0]], noise=0.1)
+    >>> found = lqrad.pde.inverse.invert(decay, y, [[1.0]], noise=0.1)
     >>> plot_discrepancy(found).get_xlabel()
     'alpha'
     """
@@ -98,10 +98,10 @@ def plot_inversion(inversion: Inversion) -> Figure:
 
     Examples
     --------
-    >>> import lqrad.studies.inverse
+    >>> import lqrad.pde.inverse
     >>> decay = lqrad.SparseLQProblem(None, [[0.9]], [[1.0]], [1.0], [1.0])
     >>> y = [[1.0], [0.92], [0.79]]
-    >>> found = lqrad.studies.inverse.invert(decay, y, [[1.0]], noise=0.1)
+    >>> found = lqrad.pde.inverse.invert(decay, y, [[1.0]], noise=0.1)
     >>> len(plot_inversion(found).axes)
     2
     """

@@ -61,7 +61,7 @@ from lqrad.linalg.sparse_factors import (
 from lqrad.linalg.stages import inner
 from lqrad.lq.optimality import KKT, kkt_from_terms
 from lqrad.lq.problem import LQProblem
-from lqrad.problems.sparse_matrices import (
+from lqrad.pde.matrices import (
     any_matrix,
     any_weight,
     dense,

@@ -38,7 +38,7 @@ from lqrad.arguments import (
 )
 from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError, ShapeError
 from lqrad.linalg.sparse_factors import factorised
-from lqrad.problems.sparse import SparseLQProblem
+from lqrad.pde.problem import SparseLQProblem
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -19,7 +19,7 @@ import lqrad
 from lqrad.errors import ArgumentError, DtypeError, NonFiniteError, NotConvexError, ShapeError
 from lqrad.linalg.checkpointing import forward_steps
 from lqrad.linalg.sparse_factors import factorised
-from lqrad.problems.sparse import SparseLQProblem
+from lqrad.pde.problem import SparseLQProblem
 
 EPS = np.finfo(float).eps
 

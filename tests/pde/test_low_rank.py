@@ -10,8 +10,8 @@ from random_problems import psd, random_case
 import lqrad
 from lqrad.descent.objective import Objective
 from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError, ShapeError
-from lqrad.problems.sparse import SparseLQProblem
-from lqrad.solvers.low_rank import low_rank
+from lqrad.pde.low_rank import low_rank
+from lqrad.pde.problem import SparseLQProblem
 
 TOL = 1e-8
 

@@ -42,7 +42,7 @@ from lqrad.arguments import (
 )
 from lqrad.copies import ReadOnly
 from lqrad.errors import ArgumentError, DtypeError, ShapeError
-from lqrad.problems.sparse import SparseLQProblem
+from lqrad.pde.problem import SparseLQProblem
 
 SCHEMES = {"implicit-euler": 1.0, "crank-nicolson": 0.5, "explicit-euler": 0.0}
 # A side of the body: held at the surroundings' temperature, insulated, or a transfer velocity in m/s.

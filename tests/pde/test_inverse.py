@@ -11,9 +11,9 @@ from scipy.optimize import brentq
 
 import lqrad
 from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError, ShapeError
-from lqrad.plotting.inverse import plot_discrepancy, plot_inversion, plot_l_curve
-from lqrad.problems.sparse import SparseLQProblem
-from lqrad.studies.inverse import invert
+from lqrad.pde.inverse import invert
+from lqrad.pde.inverse_pictures import plot_discrepancy, plot_inversion, plot_l_curve
+from lqrad.pde.problem import SparseLQProblem
 
 N, M, T, NY = 30, 4, 40, 3
 

@@ -18,7 +18,7 @@ from lqrad.plotting.figure import LEGEND, add_title, colors, new_axes, new_figur
 
 if TYPE_CHECKING:
     from lqrad.descent.descend import Descent
-    from lqrad.heat import HeatSystem
+    from lqrad.pde.heat import HeatSystem
 
 
 def plot_field(
@@ -54,7 +54,7 @@ def plot_field(
 
     Examples
     --------
-    >>> from lqrad.heat import heat_plate
+    >>> from lqrad.pde.heat import heat_plate
     >>> plate = heat_plate((6, 8))
     >>> ax = plot_field(plate, plate.target)
     >>> ax.get_xlabel()
@@ -118,7 +118,7 @@ def animate_field(
     Examples
     --------
     >>> import tempfile
-    >>> from lqrad.heat import heat_plate
+    >>> from lqrad.pde.heat import heat_plate
     >>> plate = heat_plate((5, 5), heaters=(1, 1))
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     animate_field(plate, np.zeros((3, 25)), f"{folder}/cold.gif")
@@ -159,7 +159,7 @@ def plot_heat(system: HeatSystem, descent: Descent) -> Figure:
     Examples
     --------
     >>> import lqrad
-    >>> from lqrad.heat import heat_plate
+    >>> from lqrad.pde.heat import heat_plate
     >>> plate = heat_plate((6, 8), heaters=(2, 2), horizon=5)
     >>> objective = plate.problem().objective(plate.x0, 5)
     >>> figure = plot_heat(plate, lqrad.descend(objective, method="conjugate-gradient"))

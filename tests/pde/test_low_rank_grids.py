@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 import lqrad
-from lqrad.heat import heat_plate
-from lqrad.solvers.low_rank import low_rank
+from lqrad.pde.heat import heat_plate
+from lqrad.pde.low_rank import low_rank
 
 
 def plate(cells, T=20):
