@@ -42,13 +42,10 @@ from lqrad.nets.networks import lq_graph, mlp, recurrent, residual
 from lqrad.nets.nodes import Node
 from lqrad.nets.primitives import Primitive
 from lqrad.nets.sgd import Training, cosine_decay, sgd, step_decay
-from lqrad.pde.heat import HeatSystem, advection_diffusion, heat_plate, heat_rod
-from lqrad.pde.inverse import Inversion, invert
-from lqrad.pde.low_rank import LowRank, low_rank
-from lqrad.pde.problem import SparseLQProblem
-from lqrad.problems.control import ControlProblem
-from lqrad.problems.integrators import euler, implicit_midpoint, rk4
-from lqrad.problems.losses import (
+from lqrad.nonlinear.control import ControlProblem
+from lqrad.nonlinear.ilqr import ILQR, ilqr
+from lqrad.nonlinear.integrators import euler, implicit_midpoint, rk4
+from lqrad.nonlinear.losses import (
     Penalty,
     huber,
     log_barrier,
@@ -56,6 +53,10 @@ from lqrad.problems.losses import (
     robust_objective,
     student_t,
 )
+from lqrad.pde.heat import HeatSystem, advection_diffusion, heat_plate, heat_rod
+from lqrad.pde.inverse import Inversion, invert
+from lqrad.pde.low_rank import LowRank, low_rank
+from lqrad.pde.problem import SparseLQProblem
 from lqrad.problems.policy import PolicyProblem, linear_policy
 from lqrad.problems.sampling import Sampled, discretise
 from lqrad.problems.statespace import StateSpace
@@ -71,7 +72,6 @@ from lqrad.smoothing.kalman import (
 from lqrad.smoothing.learning import Fit, em, fit
 from lqrad.smoothing.model import SmoothingProblem
 from lqrad.smoothing.score import Score, loglik_gradient
-from lqrad.solvers.ilqr import ILQR, ilqr
 from lqrad.solvers.policy_gradient import PolicyGradient, policy_gradient
 from lqrad.studies.margins import LoopMargins, Margins, margins
 from lqrad.studies.modes import Modes, controllability, observability

@@ -21,12 +21,12 @@ from lqrad.arguments import Array
 from lqrad.descent.methods import METHODS
 from lqrad.errors import ArgumentError, LqradError, ShapeError
 from lqrad.files import load_model, load_plant, load_smoothing_model
-from lqrad.nonlinear import NONLINEAR_SYSTEMS
+from lqrad.nonlinear.ilqr import ilqr
+from lqrad.nonlinear.systems import NONLINEAR_SYSTEMS
 from lqrad.outside import replace_file
 from lqrad.pde.heat import SCHEMES, heat_plate, heat_rod
 from lqrad.saved import save_controller
 from lqrad.series import load_series
-from lqrad.solvers.ilqr import ilqr
 from lqrad.studies.tables import jsonable
 from lqrad.systems import SYSTEMS, System
 
@@ -362,12 +362,12 @@ def _swingup(options: argparse.Namespace) -> _Found:
         text.append(f"  {name:16s} {value:10.2e}{'' if unit == '1' else ' ' + unit}")
 
     def picture() -> Figure:
-        from lqrad.plotting.nonlinear import plot_swingup
+        from lqrad.nonlinear.pictures import plot_swingup
 
         return plot_swingup(system, result)
 
     def film(path: Path) -> None:
-        from lqrad.plotting.nonlinear import animate_cart_pole
+        from lqrad.nonlinear.pictures import animate_cart_pole
 
         animate_cart_pole(system, result.x, path)
 

@@ -32,7 +32,7 @@ import numpy as np
 import scipy.linalg
 
 import lqrad
-import lqrad.nonlinear
+import lqrad.nonlinear.systems
 
 HAS_JAX = importlib.util.find_spec("jax") is not None
 

@@ -16,9 +16,9 @@ import pytest
 import lqrad
 from lqrad.cli import main
 from lqrad.errors import ArgumentError
-from lqrad.nonlinear import cart_pole_swingup
+from lqrad.nonlinear.pictures import animate_cart_pole
+from lqrad.nonlinear.systems import cart_pole_swingup
 from lqrad.outside import alone, replace_file
-from lqrad.plotting.nonlinear import animate_cart_pole
 from lqrad.saved import save_controller, save_parameters
 from lqrad.studies.sweep import Sweep, sweep
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from lqrad.cli import main
-from lqrad.nonlinear import NONLINEAR_SYSTEMS
+from lqrad.nonlinear.systems import NONLINEAR_SYSTEMS
 
 
 @pytest.fixture

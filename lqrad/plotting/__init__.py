@@ -23,6 +23,13 @@ from lqrad.lq.pictures import (
     plot_costates,
     plot_trajectory,
 )
+from lqrad.nonlinear.pictures import (
+    animate_cart_pole,
+    plot_descent,
+    plot_inputs,
+    plot_portrait,
+    plot_swingup,
+)
 from lqrad.pde.heat_pictures import animate_field, plot_field, plot_heat
 from lqrad.pde.inverse_pictures import plot_discrepancy, plot_inversion, plot_l_curve
 from lqrad.plotting.design import (
@@ -33,13 +40,6 @@ from lqrad.plotting.design import (
     plot_step_response,
 )
 from lqrad.plotting.figure import Picture
-from lqrad.plotting.nonlinear import (
-    animate_cart_pole,
-    plot_descent,
-    plot_inputs,
-    plot_portrait,
-    plot_swingup,
-)
 from lqrad.plotting.policy import plot_policy, plot_training
 from lqrad.smoothing.pictures import plot_smoothed, plot_smoothed_outputs
 

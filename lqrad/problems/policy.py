@@ -35,7 +35,7 @@ from lqrad.lq.problem import LQProblem
 from lqrad.nets.graph import Given, Graph
 from lqrad.nets.nodes import Arrays, Node
 from lqrad.nets.primitives import Primitive, squared
-from lqrad.problems.control import ControlProblem, Slopes
+from lqrad.nonlinear.control import ControlProblem, Slopes
 
 # Overflow is looked for in the results and told in words; NumPy's warnings would only repeat it.
 _quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")

@@ -9,7 +9,7 @@ import pytest
 
 import lqrad
 from lqrad.functions.calls import one_point, with_time
-from lqrad.problems.control import ControlProblem
+from lqrad.nonlinear.control import ControlProblem
 
 A = np.array([[1.0, 0.1], [-0.2, 0.9]])
 

@@ -15,7 +15,7 @@ from lqrad.nets.networks import mlp
 from lqrad.nets.nodes import Node
 from lqrad.nets.primitives import add, affine, matmul, squared, tanh
 from lqrad.nets.sgd import sgd
-from lqrad.problems.control import ControlProblem
+from lqrad.nonlinear.control import ControlProblem
 from lqrad.problems.policy import PolicyProblem, linear_policy
 from lqrad.solvers.policy_gradient import METHODS, policy_gradient
 

@@ -12,8 +12,8 @@ from lqrad.descent.checks import taylor_test
 from lqrad.descent.descend import descend
 from lqrad.errors import ArgumentError, DtypeError, ShapeError, Status
 from lqrad.lq.problem import LQProblem
-from lqrad.problems.control import ControlProblem
-from lqrad.problems.losses import (
+from lqrad.nonlinear.control import ControlProblem
+from lqrad.nonlinear.losses import (
     Penalty,
     huber,
     log_barrier,

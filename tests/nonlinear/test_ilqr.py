@@ -10,8 +10,8 @@ from random_problems import random_case
 import lqrad
 from lqrad import nonlinear
 from lqrad.errors import ArgumentError, DtypeError, NonFiniteError, ShapeError, Status
-from lqrad.problems.control import ControlProblem
-from lqrad.solvers.ilqr import ilqr
+from lqrad.nonlinear.control import ControlProblem
+from lqrad.nonlinear.ilqr import ilqr
 
 SWINGUPS = ("pendulum", "cart-pole")
 

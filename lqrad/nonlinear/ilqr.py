@@ -36,8 +36,8 @@ from lqrad.copies import ReadOnly
 from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError, ShapeError, Status
 from lqrad.lq.problem import LQProblem, changed
 from lqrad.lq.riccati import riccati
-from lqrad.problems.control import ControlProblem
-from lqrad.solvers.beside import lower_beside
+from lqrad.nonlinear.beside import lower_beside
+from lqrad.nonlinear.control import ControlProblem
 
 _SHORTEST = 2.0**-12  # the last step that the line search tries
 _LEAST_SHARE = 1e-4  # of the decrease that the expansion promises, which a step must keep

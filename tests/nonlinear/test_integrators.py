@@ -8,7 +8,7 @@ from scipy.linalg import expm
 
 from lqrad.errors import ArgumentError, LqradError, NonFiniteError, ShapeError
 from lqrad.functions.derivatives import hessian, jacobian
-from lqrad.problems.integrators import euler, implicit_midpoint, rk4
+from lqrad.nonlinear.integrators import euler, implicit_midpoint, rk4
 
 STEPS = {"euler": (euler, 1), "rk4": (rk4, 4), "implicit midpoint": (implicit_midpoint, 2)}
 

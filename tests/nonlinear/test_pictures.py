@@ -12,14 +12,14 @@ from matplotlib.patches import Polygon, Rectangle
 
 from lqrad import nonlinear
 from lqrad.errors import ArgumentError, ShapeError
-from lqrad.plotting.nonlinear import (
+from lqrad.nonlinear.ilqr import ilqr
+from lqrad.nonlinear.pictures import (
     animate_cart_pole,
     plot_descent,
     plot_inputs,
     plot_portrait,
     plot_swingup,
 )
-from lqrad.solvers.ilqr import ilqr
 
 
 @pytest.fixture(autouse=True)

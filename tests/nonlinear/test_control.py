@@ -8,8 +8,8 @@ from random_problems import random_case
 
 import lqrad
 from lqrad.functions.derivatives import jacobian as jacobian_of
-from lqrad.problems.control import ControlProblem
-from lqrad.problems.integrators import implicit_midpoint, rk4
+from lqrad.nonlinear.control import ControlProblem
+from lqrad.nonlinear.integrators import implicit_midpoint, rk4
 
 
 def cart_pole(x, u):

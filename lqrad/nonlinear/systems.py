@@ -31,8 +31,8 @@ from numpy.typing import ArrayLike
 from lqrad.arguments import Array, check_number, check_numbers, frozen_array, steps_in
 from lqrad.copies import ReadOnly
 from lqrad.errors import ArgumentError
-from lqrad.problems.control import ControlProblem
-from lqrad.problems.integrators import rk4
+from lqrad.nonlinear.control import ControlProblem
+from lqrad.nonlinear.integrators import rk4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

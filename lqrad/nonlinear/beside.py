@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from lqrad.arguments import EPS, Array
 from lqrad.errors import LqradError
 from lqrad.lq.problem import LQProblem
-from lqrad.problems.control import ControlProblem
+from lqrad.nonlinear.control import ControlProblem
 
 _SHARE = 1e-6  # of the cost, that a push is to change it by
 _MOST_PUSHES = 64

@@ -20,12 +20,12 @@ from numpy.typing import ArrayLike
 from lqrad.arguments import Array, check_shape
 from lqrad.errors import ArgumentError
 from lqrad.lq.pictures import plot_trajectory
+from lqrad.nonlinear.ilqr import ILQR
 from lqrad.outside import replace_file
 from lqrad.plotting.figure import LEGEND, add_title, colors, new_axes, new_figure, one_series
-from lqrad.solvers.ilqr import ILQR
 
 if TYPE_CHECKING:
-    from lqrad.nonlinear import NonlinearSystem
+    from lqrad.nonlinear.systems import NonlinearSystem
     from lqrad.solvers.policy_gradient import PolicyGradient
 
 # A GIF counts in hundredths of a second, and viewers slow down below two.
@@ -53,7 +53,7 @@ def plot_inputs(system: NonlinearSystem, u: ArrayLike, *, ax: Axes | None = None
 
     Examples
     --------
-    >>> from lqrad.nonlinear import pendulum_swingup
+    >>> from lqrad.nonlinear.systems import pendulum_swingup
     >>> ax = plot_inputs(pendulum_swingup(), [[4.0], [-4.0]])
     >>> ax.get_ylabel()
     'torque (N m)'
@@ -97,7 +97,7 @@ def plot_portrait(system: NonlinearSystem, x: ArrayLike, *, ax: Axes | None = No
 
     Examples
     --------
-    >>> from lqrad.nonlinear import pendulum_swingup
+    >>> from lqrad.nonlinear.systems import pendulum_swingup
     >>> ax = plot_portrait(pendulum_swingup(), [[3.1, 0.0], [3.0, -1.0]])
     >>> ax.get_xlabel(), ax.get_ylabel()
     ('angle (rad)', 'rate (rad/s)')
@@ -174,8 +174,8 @@ def plot_descent(
 
     Examples
     --------
-    >>> import lqrad.nonlinear
-    >>> from lqrad.solvers.ilqr import ilqr
+    >>> import lqrad.nonlinear.systems
+    >>> from lqrad.nonlinear.ilqr import ilqr
     >>> system = lqrad.nonlinear.van_der_pol()
     >>> ax = plot_descent(ilqr(system.problem, system.x0, T=system.T, bounds=system.bounds))
     >>> ax.get_yscale()
@@ -221,8 +221,8 @@ def plot_swingup(system: NonlinearSystem, result: ILQR) -> Figure:
 
     Examples
     --------
-    >>> import lqrad.nonlinear
-    >>> from lqrad.solvers.ilqr import ilqr
+    >>> import lqrad.nonlinear.systems
+    >>> from lqrad.nonlinear.ilqr import ilqr
     >>> system = lqrad.nonlinear.van_der_pol()
     >>> result = ilqr(system.problem, system.x0, T=system.T, bounds=system.bounds)
     >>> len(plot_swingup(system, result).axes)
@@ -278,7 +278,7 @@ def animate_cart_pole(
     --------
     >>> import tempfile
     >>> from pathlib import Path
-    >>> from lqrad.nonlinear import cart_pole_swingup
+    >>> from lqrad.nonlinear.systems import cart_pole_swingup
     >>> system = cart_pole_swingup()
     >>> x = system.problem.simulate(system.x0, [[10.0]] * 4)
     >>> with tempfile.TemporaryDirectory() as folder:

@@ -12,7 +12,7 @@ import scipy.integrate
 from lqrad import nonlinear, systems
 from lqrad.descent.checks import taylor_test
 from lqrad.errors import LqradError, NonFiniteError
-from lqrad.solvers.ilqr import ilqr
+from lqrad.nonlinear.ilqr import ilqr
 
 EVERY_SYSTEM = [pytest.param(make(), id=name) for name, make in nonlinear.NONLINEAR_SYSTEMS.items()]
 
