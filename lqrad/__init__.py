@@ -57,7 +57,8 @@ from lqrad.pde.heat import HeatSystem, advection_diffusion, heat_plate, heat_rod
 from lqrad.pde.inverse import Inversion, invert
 from lqrad.pde.low_rank import LowRank, low_rank
 from lqrad.pde.problem import SparseLQProblem
-from lqrad.problems.policy import PolicyProblem, linear_policy
+from lqrad.policies.policy_gradient import PolicyGradient, policy_gradient
+from lqrad.policies.problem import PolicyProblem, linear_policy
 from lqrad.problems.sampling import Sampled, discretise
 from lqrad.problems.statespace import StateSpace
 from lqrad.saved import load_controller, load_parameters, save_controller, save_parameters
@@ -72,7 +73,6 @@ from lqrad.smoothing.kalman import (
 from lqrad.smoothing.learning import Fit, em, fit
 from lqrad.smoothing.model import SmoothingProblem
 from lqrad.smoothing.score import Score, loglik_gradient
-from lqrad.solvers.policy_gradient import PolicyGradient, policy_gradient
 from lqrad.studies.margins import LoopMargins, Margins, margins
 from lqrad.studies.modes import Modes, controllability, observability
 from lqrad.studies.responses import StepResponse, step_response

@@ -26,7 +26,7 @@ from lqrad.plotting.figure import LEGEND, add_title, colors, new_axes, new_figur
 
 if TYPE_CHECKING:
     from lqrad.nonlinear.systems import NonlinearSystem
-    from lqrad.solvers.policy_gradient import PolicyGradient
+    from lqrad.policies.policy_gradient import PolicyGradient
 
 # A GIF counts in hundredths of a second, and viewers slow down below two.
 _MOST_FRAMES_PER_SECOND = 50

@@ -40,7 +40,7 @@ from lqrad.plotting.design import (
     plot_step_response,
 )
 from lqrad.plotting.figure import Picture
-from lqrad.plotting.policy import plot_policy, plot_training
+from lqrad.policies.pictures import plot_policy, plot_training
 from lqrad.smoothing.pictures import plot_smoothed, plot_smoothed_outputs
 
 __all__ = [

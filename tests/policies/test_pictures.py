@@ -9,7 +9,7 @@ import pytest
 
 import lqrad
 from lqrad import ShapeError, plotting
-from lqrad.solvers.policy_gradient import METHODS, policy_gradient
+from lqrad.policies.policy_gradient import METHODS, policy_gradient
 
 CART = lqrad.LQProblem([[1, 0.1], [0, 1]], [[0], [0.1]], np.eye(2), [[1]])
 PROBLEM = lqrad.PolicyProblem(CART, lqrad.linear_policy(2, 1), T=50)

@@ -17,7 +17,7 @@ from lqrad.plotting.figure import LEGEND, add_title, colors, new_axes
 
 if TYPE_CHECKING:
     from lqrad.nets.sgd import Training
-    from lqrad.problems.policy import PolicyProblem
+    from lqrad.policies.problem import PolicyProblem
 
 _POINTS = 241  # along each axis
 _SHADES = 20

@@ -16,8 +16,8 @@ from lqrad.nets.nodes import Node
 from lqrad.nets.primitives import add, affine, matmul, squared, tanh
 from lqrad.nets.sgd import sgd
 from lqrad.nonlinear.control import ControlProblem
-from lqrad.problems.policy import PolicyProblem, linear_policy
-from lqrad.solvers.policy_gradient import METHODS, policy_gradient
+from lqrad.policies.policy_gradient import METHODS, policy_gradient
+from lqrad.policies.problem import PolicyProblem, linear_policy
 
 
 def swing(x, u, t):
