@@ -7,10 +7,15 @@ from lqrad.descent.objective import Objective
 from lqrad.descent.proximal import l1
 from lqrad.design.closed_loop import ClosedLoop, expected_cost, simulate_closed_loop
 from lqrad.design.controller import Controller
+from lqrad.design.margins import LoopMargins, Margins, margins
+from lqrad.design.modes import Modes, controllability, observability
 from lqrad.design.mpc import MPC, mpc
 from lqrad.design.observer import Observer
 from lqrad.design.regulators import lqg, lqi, lqr, steady_state_targets
 from lqrad.design.report import Design, design_controller
+from lqrad.design.responses import StepResponse, step_response
+from lqrad.design.sampling import Sampled, discretise
+from lqrad.design.statespace import StateSpace
 from lqrad.errors import (
     ArgumentError,
     DtypeError,
@@ -59,8 +64,6 @@ from lqrad.pde.low_rank import LowRank, low_rank
 from lqrad.pde.problem import SparseLQProblem
 from lqrad.policies.policy_gradient import PolicyGradient, policy_gradient
 from lqrad.policies.problem import PolicyProblem, linear_policy
-from lqrad.problems.sampling import Sampled, discretise
-from lqrad.problems.statespace import StateSpace
 from lqrad.saved import load_controller, load_parameters, save_controller, save_parameters
 from lqrad.smoothing.duality import Duality, duality
 from lqrad.smoothing.kalman import (
@@ -73,9 +76,6 @@ from lqrad.smoothing.kalman import (
 from lqrad.smoothing.learning import Fit, em, fit
 from lqrad.smoothing.model import SmoothingProblem
 from lqrad.smoothing.score import Score, loglik_gradient
-from lqrad.studies.margins import LoopMargins, Margins, margins
-from lqrad.studies.modes import Modes, controllability, observability
-from lqrad.studies.responses import StepResponse, step_response
 from lqrad.studies.sweep import Sweep, sweep
 
 __version__ = "0.1.0"

@@ -31,11 +31,11 @@ from typing import Any
 import numpy as np
 
 from lqrad.arguments import Array, check_limits, check_number, check_shape, frozen_array, real_array
+from lqrad.design.sampling import discretise
+from lqrad.design.statespace import StateSpace
 from lqrad.errors import ArgumentError, ShapeError
 from lqrad.lq.problem import LQProblem
 from lqrad.outside import READERS, naming, read_named, with_ending, without_null
-from lqrad.problems.sampling import discretise
-from lqrad.problems.statespace import StateSpace
 from lqrad.series import load_series as load_series
 from lqrad.smoothing.model import SmoothingProblem
 

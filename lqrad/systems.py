@@ -36,9 +36,9 @@ from lqrad.arguments import (
     steps_in,
 )
 from lqrad.copies import ReadOnly
+from lqrad.design.sampling import discretise
 from lqrad.errors import ArgumentError
 from lqrad.lq.problem import LQProblem
-from lqrad.problems.sampling import discretise
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)

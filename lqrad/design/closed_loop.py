@@ -35,10 +35,10 @@ from lqrad.arguments import (
 from lqrad.copies import ReadOnly
 from lqrad.design.controller import Controller
 from lqrad.design.observer import discrete_plant
+from lqrad.design.statespace import StateSpace
 from lqrad.errors import ArgumentError, NonFiniteError, NotStabilizableError, ShapeError
 from lqrad.linalg.banded import first_nonfinite_step
 from lqrad.linalg.riccati import steady_covariance
-from lqrad.problems.statespace import StateSpace
 from lqrad.smoothing.model import covariance_root
 
 Pair = tuple[ArrayLike, ArrayLike]

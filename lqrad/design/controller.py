@@ -34,8 +34,8 @@ from lqrad.arguments import (
 )
 from lqrad.copies import ReadOnly
 from lqrad.design.observer import Observer, discrete_plant
+from lqrad.design.statespace import StateSpace
 from lqrad.errors import ArgumentError, ShapeError
-from lqrad.problems.statespace import StateSpace
 
 
 class Controller(ReadOnly):

@@ -31,11 +31,11 @@ from lqrad.arguments import (
 from lqrad.copies import ReadOnly
 from lqrad.design.observer import Observer
 from lqrad.design.regulators import steady_state_targets
+from lqrad.design.statespace import StateSpace
 from lqrad.errors import ArgumentError, ShapeError, Status
 from lqrad.lq.dare import dare
 from lqrad.lq.limits import Limited, Plan, excess
 from lqrad.lq.problem import LQProblem, changed
-from lqrad.problems.statespace import StateSpace
 
 Pair = tuple[ArrayLike, ArrayLike]
 

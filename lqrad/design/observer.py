@@ -25,10 +25,10 @@ from lqrad.arguments import (
     shape_message,
 )
 from lqrad.copies import ReadOnly
+from lqrad.design.sampling import Sampled
+from lqrad.design.statespace import StateSpace
 from lqrad.errors import ArgumentError, ShapeError
 from lqrad.lq.dare import dlqe
-from lqrad.problems.sampling import Sampled
-from lqrad.problems.statespace import StateSpace
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)

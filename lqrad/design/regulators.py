@@ -23,11 +23,11 @@ from lqrad.arguments import (
 )
 from lqrad.design.controller import Controller
 from lqrad.design.observer import Observer, discrete_plant
+from lqrad.design.sampling import Sampled
+from lqrad.design.statespace import StateSpace
 from lqrad.errors import ArgumentError, NotStabilizableError, ShapeError
 from lqrad.linalg.balance import balance, in_units
 from lqrad.lq.dare import dlqr
-from lqrad.problems.sampling import Sampled
-from lqrad.problems.statespace import StateSpace
 
 Pair = tuple[ArrayLike, ArrayLike]
 

@@ -11,11 +11,11 @@ from numpy.typing import ArrayLike
 from lqrad.arguments import Array
 from lqrad.design.closed_loop import ClosedLoop, expected_cost, simulate_closed_loop
 from lqrad.design.controller import Controller
+from lqrad.design.margins import Margins, margins
 from lqrad.design.regulators import lqg, lqi, lqr
+from lqrad.design.responses import StepResponse, step_response
+from lqrad.design.statespace import StateSpace
 from lqrad.errors import ArgumentError
-from lqrad.problems.statespace import StateSpace
-from lqrad.studies.margins import Margins, margins
-from lqrad.studies.responses import StepResponse, step_response
 from lqrad.studies.tables import jsonable
 
 if TYPE_CHECKING:

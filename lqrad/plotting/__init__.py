@@ -4,6 +4,13 @@ Curves are told apart by a colour map that survives greyscale, and named in the 
 lightness. No window is opened and no state of pyplot is touched.
 """
 
+from lqrad.design.pictures import (
+    plot_closed_loop,
+    plot_design,
+    plot_nyquist,
+    plot_sensitivities,
+    plot_step_response,
+)
 from lqrad.growth.conditioning_pictures import (
     plot_condition,
     plot_conditioning,
@@ -32,13 +39,6 @@ from lqrad.nonlinear.pictures import (
 )
 from lqrad.pde.heat_pictures import animate_field, plot_field, plot_heat
 from lqrad.pde.inverse_pictures import plot_discrepancy, plot_inversion, plot_l_curve
-from lqrad.plotting.design import (
-    plot_closed_loop,
-    plot_design,
-    plot_nyquist,
-    plot_sensitivities,
-    plot_step_response,
-)
 from lqrad.plotting.figure import Picture
 from lqrad.policies.pictures import plot_policy, plot_training
 from lqrad.smoothing.pictures import plot_smoothed, plot_smoothed_outputs

@@ -40,10 +40,10 @@ from lqrad.arguments import (
     steps_in,
 )
 from lqrad.copies import ReadOnly
+from lqrad.design.statespace import StateSpace
 from lqrad.errors import NonFiniteError, ShapeError
 from lqrad.linalg.balance import balance, in_units
 from lqrad.lq.problem import LQProblem
-from lqrad.problems.statespace import StateSpace
 
 # The first step is so short that |F| times it is below this, and so many nodes integrate it exactly.
 _SHORT, _NODES = 0.5, 8

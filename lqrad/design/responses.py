@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lqrad.arguments import EPS, Array, check_count, check_room, number_words
+from lqrad.design.statespace import StateSpace
 from lqrad.errors import ArgumentError
 from lqrad.linalg.factored import connected, factored
 from lqrad.linalg.twice import Complex
-from lqrad.problems.statespace import StateSpace
 
 # It has settled where it stays within this part of the final value, and has risen between these.
 _SETTLED, _RISE = 0.02, (0.1, 0.9)

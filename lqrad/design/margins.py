@@ -28,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from lqrad.arguments import Array, number_words
+from lqrad.design.statespace import StateSpace
 from lqrad.errors import ArgumentError, LqradError, ShapeError
 from lqrad.linalg.balance import balance, in_units
 from lqrad.linalg.border import (
@@ -44,7 +45,6 @@ from lqrad.linalg.factored import Factored, closed_poles, connected, factored
 from lqrad.linalg.peak import peak_gain, response
 from lqrad.linalg.rational import EXACT, Rational
 from lqrad.linalg.twice import Complex
-from lqrad.problems.statespace import StateSpace
 
 # Of a balance of the channels against each other, for several loops at once.
 _BALANCINGS = 8

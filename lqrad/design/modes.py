@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lqrad.arguments import Array, direction_words, number_words, real_array
+from lqrad.design.statespace import StateSpace
 from lqrad.errors import ArgumentError
 from lqrad.linalg.hautus import Hautus, hautus
-from lqrad.problems.statespace import StateSpace
 
 # A mode counts as out of reach where the test's distance is below this: a change of the matrices
 # that rounding errors could have made puts it there.

@@ -9,7 +9,7 @@ import pytest
 
 import lqrad
 from lqrad import ArgumentError, ShapeError, StateSpace
-from lqrad.studies.margins import disk_gain, disk_phase
+from lqrad.design.margins import disk_gain, disk_phase
 
 SEEDS = range(40)
 

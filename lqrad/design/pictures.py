@@ -11,14 +11,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
 from lqrad.arguments import Array, check_count
+from lqrad.design.statespace import StateSpace
 from lqrad.plotting.figure import LEGEND, add_title, colors, new_axes, new_figure
-from lqrad.problems.statespace import StateSpace
 
 if TYPE_CHECKING:
     from lqrad.design.closed_loop import ClosedLoop
+    from lqrad.design.margins import Margins
     from lqrad.design.report import Design
-    from lqrad.studies.margins import Margins
-    from lqrad.studies.responses import StepResponse
+    from lqrad.design.responses import StepResponse
 
 # So many frequencies make a smooth curve; no figure is read off them.
 _POINTS = 2000
