@@ -76,7 +76,7 @@ from lqrad.smoothing.kalman import (
 from lqrad.smoothing.learning import Fit, em, fit
 from lqrad.smoothing.model import SmoothingProblem
 from lqrad.smoothing.score import Score, loglik_gradient
-from lqrad.studies.sweep import Sweep, sweep
+from lqrad.sweeps import Sweep, sweep
 
 __version__ = "0.1.0"
 

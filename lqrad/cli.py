@@ -27,8 +27,8 @@ from lqrad.outside import replace_file
 from lqrad.pde.heat import SCHEMES, heat_plate, heat_rod
 from lqrad.saved import save_controller
 from lqrad.series import load_series
-from lqrad.studies.tables import jsonable
 from lqrad.systems import SYSTEMS, System
+from lqrad.tables import jsonable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

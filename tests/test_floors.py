@@ -185,7 +185,7 @@ def test_an_inner_package_is_only_a_docstring(package):
         ("lqrad.lq.problem", "from lqrad import riccati", "imports lqrad itself"),
         ("lqrad.lq.compare", "import matplotlib.pyplot as plt", "imports matplotlib"),
         ("lqrad.lq.compare", "from lqrad import plotting", "imports lqrad.plotting"),
-        ("lqrad.cli", "from lqrad.plotting.figure import Picture", "imports lqrad.plotting"),
+        ("lqrad.cli", "from lqrad.figure import Picture", "imports lqrad.plotting"),
         (
             "lqrad.lq.problem",
             "def f():\n    from lqrad.plotting import plot_trajectory",
@@ -213,8 +213,8 @@ def test_a_planted_fault_is_found(module, source, fault):
         ("lqrad.lq.compare", "if TYPE_CHECKING:\n    from matplotlib.axes import Axes"),
         ("lqrad.lq.problem", "from .objective import Objective"),
         ("lqrad.lq.riccati", "from lqrad.lq.problem import LQProblem"),
-        ("lqrad.plotting.figure", "import matplotlib"),
-        ("lqrad.smoothing.pictures", "from lqrad.plotting.figure import colors"),
+        ("lqrad.figure", "import matplotlib"),
+        ("lqrad.smoothing.pictures", "from lqrad.figure import colors"),
         ("lqrad.cli", "import lqrad"),
     ],
 )

@@ -15,7 +15,7 @@ import lqrad
 from lqrad.errors import ArgumentError, DtypeError, LqradError
 from lqrad.files import load_model, load_plant, load_smoothing_model
 from lqrad.saved import load_controller, load_parameters, save_controller, save_parameters
-from lqrad.studies.sweep import Sweep, sweep
+from lqrad.sweeps import Sweep, sweep
 
 MODEL = {
     "A": [[0.0, 1.0], [0.0, -2.0]],

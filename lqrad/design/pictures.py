@@ -12,7 +12,7 @@ from matplotlib.patches import Circle
 
 from lqrad.arguments import Array, check_count
 from lqrad.design.statespace import StateSpace
-from lqrad.plotting.figure import LEGEND, add_title, colors, new_axes, new_figure
+from lqrad.figure import LEGEND, add_title, colors, new_axes, new_figure
 
 if TYPE_CHECKING:
     from lqrad.design.closed_loop import ClosedLoop

@@ -16,7 +16,7 @@ from lqrad.design.regulators import lqg, lqi, lqr
 from lqrad.design.responses import StepResponse, step_response
 from lqrad.design.statespace import StateSpace
 from lqrad.errors import ArgumentError
-from lqrad.studies.tables import jsonable
+from lqrad.tables import jsonable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -42,8 +42,8 @@ from lqrad.linalg.spectrum import dominant_growth
 from lqrad.linalg.stages import times
 from lqrad.lq.problem import LQProblem
 from lqrad.lq.riccati import riccati
-from lqrad.studies.sweep import Sweep, sweep
-from lqrad.studies.tables import jsonable, text_table
+from lqrad.sweeps import Sweep, sweep
+from lqrad.tables import jsonable, text_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

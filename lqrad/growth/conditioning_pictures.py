@@ -12,8 +12,8 @@ from matplotlib.patheffects import withStroke
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
 from lqrad.arguments import EPS, Array
+from lqrad.figure import LEGEND, add_title, colors, new_axes, new_figure
 from lqrad.growth.conditioning import predicted_iterations
-from lqrad.plotting.figure import LEGEND, add_title, colors, new_axes, new_figure
 
 if TYPE_CHECKING:
     from lqrad.growth.conditioning import Conditioning

@@ -32,7 +32,7 @@ from lqrad.lq.problem import LQProblem, balanced
 from lqrad.lq.riccati import Trajectory, riccati
 from lqrad.lq.shooting import multiple_shooting
 from lqrad.outside import progress_bar
-from lqrad.studies.tables import html_table, jsonable, text_table
+from lqrad.tables import html_table, jsonable, text_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

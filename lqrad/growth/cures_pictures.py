@@ -8,8 +8,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from lqrad.figure import LEGEND, add_title, colors, new_axes, new_figure
 from lqrad.growth.growth_pictures import plot_growth, plot_lost_digits
-from lqrad.plotting.figure import LEGEND, add_title, colors, new_axes, new_figure
 
 if TYPE_CHECKING:
     from lqrad.growth.blowup import Blowup

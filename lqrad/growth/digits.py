@@ -24,7 +24,7 @@ from lqrad.linalg.spectrum import dominant_growth
 from lqrad.linalg.stages import times
 from lqrad.lq.problem import LQProblem
 from lqrad.lq.riccati import riccati
-from lqrad.studies.tables import jsonable
+from lqrad.tables import jsonable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

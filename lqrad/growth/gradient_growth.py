@@ -31,7 +31,7 @@ from lqrad.copies import ReadOnly
 from lqrad.errors import ArgumentError
 from lqrad.linalg.growth import adjoint_growth, free_response
 from lqrad.linalg.spectrum import dominant_growth
-from lqrad.studies.tables import jsonable
+from lqrad.tables import jsonable
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

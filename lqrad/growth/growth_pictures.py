@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from lqrad.arguments import EPS
-from lqrad.plotting.figure import LEGEND, add_title, colors, new_axes
+from lqrad.figure import LEGEND, add_title, colors, new_axes
 
 if TYPE_CHECKING:
     from lqrad.growth.digits import LostDigits

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from lqrad.arguments import Array
+from lqrad.figure import LEGEND, add_title, colors, new_axes, new_figure
 from lqrad.growth.nonnormality import pseudospectrum
-from lqrad.plotting.figure import LEGEND, add_title, colors, new_axes, new_figure
 
 if TYPE_CHECKING:
     from lqrad.growth.nonnormality import Nonnormality

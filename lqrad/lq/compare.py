@@ -22,7 +22,7 @@ from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 from lqrad.linalg.lanczos import extreme_eigenvalues
 from lqrad.lq.problem import LQProblem
 from lqrad.lq.riccati import Riccati, Trajectory, riccati
-from lqrad.studies.tables import html_table, jsonable, text_table
+from lqrad.tables import html_table, jsonable, text_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lqrad.arguments import Array, check_shape, real_array
 from lqrad.errors import NonFiniteError
-from lqrad.plotting.figure import LEGEND, add_title, colors, new_axes, new_figure, one_series
+from lqrad.figure import LEGEND, add_title, colors, new_axes, new_figure, one_series
 
 if TYPE_CHECKING:
     from lqrad.lq.compare import Comparison

@@ -19,10 +19,10 @@ from numpy.typing import ArrayLike
 
 from lqrad.arguments import Array, check_shape
 from lqrad.errors import ArgumentError
+from lqrad.figure import LEGEND, add_title, colors, new_axes, new_figure, one_series
 from lqrad.lq.pictures import plot_trajectory
 from lqrad.nonlinear.ilqr import ILQR
 from lqrad.outside import replace_file
-from lqrad.plotting.figure import LEGEND, add_title, colors, new_axes, new_figure, one_series
 
 if TYPE_CHECKING:
     from lqrad.nonlinear.systems import NonlinearSystem

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lqrad.plotting.figure import add_title, colors, new_axes, new_figure
+from lqrad.figure import add_title, colors, new_axes, new_figure
 
 if TYPE_CHECKING:
     from lqrad.pde.inverse import Inversion

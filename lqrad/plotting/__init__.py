@@ -11,6 +11,7 @@ from lqrad.design.pictures import (
     plot_sensitivities,
     plot_step_response,
 )
+from lqrad.figure import Picture
 from lqrad.growth.conditioning_pictures import (
     plot_condition,
     plot_conditioning,
@@ -39,7 +40,6 @@ from lqrad.nonlinear.pictures import (
 )
 from lqrad.pde.heat_pictures import animate_field, plot_field, plot_heat
 from lqrad.pde.inverse_pictures import plot_discrepancy, plot_inversion, plot_l_curve
-from lqrad.plotting.figure import Picture
 from lqrad.policies.pictures import plot_policy, plot_training
 from lqrad.smoothing.pictures import plot_smoothed, plot_smoothed_outputs
 

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from lqrad.arguments import check_shape, real_array
 from lqrad.errors import ShapeError
-from lqrad.plotting.figure import LEGEND, add_title, colors, new_axes
+from lqrad.figure import LEGEND, add_title, colors, new_axes
 
 if TYPE_CHECKING:
     from lqrad.nets.sgd import Training

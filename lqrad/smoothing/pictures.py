@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lqrad.arguments import check_shape
 from lqrad.errors import ArgumentError, ShapeError
-from lqrad.plotting.figure import LEGEND, colors, new_axes, new_figure
+from lqrad.figure import LEGEND, colors, new_axes, new_figure
 
 if TYPE_CHECKING:
     from lqrad.smoothing.kalman import Smoothed

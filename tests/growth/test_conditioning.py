@@ -23,7 +23,7 @@ from lqrad.growth.conditioning import (
     conditioning,
     predicted_iterations,
 )
-from lqrad.studies.sweep import Sweep
+from lqrad.sweeps import Sweep
 
 RADII, HORIZONS = [0.5, 0.9, 1.0, 1.1, 1.5], [5, 10, 20, 60]
 

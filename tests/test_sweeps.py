@@ -20,9 +20,9 @@ from functools import partial
 import numpy as np
 import pytest
 
-import lqrad.studies.sweep as module
+import lqrad.sweeps as module
 from lqrad.errors import ArgumentError, LqradError
-from lqrad.studies.sweep import Sweep, sweep
+from lqrad.sweeps import Sweep, sweep
 
 GRID = {"a": [3, 1, 2], "b": [0.5, -0.25], "kind": ["sine", "root"]}
 
@@ -598,7 +598,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from sweep_cells import counted
-import lqrad.studies.sweep as module
+import lqrad.sweeps as module
 module._INTERVAL = 0.01
 executor = ThreadPoolExecutor(2) if sys.argv[3] == "threads" else None
 grid = {"a": range(6), "b": range(4)}
