@@ -34,7 +34,7 @@ from lqrad.growth.digits import LostDigits, lost_digits
 from lqrad.growth.gradient_growth import GradientGrowth, gradient_growth
 from lqrad.growth.nonnormality import Nonnormality, nonnormality, pseudospectrum
 from lqrad.lq.compare import Comparison, compare
-from lqrad.lq.dare import dare, dlqe, dlqr
+from lqrad.lq.dare import dare, dlqr
 from lqrad.lq.limits import Plan
 from lqrad.lq.optimality import KKT
 from lqrad.lq.problem import LQProblem
@@ -76,6 +76,7 @@ from lqrad.smoothing.kalman import (
 from lqrad.smoothing.learning import Fit, em, fit
 from lqrad.smoothing.model import SmoothingProblem
 from lqrad.smoothing.score import Score, loglik_gradient
+from lqrad.smoothing.steady import dlqe
 from lqrad.sweeps import Sweep, sweep
 
 __version__ = "0.1.0"

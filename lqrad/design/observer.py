@@ -28,7 +28,7 @@ from lqrad.copies import ReadOnly
 from lqrad.design.sampling import Sampled
 from lqrad.design.statespace import StateSpace
 from lqrad.errors import ArgumentError, ShapeError
-from lqrad.lq.dare import dlqe
+from lqrad.smoothing.steady import dlqe
 
 
 @dataclass(frozen=True, init=False, eq=False, repr=False)

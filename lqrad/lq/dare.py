@@ -30,7 +30,6 @@ from lqrad.errors import LqradError, NotConvexError, NotStabilizableError, Shape
 from lqrad.linalg.balance import Units, balance, in_units
 from lqrad.linalg.hautus import hautus
 from lqrad.linalg.riccati import double, lyapunov
-from lqrad.smoothing.model import SmoothingProblem
 
 # Newton's method squares the error at each step; the start is rarely worse than 1e-5.
 _NEWTON_STEPS = 12
@@ -154,65 +153,6 @@ def dlqr(
     arrays = _constant_arrays(A, B, Q, R, M)
     solution = _stabilising(*arrays)
     return solution.K, solution.P, _eigenvalues(solution)
-
-
-def dlqe(
-    A: ArrayLike, C: ArrayLike, W: ArrayLike, V: ArrayLike
-) -> tuple[Array, Array, NDArray[np.complex128]]:
-    """Return the stationary Kalman predictor x[t+1] = A x[t] + K (y[t] - C x[t]).
-
-    It is dual to the regulator: `dlqr` of (A', C', W, V), transposed.
-
-    Parameters
-    ----------
-    A : (n, n)
-    C : (ny, n)
-    W : (n, n)
-        Covariance of the noise of the state.
-    V : (ny, ny)
-        Covariance of the noise of the observations.
-
-    Returns
-    -------
-    K : (n, ny)
-        A P C'(C P C' + V)^-1; the gain of the update is K without the A.
-    P : (n, n)
-        Covariance of the prediction.
-    E : (n,), complex
-        The eigenvalues of A - KC, largest first.
-
-    Raises
-    ------
-    NotStabilizableError
-        If C does not see a mode of A that is not stable, or W does not move one on the unit circle.
-    NotConvexError, ShapeError, DtypeError, NonFiniteError
-        If an array does not fit; names it.
-
-    References
-    ----------
-    Anderson and Moore, Optimal Filtering, 1979, section 4.4.
-
-    Examples
-    --------
-    >>> K, P, E = dlqe([[1]], [[1]], W=[[1469.1]], V=[[15099]])
-    >>> K.round(3), E.round(3)
-    (array([[0.267]]), array([0.733+0.j]))
-    """
-    model = SmoothingProblem(A, C, W, V, None, None)
-    if model.T is not None:
-        raise ShapeError(
-            f"one of A, C, W, V varies over T = {model.T} steps; a stationary filter has matrices "
-            "that do not: use kalman_filter for those that do"
-        )
-    W, V = (0.5 * z + 0.5 * z.T for z in (model.W, model.V))
-    try:
-        dual = _stabilising(model.A.T, model.C.T, W, V, np.zeros((model.n, model.ny)))
-    except NotStabilizableError as error:
-        raise NotStabilizableError(
-            "no sensor in C sees a mode of A that is not stable, or W does not move one on the "
-            f"unit circle; in the words of the dual regulator, of (A', C', W, V): {error}"
-        ) from None
-    return dual.K.T, dual.P, _eigenvalues(dual)
 
 
 def _constant_arrays(

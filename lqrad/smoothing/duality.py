@@ -17,11 +17,11 @@ import numpy as np
 
 from lqrad.arguments import Array, check_count, check_room, check_type
 from lqrad.errors import ArgumentError
-from lqrad.lq.dare import dlqe
 from lqrad.lq.problem import LQProblem
 from lqrad.lq.riccati import riccati
 from lqrad.smoothing.kalman import kalman_filter
 from lqrad.smoothing.model import SmoothingProblem
+from lqrad.smoothing.steady import dlqe
 
 
 @dataclass(frozen=True, eq=False)

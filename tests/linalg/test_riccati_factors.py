@@ -15,7 +15,7 @@ from random_problems import psd, with_spectral_radius
 
 import lqrad
 from lqrad.errors import NotConvexError
-from lqrad.kernels import riccati as kernel
+from lqrad.linalg import riccati as kernel
 from lqrad.linalg.riccati import sweep
 from lqrad.linalg.riccati_factors import sweep_in_factors
 

@@ -28,7 +28,7 @@ from lqrad.errors import (
     NotStabilizableError,
     ShapeError,
 )
-from lqrad.solvers import dare as solver
+from lqrad.lq import dare as solver
 
 EPS = np.finfo(float).eps
 SEEDS = range(120)

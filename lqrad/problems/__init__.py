@@ -1,1 +1,0 @@
-"""Problems: each one simulates forward, runs its adjoint backward and gives an objective."""

@@ -1,1 +1,0 @@
-"""Solvers: the descent loop and the Riccati recursion, each able to prove the other wrong."""

@@ -1,1 +1,0 @@
-"""Studies: what compares, measures and explains."""
