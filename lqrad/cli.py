@@ -21,12 +21,12 @@ from lqrad.arguments import Array
 from lqrad.descent.methods import METHODS
 from lqrad.errors import ArgumentError, LqradError, ShapeError
 from lqrad.files import load_model, load_plant, load_smoothing_model
+from lqrad.files.saved import save_controller
+from lqrad.files.series import load_series
 from lqrad.nonlinear.ilqr import ilqr
 from lqrad.nonlinear.systems import NONLINEAR_SYSTEMS
 from lqrad.outside import replace_file
 from lqrad.pde.heat import SCHEMES, heat_plate, heat_rod
-from lqrad.saved import save_controller
-from lqrad.series import load_series
 from lqrad.systems import SYSTEMS, System
 from lqrad.tables import jsonable
 
@@ -305,7 +305,7 @@ def _compare(options: argparse.Namespace) -> _Found:
 def _blowup(options: argparse.Namespace) -> _Found:
     """Run `lqrad blowup`."""
     model = _model(options)
-    study = lqrad.blowup(model.problem, model.x0, model.T, progress=sys.stderr.isatty())
+    study = lqrad.growth.blowup(model.problem, model.x0, model.T, progress=sys.stderr.isatty())
     text = [model.title, "", repr(study), "", *study.notes()]
     return _Found("\n".join(text), study.to_dict(), lambda: study.plot(model.system))
 
@@ -362,12 +362,12 @@ def _swingup(options: argparse.Namespace) -> _Found:
         text.append(f"  {name:16s} {value:10.2e}{'' if unit == '1' else ' ' + unit}")
 
     def picture() -> Figure:
-        from lqrad.nonlinear.pictures import plot_swingup
+        from lqrad.plotting import plot_swingup
 
         return plot_swingup(system, result)
 
     def film(path: Path) -> None:
-        from lqrad.nonlinear.pictures import animate_cart_pole
+        from lqrad.plotting import animate_cart_pole
 
         animate_cart_pole(system, result.x, path)
 

@@ -8,6 +8,17 @@ from __future__ import annotations
 
 from enum import Enum
 
+__all__ = [
+    "ArgumentError",
+    "DtypeError",
+    "LqradError",
+    "NonFiniteError",
+    "NotConvexError",
+    "NotStabilizableError",
+    "ShapeError",
+    "Status",
+]
+
 OVERFLOW_REMEDY = (
     "try a shorter horizon, smaller units, or close the loop with u = v - K x first "
     "(LQProblem.with_feedback)"

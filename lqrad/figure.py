@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Protocol
 
 import matplotlib as mpl
 import numpy as np
@@ -21,6 +22,17 @@ LEGEND: dict[str, Any] = {
     "framealpha": 0.7,
     "edgecolor": "none",
 }
+
+
+class Labels(Protocol):
+    """What names the curves of a picture, and its time axis: `lqrad.systems.System` is one."""
+
+    name: str
+    dt: float
+    state_names: tuple[str, ...]
+    state_units: tuple[str, ...]
+    input_names: tuple[str, ...]
+    input_units: tuple[str, ...]
 
 
 class Picture(Figure):
@@ -60,3 +72,11 @@ def colors(count: int) -> Array:
 def add_title(ax: Axes, title: str, *, above: int = 0) -> None:
     """Write a title, above so many rows of a legend."""
     ax.set_title(title, loc="left", fontsize="medium", pad=6 + 13 * above)
+
+
+def with_units(names: Sequence[str], units: Sequence[str]) -> list[str]:
+    """Names of curves with the units of what they show."""
+    return [
+        name if unit in ("", "1") else f"{name} ({unit})"
+        for name, unit in zip(names, units, strict=True)
+    ]

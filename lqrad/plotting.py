@@ -12,19 +12,19 @@ from lqrad.design.pictures import (
     plot_step_response,
 )
 from lqrad.figure import Picture
-from lqrad.growth.conditioning_pictures import (
+from lqrad.growth.pictures.conditioning import (
     plot_condition,
     plot_conditioning,
     plot_iterations,
 )
-from lqrad.growth.cures_pictures import (
+from lqrad.growth.pictures.cures import (
     plot_blowup,
     plot_cure_gaps,
     plot_cure_histories,
     plot_cures,
 )
-from lqrad.growth.growth_pictures import plot_growth, plot_lost_digits
-from lqrad.growth.nonnormality_pictures import plot_nonnormality, plot_powers, plot_pseudospectra
+from lqrad.growth.pictures.growth import plot_growth, plot_lost_digits
+from lqrad.growth.pictures.nonnormality import plot_nonnormality, plot_powers, plot_pseudospectra
 from lqrad.lq.pictures import (
     plot_comparison,
     plot_convergence,
@@ -38,8 +38,14 @@ from lqrad.nonlinear.pictures import (
     plot_portrait,
     plot_swingup,
 )
-from lqrad.pde.heat_pictures import animate_field, plot_field, plot_heat
-from lqrad.pde.inverse_pictures import plot_discrepancy, plot_inversion, plot_l_curve
+from lqrad.pde.pictures import (
+    animate_field,
+    plot_discrepancy,
+    plot_field,
+    plot_heat,
+    plot_inversion,
+    plot_l_curve,
+)
 from lqrad.policies.pictures import plot_policy, plot_training
 from lqrad.smoothing.pictures import plot_smoothed, plot_smoothed_outputs
 

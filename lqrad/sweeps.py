@@ -39,6 +39,8 @@ from lqrad.outside import (
     replace_npz,
 )
 
+__all__ = ["Sweep", "sweep"]
+
 _VERSION = 1  # of the file's layout
 _INTERVAL = 1.0  # the least time between two savings, in seconds
 _LONGEST = 1000  # characters of an error that are kept: a file gives each error the longest's room

@@ -16,10 +16,10 @@ import pytest
 import lqrad
 from lqrad.cli import main
 from lqrad.errors import ArgumentError
+from lqrad.files.saved import save_controller, save_parameters
 from lqrad.nonlinear.pictures import animate_cart_pole
 from lqrad.nonlinear.systems import cart_pole_swingup
 from lqrad.outside import alone, replace_file
-from lqrad.saved import save_controller, save_parameters
 from lqrad.sweeps import Sweep, sweep
 
 CONTROLLER = lqrad.lqi(lqrad.StateSpace([[0.9]], [[0.1]], dt=0.1), [[1]], [[1]], [[0.1]])

@@ -13,8 +13,8 @@ import lqrad
 from lqrad.cli import main
 from lqrad.errors import ArgumentError, ShapeError
 from lqrad.files import load_smoothing_model
+from lqrad.files.series import load_series
 from lqrad.plotting import plot_smoothed, plot_smoothed_outputs
-from lqrad.series import load_series
 
 LEVEL = {"A": [[1]], "C": [[1]], "W": [[1469.1]], "V": [[15099]]}
 GAPS = [*range(20, 40), *range(60, 80)]

@@ -14,7 +14,7 @@ from scipy.io import savemat
 import lqrad
 from lqrad.errors import ArgumentError, DtypeError, LqradError
 from lqrad.files import load_model, load_plant, load_smoothing_model
-from lqrad.saved import load_controller, load_parameters, save_controller, save_parameters
+from lqrad.files.saved import load_controller, load_parameters, save_controller, save_parameters
 from lqrad.sweeps import Sweep, sweep
 
 MODEL = {

@@ -39,6 +39,7 @@ from lqrad.design.statespace import StateSpace
 from lqrad.errors import ArgumentError, NonFiniteError, NotStabilizableError, ShapeError
 from lqrad.linalg.banded import first_nonfinite_step
 from lqrad.linalg.riccati import steady_covariance
+from lqrad.results import Report
 from lqrad.smoothing.model import covariance_root
 
 Pair = tuple[ArrayLike, ArrayLike]
@@ -55,7 +56,7 @@ class Steps(Protocol):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ClosedLoop(ReadOnly):
+class ClosedLoop(ReadOnly, Report):
     """What a plant did under its controller, with a leading axis of runs where there are several.
 
     Attributes

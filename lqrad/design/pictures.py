@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,14 +10,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
 from lqrad.arguments import Array, check_count
+from lqrad.design.closed_loop import ClosedLoop
+from lqrad.design.margins import Margins
+from lqrad.design.report import Design
+from lqrad.design.responses import StepResponse
 from lqrad.design.statespace import StateSpace
 from lqrad.figure import LEGEND, add_title, colors, new_axes, new_figure
-
-if TYPE_CHECKING:
-    from lqrad.design.closed_loop import ClosedLoop
-    from lqrad.design.margins import Margins
-    from lqrad.design.report import Design
-    from lqrad.design.responses import StepResponse
+from lqrad.results import draw
 
 # So many frequencies make a smooth curve; no figure is read off them.
 _POINTS = 2000
@@ -300,3 +298,8 @@ def _frequencies(loop: StateSpace) -> Array:
     rates = rates[rates > 1e-9 * top]
     low = min(0.01 * float(rates.min()), 1e-2 * top) if rates.size else 1e-3 * top
     return np.geomspace(max(low, 1e-5 * top), top, _POINTS)
+
+
+draw.register(Design, plot_design)
+draw.register(ClosedLoop, plot_closed_loop)
+draw.register(StepResponse, plot_step_response)

@@ -16,10 +16,11 @@ from lqrad.design.regulators import lqg, lqi, lqr
 from lqrad.design.responses import StepResponse, step_response
 from lqrad.design.statespace import StateSpace
 from lqrad.errors import ArgumentError
+from lqrad.results import Report
 from lqrad.tables import jsonable
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 # A simulation runs until the slowest mode of the closed loop has fallen to this.
 _LEFT = 1e-3
@@ -27,7 +28,7 @@ _LEAST_STEPS, _MOST_STEPS = 50, 20_000
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Design:
+class Design(Report):
     """A controller with its loop looked at: what `design_controller` returns.
 
     Attributes
@@ -107,12 +108,6 @@ class Design:
             | ({} if response is None else {"response": response})
         )
         return found
-
-    def plot(self) -> Figure:
-        """Draw the simulation, the Nyquist curve with its disk, and the sensitivities."""
-        from lqrad.plotting import plot_design
-
-        return plot_design(self)
 
 
 def design_controller(

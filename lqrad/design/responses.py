@@ -19,6 +19,7 @@ from lqrad.design.statespace import StateSpace
 from lqrad.errors import ArgumentError
 from lqrad.linalg.factored import connected, factored
 from lqrad.linalg.twice import Complex
+from lqrad.results import Report
 
 # It has settled where it stays within this part of the final value, and has risen between these.
 _SETTLED, _RISE = 0.02, (0.1, 0.9)
@@ -31,7 +32,7 @@ _DENSE, _GONE, _SMALL = 20_000, 40.0, 0.005
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class StepResponse:
+class StepResponse(Report):
     """The responses y[:, i, j] of the outputs i to a unit step in the input j, and their figures.
 
     Figures are arrays (ny, m), times in seconds and the rest in per cent of the final value; NaN

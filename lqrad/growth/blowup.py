@@ -12,13 +12,14 @@ from lqrad.growth.cures import Cures, cures
 from lqrad.growth.digits import LostDigits, lost_digits
 from lqrad.growth.gradient_growth import GradientGrowth, gradient_growth
 from lqrad.lq.problem import LQProblem
+from lqrad.results import Report
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Blowup:
+class Blowup(Report):
     """What `blowup` found. In a notebook it shows as text; `plot` draws it.
 
     Attributes
@@ -48,18 +49,6 @@ class Blowup:
         """Return everything that was found, in types that JSON knows; None for what is infinite."""
         digits = None if self.digits is None else self.digits.to_dict()
         return {"growth": self.growth.to_dict(), "digits": digits, **self.cures.to_dict()}
-
-    def plot(self, system: Any = None) -> Figure:
-        """Return a figure: the growth, the digits lost, the descents and where each ends.
-
-        Parameters
-        ----------
-        system : lqrad.systems.System, optional
-            Gives the figure its name.
-        """
-        from lqrad.plotting import plot_blowup
-
-        return plot_blowup(self, system)
 
 
 def blowup(

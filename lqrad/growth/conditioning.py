@@ -42,11 +42,12 @@ from lqrad.linalg.spectrum import dominant_growth
 from lqrad.linalg.stages import times
 from lqrad.lq.problem import LQProblem
 from lqrad.lq.riccati import riccati
+from lqrad.results import Report
 from lqrad.sweeps import Sweep, sweep
 from lqrad.tables import jsonable, text_table
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 METHODS = ("gradient", "conjugate-gradient")
 _PRODUCTS = 100  # of H, and of its inverse: kappa is right to a percent then, and rather above
@@ -55,7 +56,7 @@ _PEAK = np.linspace(-3.0, 3.0, 61)  # and these about each eigenvalue, in units 
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Conditioning(ReadOnly):
+class Conditioning(ReadOnly, Report):
     """Condition numbers over a grid, and iterations that they predict and that were observed.
 
     Arrays have a row for each spectral radius and a column for each horizon, and NaN where the
@@ -211,12 +212,6 @@ class Conditioning(ReadOnly):
             }
         )
         return found
-
-    def plot(self) -> Figure:
-        """Return a figure: the condition number over the grid, and iterations against it."""
-        from lqrad.plotting import plot_conditioning
-
-        return plot_conditioning(self)
 
 
 def conditioning(

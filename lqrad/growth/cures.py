@@ -32,10 +32,11 @@ from lqrad.lq.problem import LQProblem, balanced
 from lqrad.lq.riccati import Trajectory, riccati
 from lqrad.lq.shooting import multiple_shooting
 from lqrad.outside import progress_bar
+from lqrad.results import Report
 from lqrad.tables import html_table, jsonable, text_table
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 _COLUMNS = ("cure", "method", "iterations", "gap", "bias", "seconds", "status")
 # The feedback that stabilises without being the answer is that of inputs so much dearer.
@@ -79,7 +80,7 @@ class Cure:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Cures:
+class Cures(Report):
     """Remedies side by side. In a notebook it shows as its table; `plot` draws it.
 
     Attributes
@@ -156,12 +157,6 @@ class Cures:
             }
         )
         return found
-
-    def plot(self) -> Figure:
-        """Return a figure: the gaps by iteration, and where each cure ends beside its bias."""
-        from lqrad.plotting import plot_cures
-
-        return plot_cures(self)
 
 
 def cures(

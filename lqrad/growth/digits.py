@@ -24,14 +24,15 @@ from lqrad.linalg.spectrum import dominant_growth
 from lqrad.linalg.stages import times
 from lqrad.lq.problem import LQProblem
 from lqrad.lq.riccati import riccati
+from lqrad.results import Report
 from lqrad.tables import jsonable
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    pass
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class LostDigits:
+class LostDigits(Report):
     """The relative error of the open-loop gradient at the optimum, over horizons.
 
     Attributes
@@ -93,18 +94,6 @@ class LostDigits:
             }
         )
         return found
-
-    def plot(self, *, ax: Axes | None = None) -> Axes:
-        """Draw the errors over the horizon, beside those that the growth predicts.
-
-        Parameters
-        ----------
-        ax : Axes, optional
-            Where to draw; a new figure when not given.
-        """
-        from lqrad.plotting import plot_lost_digits
-
-        return plot_lost_digits(self, ax=ax)
 
 
 def lost_digits(

@@ -31,10 +31,11 @@ from lqrad.copies import ReadOnly
 from lqrad.errors import ArgumentError
 from lqrad.linalg.growth import adjoint_growth, free_response
 from lqrad.linalg.spectrum import dominant_growth
+from lqrad.results import Report
 from lqrad.tables import jsonable
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
+    pass
 
 _LOG_DIGITS = -math.log(EPS)
 _LOG_LARGEST = math.log(np.finfo(np.float64).max)
@@ -61,7 +62,7 @@ class Derivative(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class GradientGrowth(ReadOnly):
+class GradientGrowth(ReadOnly, Report):
     """Norms of a gradient in each input, and the law that they follow.
 
     Attributes
@@ -191,18 +192,6 @@ class GradientGrowth(ReadOnly):
             if math.isfinite(horizon):
                 lines.append(f"an open-loop gradient {what} from T = {horizon:.0f} on")
         return "\n".join(lines)
-
-    def plot(self, *, ax: Axes | None = None) -> Axes:
-        """Draw the norms over t, beside the predicted slope and the limits of floating point.
-
-        Parameters
-        ----------
-        ax : Axes, optional
-            Where to draw; a new figure when not given.
-        """
-        from lqrad.plotting import plot_growth
-
-        return plot_growth(self, ax=ax)
 
 
 def gradient_growth(

@@ -37,9 +37,10 @@ from lqrad.arguments import (
 )
 from lqrad.copies import ReadOnly
 from lqrad.errors import ShapeError
+from lqrad.results import Report
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 Complex = NDArray[np.complex128]
 Pencil = tuple[Array, Array]
@@ -57,7 +58,7 @@ _BATCH = 2**20  # entries of resolvents at once: 16 MB
 
 
 @dataclass(frozen=True, eq=False)
-class Nonnormality(ReadOnly):
+class Nonnormality(ReadOnly, Report):
     """The powers of A, and the numbers that foretell them.
 
     Attributes
@@ -132,12 +133,6 @@ class Nonnormality(ReadOnly):
         if self.unbounded:
             return None
         return int(self.k[np.argmax(self.log_norms >= self.log_norms.max() - _slack(self.n))])
-
-    def plot(self) -> Figure:
-        """Return a figure: |A^k| with its bounds, and the pseudospectra."""
-        from lqrad.plotting import plot_nonnormality
-
-        return plot_nonnormality(self)
 
 
 def nonnormality(A: ArrayLike, *, steps: int | None = None) -> Nonnormality:

@@ -1,1 +1,29 @@
-"""To be said."""
+"""The linear-quadratic problem: its adjoint gradient, and the Riccati solution that proves it."""
+
+from lqrad.lq.compare import Comparison, compare
+from lqrad.lq.dare import dare, dlqr
+from lqrad.lq.limits import Plan
+from lqrad.lq.optimality import KKT
+from lqrad.lq.problem import LQProblem
+from lqrad.lq.riccati import Riccati, Trajectory, riccati
+from lqrad.lq.riccati_gradient import LQGradient, dlqr_vjp, riccati_cost_gradient, riccati_vjp
+from lqrad.lq.shooting import Shooting, multiple_shooting
+
+__all__ = [
+    "KKT",
+    "Comparison",
+    "LQGradient",
+    "LQProblem",
+    "Plan",
+    "Riccati",
+    "Shooting",
+    "Trajectory",
+    "compare",
+    "dare",
+    "dlqr",
+    "dlqr_vjp",
+    "multiple_shooting",
+    "riccati",
+    "riccati_cost_gradient",
+    "riccati_vjp",
+]

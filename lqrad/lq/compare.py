@@ -22,16 +22,17 @@ from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 from lqrad.linalg.lanczos import extreme_eigenvalues
 from lqrad.lq.problem import LQProblem
 from lqrad.lq.riccati import Riccati, Trajectory, riccati
+from lqrad.results import Report
 from lqrad.tables import html_table, jsonable, text_table
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 _COLUMNS = ("method", "iterations", "cost", "gap", "proven gap", "distance", "seconds", "status")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Comparison:
+class Comparison(Report):
     """Several descents beside the Riccati solution of the same problem.
 
     In a notebook it shows as its table; `plot` draws it.
@@ -178,18 +179,6 @@ class Comparison:
             }
         )
         return found
-
-    def plot(self, system: Any = None) -> Figure:
-        """Return a figure: trajectories, convergence, and costates beside P x.
-
-        Parameters
-        ----------
-        system : lqrad.systems.System, optional
-            Gives the axes a time in seconds, and the curves names and units.
-        """
-        from lqrad.plotting import plot_comparison
-
-        return plot_comparison(self, system)
 
 
 def compare(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -14,11 +13,18 @@ from numpy.typing import ArrayLike, NDArray
 
 from lqrad.arguments import Array, check_shape, real_array
 from lqrad.errors import NonFiniteError
-from lqrad.figure import LEGEND, add_title, colors, new_axes, new_figure, one_series
-
-if TYPE_CHECKING:
-    from lqrad.lq.compare import Comparison
-    from lqrad.systems import System
+from lqrad.figure import (
+    LEGEND,
+    Labels,
+    add_title,
+    colors,
+    new_axes,
+    new_figure,
+    one_series,
+    with_units,
+)
+from lqrad.lq.compare import Comparison
+from lqrad.results import draw
 
 _MOST_NAMES = 6  # the colours of more curves than these could not be told apart
 _MOST_CIRCLES = 25
@@ -204,7 +210,7 @@ def plot_convergence(comparison: Comparison, *, ax: Axes | None = None) -> Axes:
     return ax
 
 
-def plot_comparison(comparison: Comparison, system: System | None = None) -> Figure:
+def plot_comparison(comparison: Comparison, system: Labels | None = None) -> Figure:
     """Draw a comparison: states, inputs, convergence, and costates beside Riccati's P x.
 
     Lines are Riccati's, circles those of the descent with the smallest gap.
@@ -238,8 +244,8 @@ def plot_comparison(comparison: Comparison, system: System | None = None) -> Fig
     title = f"n = {problem.n}, m = {problem.m}, T = {recursion.T}"
     if system is not None:
         dt, costates, title = system.dt, system.state_names, f"{system.name}: {title}"
-        states = _with_units(system.state_names, system.state_units)
-        inputs = _with_units(system.input_names, system.input_units)
+        states = with_units(system.state_names, system.state_units)
+        inputs = with_units(system.input_names, system.input_units)
     figure = new_figure(11, 8)
     figure.suptitle(title)
     (top_left, top_right), (low_left, low_right) = figure.subplots(2, 2)
@@ -279,8 +285,4 @@ def _add_circles(ax: Axes, z: Array, columns: NDArray[np.intp], dt: float | None
         ax.plot(t, z[::every, i], "o", color=color, markersize=4, markerfacecolor="none")
 
 
-def _with_units(names: Sequence[str], units: Sequence[str]) -> list[str]:
-    return [
-        name if unit in ("", "1") else f"{name} ({unit})"
-        for name, unit in zip(names, units, strict=True)
-    ]
+draw.register(Comparison, plot_comparison)

@@ -28,7 +28,6 @@ from lqrad.copies import ReadOnly
 from lqrad.linalg.riccati import sweep
 from lqrad.linalg.stages import times
 from lqrad.lq.problem import LQProblem, changed
-from lqrad.lq.riccati_gradient import LQGradient, cost_gradient, pull_back
 
 # Overflow is looked for in the results and told in words.
 _quiet = np.errstate(over="ignore", invalid="ignore")
@@ -152,94 +151,6 @@ class Riccati(ReadOnly):
         for name, array in (("u", u), ("p", p)):
             check_finite(name, array, computed=True)
         return Trajectory(x, u, p, self.problem.cost(x, u))
-
-    def vjp(
-        self,
-        *,
-        dK: ArrayLike | None = None,
-        dk: ArrayLike | None = None,
-        dP: ArrayLike | None = None,
-        dv: ArrayLike | None = None,
-        dx: ArrayLike | None = None,
-        du: ArrayLike | None = None,
-        x0: ArrayLike | None = None,
-    ) -> LQGradient:
-        """Return the gradient of sums over the solution and a rollout, in the problem's arrays.
-
-            <dK, K> + <dk, k> + <dP, P> + <dv, v> + <dx, x> + <du, u>
-
-        It pulls a derivative in the solution back to what the solution was made of, by one adjoint
-        solve and without another Riccati recursion; x and u are those of `rollout(x0)`.
-
-        Parameters
-        ----------
-        dK : (T, m, n), optional
-        dk : (T, m), optional
-        dP : (T+1, n, n), optional
-        dv : (T+1, n), optional
-        dx : (..., T+1, n), optional
-        du : (..., T, m), optional
-        x0 : (..., n)
-            Where the trajectory starts; needed with dx or du. A batch adds up.
-
-        Returns
-        -------
-        LQGradient
-
-        Raises
-        ------
-        ArgumentError
-            If nothing is given, or dx or du without x0.
-        ShapeError, DtypeError, NonFiniteError
-            If an array does not fit, or the gradient overflows.
-
-        Examples
-        --------
-        How the first gain of a cart depends on the weight of its force:
-
-        >>> A, B = [[1, 0.1], [0, 1]], [[0.005], [0.1]]
-        >>> solution = riccati(LQProblem(A, B, np.eye(2), [[1.0]]), T=50)
-        >>> dK = np.zeros_like(solution.K)
-        >>> dK[0, 0, 0] = 1.0
-        >>> solution.vjp(dK=dK).R.round(3)
-        array([[-0.434]])
-        >>> more = riccati(LQProblem(A, B, np.eye(2), [[1.0001]]), T=50)
-        >>> ((more.K[0, 0] - solution.K[0, 0]) / 1e-4).round(3)[0]
-        np.float64(-0.434)
-
-        How heavy its force has to be for that gain to be 0.5, by Newton's method on log R:
-
-        >>> log_R = 0.0
-        >>> for _ in range(5):
-        ...     solution = riccati(LQProblem(A, B, np.eye(2), [[np.exp(log_R)]]), T=50)
-        ...     slope = solution.vjp(dK=dK).R.item() * np.exp(log_R)
-        ...     log_R += (0.5 - solution.K[0, 0, 0]) / slope
-        >>> round(float(np.exp(log_R)), 4), round(float(solution.K[0, 0, 0]), 9)
-        (3.4818, 0.5)
-        """
-        return pull_back(self, dK, dk, dP, dv, dx, du, x0)
-
-    def cost_gradient(self, x0: ArrayLike) -> LQGradient:
-        """Return the gradient of the optimal cost from x0 in the problem's arrays.
-
-        By the envelope theorem it is that of the Lagrangian, with x, u and p held.
-
-        Parameters
-        ----------
-        x0 : (..., n)
-            A batch adds up.
-
-        Returns
-        -------
-        LQGradient
-
-        Examples
-        --------
-        >>> gradient = riccati(LQProblem([[1]], [[1]], [[1]], [[1]]), T=1).cost_gradient([2.0])
-        >>> gradient.Q, gradient.R, gradient.x0              # x = 2, 1; u = -1; p = 1
-        (array([[2.]]), array([[0.5]]), array([3.]))
-        """
-        return cost_gradient(self, x0)
 
     def _initial_state(self, x0: ArrayLike) -> Array:
         x0 = initial_state(self.problem, x0)

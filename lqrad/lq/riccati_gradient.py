@@ -29,7 +29,6 @@ arXiv:2011.11430, 2020 (the stationary equation).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -51,9 +50,7 @@ from lqrad.linalg.riccati import steady_covariance
 from lqrad.linalg.stages import times
 from lqrad.lq.dare import dlqr
 from lqrad.lq.problem import LQProblem, unchecked
-
-if TYPE_CHECKING:
-    from lqrad.lq.riccati import Riccati
+from lqrad.lq.riccati import Riccati
 
 # Overflow is looked for in the gradients and told in words.
 _quiet = np.errstate(over="ignore", invalid="ignore")
@@ -88,17 +85,72 @@ class LQGradient:
 
 
 @_quiet
-def pull_back(
+def riccati_vjp(
     solution: Riccati,
-    dK: ArrayLike | None,
-    dk: ArrayLike | None,
-    dP: ArrayLike | None,
-    dv: ArrayLike | None,
-    dx: ArrayLike | None,
-    du: ArrayLike | None,
-    x0: ArrayLike | None,
+    *,
+    dK: ArrayLike | None = None,
+    dk: ArrayLike | None = None,
+    dP: ArrayLike | None = None,
+    dv: ArrayLike | None = None,
+    dx: ArrayLike | None = None,
+    du: ArrayLike | None = None,
+    x0: ArrayLike | None = None,
 ) -> LQGradient:
-    """Return the gradient of sums over the solution and its rollout; see `Riccati.vjp`."""
+    """Return the gradient of sums over the solution and a rollout, in the problem's arrays.
+
+        <dK, K> + <dk, k> + <dP, P> + <dv, v> + <dx, x> + <du, u>
+
+    It pulls a derivative in the solution back to what the solution was made of, by one adjoint
+    solve and without another Riccati recursion; x and u are those of `solution.rollout(x0)`.
+
+    Parameters
+    ----------
+    solution : Riccati
+    dK : (T, m, n), optional
+    dk : (T, m), optional
+    dP : (T+1, n, n), optional
+    dv : (T+1, n), optional
+    dx : (..., T+1, n), optional
+    du : (..., T, m), optional
+    x0 : (..., n)
+        Where the trajectory starts; needed with dx or du. A batch adds up.
+
+    Returns
+    -------
+    LQGradient
+
+    Raises
+    ------
+    ArgumentError
+        If nothing is given, or dx or du without x0.
+    ShapeError, DtypeError, NonFiniteError
+        If an array does not fit, or the gradient overflows.
+
+    Examples
+    --------
+    How the first gain of a cart depends on the weight of its force:
+
+    >>> from lqrad.lq.riccati import riccati
+    >>> A, B = [[1, 0.1], [0, 1]], [[0.005], [0.1]]
+    >>> solution = riccati(LQProblem(A, B, np.eye(2), [[1.0]]), T=50)
+    >>> dK = np.zeros_like(solution.K)
+    >>> dK[0, 0, 0] = 1.0
+    >>> riccati_vjp(solution, dK=dK).R.round(3)
+    array([[-0.434]])
+    >>> more = riccati(LQProblem(A, B, np.eye(2), [[1.0001]]), T=50)
+    >>> ((more.K[0, 0] - solution.K[0, 0]) / 1e-4).round(3)[0]
+    np.float64(-0.434)
+
+    How heavy its force has to be for that gain to be 0.5, by Newton's method on log R:
+
+    >>> log_R = 0.0
+    >>> for _ in range(5):
+    ...     solution = riccati(LQProblem(A, B, np.eye(2), [[np.exp(log_R)]]), T=50)
+    ...     slope = riccati_vjp(solution, dK=dK).R.item() * np.exp(log_R)
+    ...     log_R += (0.5 - solution.K[0, 0, 0]) / slope
+    >>> round(float(np.exp(log_R)), 4), round(float(solution.K[0, 0, 0]), 9)
+    (3.4818, 0.5)
+    """
     problem, T, n, m = solution.problem, solution.T, solution.problem.n, solution.problem.m
     shapes = {"dK": (T, m, n), "dk": (T, m), "dP": (T + 1, n, n), "dv": (T + 1, n)}
     law = tuple(shapes)
@@ -130,8 +182,29 @@ def pull_back(
 
 
 @_quiet
-def cost_gradient(solution: Riccati, x0: ArrayLike) -> LQGradient:
-    """Return the gradient of the optimal cost; see `Riccati.cost_gradient`."""
+def riccati_cost_gradient(solution: Riccati, x0: ArrayLike) -> LQGradient:
+    """Return the gradient of the optimal cost from x0 in the problem's arrays.
+
+    By the envelope theorem it is that of the Lagrangian, with x, u and p held.
+
+    Parameters
+    ----------
+    solution : Riccati
+    x0 : (..., n)
+        A batch adds up.
+
+    Returns
+    -------
+    LQGradient
+
+    Examples
+    --------
+    >>> from lqrad.lq.riccati import riccati
+    >>> solution = riccati(LQProblem([[1]], [[1]], [[1]], [[1]]), T=1)
+    >>> gradient = riccati_cost_gradient(solution, [2.0])
+    >>> gradient.Q, gradient.R, gradient.x0              # x = 2, 1; u = -1; p = 1
+    (array([[2.]]), array([[0.5]]), array([3.]))
+    """
     path = solution.rollout(x0)
     x, u, p = path.x, path.u, path.p
     total = _Sums(solution.problem)

@@ -38,6 +38,7 @@ from lqrad.lq.problem import LQProblem, changed
 from lqrad.lq.riccati import riccati
 from lqrad.nonlinear.beside import lower_beside
 from lqrad.nonlinear.control import ControlProblem
+from lqrad.results import Report
 
 _SHORTEST = 2.0**-12  # the last step that the line search tries
 _LEAST_SHARE = 1e-4  # of the decrease that the expansion promises, which a step must keep
@@ -46,7 +47,7 @@ _FIRST, _LAST, _FACTOR = 1e-6, 1e10, 4.0
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ILQR(ReadOnly):
+class ILQR(ReadOnly, Report):
     """What `ilqr` returns: a trajectory, a feedback around it, and how it was found.
 
     Attributes

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from matplotlib.animation import FuncAnimation, PillowWriter
@@ -19,17 +19,25 @@ from numpy.typing import ArrayLike
 
 from lqrad.arguments import Array, check_shape
 from lqrad.errors import ArgumentError
-from lqrad.figure import LEGEND, add_title, colors, new_axes, new_figure, one_series
+from lqrad.figure import LEGEND, add_title, colors, new_axes, new_figure, one_series, with_units
 from lqrad.lq.pictures import plot_trajectory
 from lqrad.nonlinear.ilqr import ILQR
 from lqrad.outside import replace_file
+from lqrad.results import draw
 
 if TYPE_CHECKING:
     from lqrad.nonlinear.systems import NonlinearSystem
-    from lqrad.policies.policy_gradient import PolicyGradient
 
 # A GIF counts in hundredths of a second, and viewers slow down below two.
 _MOST_FRAMES_PER_SECOND = 50
+
+
+class Run(Protocol):
+    """A descent with its cost at each iteration: a result of `ilqr` or of `policy_gradient`."""
+
+    @property
+    def costs(self) -> Array:
+        """The cost at the start and after each iteration."""
 
 
 def plot_inputs(system: NonlinearSystem, u: ArrayLike, *, ax: Axes | None = None) -> Axes:
@@ -58,7 +66,7 @@ def plot_inputs(system: NonlinearSystem, u: ArrayLike, *, ax: Axes | None = None
     >>> ax.get_ylabel()
     'torque (N m)'
     """
-    names = _with_units(system.input_names, system.input_units)
+    names = with_units(system.input_names, system.input_units)
     ax = plot_trajectory(u, ax=ax, dt=system.dt, names=names, symbol="u")
     low, high = system.bounds
     for limit in np.unique(system.bounds):
@@ -106,7 +114,7 @@ def plot_portrait(system: NonlinearSystem, x: ArrayLike, *, ax: Axes | None = No
     ax = new_axes() if ax is None else ax
     dark, light = colors(2)
     pair = list(system.portrait)
-    names = _with_units(system.state_names, system.state_units)
+    names = with_units(system.state_names, system.state_units)
     across, up = x[:, pair].T
     ax.plot(across, up, ".-", color=dark, linewidth=1.2, markersize=3, zorder=2)
     ax.plot(across[0], up[0], "o", color=dark, markersize=6, label="start", zorder=5)
@@ -143,7 +151,7 @@ def plot_portrait(system: NonlinearSystem, x: ArrayLike, *, ax: Axes | None = No
 
 
 def plot_descent(
-    results: ILQR | PolicyGradient | Sequence[ILQR | PolicyGradient],
+    results: Run | Sequence[Run],
     *,
     names: Sequence[str] | None = None,
     reference: float | None = None,
@@ -174,7 +182,7 @@ def plot_descent(
 
     Examples
     --------
-    >>> import lqrad.nonlinear.systems
+    >>> import lqrad
     >>> from lqrad.nonlinear.ilqr import ilqr
     >>> system = lqrad.nonlinear.van_der_pol()
     >>> ax = plot_descent(ilqr(system.problem, system.x0, T=system.T, bounds=system.bounds))
@@ -221,7 +229,7 @@ def plot_swingup(system: NonlinearSystem, result: ILQR) -> Figure:
 
     Examples
     --------
-    >>> import lqrad.nonlinear.systems
+    >>> import lqrad
     >>> from lqrad.nonlinear.ilqr import ilqr
     >>> system = lqrad.nonlinear.van_der_pol()
     >>> result = ilqr(system.problem, system.x0, T=system.T, bounds=system.bounds)
@@ -231,7 +239,7 @@ def plot_swingup(system: NonlinearSystem, result: ILQR) -> Figure:
     figure = new_figure(11, 8)
     figure.suptitle(f"{system.name}: {result.message}")
     (top_left, top_right), (low_left, low_right) = figure.subplots(2, 2)
-    names = _with_units(system.state_names, system.state_units)
+    names = with_units(system.state_names, system.state_units)
     plot_trajectory(_states(system, result.x), ax=top_left, dt=system.dt, names=names)
     add_title(top_left, "states")
     plot_inputs(system, result.u, ax=top_right)
@@ -327,7 +335,7 @@ def animate_cart_pole(
         replace_file(Path(path), lambda file: file.write(part.read_bytes()))
 
 
-def _least(run: ILQR | PolicyGradient) -> float:
+def _least(run: Run) -> float:
     """The cost that was reached, less the decrease that `ilqr` expects of a further step."""
     promised = run.decreases[-1] if isinstance(run, ILQR) else 0.0
     return float(run.costs[-1] - max(promised, 0.0))
@@ -349,8 +357,4 @@ def _in_turns(angle: float) -> str:
     return f"{sign}{top}π" + ("/2" if halves % 2 else "")
 
 
-def _with_units(names: Sequence[str], units: Sequence[str]) -> list[str]:
-    return [
-        name if unit in ("", "1") else f"{name} ({unit})"
-        for name, unit in zip(names, units, strict=True)
-    ]
+draw.register(ILQR, plot_descent)

@@ -39,9 +39,10 @@ from lqrad.arguments import (
 from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError, ShapeError
 from lqrad.linalg.sparse_factors import factorised
 from lqrad.pde.problem import SparseLQProblem
+from lqrad.results import Report
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
+    pass
 
 UNKNOWNS = ("initial", "source")
 RULES = ("discrepancy", "l-curve")
@@ -50,7 +51,7 @@ _PER_DECADE = 20
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Inversion:
+class Inversion(Report):
     """What `invert` returns. It shows as a sentence; `plot` draws how alpha was chosen.
 
     Attributes
@@ -97,12 +98,6 @@ class Inversion:
             f"<Inversion: {what}, alpha = {self.alpha:.3g} ({self.rule}), misfit {self.misfit:.4g} "
             f"where noise gives {self.expected:.4g}, {self.iterations} iterations>"
         )
-
-    def plot(self) -> Figure:
-        """Return a figure: the L-curve, and the misfit over alpha."""
-        from lqrad.plotting import plot_inversion
-
-        return plot_inversion(self)
 
 
 @np.errstate(over="ignore", invalid="ignore")  # looked for in what comes out

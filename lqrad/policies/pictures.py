@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -14,10 +14,11 @@ from numpy.typing import ArrayLike
 from lqrad.arguments import check_shape, real_array
 from lqrad.errors import ShapeError
 from lqrad.figure import LEGEND, add_title, colors, new_axes
-
-if TYPE_CHECKING:
-    from lqrad.nets.sgd import Training
-    from lqrad.policies.problem import PolicyProblem
+from lqrad.nets.sgd import Training
+from lqrad.nonlinear.pictures import plot_descent
+from lqrad.policies.policy_gradient import PolicyGradient
+from lqrad.policies.problem import PolicyProblem
+from lqrad.results import draw
 
 _POINTS = 241  # along each axis
 _SHADES = 20
@@ -163,3 +164,6 @@ def plot_training(
     checks = any(run.history.validation_loss is not None for run in runs)
     add_title(ax, "training loss" + ", and that of validation (dashed)" * checks)
     return ax
+
+
+draw.register(PolicyGradient, plot_descent)

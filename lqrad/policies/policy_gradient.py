@@ -42,6 +42,7 @@ from lqrad.errors import ArgumentError, NotConvexError, Status
 from lqrad.linalg.balance import Exponents, in_units
 from lqrad.linalg.riccati import lyapunov
 from lqrad.lq.problem import LQProblem, balanced
+from lqrad.results import Report
 
 METHODS = ("gradient", "natural", "gauss-newton")
 
@@ -52,7 +53,7 @@ _NOISE = 1e-14
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class PolicyGradient:
+class PolicyGradient(Report):
     """What `policy_gradient` returns.
 
     Attributes

@@ -11,7 +11,7 @@ from random_problems import psd, with_spectral_radius
 
 import lqrad
 from lqrad import ArgumentError, Controller, NonFiniteError, NotConvexError, Observer, StateSpace
-from lqrad.saved import load_controller, save_controller
+from lqrad.files.saved import load_controller, save_controller
 
 
 def drawn(seed):

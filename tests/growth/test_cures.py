@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -264,7 +265,7 @@ def test_an_unknown_cure_is_refused_with_the_list(pendulum):
 
 def test_a_long_horizon_has_a_bound_on_its_work(monkeypatch):
     """Multiple shooting is what takes long: it stops after so many steps, and says so."""
-    monkeypatch.setattr("lqrad.growth.cures._STEPS", 300 * 100)
+    monkeypatch.setattr(sys.modules["lqrad.growth.cures"], "_STEPS", 300 * 100)
     problem = lqrad.systems.inverted_pendulum().problem()
     found = lqrad.cures(problem, [0.1, 0, 0.1, 0], T=300, max_iter=50)["multiple shooting"]
     assert found.iterations == 100

@@ -75,7 +75,7 @@ def test_it_is_the_derivative_along_a_random_direction(seed, of):
     case, rng = random_case(seed), np.random.default_rng(seed)
     problem, solution, weights = derivatives(case, rng)
     weights = {name: z * (name == of) for name, z in weights.items()}
-    found = solution.vjp(**{of: weights[of]}, x0=case.x0)
+    found = lqrad.lq.riccati_vjp(solution, **{of: weights[of]}, x0=case.x0)
     direction = random_direction(problem, rng)
     scale = sum(
         np.linalg.norm(getattr(found, name)) * np.linalg.norm(direction[name]) for name in ARRAYS
@@ -92,7 +92,7 @@ def test_the_taylor_remainder_is_of_second_order(seed):
     case, rng = random_case(seed), np.random.default_rng(seed)
     problem, solution, weights = derivatives(case, rng)
     direction = random_direction(problem, rng)
-    slope = against(solution.vjp(**weights, x0=case.x0), direction)
+    slope = against(lqrad.lq.riccati_vjp(solution, **weights, x0=case.x0), direction)
 
     def along(step):
         there = moved(problem, direction, 0.01 * step.item())
@@ -144,7 +144,7 @@ def test_every_entry_in_50_digits(shape):
     shapes = {f"d{name}": getattr(solution, name).shape for name in "KkPv"}
     shapes |= {"dx": (case.T + 1, case.problem.n), "du": (case.T, case.problem.m)}
     weights = {name: rng.normal(size=size) for name, size in shapes.items()}
-    found = solution.vjp(**weights, x0=case.x0)
+    found = lqrad.lq.riccati_vjp(solution, **weights, x0=case.x0)
     with mpmath.workdps(60):
         exact = np.vectorize(mpmath.mpf, otypes=[object])
         arrays = {name: exact(getattr(case.problem, name)) for name in ARRAYS}
@@ -170,8 +170,8 @@ def test_every_entry_in_50_digits(shape):
 def test_everything_at_once_is_the_sum_of_each(seed):
     case, rng = random_case(seed), np.random.default_rng(seed)
     _, solution, weights = derivatives(case, rng)
-    whole = solution.vjp(**weights, x0=case.x0)
-    parts = [solution.vjp(**{name: z}, x0=case.x0) for name, z in weights.items()]
+    whole = lqrad.lq.riccati_vjp(solution, **weights, x0=case.x0)
+    parts = [lqrad.lq.riccati_vjp(solution, **{name: z}, x0=case.x0) for name, z in weights.items()]
     for name in ARRAYS:
         added = sum(getattr(part, name) for part in parts)
         np.testing.assert_allclose(getattr(whole, name), added, rtol=1e-10, atol=1e-10)
@@ -181,7 +181,7 @@ def test_everything_at_once_is_the_sum_of_each(seed):
 def test_shapes_are_those_of_the_arrays_and_weights_are_symmetric(seed):
     case, rng = random_case(seed), np.random.default_rng(seed)
     problem, solution, weights = derivatives(case, rng)
-    found = solution.vjp(**weights, x0=case.x0)
+    found = lqrad.lq.riccati_vjp(solution, **weights, x0=case.x0)
     for name in ARRAYS:
         assert getattr(found, name).shape == getattr(problem, name).shape
     for name in "QRS":
@@ -192,7 +192,7 @@ def test_shapes_are_those_of_the_arrays_and_weights_are_symmetric(seed):
 def test_the_gradient_in_the_initial_state(seed):
     case, rng = random_case(seed), np.random.default_rng(seed)
     problem, solution, weights = derivatives(case, rng)
-    found = solution.vjp(dx=weights["dx"], du=weights["du"], x0=case.x0).x0
+    found = lqrad.lq.riccati_vjp(solution, dx=weights["dx"], du=weights["du"], x0=case.x0).x0
 
     def cost(x0):
         path = solution.rollout(x0)
@@ -209,8 +209,10 @@ def test_a_batch_adds_up(seed):
     case, rng = random_case(seed), np.random.default_rng(seed)
     _, solution, weights = derivatives(case, rng)
     starts = rng.normal(size=(3, case.problem.n))
-    whole = solution.vjp(dx=weights["dx"], du=weights["du"], x0=starts)
-    parts = [solution.vjp(dx=weights["dx"], du=weights["du"], x0=x0) for x0 in starts]
+    whole = lqrad.lq.riccati_vjp(solution, dx=weights["dx"], du=weights["du"], x0=starts)
+    parts = [
+        lqrad.lq.riccati_vjp(solution, dx=weights["dx"], du=weights["du"], x0=x0) for x0 in starts
+    ]
     for name in ARRAYS:
         added = sum(getattr(part, name) for part in parts)
         np.testing.assert_allclose(getattr(whole, name), added, rtol=1e-10, atol=1e-10)
@@ -222,7 +224,7 @@ def test_the_gradient_of_the_cost_is_that_of_the_value_function(seed):
     """Two ways: the envelope theorem, and differences of the optimal cost."""
     case, rng = random_case(seed), np.random.default_rng(seed)
     problem = convex(case.problem)
-    found = lqrad.riccati(problem, case.T).cost_gradient(case.x0)
+    found = lqrad.lq.riccati_cost_gradient(lqrad.riccati(problem, case.T), case.x0)
     direction = random_direction(problem, rng)
     scale = sum(
         np.linalg.norm(getattr(found, name)) * np.linalg.norm(direction[name]) for name in ARRAYS
@@ -236,7 +238,10 @@ def test_the_gradient_of_the_cost_is_that_of_the_value_function(seed):
     solution = lqrad.riccati(plain.problem, plain.T)
     dP = np.zeros_like(solution.P)
     dP[0] = 0.5 * np.outer(plain.x0, plain.x0)  # the cost is 1/2 x0'P[0]x0 there
-    by_P, by_envelope = solution.vjp(dP=dP), solution.cost_gradient(plain.x0)
+    by_P, by_envelope = (
+        lqrad.lq.riccati_vjp(solution, dP=dP),
+        lqrad.lq.riccati_cost_gradient(solution, plain.x0),
+    )
     for name in "ABQRSM":
         expected = getattr(by_envelope, name)
         np.testing.assert_allclose(
@@ -250,7 +255,7 @@ def test_unstable_over_a_long_horizon():
     solution = lqrad.riccati(problem, 400)
     dK = np.zeros_like(solution.K)
     dK[0] = [[1.0, -2.0]]
-    found = solution.vjp(dK=dK)
+    found = lqrad.lq.riccati_vjp(solution, dK=dK)
     stationary = lqrad.dlqr_vjp(problem.A, problem.B, problem.Q, problem.R, dK=dK[0])
     for name in "ABQR":
         np.testing.assert_allclose(
@@ -305,7 +310,7 @@ def test_jax_differentiates_to_the_same():
         return total
 
     theirs = jax.grad(function, argnums=range(10))(*(getattr(problem, name) for name in ARRAYS))
-    ours = solution.vjp(dK=dK, dk=dk, du=du, x0=case.x0)
+    ours = lqrad.lq.riccati_vjp(solution, dK=dK, dk=dk, du=du, x0=case.x0)
     for name, other in zip(ARRAYS, theirs, strict=True):
         other = np.asarray(other)
         if name in "QRS":
@@ -327,19 +332,19 @@ def test_the_regulator_of_a_weight_that_is_indefinite():
 def test_what_does_not_fit():
     solution = lqrad.riccati(LQProblem([[1.0]], [[1.0]], [[1.0]], [[1.0]]), T=3)
     with pytest.raises(ArgumentError, match="none of dK, dk, dP, dv, dx and du is given"):
-        solution.vjp()
+        lqrad.lq.riccati_vjp(solution)
     with pytest.raises(ArgumentError, match="dx or du is given and x0 is not"):
-        solution.vjp(dx=np.zeros((4, 1)))
+        lqrad.lq.riccati_vjp(solution, dx=np.zeros((4, 1)))
     with pytest.raises(ShapeError, match=r"dK has shape \(3, 1\), expected \(3, 1, 1\)"):
-        solution.vjp(dK=np.zeros((3, 1)))
+        lqrad.lq.riccati_vjp(solution, dK=np.zeros((3, 1)))
     with pytest.raises(ShapeError, match=r"dk has shape \(1, 3\), expected \(3, 1\)"):
-        solution.vjp(dk=np.zeros((1, 3)))
+        lqrad.lq.riccati_vjp(solution, dk=np.zeros((1, 3)))
     with pytest.raises(ShapeError, match=r"dv has shape \(3, 1\), expected \(4, 1\)"):
-        solution.vjp(dv=np.zeros((3, 1)))
+        lqrad.lq.riccati_vjp(solution, dv=np.zeros((3, 1)))
     with pytest.raises(ShapeError, match=r"dx has shape \(3, 1\), expected \(\.\.\., 4, 1\)"):
-        solution.vjp(dx=np.zeros((3, 1)), x0=[1.0])
+        lqrad.lq.riccati_vjp(solution, dx=np.zeros((3, 1)), x0=[1.0])
     with pytest.raises(NonFiniteError, match=r"dP\[0, 0, 0\] is nan"):
-        solution.vjp(dP=np.full((4, 1, 1), np.nan))
+        lqrad.lq.riccati_vjp(solution, dP=np.full((4, 1, 1), np.nan))
     with pytest.raises(ArgumentError, match="neither dK nor dP is given"):
         lqrad.dlqr_vjp([[1.0]], [[1.0]], [[1.0]], [[1.0]])
     with pytest.raises(ShapeError, match=r"dP has shape \(2, 2\), expected \(1, 1\)"):
@@ -352,11 +357,11 @@ def test_what_overflows_is_named():
     solution = lqrad.riccati(problem, 250)
     message = r"^the gradient in \w\[0, 0\] is (inf|nan): it overflowed"
     with pytest.raises(NonFiniteError, match=message):
-        solution.vjp(dP=np.ones_like(solution.P))
+        lqrad.lq.riccati_vjp(solution, dP=np.ones_like(solution.P))
     with pytest.raises(NonFiniteError, match=message):
-        solution.cost_gradient([1.0, 1.0])
+        lqrad.lq.riccati_cost_gradient(solution, [1.0, 1.0])
     with pytest.raises(NonFiniteError, match=r"^the state x\[1\d\d\] overflowed"):
-        solution.vjp(dv=1e158 * np.ones_like(solution.v))
+        lqrad.lq.riccati_vjp(solution, dv=1e158 * np.ones_like(solution.v))
 
 
 def test_a_weight_is_tuned_by_the_gradient():

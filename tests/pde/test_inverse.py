@@ -12,7 +12,7 @@ from scipy.optimize import brentq
 import lqrad
 from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError, ShapeError
 from lqrad.pde.inverse import invert
-from lqrad.pde.inverse_pictures import plot_discrepancy, plot_inversion, plot_l_curve
+from lqrad.pde.pictures import plot_discrepancy, plot_inversion, plot_l_curve
 from lqrad.pde.problem import SparseLQProblem
 
 N, M, T, NY = 30, 4, 40, 3

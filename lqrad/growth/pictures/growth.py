@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,10 +10,9 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from lqrad.arguments import EPS
 from lqrad.figure import LEGEND, add_title, colors, new_axes
-
-if TYPE_CHECKING:
-    from lqrad.growth.digits import LostDigits
-    from lqrad.growth.gradient_growth import GradientGrowth
+from lqrad.growth.digits import LostDigits
+from lqrad.growth.gradient_growth import GradientGrowth
+from lqrad.results import draw
 
 
 def plot_growth(growth: GradientGrowth, *, ax: Axes | None = None) -> Axes:
@@ -138,3 +136,7 @@ def plot_lost_digits(lost: LostDigits, *, ax: Axes | None = None) -> Axes:
     ax.legend(loc="upper left", **LEGEND)
     add_title(ax, "error of the open-loop gradient")
     return ax
+
+
+draw.register(GradientGrowth, plot_growth)
+draw.register(LostDigits, plot_lost_digits)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -11,10 +9,8 @@ from matplotlib.ticker import MaxNLocator
 
 from lqrad.arguments import Array
 from lqrad.figure import LEGEND, add_title, colors, new_axes, new_figure
-from lqrad.growth.nonnormality import pseudospectrum
-
-if TYPE_CHECKING:
-    from lqrad.growth.nonnormality import Nonnormality
+from lqrad.growth.nonnormality import Nonnormality, pseudospectrum
+from lqrad.results import draw
 
 _CEILING = 1e250  # matplotlib's margins overflow above it
 _FLOOR = 1e-16  # a norm below this is of no interest
@@ -39,8 +35,8 @@ def plot_powers(nonnormality: Nonnormality, *, ax: Axes | None = None) -> Axes:
 
     Examples
     --------
-    >>> import lqrad.growth.nonnormality
-    >>> study = lqrad.growth.nonnormality.nonnormality([[0.9, 10.0], [0.0, 0.8]])
+    >>> import lqrad
+    >>> study = lqrad.growth.nonnormality([[0.9, 10.0], [0.0, 0.8]])
     >>> ax = plot_powers(study)
     >>> ax.get_yscale(), ax.get_ylabel()
     ('log', '|A$^k$|')
@@ -97,8 +93,8 @@ def plot_pseudospectra(nonnormality: Nonnormality, *, ax: Axes | None = None) ->
 
     Examples
     --------
-    >>> import lqrad.growth.nonnormality
-    >>> study = lqrad.growth.nonnormality.nonnormality([[0.9, 10.0], [0.0, 0.8]])
+    >>> import lqrad
+    >>> study = lqrad.growth.nonnormality([[0.9, 10.0], [0.0, 0.8]])
     >>> ax = plot_pseudospectra(study)
     >>> ax.get_xlabel(), ax.get_ylabel()
     ('Re z', 'Im z')
@@ -143,8 +139,8 @@ def plot_nonnormality(nonnormality: Nonnormality) -> Figure:
 
     Examples
     --------
-    >>> import lqrad.growth.nonnormality
-    >>> study = lqrad.growth.nonnormality.nonnormality([[0.9, 10.0], [0.0, 0.8]])
+    >>> import lqrad
+    >>> study = lqrad.growth.nonnormality([[0.9, 10.0], [0.0, 0.8]])
     >>> len(plot_nonnormality(study).axes)
     2
     """
@@ -194,3 +190,6 @@ def _levels(height: Array) -> Array:
 def _power(level: float) -> str:
     """10^level, as a short number."""
     return f"$10^{{{level:g}}}$" if abs(level) >= 3 and level % 1 == 0 else f"{10**level:.1g}"
+
+
+draw.register(Nonnormality, plot_nonnormality)

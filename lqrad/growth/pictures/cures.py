@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from lqrad.figure import LEGEND, add_title, colors, new_axes, new_figure
-from lqrad.growth.growth_pictures import plot_growth, plot_lost_digits
-
-if TYPE_CHECKING:
-    from lqrad.growth.blowup import Blowup
-    from lqrad.growth.cures import Cure, Cures
-    from lqrad.systems import System
+from lqrad.figure import LEGEND, Labels, add_title, colors, new_axes, new_figure
+from lqrad.growth.blowup import Blowup
+from lqrad.growth.cures import Cure, Cures
+from lqrad.growth.pictures.growth import plot_growth, plot_lost_digits
+from lqrad.results import draw
 
 _FLOOR = 1e-16  # gaps that rounding hides are drawn here
 
@@ -135,7 +133,7 @@ def plot_cures(study: Cures) -> Figure:
     return figure
 
 
-def plot_blowup(study: Blowup, system: System | None = None) -> Figure:
+def plot_blowup(study: Blowup, system: Labels | None = None) -> Figure:
     """Draw the growth of the gradient, the digits that it costs, and the cures.
 
     Parameters
@@ -184,3 +182,7 @@ def _ceiling(study: Cures) -> float:
 
 def _name(cure: Cure) -> str:
     return f"{cure.name}, {cure.method}" if cure.name == "none" else cure.name
+
+
+draw.register(Cures, plot_cures)
+draw.register(Blowup, plot_blowup)

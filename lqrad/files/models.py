@@ -36,7 +36,6 @@ from lqrad.design.statespace import StateSpace
 from lqrad.errors import ArgumentError, ShapeError
 from lqrad.lq.problem import LQProblem
 from lqrad.outside import READERS, naming, read_named, with_ending, without_null
-from lqrad.series import load_series as load_series
 from lqrad.smoothing.model import SmoothingProblem
 
 # How many axes each array has, without that of the stages.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -13,10 +13,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLoca
 
 from lqrad.arguments import EPS, Array
 from lqrad.figure import LEGEND, add_title, colors, new_axes, new_figure
-from lqrad.growth.conditioning import predicted_iterations
-
-if TYPE_CHECKING:
-    from lqrad.growth.conditioning import Conditioning
+from lqrad.growth.conditioning import Conditioning, predicted_iterations
+from lqrad.results import draw
 
 _DIGITS = -math.log10(EPS)
 _MOST_DECADES = 24  # a larger condition number has the colour of this one
@@ -43,9 +41,9 @@ def plot_condition(conditioning: Conditioning, *, ax: Axes | None = None) -> Axe
 
     Examples
     --------
-    >>> import lqrad.growth.conditioning
+    >>> import lqrad
     >>> problem = lqrad.LQProblem([[1.1]], [[1]], [[1]], [[1]])
-    >>> study = lqrad.growth.conditioning.conditioning(problem, [0.9, 1.1], [10, 20])
+    >>> study = lqrad.growth.conditioning(problem, [0.9, 1.1], [10, 20])
     >>> ax = plot_condition(study)
     >>> ax.get_xlabel(), ax.get_ylabel()
     ('horizon T', 'spectral radius of A')
@@ -101,9 +99,9 @@ def plot_iterations(conditioning: Conditioning, *, ax: Axes | None = None) -> Ax
 
     Examples
     --------
-    >>> import lqrad.growth.conditioning
+    >>> import lqrad
     >>> problem = lqrad.LQProblem([[1.1]], [[1]], [[1]], [[1]])
-    >>> study = lqrad.growth.conditioning.conditioning(problem, [0.9, 1.1], [10, 20])
+    >>> study = lqrad.growth.conditioning(problem, [0.9, 1.1], [10, 20])
     >>> plot_iterations(study).get_yscale()
     'log'
     """
@@ -146,9 +144,9 @@ def plot_conditioning(conditioning: Conditioning) -> Figure:
 
     Examples
     --------
-    >>> import lqrad.growth.conditioning
+    >>> import lqrad
     >>> problem = lqrad.LQProblem([[1.1]], [[1]], [[1]], [[1]])
-    >>> study = lqrad.growth.conditioning.conditioning(problem, [0.9, 1.1], [10, 20])
+    >>> study = lqrad.growth.conditioning(problem, [0.9, 1.1], [10, 20])
     >>> len(plot_conditioning(study).axes)  # one is the scale of the colours
     3
     """
@@ -184,3 +182,6 @@ def _edges(centres: Array) -> Array:
 
 def _power(exponent: float, _: Any) -> str:
     return f"$10^{{{exponent:g}}}$"
+
+
+draw.register(Conditioning, plot_conditioning)

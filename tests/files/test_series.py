@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from lqrad.errors import ArgumentError
-from lqrad.series import load_series
+from lqrad.files.series import load_series
 
 NAN = float("nan")
 

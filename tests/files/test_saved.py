@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from lqrad.errors import ArgumentError, DtypeError, LqradError
-from lqrad.saved import load_parameters, save_parameters
+from lqrad.files.saved import load_parameters, save_parameters
 
 RNG = np.random.default_rng(0)
 THETA = {"W2": RNG.normal(size=(4, 3)), "b2": RNG.normal(size=3), "W1": RNG.normal(size=(2, 4))}
