@@ -18,8 +18,8 @@ from lqrad.arguments import Array
 from lqrad.errors import NotConvexError
 from lqrad.linalg.stages import inner, times
 from lqrad.linalg.tridiagonal import BlockTridiagonal
-from lqrad.smoothing.model import Observations, SmoothingProblem
 from lqrad.smoothing.covariance_filter import LOG_2PI, is_rounded, square
+from lqrad.smoothing.model import Observations, SmoothingProblem
 
 # Equations are kept for the next series of the same model where they take no more bytes than this.
 _MOST_KEPT = 2**24
