@@ -229,14 +229,14 @@ class Oracle:
 
     @cached_property
     def length(self) -> float:
-        """The length of a first step, a power of two: a mean entry of the start, or else one.
+        """The length of a first step, a power of two: a mean entry of the start.
 
-        From zero, where that is far from the minimum of the parabola along the gradient, it is the
-        distance to that minimum: the variables are in units of their own.
+        From zero it is the distance to the minimum of the parabola along the gradient; one, where
+        there is none.
         """
         if self.start.any():
             return _power(_norm(self.start) / math.sqrt(self.start.size))
-        g, length, there = self.in_unit(self._evaluate(self.start)[1]), 1.0, 1.0
+        g, length = self.in_unit(self._evaluate(self.start)[1]), 1.0
         for power in (50, -50):  # longer while J looks straight, shorter while it overflows
             while 1e-300 < length < 1e300:
                 move = self.inside(self.start - length * g / (_norm(g) or 1.0)) - self.start
@@ -244,8 +244,7 @@ class Oracle:
                 slope = float(g @ move)
                 bent = math.inf if ahead is None else float((ahead - g) @ move)
                 if 1e-10 * abs(slope) < abs(bent) < math.inf:
-                    there = _power(_norm(move) * abs(slope / bent))
-                    return there if not 2.0**-20 < there < 2.0**20 else 1.0
+                    return _power(_norm(move) * abs(slope / bent))
                 if (power > 0) == (bent == math.inf):
                     break
                 length = math.ldexp(length, power)
@@ -321,7 +320,7 @@ def _heavy_ball(oracle: Oracle, point: Point, step_size: float | None) -> Iterat
         mu, L = oracle.spectrum
         if mu < 1e-8 * L:  # no more than rounding, and mu = 0 would leave every mode undamped
             mu = 1e-4 * L
-        step_size = step_size or (2 / (math.sqrt(L) + math.sqrt(mu))) ** 2
+        step_size = step_size or (2 / (1 + math.sqrt(mu / L))) ** 2 / L
         momentum = (1 - math.sqrt(step_size * mu)) ** 2
     return _steps(oracle, point, step_size, momentum)
 

@@ -727,8 +727,8 @@ class TestHistoryAndCallback:
                 callback(np.array([0.5, 0.5]))
 
         monkeypatch.setattr(scipy.optimize, "minimize", minimize)
-        result = descend(rosenbrock(), method="l-bfgs", max_iter=1)
-        assert list(result.history.value) == [1.0, 6.5]
+        result = descend(rosenbrock(), [1.0, -1.0], method="l-bfgs", max_iter=1)
+        assert list(result.history.value) == [400.0, 6.5]
 
     def test_nesterov_evaluates_a_quadratic_once_per_step(self):
         result = descend(quadratic(np.diag([1.0, 1.0, 1.0]), np.ones(3)), method="nesterov")
