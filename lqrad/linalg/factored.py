@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from lqrad.arguments import EPS, Array
 from lqrad.errors import LqradError
 from lqrad.linalg.balance import balance, in_units
-from lqrad.linalg.twice import Complex, Pencil, dot, two_sum
+from lqrad.linalg.twice import Complex, Pencil, columns, sum_of_products, two_sum
 
 # What twice the working precision leaves of a number that is zero, beside its terms.
 _NOTHING = 2.0**-80
@@ -81,10 +81,12 @@ class Factored:
 
     def log_and_slope(self, v: Array) -> tuple[Complex, Complex]:
         """Return log L, its imaginary part up to turns, and its derivative in v."""
-        apart = 1j * v[:, None] - self.roots
+        x, y = -self.roots.real, v[:, None] - self.roots.imag
+        size = np.hypot(x, y)
         with np.errstate(divide="ignore", invalid="ignore"):
-            value = self.gain + 1j * np.pi * self.negative + np.log(apart) @ self.exponents
-            slope = 1j / apart @ self.exponents
+            turned = np.arctan2(y, x) @ self.exponents + np.pi * self.negative
+            value = self.gain + np.log(size) @ self.exponents + 1j * turned
+            slope = (y / size / size + 1j * (x / size / size)) @ self.exponents
         return value, slope
 
     def bend(self, v: Array, h: Array) -> tuple[Array, Array]:
@@ -93,7 +95,7 @@ class Factored:
         Both are infinite where a root is as near as h. A root r bends the angle of L by
         Im (i v - r)^-2 = 2 Re r (v - Im r) / |i v - r|^4.
         """
-        free = np.abs(1j * v[:, None] - self.roots) - h[:, None]
+        free = np.hypot(self.roots.real, v[:, None] - self.roots.imag) - h[:, None]
         size = np.abs(self.exponents)
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             each = np.where(free > 0, size / free**2, np.inf)
@@ -286,15 +288,11 @@ class _Scaled:
         x, rest = self.high[:n, n], np.zeros(n)
         size = np.abs(x)
         for degree in range(1, n + 1):
-            value, more = dot(np.r_[C, C], np.r_[x, rest])
+            value, more = sum_of_products(zip(np.r_[C, C], np.r_[x, rest], strict=True))
             if abs(value + more) > _NOTHING * float(np.abs(C) @ size):
                 return degree
-            rows = np.concatenate([A, A, self.low[:n, None]], axis=1)
-            columns = np.concatenate(
-                [np.broadcast_to(x, (n, n)), np.broadcast_to(rest, (n, n)), x[:, None]], axis=1
-            )
             size = np.abs(A) @ size
-            x, rest = dot(rows, columns)
+            x, rest = sum_of_products([*columns(A, x), *columns(A, rest), (self.low[:n], x)])
             scale = 2.0 ** -np.floor(np.log2(size.max())) if size.any() else 1.0
             x, rest, size = x * scale, rest * scale, size * scale
         return n + 1
@@ -375,10 +373,10 @@ class _Scaled:
         sure = np.ones(len(v), dtype=bool)
         if n:
             parts, sure = self.pencil(poles=True).solve(s, B)
-            columns, one = np.concatenate(parts, axis=1), np.ones((len(v), 1))
-            weights = np.broadcast_to(np.tile(C, len(parts)), columns.shape)
-            real = dot(np.hstack([weights, D * one]), np.hstack([columns.real, one]))
-            imag = dot(weights, columns.imag)
+            states = np.concatenate(parts, axis=1).T
+            weights = np.tile(C, len(parts))
+            real = sum_of_products([(D, np.ones(())), *zip(weights, states.real, strict=True)])
+            imag = sum_of_products(zip(weights, states.imag, strict=True))
             values = (real[0] + real[1]) + 1j * (imag[0] + imag[1])
         if not values.any():
             return replace(found, gain=-np.inf, roots=roots[:0], exponents=found.exponents[:0])

@@ -13,11 +13,12 @@ Ogita, Rump and Oishi, Accurate sum and dot product, SIAM Journal on Scientific 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.linalg.lapack import zgetrf, zgetrs
 
 from lqrad.arguments import Array
 
@@ -60,14 +61,26 @@ def _split(a: Array) -> tuple[Array, Array]:
     return high, a - high
 
 
-def dot(a: Array, b: Array) -> tuple[Array, Array]:
-    """Return sum_j a[..., j] b[..., j] as two numbers whose sum is right to twice the precision."""
-    products, errors = two_product(a, b)
-    total, rest = products[..., 0], errors[..., 0]
-    for j in range(1, products.shape[-1]):
-        total, error = two_sum(total, products[..., j])
-        rest = rest + (error + errors[..., j])
+def sum_of_products(pairs: Iterable[tuple[Complex, Complex]]) -> tuple[Array, Array]:
+    """Return the sum of a b over pairs of real arrays, as two whose sum has twice the precision.
+
+    Examples
+    --------
+    >>> total, rest = sum_of_products([(1e20, 1.0), (3.0, 1.0), (-1e20, 1.0)])
+    >>> float(total + rest)
+    3.0
+    """
+    total = rest = np.zeros(())
+    for a, b in pairs:
+        product, error = two_product(np.asarray(a), np.asarray(b))
+        total, lost = two_sum(total, product)
+        rest = rest + (error + lost)
     return two_sum(total, rest)
+
+
+def columns(matrix: Array, x: Array) -> Iterator[tuple[Array, Array]]:
+    """The pairs whose sum is the product of a matrix and x, of shape (..., N)."""
+    return ((matrix[:, j], x[..., j, None]) for j in range(x.shape[-1]))
 
 
 class Pencil:
@@ -88,29 +101,23 @@ class Pencil:
 
     def at(self, s: Complex) -> Complex:
         """Return s E - P at each s, (k, N, N), in the working precision."""
-        matrices = np.asarray(s[:, None, None] * np.diag(self.E) - self.high)
+        matrices = np.tile(-self.high + 0j, (len(s), 1, 1))
         index = np.arange(len(self.E))
-        matrices[:, index, index] -= self.low
+        matrices[:, index, index] += s[:, None] * self.E - self.low
         return matrices
 
     def residual(self, s: Complex, x: Sequence[Complex], b: Array) -> tuple[Complex, Complex]:
         """Return b - (s E - P) sum(x) as two arrays (k, N), for parts x of shape (k, N)."""
-        k, N = x[0].shape
-        one, zero = np.ones((k, N, 1)), np.zeros((k, N, 1))
-        s_real, s_imag = (part[:, None, None] * self.E[:, None] for part in (s.real, s.imag))
-        low = np.broadcast_to(self.low[:, None], (k, N, 1))
-        high = np.broadcast_to(self.high, (k, N, N))
-        coefficients, real, imag = [one], [b[..., None] + zero], [zero]
+        s_real, s_imag = s.real[:, None] * self.E, s.imag[:, None] * self.E
+        real: list[tuple[Array, Array]] = [(np.ones(()), np.broadcast_to(b, x[0].shape))]
+        imag: list[tuple[Array, Array]] = []
         for part in x:
-            coefficients += [high, low, -s_real, s_imag]
-            own = part[..., None]
-            rows = np.broadcast_to(part[:, None, :], (k, N, N))
-            real += [rows.real, own.real, own.real, own.imag]
-            imag += [rows.imag, own.imag, own.imag, -own.real]
-        left = np.concatenate(coefficients, axis=-1)
-        parts = [dot(left, np.concatenate(right, axis=-1)) for right in (real, imag)]
-        high_part, low_part = (parts[0][i] + 1j * parts[1][i] for i in (0, 1))
-        return high_part, low_part
+            real += [(self.low, part.real), (-s_real, part.real), (s_imag, part.imag)]
+            imag += [(self.low, part.imag), (-s_real, part.imag), (-s_imag, part.real)]
+            real += columns(self.high, part.real)
+            imag += columns(self.high, part.imag)
+        high, low = zip(sum_of_products(real), sum_of_products(imag), strict=True)
+        return high[0] + 1j * high[1], low[0] + 1j * low[1]
 
     def solve(self, s: Complex, b: Array) -> tuple[list[Complex], NDArray[np.bool_]]:
         """Return x with (s E - P) x = b at each s, as parts (k, N) whose sum is right; b (N,) or (k, N).
@@ -121,17 +128,20 @@ class Pencil:
         sure : (k,)
             Where the corrections became small; not so where a matrix is singular to rounding.
         """
-        matrices = self.at(s)
-        right = np.broadcast_to(b, matrices.shape[:2])
+        right = np.broadcast_to(b, (len(s), len(self.E)))
+        distinct, which = np.unique(s, return_inverse=True)
+        factors = [zgetrf(matrix)[:2] for matrix in self.at(distinct)]
         x: list[Complex] = []
         rest: Complex = right + 0j
         first = last = np.zeros(len(s))
-        for _ in range(_CORRECTIONS):
-            part = np.linalg.solve(matrices, rest[..., None])[..., 0]
-            x.append(part)
-            last = np.abs(part).max(axis=1)
-            first = np.maximum(first, last)
-            if (last <= _CORRECTED * first).all():
-                break
-            rest = np.add(*self.residual(s, x, right))
+        with np.errstate(invalid="ignore", over="ignore"):  # a singular matrix is not sure
+            for _ in range(_CORRECTIONS):
+                pairs = zip(which, rest, strict=True)
+                part = np.array([zgetrs(*factors[i], each)[0] for i, each in pairs])
+                x.append(part)
+                last = np.abs(part).max(axis=1)
+                first = np.maximum(first, last)
+                if (last <= _CORRECTED * first).all():
+                    break
+                rest = np.add(*self.residual(s, x, right))
         return x, last <= _ENOUGH * first
