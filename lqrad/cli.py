@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 import lqrad
-from lqrad.arguments import Array
+from lqrad.arguments import Array, check_room
 from lqrad.descent.methods import METHODS
 from lqrad.errors import ArgumentError, LqradError, ShapeError
 from lqrad.files import load_model, load_plant, load_smoothing_model
@@ -454,6 +454,8 @@ def _smooth(options: argparse.Namespace) -> _Found:
     series = load_series(options.series, problem.ny)
     if len(series.y) < 2:
         raise ArgumentError(f"{options.series} has one row, expected two at least")
+    count = len(series.y) + options.forecast
+    check_room(f"a series of {count} steps", count, 4 * (problem.n + problem.ny) ** 2)
     y = np.concatenate([series.y, np.full((options.forecast, problem.ny), np.nan)])
     names = series.names or ["t"] * (series.labels is not None) + [
         f"y[{i}]" for i in range(problem.ny)

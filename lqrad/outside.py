@@ -21,6 +21,7 @@ from lqrad.errors import ArgumentError, DtypeError, LqradError
 
 # How often the contents of a file stand in memory while they are read and checked.
 _COPIES = 4
+_PART = 2**24  # bytes that are read at once
 # Lists in lists in a .json file: stages, rows, columns, and one too many, whose shape can be told.
 _DEEPEST = 4
 # The files that this process holds for itself, by `alone`.
@@ -70,13 +71,13 @@ def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
         # A short name of its own: not too long where that of the file is not.
         part = target.with_name(f".{uuid.uuid4().hex}.tmp")
         # What only the owner may read is not readable to others while it is written.
-        opened = os.open(
-            part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if mode is None else 0o600
-        )
+        opened, named = _opened(part, 0o666 if mode is None else 0o600)
         with open(opened, "wb") as file:
             write(file)
             file.flush()
             os.fsync(file.fileno())
+            if not named:
+                _name(opened, part)
         if mode is not None:
             os.chmod(part, mode)
         os.replace(part, target)
@@ -86,6 +87,26 @@ def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
         if part is not None:
             with suppress(OSError):
                 part.unlink(missing_ok=True)
+
+
+def _opened(part: Path, mode: int) -> tuple[int, bool]:
+    """Open a new file to write, and say whether it has its name yet.
+
+    Linux has files without a name: whoever is killed while writing one leaves nothing behind.
+    """
+    if os.path.isdir("/proc/self/fd"):
+        with suppress(AttributeError, OSError):  # another system, or file system
+            return os.open(part.parent, os.O_WRONLY | os.O_TMPFILE, mode), False
+    return os.open(part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), True
+
+
+def _name(opened: int, part: Path) -> None:
+    """Give a file that has none its name."""
+    folder = os.open(part.parent, os.O_RDONLY)
+    try:  # relative to a folder, for only then does Python ask for the file behind the link
+        os.link(f"/proc/self/fd/{opened}", part.name, dst_dir_fd=folder)
+    finally:
+        os.close(folder)
 
 
 def _mode(target: Path) -> int | None:
@@ -193,11 +214,15 @@ def naming(path: str | Path) -> Iterator[None]:
 
 
 def read_bytes(path: Path) -> bytes:
-    """Return what a file holds, where the machine has room for it."""
+    """Return what a file holds, where the machine has room for it; a pipe's end is not known before."""
+    content = bytearray()
     try:
         with open(path, "rb") as file:
             check_room(str(path), _COPIES, os.fstat(file.fileno()).st_size // 8)
-            return file.read()
+            while part := file.read(_PART):
+                content += part
+                check_room(str(path), _COPIES, len(content) // 8)
+            return bytes(content)
     except OSError as error:
         raise ArgumentError(f"{path} cannot be read: {error.strerror}") from error
 

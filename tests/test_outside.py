@@ -19,7 +19,7 @@ from lqrad.errors import ArgumentError
 from lqrad.files.saved import save_controller, save_parameters
 from lqrad.nonlinear.pictures import animate_cart_pole
 from lqrad.nonlinear.systems import cart_pole_swingup
-from lqrad.outside import alone, replace_file
+from lqrad.outside import alone, read_bytes, replace_file
 from lqrad.sweeps import Sweep, sweep
 
 CONTROLLER = lqrad.lqi(lqrad.StateSpace([[0.9]], [[0.1]], dt=0.1), [[1]], [[1]], [[0.1]])
@@ -106,6 +106,51 @@ def test_where_there_is_no_room_the_old_file_stays(tmp_path, monkeypatch, name):
         pytest.fail("nothing was said")
     assert path.read_bytes() == before
     assert not list(tmp_path.glob(".*"))
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from lqrad.outside import replace_file
+def write(file):
+    file.write(b"half of it")
+    file.flush()
+    os.kill(os.getpid(), signal.SIGKILL)
+replace_file(Path(sys.argv[1]), write)
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "O_TMPFILE"), reason="a system whose files all have names")
+def test_who_is_killed_while_writing_leaves_the_old_file_and_nothing_else(tmp_path):
+    path = tmp_path / "theta.npz"
+    path.write_text("old")
+    env = os.environ | {"PYTHONPATH": str(Path(lqrad.__file__).parents[1])}
+    done = subprocess.run([sys.executable, "-c", KILLED, str(path)], env=env, timeout=60)
+    assert done.returncode == -9
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_system_whose_files_all_have_names_replaces_too(tmp_path, monkeypatch):
+    monkeypatch.delattr(os, "O_TMPFILE", raising=False)
+    path = tmp_path / "some.bin"
+    for content in (b"first", b"second"):
+        replace_file(path, lambda file, content=content: file.write(content))
+        assert path.read_bytes() == content
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_without_an_end_is_refused_when_memory_is_full(monkeypatch):
+    monkeypatch.setattr("lqrad.arguments.memory", lambda: 2**27)
+    with pytest.raises(ArgumentError, match=r"/dev/zero would take .* GiB"):
+        read_bytes(Path("/dev/zero"))
+
+
+def test_a_forecast_beyond_the_memory_is_refused(tmp_path, capsys):
+    smooth("--plot")(tmp_path / "flow.svg")
+    words = [str(tmp_path / "flow.csv"), "--model", str(tmp_path / "level.json")]
+    assert main(["smooth", *words, "--forecast", "999999999"]) == 2
+    assert "a series of 1000000002 steps would take" in capsys.readouterr().err
 
 
 def test_what_only_the_owner_may_read_is_not_readable_while_it_is_written(tmp_path, usual_mask):
