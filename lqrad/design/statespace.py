@@ -206,6 +206,7 @@ class StateSpace(ReadOnly):
     @property
     def poles(self) -> Complex:
         """The eigenvalues of A, the least stable first."""
+        check_room("the poles, with one for each input on its way,", 2, self.delay, self.m)
         poles = np.linalg.eigvals(self._own[0]).astype(np.complex128)
         poles = np.append(poles, np.zeros(self.delay * self.m))
         return poles[np.argsort(-(np.abs(poles) if self.dt else poles.real), kind="stable")]
@@ -213,8 +214,8 @@ class StateSpace(ReadOnly):
     @property
     def is_stable(self) -> bool:
         """Whether all poles are inside the unit circle, or left of the imaginary axis."""
-        worst = self.poles[0]
-        return bool(abs(worst) < 1 if self.dt else worst.real < 0)
+        poles = np.linalg.eigvals(self._own[0])  # those of inputs on their way are zero
+        return bool((np.abs(poles) < 1 if self.dt else poles.real < 0).all())
 
     def response(self, omega: ArrayLike) -> Complex:
         """Return C (zI - A)^-1 B + D at z = exp(i omega dt), or at s = i omega; infinite at a pole.

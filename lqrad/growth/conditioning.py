@@ -185,7 +185,8 @@ class Conditioning(ReadOnly, Report):
         fitted and as predicted.
         """
         columns = ["radius", *(f"T={T}" for T in self.horizons), "limit", "growth", "predicted"]
-        factors = (np.exp(self.rates), np.exp(self.predicted_rates))
+        with np.errstate(over="ignore"):  # an infinite factor is one that no float can hold
+            factors = (np.exp(self.rates), np.exp(self.predicted_rates))
         cells = []
         for radius, row, limit, *growth in zip(
             self.radii, self.condition, self.limits, *factors, strict=True

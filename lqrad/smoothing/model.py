@@ -591,6 +591,7 @@ def covariance_root(covariance: Array) -> Array:
     return np.asarray(size * vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :])
 
 
+@np.errstate(divide="ignore", invalid="ignore", over="ignore")
 def state_variances(problem: SmoothingProblem) -> Array:
     """A variance (n,) for each state, in its units: what it moves by, or is known to, or passes on.
 
@@ -608,15 +609,14 @@ def state_variances(problem: SmoothingProblem) -> Array:
         variances[take] = found[take]
         return bool(take.any())
 
-    with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        fill(1 / (C[V > 0] / V[V > 0, None]).max(axis=0, initial=0.0))
-        drives = A.T > 0
-        while fill(np.where(drives & (variances > 0), variances / A.T, np.inf).min(axis=1)):
-            pass
-        if problem.P0 is not None:
-            fill(problem.P0.diagonal())
-        while fill((A * variances).max(axis=1)):
-            pass
+    fill(1 / (C[V > 0] / V[V > 0, None]).max(axis=0, initial=0.0))
+    drives = A.T > 0
+    while fill(np.where(drives & (variances > 0), variances / A.T, np.inf).min(axis=1)):
+        pass
+    if problem.P0 is not None:
+        fill(problem.P0.diagonal())
+    while fill((A * variances).max(axis=1)):
+        pass
     variances[variances == 0] = 1.0
     return variances
 
