@@ -41,12 +41,16 @@ from lqrad.linalg.feedback import Feedback
 from lqrad.linalg.nearest import Nearest, nearest
 from lqrad.linalg.riccati import sweep
 from lqrad.linalg.stages import times
+from lqrad.lq.interior import interior, well_within
 from lqrad.lq.problem import LQProblem, changed
 
 # Rounding errors of a row, in units of EPS times its terms and the number of these.
 _ROUNDINGS = 32
 # The spring of a soft row that gives way, in units of one over its largest variance.
 _SPRING = 1e2
+# Where the inputs alone have limits, steps of `nearest` may take this many products of numbers, each
+# one as many as there are inputs to the power of three; `interior` needs about as long.
+_WORK = 1e8
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -161,6 +165,7 @@ class Limited:
         self._scaled = problem = changed(problem, **costs)
         self.T, self.soft, self.names = T, soft, names
         self._C, self._D, self._E = C, D, E
+        self._of_inputs = not len(E) and bool(((D != 0).sum(axis=1) == 1).all())
         self._eps = _ROUNDINGS * (n + m) * EPS
         self._weights, self._linear = np.empty((T, n + m, n + m)), np.empty((T, n + m))
         self._weights[:, :n, :n], self._weights[:, n:, n:] = problem.Q, problem.R
@@ -264,7 +269,10 @@ class Limited:
             certificate = np.zeros_like(g)
             certificate[row] = 1.0 if g[row] > high[row] else -1.0
         search = partial(self._search, low - g, high - g, tol * unit)
-        found = search(give, start, max_iter)
+        most = max_iter
+        if self._of_inputs:
+            most = min(max_iter, 8 + int(_WORK / u.size**3))
+        found = search(give, start, most)
         iterations = found.iterations
         if found.proof is not None:
             certificate = found.proof.reshape(g.shape) / self._size
@@ -275,23 +283,54 @@ class Limited:
 
         hard = (give == 0) & self._moved
         w, y = found.w.reshape(u.shape), found.y.reshape(g.shape) / self._size
+        K = self._free.K
+        v = u + times(K, x[:-1])  # without limits, u = v - K x
         tries: list[_Try] = []
+
+        def kept(tried: _Try) -> bool:
+            beyond = excess(self.rows(tried.x, tried.u), low, high)
+            rounding = self._eps * self._terms(tried.x, tried.u, low, high)
+            return not (beyond > np.maximum(tol * unit, rounding))[hard].any()
+
+        def proven(tried: _Try) -> bool:
+            return abs(tried.gap) <= tol * (size + abs(tried.cost)) and kept(tried)
+
         # Inputs at their limits to the last bit, where rounding errors leave that a proof; then
         # without that; and both again, corrected by the gradient that rounding errors have left.
         for pins in (True, False, True, False) if found.finished else (False,):
-            tries.append(self._at_limits(x, u, w, y, hard, hard & (y != 0) & pins, low, high))
-            if abs(tries[-1].gap) <= tol * (size + abs(tries[-1].cost)):
+            drive = v + times(self._roots, w)
+            tries.append(self._at_limits(x0, K, drive, y, hard, hard & (y != 0) & pins, low, high))
+            if proven(tries[-1]):
                 break
             if not pins:
                 dw, dy = found.correction(tries[-1].rest.ravel())
                 w, y = w + dw.reshape(w.shape), y + dy.reshape(y.shape) / self._size
-        best = min(tries, key=lambda tried: abs(tried.gap))
+        if self._of_inputs and certificate is None and not proven(tries[-1]):
+            inner = interior(
+                self._scaled,
+                self._C,
+                self._D,
+                low,
+                high,
+                *well_within(self._scaled, self._C, self._D, low, high, x0, K, v),
+                slopes=self._slopes,
+                unit=np.broadcast_to(unit, low.shape),
+                size=size,
+                tol=tol,
+                max_iter=max_iter - iterations,
+            )
+            iterations += inner.iterations
+            # With the loop closed, or open: where inputs saturate, no feedback is at work.
+            for loop in (inner.K, np.zeros_like(K)):
+                drive = inner.u + times(loop, inner.x[:-1])
+                for pinned in (hard & inner.at, np.zeros_like(hard)):
+                    tries.append(self._at_limits(x0, loop, drive, inner.y, hard, pinned, low, high))
+        best = min(tries, key=lambda tried: (not kept(tried), abs(tried.gap)))
         x, u, p, y, cost, gap, _ = best
         beyond = excess(self.rows(x, u), low, high)
-        kept = beyond <= np.maximum(tol * unit, self._eps * self._terms(x, u, low, high))
         if certificate is not None:
             status = Status.INFEASIBLE
-        elif kept[hard].all() and abs(gap) <= tol * (size + abs(cost)):
+        elif proven(best):
             status = Status.CONVERGED_GAP
         else:
             status = Status.MAX_ITER if iterations >= max_iter else Status.STALLED
@@ -316,24 +355,24 @@ class Limited:
 
     def _at_limits(
         self,
-        x: Array,
-        u: Array,
-        w: Array,
+        x0: Array,
+        K: Array,
+        drive: Array,
         y: Array,
         hard: NDArray[np.bool_],
         pinned: NDArray[np.bool_],
         low: Array,
         high: Array,
     ) -> _Try:
-        """The trajectory at w, from x and u without limits, and its gap.
+        """The trajectory of u = drive - K x, and its gap.
 
         A pinned row of one input gives this input, u[i] = (limit - C x) / D[i], to the last bit, and
         has the multiplier that makes the derivative of the Lagrangian in u[i] vanish. What is left are
         the derivatives in the others, as a gradient in w: half of its square adds to the gap.
         """
-        A, B = self._scaled.A, self._scaled.B
-        drive = u + times(self._free.K, x[:-1]) + times(self._roots, w)
-        K, y, free, pins = self._free.K.copy(), y.copy(), np.ones(u.shape, bool), []
+        A, B, open_loop = self._scaled.A, self._scaled.B, not K.any()
+        K, drive, y = K.copy(), drive.copy(), y.copy()
+        free, pins = np.ones(drive.shape, bool), []
         for row in np.flatnonzero((self._D != 0).sum(axis=1) == 1):
             (i,) = np.flatnonzero(self._D[row])
             at = np.flatnonzero(pinned[:, row] & free[:, i])
@@ -342,7 +381,7 @@ class Limited:
             K[at, i], drive[at, i] = self._C[row] / self._D[row, i], limit / self._D[row, i]
             pins.append((at, row, i))
         dynamics = Bidiagonal(A - B @ K)
-        x = dynamics.solve(np.concatenate([x[:1], times(B, drive) + self._scaled.c]))
+        x = dynamics.solve(np.concatenate([x0[None], times(B, drive) + self._scaled.c]))
         u = drive - times(K, x[:-1])
         check_finite("x", x, computed=True)
         check_finite("u", u, computed=True)
@@ -358,12 +397,30 @@ class Limited:
             pull = -slopes[at, i] / self._D[row, i]
             y[at, row] = np.where(pull * y[at, row] > 0, pull, 0.0)
             slopes[at, i] = np.where(y[at, row] != 0, 0.0, slopes[at, i])
-        rest = np.concatenate([times(K, slopes, transpose=True), np.zeros_like(x[:1])])
-        rest = self._free.gradient(rest, slopes)
         at = hard & (y != 0)
         pull = (y * (np.where(y > 0, high, low) - self.rows(x, u)))[at].sum()
+        if open_loop:
+            # The slopes are a gradient in the inputs: none can gain more than by its whole range.
+            ends = self._ranges(low, high)
+            gain = np.where(slopes > 0, slopes * (u - ends[0]), slopes * (u - ends[1]))
+            bounded = np.isfinite(gain)
+            pull += gain[bounded].sum()
+            slopes = np.where(bounded, 0.0, slopes)
+        rest = np.concatenate([times(K, slopes, transpose=True), np.zeros_like(x[:1])])
+        rest = self._free.gradient(rest, slopes)
         gap = float(pull + 0.5 * np.vdot(rest, rest))
         return _Try(x, u, p, y, float(self._scaled.cost(x, u)), gap, rest)
+
+    def _ranges(self, low: Array, high: Array) -> Array:
+        """The lowest and the highest inputs (2, T, m) that limits on single inputs allow."""
+        ends = np.full((2, self.T, self._scaled.m), np.inf)
+        ends[0] = -np.inf
+        for row in np.flatnonzero(~self._C.any(axis=1) & ((self._D != 0).sum(axis=1) == 1)):
+            (i,) = np.flatnonzero(self._D[row])
+            least, most = np.sort(np.stack([low[:, row], high[:, row]]) / self._D[row, i], axis=0)
+            ends[0, :, i] = np.maximum(ends[0, :, i], least)
+            ends[1, :, i] = np.minimum(ends[1, :, i], most)
+        return ends
 
     def rows(self, x: Array, u: Array) -> Array:
         """Return g, with g[t] = (C x[t] + D u[t], E x[t+1])."""
