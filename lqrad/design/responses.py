@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 from lqrad.arguments import EPS, Array, check_count, check_room, number_words
 from lqrad.design.statespace import StateSpace
 from lqrad.errors import ArgumentError
+from lqrad.linalg.banded import Bidiagonal
 from lqrad.linalg.factored import connected, factored
+from lqrad.linalg.paths import joining
 from lqrad.linalg.twice import Complex
 from lqrad.results import Report
 
@@ -130,8 +132,8 @@ def step_response(system: Any, *, T: int | None = None) -> StepResponse:
     system = StateSpace.of(system)
     if not system.dt:
         raise ArgumentError("the system is in continuous time (dt = 0); sample it first")
-    core, poles = system.undelayed, system.undelayed.poles
-    final = None
+    core = _without_unseen(system.undelayed)
+    poles, final = core.poles, None
     if abs(poles[0]) >= 1 - 4 * EPS:
         poles, final = _seen(core, poles)
     if T is None:
@@ -148,10 +150,19 @@ def step_response(system: Any, *, T: int | None = None) -> StepResponse:
     y = np.zeros_like(late)
     y[:, system.delay :] = late[:, : T + 1 - system.delay]
     y = np.moveaxis(y, 0, -1)  # from (inputs, T+1, ny)
-    if final is None:
-        gain = np.linalg.solve(np.eye(core.n) - core.A, core.B)
-        final = np.asarray(core.C @ gain + core.D, dtype=np.float64)
+    final = core.response(0.0).real if final is None else final
     return _measured(np.arange(T + 1.0), y, final, system.dt)
+
+
+def _without_unseen(system: StateSpace) -> StateSpace:
+    """The system without states that are on no path from an input to an output."""
+    A, B, C, D = system.A, system.B, system.C, system.D
+    kept = np.flatnonzero(joining(A, B, C).any(axis=(0, 1)))
+    if not len(kept):
+        return StateSpace(
+            [[0.0]], np.zeros((1, system.m)), np.zeros((system.ny, 1)), D, dt=system.dt
+        )
+    return StateSpace(A[np.ix_(kept, kept)], B[kept], C[:, kept], D, dt=system.dt)
 
 
 def _seen(system: StateSpace, poles: Complex) -> tuple[Complex, Array]:
@@ -184,38 +195,36 @@ def _sparse(system: StateSpace, poles: Complex, T: float, delay: int) -> StepRes
     """
     with np.errstate(divide="ignore"):
         rates = np.sort_complex(np.log(poles))
-    times = [np.zeros(1)]
+    A, C = system.A, system.C
+    final = system.response(0.0).real
+    rest = StateSpace(A, system.B, dt=system.dt).response(0.0).real  # (I - A)^-1 B
+    times, values = [np.zeros(1)], [(final - C @ rest)[None]]
     start, count = 1.0, 0.0
     for k, rate in enumerate(rates):
         end = min(_GONE / -rate.real if rate.real else T, T)
         stride = max(1.0, np.floor(_SMALL / np.abs(rates[k:]).max()))
-        if end > start:
-            count += (end - start) / stride
-            if count > _MOST_STEPS:
-                raise ArgumentError(
-                    f"the response takes {T:.3g} steps to settle and oscillates fast all the while",
-                    "pass T, the number of steps to look at",
-                )
-            times.append(np.arange(start, end, stride))
-            start = float(times[-1][-1]) + stride
-    t = np.concatenate([*times, [start]])
-    gain = np.linalg.solve(np.eye(system.n) - system.A, system.B)
-    final = np.asarray(system.C @ gain + system.D, dtype=np.float64)
-    y, x = np.empty((len(t), *final.shape)), gain
-    step, power = np.nan, np.eye(system.n)
-    for k in range(len(t)):
-        if k:
-            if t[k] - t[k - 1] != step:
-                step = t[k] - t[k - 1]
-                power = np.linalg.matrix_power(system.A, int(step))
-            x = power @ x
-        y[k] = final - system.C @ x
+        if end <= start:
+            continue
+        count += (end - start) / stride
+        if count > _MOST_STEPS:
+            raise ArgumentError(
+                f"the response takes {T:.3g} steps to settle and oscillates fast all the while",
+                "pass T, the number of steps to look at",
+            )
+        t = np.arange(start, end + stride, stride)
+        x = np.zeros((system.m, len(t), system.n))
+        x[:, 0] = (np.linalg.matrix_power(A, int(start)) @ rest).T
+        x = Bidiagonal(np.linalg.matrix_power(A, int(stride))).solve(x, overwrite=True)
+        times.append(t)
+        values.append(final - np.moveaxis(x @ C.T, 0, -1))
+        start = float(t[-1]) + stride
+    t, y = np.concatenate(times), np.concatenate(values)
     if delay:
         t, y = np.append([0.0], t + delay), np.concatenate([np.zeros((1, *final.shape)), y])
 
     def value(time: float, i: int, j: int) -> float:
-        state = np.linalg.matrix_power(system.A, int(time) - delay) @ gain[:, j]
-        return float(final[i, j] - system.C[i] @ state) if time >= delay else 0.0
+        state = np.linalg.matrix_power(A, int(time) - delay) @ rest[:, j]
+        return float(final[i, j] - C[i] @ state) if time >= delay else 0.0
 
     return _measured(t, y, final, system.dt, value)
 

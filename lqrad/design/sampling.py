@@ -43,6 +43,7 @@ from lqrad.copies import ReadOnly
 from lqrad.design.statespace import StateSpace
 from lqrad.errors import NonFiniteError, ShapeError
 from lqrad.linalg.balance import balance, in_units
+from lqrad.linalg.paths import paths
 from lqrad.lq.problem import LQProblem
 
 # The first step is so short that |F| times it is below this, and so many nodes integrate it exactly.
@@ -311,10 +312,10 @@ def _held(F: Array, G: Array, dt: float) -> tuple[Array, Array]:
         raise NonFiniteError(f"A dt overflows, with dt = {dt:.3g}", "sample more often")
     doublings = max(0, math.ceil(math.log2(size) - math.log2(_SHORT))) if size > 0 else 0
     h = math.ldexp(dt, -doublings)
-    paths = _paths(F)
+    filled = paths(F)
 
     def exponential(s: float) -> Array:  # the solve in it fills zeros with rounding
-        return np.where(paths, scipy.linalg.expm(F * s), 0.0)
+        return np.where(filled, scipy.linalg.expm(F * s), 0.0)
 
     E, H = exponential(h), np.zeros((0, len(F)))
     if len(G):
@@ -327,14 +328,6 @@ def _held(F: Array, G: Array, dt: float) -> tuple[Array, Array]:
                 break  # it is told, and rows that are not finite would only grow in number
             H, E = _triangular([H, H @ E]), E @ E
     return E, H
-
-
-def _paths(F: Array) -> NDArray[np.bool_]:
-    """Where a power of F may be other than zero: a path leads from j to i."""
-    paths = ((F != 0) | np.eye(len(F), dtype=bool)).astype(np.float64)
-    for _ in range(len(F).bit_length()):
-        paths = np.minimum(paths @ paths, 1.0)
-    return np.asarray(paths > 0)
 
 
 def _triangular(rows: list[Array]) -> Array:

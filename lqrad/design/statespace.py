@@ -33,6 +33,7 @@ from lqrad.copies import ReadOnly
 from lqrad.errors import ArgumentError, LqradError, ShapeError
 from lqrad.linalg.balance import balance, in_units
 from lqrad.linalg.banded import Bidiagonal
+from lqrad.linalg.paths import joining
 from lqrad.linalg.peak import response as gain_at
 from lqrad.linalg.stages import times
 
@@ -402,19 +403,11 @@ def _finite_where_unseen(A: Array, B: Array, C: Array, points: Complex) -> Compl
     found = gain_at(A, B, C, np.zeros((len(C), B.shape[1])), points)
     at_pole = np.isinf(found).any(axis=(1, 2))
     if at_pole.any():
-        moved, shown = _joined(A, B != 0), _joined(A.T, C.T != 0)
+        states = joining(A, B, C)
         for i, j in np.ndindex(*found.shape[1:]):
-            own = np.flatnonzero(moved[:, j] & shown[:, i])
+            own = np.flatnonzero(states[i, j])
             parts = A[np.ix_(own, own)], B[np.ix_(own, [j])], C[np.ix_([i], own)]
             found[at_pole, i, j] = gain_at(*parts, np.zeros((1, 1)), points[at_pole])[:, 0, 0]
-    return found
-
-
-def _joined(A: Array, start: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Which states a path leads to, by the entries of A that are not zero, in each column."""
-    links, found = A != 0, start
-    while (links @ found & ~found).any():
-        found = found | links @ found
     return found
 
 

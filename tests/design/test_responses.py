@@ -106,3 +106,37 @@ def test_a_delay_shifts_the_response():
     found, right = lqrad.step_response(late, T=100), lqrad.step_response(plain, T=100)
     np.testing.assert_allclose(found.y, right.y, atol=1e-15)
     assert found.settling == right.settling
+
+
+def test_modes_that_no_input_moves_or_no_output_shows_do_not_count():
+    """Though one grows, and would overflow before the slow mode has settled."""
+    system = StateSpace(np.diag([0.9999, 1.1, 2.0]), [[1.0], [1.0], [0.0]], [[1.0, 0, 1]], dt=1.0)
+    found, right = (
+        lqrad.step_response(s) for s in (system, StateSpace([[0.9999]], [[1.0]], dt=1.0))
+    )
+    np.testing.assert_array_equal(found.y, right.y)
+    assert repr(found) == repr(right)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_long_responses_are_those_of_every_step_in_any_units(seed):
+    rng = np.random.default_rng(seed)
+    turn, slow, r = rng.uniform(2e-4, 1.6e-3), 1 - 10 ** rng.uniform(-5, -4.3), 1 - 1e-4
+    A = np.zeros((3, 3))
+    A[:2, :2] = r * np.array([[np.cos(turn), np.sin(turn)], [-np.sin(turn), np.cos(turn)]])
+    A[2, 2] = slow
+    B, C = rng.normal(size=(3, 1)) * (1 - np.diag(A))[:, None], rng.normal(size=(1, 3))
+    d = 2.0 ** rng.integers(-40, 41, size=3)
+    found = lqrad.step_response(
+        StateSpace(A * d / d[:, None], B / d[:, None], C * d, dt=1.0, delay=7)
+    )
+    T = int(found.t[-1])
+    every = lqrad.step_response(StateSpace(A, B, C, dt=1.0, delay=7), T=T)
+    steps = found.t.astype(int)
+    scale = np.abs(every.y).max()
+    np.testing.assert_allclose(found.y, every.y[steps], rtol=0, atol=1e-9 * scale)
+    assert len(steps) < 0.6 * T
+    for name in ("rise", "settling"):
+        assert abs(getattr(found, name) - getattr(every, name)) <= 1
+    for name in ("overshoot", "undershoot"):
+        assert getattr(found, name) == pytest.approx(getattr(every, name), abs=2e-2, rel=1e-3)
