@@ -236,7 +236,10 @@ class Oracle:
         """
         if self.start.any():
             return _power(_norm(self.start) / math.sqrt(self.start.size))
-        g, length = self.in_unit(self._evaluate(self.start)[1]), 1.0
+        value, gradient = self._evaluate(self.start)
+        g = self.in_unit(gradient)
+        # The first that is tried: that over which the slope brings as much as the cost itself.
+        length = _power(abs(self.in_unit(value)) / (_norm(g) or 1.0))
         for power in (50, -50):  # longer while J looks straight, shorter while it overflows
             while 1e-300 < length < 1e300:
                 move = self.inside(self.start - length * g / (_norm(g) or 1.0)) - self.start
