@@ -70,6 +70,10 @@ class Design(Report):
         if controller.nr and controller.K_i.any():
             lines.append(f"integral gain K_i = {_matrix(controller.K_i)}")
         lines.append(f"slowest closed-loop pole {slowest:.6g}, a time constant of {time:.4g} s")
+        if self.cost_rate is None and not np.array_equal(self.plant.C, np.eye(self.plant.n)):
+            lines.append(
+                "measured: the whole state, not C x; with W and V the state is estimated from C x"
+            )
         lines += ["", "margins, the loop broken at the plant's inputs", self.margins.table()]
         if self.response is not None:
             names = [f"tracked {i}" for i in range(controller.nr)]
@@ -130,11 +134,12 @@ def design_controller(
     Parameters
     ----------
     plant : StateSpace
-        In discrete time; C x + D u is what is measured, where there are W and V.
+        In discrete time. C x + D u is what is measured where there are W and V; without them the
+        controller reads the whole state, whatever C is, and the table says so.
     Q, R, M : (n, n), (m, m), (n, m)
         Weights of a step.
     W, V : (n, n), (ny, ny), optional
-        Covariances of a step, for an estimator (`lqg`); the state is measured when not given.
+        Covariances of a step, for an estimator (`lqg`) of the state from C x + D u.
     Q_i : (nr, nr), optional
         Weight of integrators of the tracked outputs; none when not given.
     tracked : (nr, n), optional

@@ -100,9 +100,15 @@ def test_a_design_is_that_of_its_parts(kind):
     text = found.table()
     assert "slowest closed-loop pole" in text
     assert ("mean cost of a step under noise" in text) == ("lqg" in kind)
+    assert ("measured: the whole state, not C x" in text) == ("lqg" not in kind)
     plain = json.loads(json.dumps(found.to_dict(), allow_nan=False))
     assert plain["K"] == found.controller.K.tolist()
     assert ("response" in plain) == (found.response is not None)
+
+
+def test_a_plant_whose_state_is_measured_needs_no_words_on_it():
+    plant = lqrad.StateSpace(PLANT.A, PLANT.B, dt=PLANT.dt)
+    assert "measured" not in lqrad.design_controller(plant, np.eye(2), [[1]]).table()
 
 
 def test_a_reference_without_integrators_and_a_start():

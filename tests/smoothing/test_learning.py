@@ -22,7 +22,7 @@ from lqrad.errors import ArgumentError, DtypeError, NonFiniteError, NotConvexErr
 from lqrad.smoothing.kalman import kalman_smoother
 from lqrad.smoothing.learning import em, fit
 from lqrad.smoothing.model import SmoothingProblem
-from lqrad.smoothing.score import loglik_gradient
+from lqrad.smoothing.score import expect, loglik_gradient
 
 NAMES = ("A", "C", "W", "V", "m0", "P0", "c", "d")
 COVARIANCES = ("W", "V", "P0")
@@ -677,6 +677,27 @@ def test_what_is_never_observed_keeps_its_parameters():
         old, new = getattr(model, name), getattr(result.problem, name)
         np.testing.assert_allclose(new[1], old[1], rtol=1e-12)
         assert not np.allclose(new[0], old[0], rtol=1e-3)
+
+
+def test_a_step_of_em_that_lowers_the_likelihood_is_not_convergence(monkeypatch):
+    """It stops there, says so, and returns the best model that it has seen."""
+    y = np.random.default_rng(0).normal(size=(40, 1)).cumsum(axis=0)
+    start = SmoothingProblem([[1]], [[1]], [[1]], [[1]], [0], [[1]])
+    two = em(start, y, learn=("W", "V"), max_iter=2)
+    passes = []
+
+    def rounded(problem, data):  # what rounding errors may do, by a plain fall in the fourth pass
+        passes.append(expect(problem, data))
+        return passes[-1]._replace(loglik=passes[-1].loglik - 100 * (len(passes) == 4))
+
+    monkeypatch.setattr("lqrad.smoothing.learning.expect", rounded)
+    result = em(start, y, learn=("W", "V"))
+    assert not result.converged
+    assert "rounding errors made the log-likelihood fall" in result.message
+    assert len(result.history) == 4
+    assert result.history[3] < result.history[2] == result.loglik
+    assert np.array_equal(result.problem.W, two.problem.W)
+    assert np.array_equal(result.problem.V, two.problem.V)
 
 
 def test_a_limit_on_the_steps_of_em_is_told():
