@@ -267,7 +267,8 @@ def _one_loop(A: Array, B: Array, C: Array, D: Array, dt: float, delay: int = 0)
     exact = Rational.of(A, B, C, D, dt) if len(A) <= EXACT else None
     if exact and not delay:
         _check_closed(*exact.closed_poles(), dt)
-        return _figures(exact, exact.real_crossings(), exact.gain_crossings(), exact.nearest)
+        nearest_exactly = partial(_nearest_exactly, exact)
+        return _figures(exact, exact.real_crossings(), exact.gain_crossings(), nearest_exactly)
     factors = factored(A, B, C, D, dt=dt, delay=delay)
     if not delay:
         _check_closed(*closed_poles(A, B, C, D, dt=dt), dt)
@@ -295,6 +296,10 @@ def _one_loop(A: Array, B: Array, C: Array, D: Array, dt: float, delay: int = 0)
         )
     at_one = exact.gain_crossings() if exact else _apart(factors, ones.v)
     return _figures(factors, _apart(factors, real.v), at_one, partial(nearest, factors))
+
+
+def _nearest_exactly(L: Rational, kind: Nearness) -> tuple[float, float]:
+    return L.nearest(kind.below)
 
 
 def _apart(L: Factored, v: Array) -> Array:

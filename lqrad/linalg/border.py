@@ -62,7 +62,8 @@ def gain_crossings(L: Factored) -> Crossings:
     --------
     >>> from lqrad.linalg.factored import factored
     >>> one = np.array([[1.0]])
-    >>> gain_crossings(factored(0 * one, one, 2 * one, 0 * one, dt=0)).v
+    >>> L = factored(0 * one, one, 2 * one, 0 * one, dt=0)
+    >>> L.frequency(gain_crossings(L).v)
     array([2.])
     """
 

@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 from lqrad.arguments import EPS, Array
 from lqrad.errors import LqradError
 from lqrad.linalg.balance import balance, in_units
+from lqrad.linalg.rational import EXACT, Rational
 from lqrad.linalg.twice import Complex, Pencil, columns, sum_of_products, two_sum
 
 # What twice the working precision leaves of a number that is zero, beside its terms.
@@ -152,19 +153,10 @@ def factored(A: Array, B: Array, C: Array, D: Array, *, dt: float, delay: int = 
     --------
     >>> one = np.eye(1)
     >>> L = factored(-one, one, 2 * one, 0 * one, dt=0)
-    >>> L.roots, np.exp(L.gain).round(12)
+    >>> L.roots * L.rate, np.exp(L.near_zero()[0])
     (array([-1.+0.j]), np.float64(2.0))
     """
-    system = _Scaled.of(A, B, C, D, bool(dt))
-    poles, zeros = system.poles(), system.zeros()
-    zeros, poles = _without_pairs(zeros, poles)
-    roots = np.concatenate([zeros, poles])
-    exponents = np.concatenate([np.ones(len(zeros)), -np.ones(len(poles))])
-    rate = system.rate
-    if dt:
-        rate = 1 / dt
-        roots, exponents = _mapped(roots, exponents)
-    found = system.proven(Factored(roots, exponents, 0.0, False, rate, bool(dt)))
+    found = _exact(A, B, C, D, dt) if len(A) <= EXACT else _rounded(A, B, C, D, dt)
     if delay:
         found = replace(  # z^-1 = -(s - 1)/(s + 1)
             found,
@@ -173,6 +165,23 @@ def factored(A: Array, B: Array, C: Array, D: Array, *, dt: float, delay: int = 
             negative=found.negative != bool(delay % 2),
         )
     return found
+
+
+def _exact(A: Array, B: Array, C: Array, D: Array, dt: float) -> Factored:
+    L = Rational.of(A, B, C, D, dt)
+    gain, _, negative = L.near_infinity()
+    return Factored(*L.roots(), gain, negative, L.rate, L.discrete)
+
+
+def _rounded(A: Array, B: Array, C: Array, D: Array, dt: float) -> Factored:
+    system = _Scaled.of(A, B, C, D, bool(dt))
+    zeros, poles = _without_pairs(system.zeros(), system.poles())
+    roots = np.concatenate([zeros, poles])
+    exponents = np.concatenate([np.ones(len(zeros)), -np.ones(len(poles))])
+    if dt:
+        roots, exponents = _mapped(roots, exponents)
+    rate = 1 / dt if dt else system.rate
+    return system.proven(Factored(roots, exponents, 0.0, False, rate, bool(dt)))
 
 
 def closed_poles(A: Array, B: Array, C: Array, D: Array, *, dt: float) -> tuple[Complex, Array]:

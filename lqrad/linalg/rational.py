@@ -21,7 +21,6 @@ from math import atan2, gcd, inf, log, log1p, sqrt
 import numpy as np
 
 from lqrad.arguments import Array
-from lqrad.linalg.border import Nearness
 from lqrad.linalg.exact import (
     Polynomial,
     add,
@@ -146,19 +145,23 @@ class Rational:
             odd = quotient(odd, shared)
         return _frequencies(odd)
 
-    def nearest(self, kind: Nearness) -> tuple[float, float]:
-        """Return the least measure on the axis, its ends included, and the v where it is.
+    def nearest(self, below: tuple[int, int]) -> tuple[float, float]:
+        """Return the least |L + 1| / |a L + b| on the axis, its ends included, and the v where it is.
+
+        Parameters
+        ----------
+        below : pair of int
+            a and b.
 
         Examples
         --------
-        >>> from lqrad.linalg.border import SENSITIVITY
         >>> one = np.eye(1)
-        >>> Rational.of(-one, one, 2 * one, 0 * one, 0.0).nearest(SENSITIVITY)
+        >>> Rational.of(-one, one, 2 * one, 0 * one, 0.0).nearest((0, 1))
         (1.0, inf)
         """
         F = _square(add(self.num, self.den))
-        of_num, of_den = kind.below
-        G = _square(add([of_num * c for c in self.num], self.den, of_den))
+        a, b = below
+        G = _square(add([a * c for c in self.num], self.den, b))
         if not G:
             return inf, 0.0
         best, where = (F[0] / G[0] if G[0] else inf), 0.0
