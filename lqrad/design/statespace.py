@@ -10,8 +10,10 @@ and as states only where someone asks for matrices that know nothing of delays.
 
 from __future__ import annotations
 
-from functools import cached_property
-from typing import Any
+import sys
+from collections.abc import Callable
+from functools import cached_property, partial
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -331,27 +333,25 @@ class StateSpace(ReadOnly):
         """
         if isinstance(system, cls):
             return system
-        if hasattr(system, "loop") and hasattr(system, "observer"):
+        if isinstance(system, _HalfLoop):
             raise ArgumentError(
-                "system is a Controller, which is half of a loop", "pass controller.loop(plant)"
+                f"system is a {type(system).__name__}, which is half of a loop",
+                "pass controller.loop(plant)",
             )
         own = getattr(system, "dt", None)
-        if type(system).__module__.startswith("scipy.signal"):  # no dt is continuous time there
-            try:
-                system, own = system.to_ss(), 0.0 if own is None else own
-            except ValueError as error:
-                raise ArgumentError(
-                    "system is an improper transfer function, with more zeros than poles",
-                    "add fast poles, or the derivative as an output of the plant",
-                ) from error
-        elif hasattr(system, "num") and hasattr(system, "den") and not hasattr(system, "A"):
-            system = _realised(system)
-        A, B = (getattr(system, name, None) for name in "AB")
-        if A is None or B is None:
+        # A package whose system this is has been loaded.
+        signal, control = (sys.modules.get(name) for name in ("scipy.signal", "control"))
+        if signal and isinstance(system, (signal.lti, signal.dlti)):
+            own = 0.0 if own is None else own  # no dt is continuous time there
+            system = _realised(system.to_ss)
+        elif control and isinstance(system, control.TransferFunction):
+            system = _realised(partial(control.ss, system))
+        if not isinstance(system, _Equations):
             raise ArgumentError(
                 f"system is a {type(system).__name__} without the attributes A and B; convert it to "
                 "state-space form first, for instance by control.ss"
             )
+        A, B = system.A, system.B
         C, D = (getattr(system, name, None) for name in "CD")
         if np.shape(A) == (0, 0) and D is not None and np.ndim(D) == 2:
             ny, m = np.shape(D)  # a gain alone: one state that nothing reads
@@ -411,14 +411,27 @@ def _finite_where_unseen(A: Array, B: Array, C: Array, points: Complex) -> Compl
     return found
 
 
-def _realised(system: Any) -> Any:
-    """A transfer function of python-control in state space."""
-    import control
+@runtime_checkable
+class _HalfLoop(Protocol):
+    """A controller, which makes a loop of a plant."""
 
+    def loop(self, plant: Any, /) -> StateSpace: ...
+
+
+@runtime_checkable
+class _Equations(Protocol):
+    """A system in state-space form, of any package."""
+
+    A: Any
+    B: Any
+
+
+def _realised(to_ss: Callable[[], Any]) -> Any:
+    """A transfer function of another package in state space."""
     try:
-        return control.ss(system)
+        return to_ss()
     except (ValueError, TypeError, ImportError) as error:
         raise ArgumentError(
-            f"system is a transfer function that python-control makes no state space of: {error}",
-            "add fast poles where it has more zeros than poles",
+            f"system is a transfer function that has no state-space form: {error}",
+            "where it has more zeros than poles, add fast poles",
         ) from error

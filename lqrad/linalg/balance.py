@@ -25,7 +25,7 @@ from lqrad.arguments import Array
 
 # An exponent that is left by the fit and is larger than this shows an entry that is next to nothing,
 # and has pulled all others away from one. The norms of rows and columns say how far.
-_FAR_FROM_ONE = 40
+_FAR_FROM_ONE, _FARTHEST = 40, 500
 
 Exponents = NDArray[np.int64]
 Links = list[tuple[int, int]]
@@ -177,7 +177,8 @@ def _fit(entries: Array, rates: Array | None) -> tuple[Exponents, int]:
     if rates is not None:
         powers += time * rates
     if np.abs(powers).max(initial=0.0) > _FAR_FROM_ONE:
-        sizes = np.ldexp(np.where(there, mantissas, 0.0), powers.astype(np.int64))
+        powers = np.clip(powers, -_FARTHEST, _FARTHEST).astype(np.int64)
+        sizes = np.ldexp(np.where(there, mantissas, 0.0), powers)
         z = z + np.log2(dgebal(sizes, scale=1, permute=0)[3])
     return z.astype(np.int64), s + int(time)
 

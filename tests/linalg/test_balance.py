@@ -178,3 +178,8 @@ def test_outputs_of_a_loop_are_in_the_units_of_its_inputs():
 def _balanced_loop(A, B, C, D):
     x, u, *_ = balance(A, B, C, D=D)
     return in_units(A, x, x), in_units(B, x, u), in_units(C, u, x), in_units(D, u, u)
+
+
+def test_the_largest_numbers_have_units():
+    found = balance(np.array([[1e308, 1e-300], [1e308, 0.0]]), np.array([[1e-300], [1e308]]))
+    assert np.abs(np.concatenate([found.x, found.u])).max() < 3000
