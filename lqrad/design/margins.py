@@ -231,8 +231,8 @@ def margins(loop: Any) -> Margins:
         system = StateSpace(system.A, system.B, system.C, system.D, dt=dt)
     core = system.undelayed
     own = (*connected(core.A, core.B, core.C), core.D)
-    _check_jump(system.D)
     if m == 1:
+        _check_jump(system.D)
         one = _one_loop(*own, dt, delay=system.delay)
         return Margins((one,), one.disk, one.disk_frequency, one.sensitivity, one.complementary)
     return _all_loops(*own, dt)
@@ -355,6 +355,7 @@ def _all_loops(A: Array, B: Array, C: Array, D: Array, dt: float) -> Margins:
     units = balance(A, B, C, D=D, continuous=not dt)
     x, u, time = units.x, units.u, 0 if dt else units.time
     own = in_units(A, x, x), in_units(B, x, u), in_units(C, u, x), in_units(D, u, u)
+    _check_jump(own[3])
     poles = _check_closed(*closed_poles(*own, dt=dt), dt)
     loops = tuple(_one_loop(*_others_closed(*own, i), dt) for i in range(len(D)))
     # S = I - T in s = i v: v is in units of 2^-time rad/s, or tan(omega dt / 2).
