@@ -16,7 +16,7 @@ import numpy as np
 
 from lqrad.arguments import Array
 from lqrad.linalg.banded import Bidiagonal
-from lqrad.linalg.stages import times
+from lqrad.linalg.stages import substitute, times
 
 
 class Feedback:
@@ -65,7 +65,7 @@ class Feedback:
         """
         Pc = None if c is None else times(self.P[1:], c)
         v, whitened = self._backward(in_x, in_u, Pc)
-        k = np.asarray(np.linalg.solve(self.L.swapaxes(-1, -2), whitened), np.float64)[..., 0]
+        k = substitute(self.L, whitened, transpose=True)
         x = np.zeros_like(in_x)
         x[..., 1:, :] = -times(self.B, k)
         if x0 is not None:
@@ -80,7 +80,7 @@ class Feedback:
     def gradient(self, in_x: Array, in_u: Array) -> Array:
         """Return the gradient (..., T, m) in w[t] = L[t]'(u[t] + K[t] x[t]); its square is g'H^-1 g."""
         _, whitened = self._backward(in_x, in_u, None)
-        return whitened[..., 0]
+        return whitened
 
     def _backward(self, in_x: Array, in_u: Array, Pc: Array | None) -> tuple[Array, Array]:
         """The linear part v of the value function, and L^-1 times its slope in each input."""
@@ -91,4 +91,4 @@ class Feedback:
         v = self._dynamics.solve(v, transpose=True, overwrite=True)
         ahead = v[..., 1:, :] if Pc is None else v[..., 1:, :] + Pc
         slope = in_u + times(self.B, ahead, transpose=True)
-        return v, np.asarray(np.linalg.solve(self.L, slope[..., None]), np.float64)
+        return v, substitute(self.L, slope)

@@ -66,6 +66,29 @@ def add_times(y: Array, M: Array, z: Array, *, transpose: bool = False) -> None:
         y += times(M, z, transpose=transpose)
 
 
+def substitute(L: Array, b: Array, *, transpose: bool = False) -> Array:
+    """Return z with L[t] z[t] = b[t], or L[t]'z[t] = b[t], for lower triangular L.
+
+    A solver that looks for pivots takes others, and rounds in another way, in other units.
+
+    Parameters
+    ----------
+    L : (T, m, m)
+    b : (..., T, m)
+
+    Examples
+    --------
+    >>> L = np.array([[[2.0, 0.0], [1.0, 4.0]]])
+    >>> substitute(L, np.array([[2.0, 9.0]])), substitute(L, np.array([[4.0, 8.0]]), transpose=True)
+    (array([[1., 2.]]), array([[1., 2.]]))
+    """
+    z = np.array(b)
+    for i in reversed(range(z.shape[-1])) if transpose else range(z.shape[-1]):
+        row, known = (L[:, i + 1 :, i], z[..., i + 1 :]) if transpose else (L[:, i, :i], z[..., :i])
+        z[..., i] = (z[..., i] - (row * known).sum(axis=-1)) / L[:, i, i]
+    return z
+
+
 def inner(y: Array, z: Array) -> float | Array:
     """Return sum_t y[t]'z[t]: a float, or an array (...) with an entry for each series of a batch.
 

@@ -45,7 +45,7 @@ from lqrad.errors import OVERFLOW_REMEDY, ArgumentError, NonFiniteError, ShapeEr
 from lqrad.linalg.balance import Units, balance, in_units
 from lqrad.linalg.banded import Bidiagonal
 from lqrad.linalg.curvature import input_curvature
-from lqrad.linalg.stages import add_times, inner, times
+from lqrad.linalg.stages import add_times, inner, substitute, times
 from lqrad.lq.optimality import KKT, kkt_from_terms
 
 # Overflow is looked for in the results and told in words; NumPy's warnings would only repeat it.
@@ -731,7 +731,7 @@ class LQProblem(ReadOnly):
         if not gradient.size:
             return 0.0
         if factor.ndim == 3:
-            return 0.5 * float(np.sum(np.linalg.solve(factor, gradient[..., None]) ** 2))
+            return 0.5 * float(np.sum(substitute(factor, gradient) ** 2))
         whitened, _ = dtrtrs(factor.T, gradient.reshape(-1, self.m).T, lower=0, trans=1)
         return 0.5 * float(np.vdot(whitened, whitened))
 

@@ -26,7 +26,7 @@ from lqrad.arguments import (
 )
 from lqrad.copies import ReadOnly
 from lqrad.linalg.riccati import sweep
-from lqrad.linalg.stages import times
+from lqrad.linalg.stages import substitute, times
 from lqrad.lq.problem import LQProblem, changed
 
 # Overflow is looked for in the results and told in words.
@@ -242,23 +242,13 @@ def _linear_part(problem: LQProblem, P: Array, K: Array, L: Array) -> tuple[Arra
         v[t] += v[t + 1] @ closed[t]
     slope = times(problem.B, v[1:] + Pc, transpose=True) + problem.r
     check_finite("v", v, computed=True)
-    k = _cholesky_solve(L, slope)
+    k = substitute(L, substitute(L, slope), transpose=True)
     w = np.zeros(T + 1)
     w[:-1] = (v[1:] * c + 0.5 * Pc * c).sum(axis=-1) - 0.5 * (k * slope).sum(axis=-1)
     w[:-1] = np.cumsum(w[-2::-1])[::-1]
     for name, array in (("k", k), ("w", w)):
         check_finite(name, array, computed=True)
     return k, v, w
-
-
-def _cholesky_solve(L: Array, b: Array) -> Array:
-    """Return z with L[t] L[t]' z[t] = b[t], for lower triangular L: without pivots, which units choose."""
-    z, m = b.copy(), b.shape[1]
-    for i in range(m):
-        z[:, i] = (z[:, i] - (L[:, i, :i] * z[:, :i]).sum(axis=1)) / L[:, i, i]
-    for i in reversed(range(m)):
-        z[:, i] = (z[:, i] - (L[:, i + 1 :, i] * z[:, i + 1 :]).sum(axis=1)) / L[:, i, i]
-    return z
 
 
 def _closed_loop(problem: LQProblem, K: Array) -> Array:

@@ -21,6 +21,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.linalg import cho_solve
 
 from lqrad.arguments import (
     Array,
@@ -366,7 +367,7 @@ def _box_minimum(G: Array, g: Array, low: Array, high: Array, t: int) -> tuple[A
         L = np.linalg.cholesky(G)
     except np.linalg.LinAlgError:
         raise NotConvexError(f"R + B'PB is not positive definite at stage {t}") from None
-    d = np.clip(-np.linalg.solve(L.T, np.linalg.solve(L, g)), low, high)
+    d = np.clip(-cho_solve((L, True), g, check_finite=False), low, high)
     held = (d <= low) | (d >= high)
     # An active set: every round lowers the value, but for rounding, which the limit ends.
     for _ in range(10 * len(d)):
