@@ -57,7 +57,8 @@ def replace_npz(path: Path, **arrays: Any) -> None:
 def replace_file(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Write a file by a function: whenever the machine stops, it is the old one or the new.
 
-    A link stays, and what it points to is written; the file keeps its mode.
+    A link stays, and what it points to is written; the file keeps its mode. Who is killed before the
+    last step of all may leave the new file, whole, under a name of its own that begins with a dot.
 
     Raises
     ------

@@ -101,8 +101,9 @@ class ClosedLoop(ReadOnly, Report):
                 "no cost was asked for; pass Q and R to simulate_closed_loop for the weights"
             )
         cost = np.atleast_1d(self.cost)
-        error = cost.std(ddof=1) / np.sqrt(len(cost)) if len(cost) > 1 else 0.0
-        return float(cost.mean()), float(error)
+        size = float(np.abs(cost).max()) or 1.0  # squares of large costs overflow
+        error = (cost / size).std(ddof=1) / np.sqrt(len(cost)) if len(cost) > 1 else 0.0
+        return size * float((cost / size).mean()), size * float(error)
 
 
 def simulate_closed_loop(

@@ -230,7 +230,12 @@ def cures(
     window = max(1, T // 5) if window is None else check_count("window", window)
     # In units of the problem's own: descents go other ways where an input is measured in others.
     own, units = balanced(problem, start)
-    unit = math.ldexp(1.0, -units.cost)
+    with np.errstate(over="ignore", under="ignore"):
+        unit = float(np.ldexp(1.0, -units.cost))
+    if not 0 < unit < math.inf:
+        raise NonFiniteError(
+            f"the unit of the cost from x0, 2^{units.cost}, is beyond all floats", "scale x0"
+        )
     if discount is None:
         discount = _mild_discount(own, T)
     else:

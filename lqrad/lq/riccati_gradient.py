@@ -40,6 +40,7 @@ from lqrad.arguments import (
     called_as,
     check_finite,
     check_shape,
+    check_type,
     real_array,
     stage_arrays,
 )
@@ -151,6 +152,7 @@ def riccati_vjp(
     >>> round(float(np.exp(log_R)), 4), round(float(solution.K[0, 0, 0]), 9)
     (3.4818, 0.5)
     """
+    check_type("solution", solution, Riccati, "riccati(problem, T)")
     problem, T, n, m = solution.problem, solution.T, solution.problem.n, solution.problem.m
     shapes = {"dK": (T, m, n), "dk": (T, m), "dP": (T + 1, n, n), "dv": (T + 1, n)}
     law = tuple(shapes)
@@ -205,6 +207,7 @@ def riccati_cost_gradient(solution: Riccati, x0: ArrayLike) -> LQGradient:
     >>> gradient.Q, gradient.R, gradient.x0              # x = 2, 1; u = -1; p = 1
     (array([[2.]]), array([[0.5]]), array([3.]))
     """
+    check_type("solution", solution, Riccati, "riccati(problem, T)")
     path = solution.rollout(x0)
     x, u, p = path.x, path.u, path.p
     total = _Sums(solution.problem)

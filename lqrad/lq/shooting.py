@@ -22,7 +22,14 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lqrad.arguments import Array, check_count, check_tolerance, check_type, real_array
+from lqrad.arguments import (
+    Array,
+    check_count,
+    check_finite,
+    check_tolerance,
+    check_type,
+    real_array,
+)
 from lqrad.descent.descend import descend
 from lqrad.errors import ShapeError, Status
 from lqrad.linalg.stages import times
@@ -199,7 +206,9 @@ def multiple_shooting(
         else:
             continue
         break
-    cost = math.ldexp(problem.cost(x, u), units.cost)
+    with np.errstate(over="ignore"):
+        cost = float(np.ldexp(problem.cost(x, u), units.cost))
+    check_finite("the cost", np.asarray(cost), computed=True)
     x, u, p = np.ldexp(x, units.x), np.ldexp(u, units.u), np.ldexp(p, units.cost - units.x)
     return Shooting(x, u, p, cost, cuts, gap, residual, rounds, iterations, status)
 

@@ -135,7 +135,7 @@ class HeatSystem(ReadOnly):
         (array([0.25, 0.75, 1.25, 1.75]),)
         """
         pairs = zip(self.shape, self.lengths, strict=True)
-        return tuple(length * (np.arange(count) + 0.5) / count for count, length in pairs)
+        return tuple((np.arange(count) + 0.5) / count * length for count, length in pairs)
 
     def field(self, x: ArrayLike) -> Array:
         """Return states (..., n) as fields (..., *shape).
