@@ -686,6 +686,8 @@ CALLS |= {
     "pseudospectrum": lambda: (lqrad.pseudospectrum, of("A") | {"z": np.array([1.0, 1.5])}),
     "controllability": lambda: (lqrad.controllability, {"system": data()["A"], **of("B")}),
     "observability": lambda: (lqrad.observability, {"system": data()["A"], **of("C")}),
+    "disk_gain": lambda: (lqrad.design.disk_gain, {"alpha": 0.5}),
+    "disk_phase": lambda: (lqrad.design.disk_phase, {"alpha": 0.5}),
     "margins": lambda: (lqrad.margins, {"loop": lqrad.StateSpace([[0.5]], [[0.3]], dt=0.1)}),
     "step_response": lambda: (lqrad.step_response, {"system": plant(), "T": 10}),
     "invert": lambda: (

@@ -47,6 +47,7 @@ INFINITE = {
     "conditioning": "NaN is a tolerance that was not met",
     "cures": "a cure that fails has no gap",
     "design_controller": "NaN is a figure that a response does not have",
+    "disk_gain": "a disk margin of 2 allows any gain",
     "ilqr": "no limit is an infinite one",
     "kalman_filter": "NaN is the innovation of what was not observed",
     "nonnormality": "Kreiss's constant of an unstable matrix is infinite",

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from lqrad.arguments import Array, number_words
+from lqrad.arguments import Array, check_number, number_words
 from lqrad.design.statespace import StateSpace
 from lqrad.errors import ArgumentError, LqradError, ShapeError
 from lqrad.linalg.balance import balance, in_units
@@ -167,6 +167,7 @@ def disk_gain(alpha: float) -> tuple[float, float]:
     >>> disk_gain(1.0)
     (0.3333333333333333, 3.0)
     """
+    alpha = check_number("alpha", alpha, least=0)
     if alpha >= 2:
         return 0.0, np.inf
     return (2 - alpha) / (2 + alpha), (2 + alpha) / (2 - alpha)
@@ -180,7 +181,7 @@ def disk_phase(alpha: float) -> float:
     >>> round(disk_phase(2.0))
     90
     """
-    return float(np.degrees(2 * np.arctan(alpha / 2)))
+    return float(np.degrees(2 * np.arctan(check_number("alpha", alpha, least=0) / 2)))
 
 
 def margins(loop: Any) -> Margins:

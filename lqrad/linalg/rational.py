@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import atan2, gcd, inf, log, log1p, sqrt
+from typing import Any
 
 import numpy as np
 
@@ -164,17 +165,25 @@ class Rational:
         G = _square(add([a * c for c in self.num], self.den, b))
         if not G:
             return inf, 0.0
-        best, where = (F[0] / G[0] if G[0] else inf), 0.0
+        best, where = _ratio(F[0], G[0]), 0.0
         if len(F) <= len(G):
-            at_end = F[-1] / G[-1] if len(F) == len(G) else 0.0
+            at_end = _ratio(F[-1], G[-1]) if len(F) == len(G) else 0.0
             if at_end < best:
                 best, where = at_end, inf
         turns = add(times(derivative(F), G), times(F, derivative(G)), -1)
         for v in _frequencies(turns):
             f, g = _of_square(F, v, len(turns)), _of_square(G, v, len(turns))
-            if g and f / g < best:
-                best, where = f / g, float(v)
+            if _ratio(f, g) < best:
+                best, where = _ratio(f, g), float(v)
         return sqrt(best), where
+
+
+def _ratio(f: Any, g: Any) -> float:
+    """F / g of exact numbers; infinite where g is zero or no float is as large."""
+    try:
+        return float(f / g) if g else inf
+    except OverflowError:
+        return inf
 
 
 def _size(p: Polynomial) -> int:
