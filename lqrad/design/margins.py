@@ -326,7 +326,7 @@ def _figures(
     low = max(((f, w) for w, f in factors if f < 1), default=(0.0, np.nan))
     high = min(((f, w) for w, f in factors if f > 1), default=(np.inf, np.nan))
 
-    turns = np.angle(-np.exp(1j * L.log(ones).imag))
+    turns = L.turns(ones)
     omega = L.frequency(ones)
     nearest_turn = int(np.abs(turns).argmin()) if len(turns) else None
     delays = np.where(turns >= 0, turns, turns + 2 * np.pi) / omega

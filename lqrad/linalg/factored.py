@@ -80,6 +80,10 @@ class Factored:
         """Return log L at points i v, its imaginary part up to turns."""
         return self.log_and_slope(v)[0]
 
+    def turns(self, v: Array) -> Array:
+        """Return the angles from L at points i v to -1, from -pi to pi."""
+        return np.asarray(np.angle(-np.exp(1j * self.log(v).imag)))
+
     def log_and_slope(self, v: Array) -> tuple[Complex, Complex]:
         """Return log L, its imaginary part up to turns, and its derivative in v."""
         x, y = -self.roots.real, v[:, None] - self.roots.imag

@@ -106,15 +106,20 @@ class Rational:
 
     def log(self, v: Array) -> Complex:
         """Return log L at points i v, its imaginary part up to turns, each part rounded once."""
-        return np.array([self._log(at) for at in v], dtype=np.complex128)
+        return np.array([self._log(at, 1) for at in v], dtype=np.complex128)
 
-    def _log(self, v: float) -> complex:
+    def turns(self, v: Array) -> Array:
+        """Return the angles from L at points i v to -1, from -pi to pi."""
+        return np.array([self._log(at, -1).imag for at in v])
+
+    def _log(self, v: float, sign: int) -> complex:
+        """The logarithm of L or of -L."""
         degree = max(len(self.num), len(self.den))
         (a, b), (c, d) = _value(self.num, v, degree), _value(self.den, v, degree)
         above, below = a * a + b * b, c * c + d * d
-        ratio = (above - below) / below if below < 4 * above < 16 * below else None
-        size = log1p(ratio) / 2 if ratio is not None else (log(above) - log(below)) / 2
-        x, y = a * c + b * d, b * c - a * d
+        near = below < 4 * above < 16 * below
+        size = log1p((above - below) / below) / 2 if near else (log(above) - log(below)) / 2
+        x, y = sign * (a * c + b * d), sign * (b * c - a * d)
         whole = max(abs(x), abs(y))
         return complex(size, atan2(y / whole, x / whole))
 

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+from random_loops import exact_margins, random_loop
 
 import lqrad
 from lqrad import ArgumentError, ShapeError, StateSpace
@@ -242,3 +243,25 @@ def test_units_of_states_and_of_the_signal_between_do_not_matter(seed):
         loop.A * d / d[:, None], loop.B / d[:, None] * e, loop.C * d / e, loop.D, dt=loop.dt
     )
     assert repr(lqrad.margins(other).loops) == repr(lqrad.margins(loop).loops)
+
+
+def assert_exactly_right(loop, rtol):
+    found, right = lqrad.margins(loop).loops[0], exact_margins(loop)
+    for name, value in right.items():
+        mine = getattr(found, name)
+        if name.endswith("crossings"):
+            mine = [w for w, _ in mine]
+        np.testing.assert_allclose(mine, value, rtol=rtol, atol=0, err_msg=name)
+
+
+@pytest.mark.parametrize("discrete", [False, True])
+@pytest.mark.parametrize("seed", range(60))
+def test_modes_decades_apart_in_any_units_as_polynomials_of_sixty_digits_have_them(seed, discrete):
+    """Modes from 1e-3 to 1e9 rad/s; no crossing is missed."""
+    assert_exactly_right(random_loop(seed, discrete=discrete), rtol=1e-7)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_dead_time_as_a_power_of_z_in_the_polynomials(seed):
+    loop = random_loop(seed, discrete=True, delay=1 + seed % 4, most=2)
+    assert_exactly_right(loop, rtol=1e-7)
