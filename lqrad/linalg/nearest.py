@@ -293,7 +293,7 @@ class _Search:
             if dependent and most == np.inf:
                 proof = np.zeros(len(self.rows))
                 proof[face.index], proof[row] = face.side * np.maximum(-r, 0.0), side
-                if self._proves(proof, beyond):
+                if self._proves(proof):
                     return False, proof
             step = min(most, beyond / length if length else np.inf)
             if step == np.inf:
@@ -313,11 +313,16 @@ class _Search:
                 R=R[: len(y)],
             )
 
-    def _proves(self, proof: Array, beyond: float) -> bool:
-        """Whether the sum of half-spaces is beyond zero by more than rounding errors can make."""
+    def _proves(self, proof: Array) -> bool:
+        """Whether the sum of half-spaces is beyond zero by more than rounding errors can make.
+
+        The sum is that of the limits themselves: the best point may miss those of its own face by
+        what a face with nearly dependent normals makes of rounding errors.
+        """
         limit = np.where(proof > 0, self.high, self.low)[proof != 0]
         size = np.linalg.norm(self.best.w) + np.abs(limit).max()
-        return bool(beyond > _CERTAIN * (np.abs(proof) @ self.rounding) * size)
+        beyond = -float(proof[proof != 0] @ limit)
+        return beyond > _CERTAIN * float(np.abs(proof) @ self.rounding) * float(size)
 
 
 def _substitute(R: Array, b: Array, *, transpose: bool = False) -> Array:
