@@ -29,6 +29,7 @@ least squares problems with nonnegative variables, Mathematics of Computation 63
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
@@ -45,6 +46,8 @@ _STEPS_OF_ONE = 8
 # A proof is one where the sum of half-spaces is beyond zero by this many times what rounding errors
 # of the rows make of it at a point as large as the best one.
 _CERTAIN = 1e6
+
+Refutes = Callable[[Array], bool]
 
 
 @dataclass(frozen=True)
@@ -108,6 +111,7 @@ def nearest(
     give: Array,
     slack: Array,
     rounding: Array,
+    refutes: Refutes,
     start: Array,
     max_iter: int,
 ) -> Nearest:
@@ -125,6 +129,9 @@ def nearest(
         An excess that is none.
     rounding : (r,)
         What rounding errors may add up to in the entries of each row.
+    refutes : callable
+        Of a proof (r,): whether who knows more of the rows finds it valid, where rounding errors leave
+        that open here.
     start : (r,)
         Multipliers whose signs tell the half-spaces to begin with.
     max_iter : int
@@ -136,12 +143,12 @@ def nearest(
     >>> one, inf = np.ones(1), np.full(1, np.inf)
     >>> found = nearest(
     ...     np.array([[1.0, 0.0]]), one, inf, give=0 * one, slack=1e-9 * one,
-    ...     rounding=1e-15 * one, start=0 * one, max_iter=10,
+    ...     rounding=1e-15 * one, refutes=lambda y: False, start=0 * one, max_iter=10,
     ... )
     >>> found.w, found.y, found.finished
     (array([1., 0.]), array([-1.]), True)
     """
-    search = _Search(rows, low, high, give, slack, rounding, max_iter)
+    search = _Search(rows, low, high, give, slack, rounding, refutes, max_iter)
     finished, proof = search.run(start)
     best = search.best
     y = np.zeros(len(rows))
@@ -149,26 +156,24 @@ def nearest(
     return Nearest(best.w, y, proof, search.iterations, finished, best)
 
 
+@dataclass
 class _Search:
-    """The limits, the best point so far, and how many systems were solved for it."""
+    """The limits, the best point so far, and how many steps it took."""
 
-    def __init__(
-        self,
-        rows: Array,
-        low: Array,
-        high: Array,
-        give: Array,
-        slack: Array,
-        rounding: Array,
-        max_iter: int,
-    ) -> None:
-        self.rows, self.low, self.high, self.give = rows, low, high, give
-        self.slack, self.rounding, self.max_iter = slack, rounding, max_iter
-        self.iterations = 0
+    rows: Array
+    low: Array
+    high: Array
+    give: Array
+    slack: Array
+    rounding: Array
+    refutes: Refutes
+    max_iter: int
+    iterations: int = 0
+
+    def __post_init__(self) -> None:
         none = np.zeros(0)
-        self.best = self.origin = _Face(
-            np.zeros(0, np.intp), none, none, np.zeros(rows.shape[1]), 0.0, none, none
-        )
+        start = np.zeros(self.rows.shape[1])
+        self.best = self.origin = _Face(np.zeros(0, np.intp), none, none, start, 0.0, none, none)
 
     def run(self, start: Array) -> tuple[bool, Array | None]:
         """Find the best point; whether it keeps the limits, and a proof that none does.
@@ -322,7 +327,9 @@ class _Search:
         limit = np.where(proof > 0, self.high, self.low)[proof != 0]
         size = np.linalg.norm(self.best.w) + np.abs(limit).max()
         beyond = -float(proof[proof != 0] @ limit)
-        return beyond > _CERTAIN * float(np.abs(proof) @ self.rounding) * float(size)
+        if beyond > _CERTAIN * float(np.abs(proof) @ self.rounding) * float(size):
+            return True
+        return beyond > 0 and self.refutes(proof)
 
 
 def _substitute(R: Array, b: Array, *, transpose: bool = False) -> Array:

@@ -35,10 +35,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lqrad.arguments import EPS, Array, check_finite, check_room
-from lqrad.errors import Status
+from lqrad.errors import NonFiniteError, Status
 from lqrad.linalg.banded import Bidiagonal
 from lqrad.linalg.feedback import Feedback
-from lqrad.linalg.nearest import Nearest, nearest
+from lqrad.linalg.nearest import Nearest, Refutes, nearest
 from lqrad.linalg.riccati import sweep
 from lqrad.linalg.stages import times
 from lqrad.lq.interior import interior, well_within
@@ -268,7 +268,8 @@ class Limited:
             row = np.unravel_index((beyond / unit * (exceeded & ~self._moved)).argmax(), g.shape)
             certificate = np.zeros_like(g)
             certificate[row] = 1.0 if g[row] > high[row] else -1.0
-        search = partial(self._search, low - g, high - g, tol * unit)
+        refutes = partial(self._refutes, x0, low, high)
+        search = partial(self._search, low - g, high - g, tol * unit, refutes)
         most = max_iter
         if self._of_inputs:
             most = min(max_iter, 8 + int(_WORK / u.size**3))
@@ -339,7 +340,14 @@ class Limited:
         )
 
     def _search(
-        self, low: Array, high: Array, slack: Array, give: Array, y: Array, max_iter: int
+        self,
+        low: Array,
+        high: Array,
+        slack: Array,
+        refutes: Refutes,
+        give: Array,
+        y: Array,
+        max_iter: int,
     ) -> Nearest:
         """The nearest point within limits of Y w alone, with rows brought to a norm of one."""
         return nearest(
@@ -349,9 +357,47 @@ class Limited:
             give=(give / self._size**2).ravel(),
             slack=(slack / self._size).ravel(),
             rounding=self._rounding.ravel(),
+            refutes=lambda proof: refutes(proof.reshape(y.shape) / self._size),
             start=(y * self._size * self._moved).ravel(),
             max_iter=max_iter,
         )
+
+    def _refutes(self, x0: Array, low: Array, high: Array, y: Array) -> bool:
+        """Whether sum y (g - limit) > 0 for all inputs within their own limits, rounding errors included.
+
+        With xi the adjoint of the rows' slopes, that sum is xi[0]'x0 + sum xi[t+1]'c - sum y limit, and
+        the inputs' slopes times the inputs. A rounding error in xi[t] counts by the largest x[t].
+        """
+        problem, T, n = self._scaled, self.T, self._scaled.n
+        ends = self._ranges(low, high)
+        if not np.isfinite(ends).all():
+            return False
+        k, c = len(self._C), np.broadcast_to(problem.c, (T, n))
+        A, B, D, largest = (
+            np.abs(problem.A),
+            np.abs(problem.B),
+            np.abs(self._D),
+            np.abs(ends).max(0),
+        )
+        in_x = np.zeros((T + 1, n))
+        in_x[:-1] += y[:, :k] @ self._C
+        in_x[1:] += y[:, k:] @ self._E
+        try:
+            xi = Bidiagonal(problem.A).solve(in_x, transpose=True)
+            reached = [np.abs(x0)[None], times(B, largest) + np.abs(c)]
+            x = Bidiagonal(A).solve(np.concatenate(reached))
+        except NonFiniteError:
+            return False
+        slopes = y[:, :k] @ self._D + times(problem.B, xi[1:], transpose=True)
+        limits = (y * np.where(y > 0, high, low))[y != 0]
+        value = xi[0] @ x0 + (xi[1:] * c).sum() - limits.sum()
+        value += np.where(slopes > 0, slopes * ends[0], slopes * ends[1]).sum()
+
+        terms, y, xi = np.abs(in_x), np.abs(y), np.abs(xi[1:])
+        terms[:-1] += times(A, xi, transpose=True)
+        size = (terms * x).sum() + np.abs(limits).sum()
+        size += ((y[:, :k] @ D + times(B, xi, transpose=True)) * largest).sum()
+        return bool(value > self._eps * size)
 
     def _at_limits(
         self,

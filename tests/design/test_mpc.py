@@ -478,3 +478,79 @@ def test_an_observer_of_what_the_input_feeds_through_to_is_refused():
     observer = lqrad.Observer.kalman(plant, [[1.0]], [[1.0]])
     with pytest.raises(lqrad.ArgumentError, match="observer has a feedthrough D"):
         lqrad.mpc(problem, 5, observer=observer)
+
+
+def plant_and_start(rng):
+    """A plant, stable or not, whose weights are decades apart; a horizon, and an initial state."""
+    n, m, T = (int(rng.integers(1, most)) for most in (6, 4, 31))
+    A, B = rng.normal(size=(n, n)), rng.normal(size=(n, m))
+    A *= rng.uniform(0.5, 1.6) / np.abs(np.linalg.eigvals(A)).max()
+    F, G = rng.normal(size=(n, n)), rng.normal(size=(m, m))
+    Q, R = F @ F.T * 10.0 ** rng.uniform(-6, 6) / n, G @ G.T / m + 0.3 * np.eye(m)
+    problem = LQProblem(A, B, Q, R, 10.0 ** rng.uniform(-6, 6) * np.eye(n))
+    return problem, T, rng.normal(size=n) * 10.0 ** rng.uniform(-3, 3)
+
+
+def touched(values, rng):
+    """Limits that values (T, k) keep, and that all of them touch, or the outermost ones do."""
+    if rng.random() < 1 / 3:
+        return values.min(axis=0), values.max(axis=0)
+    lower = rng.random(values.shape) < 0.5
+    return np.where(lower, values, values - 1), np.where(lower, values + 1, values)
+
+
+@pytest.mark.parametrize("seed", [*range(40), 124, 310])
+def test_what_a_trajectory_keeps_by_touching_it_is_never_infeasible(seed):
+    rng = np.random.default_rng([15, seed])
+    problem, T, x0 = plant_and_start(rng)
+    u = rng.normal(size=(T, problem.m)) * 10.0 ** rng.uniform(-2, 2)
+    bounds = {
+        "input_bounds": touched(u, rng),
+        "state_bounds": touched(problem.simulate(x0, u)[1:], rng),
+    }
+    if rng.random() < 0.4:
+        bounds["rate_bounds"] = touched(np.diff(u, axis=0, prepend=0 * u[:1]), rng)
+    plan = lqrad.mpc(problem, T, max_iter=150, **bounds).plan(x0)
+    assert plan.status is not Status.INFEASIBLE
+    assert plan.certificate is None
+
+
+def fractions_of(values):
+    """An array of rationals, each equal to its double."""
+    return np.vectorize(Fraction, otypes=[object])(np.asarray(values, float))
+
+
+def least_sum(problem, x0, bound, y_u, y_x, t, low):
+    """The least of sum y_u u + sum y_x x[t] - its limits over |u| <= bound, in rationals.
+
+    Only one state has a limit, the low one `low` at stage t.
+    """
+    A, B, xi = fractions_of(problem.A), fractions_of(problem.B), fractions_of(y_x)
+    total = -sum(fractions_of(np.abs(y_u)).ravel() * np.tile(fractions_of(bound), len(y_u)))
+    total -= sum(v * Fraction(low) for v in xi if v)
+    slopes = fractions_of(y_u)
+    for s in reversed(range(t)):
+        slopes[s] = slopes[s] + B.T.dot(xi)
+        xi = A.T.dot(xi)
+    return total + xi.dot(fractions_of(x0)) - (abs(slopes) * fractions_of(bound)).sum()
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_what_is_out_of_reach_is_infeasible_by_a_certificate_in_rationals(seed):
+    rng = np.random.default_rng([16, seed])
+    problem, T, x0 = plant_and_start(rng)
+    bound = np.abs(rng.normal(size=problem.m)) * 10.0 ** rng.uniform(-2, 1)
+    t, i = int(rng.integers(1, T + 1)), int(rng.integers(problem.n))
+    powers = [np.linalg.matrix_power(problem.A, s) for s in range(t + 1)]
+    reach = sum(np.abs(power @ problem.B) @ bound for power in powers[:-1])[i]
+    centre = (powers[-1] @ x0)[i]
+    low = np.full((T, problem.n), -np.inf)
+    low[t - 1, i] = centre + reach + rng.choice([1e-4, 1e-2, 1.0, 100.0]) * (reach + abs(centre))
+    bounds = {"input_bounds": (-bound, bound), "state_bounds": (low, np.inf)}
+    plan = lqrad.mpc(problem, T, **bounds).plan(x0)
+    assert plan.status is Status.INFEASIBLE
+    y_u, y_x = plan.certificate[:, : problem.m], np.zeros(problem.n)
+    y_x[i] = plan.certificate[t - 1, problem.m]
+    assert y_x[i] < 0
+    assert (plan.certificate[np.arange(T) != t - 1, problem.m] == 0).all()
+    assert least_sum(problem, x0, bound, y_u, y_x, t, low[t - 1, i]) > 0

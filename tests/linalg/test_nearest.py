@@ -34,6 +34,7 @@ def found(rows, low, high, *, give=0.0, start=0.0, max_iter=1000):
         give=give * ones,
         slack=1e-10 * ones,
         rounding=1e-14 * ones,
+        refutes=lambda y: False,
         start=start * ones,
         max_iter=max_iter,
     )
