@@ -73,9 +73,8 @@ class Sampled(ReadOnly):
     def __init__(
         self, stage: Array, factor: Array, *, power: int, ages: list[int], m: int, dt: float
     ) -> None:
-        # (n, n + j m) and (., n + j m): the next x and a root of the cost
-        # over 2^power, of x and of the j
-        # inputs that act in a step, which are these numbers of steps old, the oldest first.
+        # (n, n + j m) and (., n + j m): the next x, and a root of the cost over 2^power, by x and the
+        # j inputs that act in a step, which are these numbers of steps old, the oldest first.
         self._stage, self._factor, self._power = stage, factor, power
         self._ages, self._m = ages, m
         self.dt, self.delayed = dt, ages[0]
@@ -87,17 +86,8 @@ class Sampled(ReadOnly):
         return np.arange(start, start + m)
 
     @cached_property
-    def _system(self) -> tuple[Array, Array]:
-        n, m = len(self._stage), self._m
-        N = n + self.delayed * m
-        check_room("the state with all inputs before in it", 2 * N, N)
-        columns = np.concatenate([np.arange(n), *(self._place(age) for age in self._ages)])
-        full = np.zeros((N, N + m))
-        full[np.ix_(np.arange(n), columns)] = self._stage
-        for age in range(1, self.delayed + 1):
-            full[self._place(age), self._place(age - 1)] = 1.0  # a step older
-        full.setflags(write=False)
-        return full[:, :N], full[:, N:]
+    def _system(self) -> StateSpace:
+        return self.plant(np.eye(len(self._stage)))
 
     @cached_property
     def _weights(self) -> tuple[Array, Array, Array]:
@@ -118,12 +108,12 @@ class Sampled(ReadOnly):
     @property
     def A(self) -> Array:
         """State matrix, of the inputs before, too."""
-        return self._system[0]
+        return self._system.A
 
     @property
     def B(self) -> Array:
         """Input matrix."""
-        return self._system[1]
+        return self._system.B
 
     @property
     def Q(self) -> Array:
