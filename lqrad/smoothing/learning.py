@@ -26,9 +26,9 @@ from lqrad.arguments import (
     check_type,
     real_array,
 )
-from lqrad.descent.descend import descend
+from lqrad.descent.descend import Descent, descend
 from lqrad.descent.objective import Objective
-from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError, ShapeError
+from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError, ShapeError, Status
 from lqrad.smoothing.covariance_filter import CovarianceFilter, split_prior
 from lqrad.smoothing.model import Balanced, SmoothingProblem
 from lqrad.smoothing.score import NAMES, PRIOR, Expected, expect, score_of
@@ -42,6 +42,8 @@ _STEP = EPS ** (1 / 3)
 _PROBE, _PART = 2.0**-8, 1.5 * 2.0**-8
 # The powers of two, up and down, among which a length is sought.
 _DOUBLINGS = 200
+# Lengths that differ by more doublings than this are others.
+_FAR = 4
 # A log-likelihood is known to this part of it, for the smoother may lose five digits.
 _LOST = 1e-10
 # An output whose innovation's deviation is no more than this many roundings of the data is exact.
@@ -100,7 +102,8 @@ def fit(
     Each parameter has a length, a power of two, at which the arrays at theta0 begin to change: a
     variance by its own size, an offset by a standard deviation. It makes the descent the same in
     all units of theta, and is found by some calls of `build` more, about one for each doubling from
-    |theta0|, or from one. A parameter that moves nothing there keeps that as its length.
+    |theta0|, or from one. A parameter that moves nothing there keeps that as its length. Where the
+    descent ends so far away that the lengths there are others, it goes on in those.
 
     Parameters
     ----------
@@ -153,31 +156,82 @@ def fit(
     check_finite("theta0", start)
     first = _build(build, start)
     y = first.series(y)
-    seen = ~np.isnan(y)
-    entries = max(1, int(seen.sum()))
-    # All models in the units of the first: the descent is the same whatever those of the user are.
-    state, output = first.balanced.state, first.balanced.output
-    volume = float(first.balanced.log_volume(seen).sum())
-    data = y / output
+    max_iter = check_count("max_iter", max_iter, least=0)
+    climb = _Climb(build, first, start, y)
+    history: list[float] = []
+    theta = start
+    while True:
+        descent = climb.descend(max_iter - max(len(history) - 1, 0), tol, onward=bool(history))
+        rise = descent.history.value[0] - descent.value
+        history += list(climb.logliks(descent.history.value))[bool(history) :]
+        theta = climb.lengths * descent.solution
+        # Far from its start theta may have other lengths, in which it is not at a maximum.
+        onward = _Climb(build, first, theta, y)
+        far = np.abs(np.log2(onward.lengths / climb.lengths)).max() > _FAR
+        again = far or descent.status is Status.STALLED  # from here the tolerance may be met
+        if not again or rise <= _LOST * (1 + abs(descent.value)) or len(history) > max_iter:
+            break
+        climb = onward
+    vanished = _without_noise(climb.model(theta), climb.data)
+    converged = descent.status.converged and not vanished
+    message = f"{vanished or descent.what}; log-likelihood {history[-1]:.8g}"
+    if descent.remedy and not vanished:
+        message += f"; {descent.remedy}"
+    problem = _build(build, theta, first)
+    return Fit(problem, history[-1], theta, np.array(history), converged, message)
 
-    def model(theta: Array) -> SmoothingProblem:
-        return _build(build, theta, first).in_units(state, output)
 
-    lengths = np.array([_length(model, start, i) for i in range(start.size)])
+class _Climb:
+    """The log-likelihood of y as a function of z = theta / lengths, in units of the model at `start`.
 
-    def evaluate(z: Array) -> tuple[float, Array]:
-        theta = lengths * z
-        problem = model(theta)
-        score = score_of(problem, expect(problem, data))
+    So that the descent is the same whatever the units of the user and of the parameters are.
+
+    Parameters
+    ----------
+    build : callable
+        theta (k,) -> SmoothingProblem, with the shapes of `first`.
+    start : (k,)
+        Where the lengths are found.
+    y : (..., T+1, ny)
+    """
+
+    def __init__(
+        self,
+        build: Callable[[Array], SmoothingProblem],
+        first: SmoothingProblem,
+        start: Array,
+        y: Array,
+    ) -> None:
+        self.build, self.first, self.start = build, first, start
+        balanced = _build(build, start, first).balanced
+        self.state, self.output = balanced.state, balanced.output
+        seen = ~np.isnan(y)
+        self.entries = max(1, int(seen.sum()))
+        self.volume = float(balanced.log_volume(seen).sum())
+        self.data = y / self.output
+        self.lengths = np.array([_length(self.model, start, i) for i in range(start.size)])
+
+    def model(self, theta: Array) -> SmoothingProblem:
+        return _build(self.build, theta, self.first).in_units(self.state, self.output)
+
+    def logliks(self, costs: Array) -> Array:
+        """The log-likelihoods in the units of the user."""
+        return np.asarray(-self.entries * costs - self.volume)
+
+    def evaluate(self, z: Array) -> tuple[float, Array]:
+        """Minus the log-likelihood for each entry of y, and its gradient in z."""
+        theta = self.lengths * z
+        problem = self.model(theta)
+        score = score_of(problem, expect(problem, self.data))
         slopes = np.empty_like(theta)
         # Far from zero it is theta that is rounded: truncation, step^2, against EPS |z| / step.
         for i, h in enumerate(_STEP * np.cbrt(np.maximum(1.0, np.abs(z)))):
-            ends, places = [], (lengths[i] * (z[i] - h), lengths[i] * (z[i] + h))
+            ends, places = [], (self.lengths[i] * (z[i] - h), self.lengths[i] * (z[i] + h))
             for end in places:
                 near = theta.copy()
                 near[i] = end
                 try:
-                    ends.append(model(near))
+                    ends.append(self.model(near))
                 except (NotConvexError, ArithmeticError) as error:
                     kind = NotConvexError if isinstance(error, NotConvexError) else NonFiniteError
                     raise kind(
@@ -189,33 +243,33 @@ def fit(
                 np.vdot(gradient, getattr(ends[1], name) - getattr(ends[0], name))
                 for name in NAMES
                 if (gradient := getattr(score, name)) is not None
-            ) / ((places[1] - places[0]) / lengths[i])
-        return -score.loglik / entries, -slopes / entries
+            ) / ((places[1] - places[0]) / self.lengths[i])
+        return -score.loglik / self.entries, -slopes / self.entries
 
-    def trial(z: Array) -> tuple[float, Array]:
-        try:
-            return evaluate(z)
-        except (NotConvexError, ArithmeticError, np.linalg.LinAlgError) as error:
-            raise NonFiniteError(f"no likelihood at theta = {lengths * z}: {error}") from error
+    def descend(self, max_iter: int, tol: float, *, onward: bool) -> Descent:
+        """Descend by L-BFGS from `start`, at which there must be a likelihood.
 
-    slope = float(np.linalg.norm(evaluate(start / lengths)[1]))
-    descent = descend(
-        Objective(shape=start.shape, value_and_gradient=trial),
-        start / lengths,
-        method="l-bfgs",
-        max_iter=max_iter,
-        tol=tol / max(1.0, slope),
-    )
-    loglik = -entries * descent.value - volume
-    theta = lengths * descent.solution
-    vanished = _without_noise(model(theta), data)
-    converged = descent.status.converged and not vanished
-    message = f"{vanished or descent.what}; log-likelihood {loglik:.8g}"
-    if descent.remedy and not vanished:
-        message += f"; {descent.remedy}"
-    problem = _build(build, theta, first)
-    history = -entries * descent.history.value - volume
-    return Fit(problem, loglik, theta, history, converged, message)
+        To a gradient of tol, and of tol times that at the start where it does not go on from another.
+        """
+        start = self.start / self.lengths
+        known = self.evaluate(start)
+
+        def trial(z: Array) -> tuple[float, Array]:
+            if np.array_equal(z, start):
+                return known
+            try:
+                return self.evaluate(z)
+            except (NotConvexError, ArithmeticError, np.linalg.LinAlgError) as error:
+                theta = self.lengths * z
+                raise NonFiniteError(f"no likelihood at theta = {theta}: {error}") from error
+
+        return descend(
+            Objective(shape=start.shape, value_and_gradient=trial),
+            start,
+            method="l-bfgs",
+            max_iter=max_iter,
+            tol=tol / (max(tol if onward else 1.0, float(np.linalg.norm(known[1]))) or 1.0),
+        )
 
 
 def em(

@@ -587,6 +587,34 @@ def test_no_parameter_stays_behind_for_its_unit(entry, unit):
     assert far.loglik == pytest.approx(here.loglik, rel=1e-9)
 
 
+@pytest.mark.parametrize(
+    "start", [[1e4, 1, 0], [1e-4, 1e-4, 0], [1e6, 1e6, 0], [1e8, 1e-3, 0], [1, 1, 1e6]]
+)
+def test_a_start_decades_away_ends_at_the_same_maximum(start):
+    """Variances and an offset as they are: their lengths at the start are not those at the end."""
+    truth = SmoothingProblem([[0.8]], [[1]], W=[[1]], V=[[0.5]], m0=[0], P0=[[1]], d=[3])
+    y = truth.simulate(np.random.default_rng(0), T=80)[1]
+
+    def build(theta):
+        w, v, d = theta
+        return SmoothingProblem([[0.8]], [[1]], W=[[w]], V=[[v]], m0=[0], P0=[[1]], d=[d])
+
+    near, far = fit(build, [1, 1, 0], y), fit(build, start, y)
+    assert near.converged
+    assert far.converged
+    assert far.loglik == pytest.approx(near.loglik, abs=1e-8)
+    assert far.theta == pytest.approx(near.theta, rel=1e-4)
+    assert (np.diff(far.history) >= 0).all()
+
+
+def test_a_fit_near_its_maximum_evaluates_nothing_twice(monkeypatch):
+    count = []
+    monkeypatch.setattr("lqrad.smoothing.learning.expect", lambda *a: count.append(1) or expect(*a))
+    result = fit(lambda theta: local_level(theta), [9.0, 7.0], FLOW[:, None])
+    assert result.converged
+    assert len(count) <= 2 * len(result.history)
+
+
 def test_differences_are_taken_beside_the_length_far_from_zero():
     """One logarithm for both variances, from far away: 6e-6 |theta| is longer than its length."""
     shift = 1e6
