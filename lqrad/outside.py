@@ -9,7 +9,7 @@ import os
 import stat
 import uuid
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -273,14 +273,22 @@ def check_names(
     required: tuple[str, ...],
     optional: tuple[str, ...],
     what: str,
+    hints: Mapping[str, str] | None = None,
 ) -> None:
-    """Raise ArgumentError unless data holds all required names, and none but optional ones besides."""
+    """Raise ArgumentError unless data holds all required names, and none but optional ones besides.
+
+    `hints` say what to try of some names, where they are missing or not known.
+    """
     missing = [name for name in required if name not in data]
     unknown = [name for name in data if name not in required + optional]
     if missing or unknown:
-        fault = f"lacks {', '.join(missing)}" if missing else f"holds {', '.join(unknown)}"
+        shown = [name if name.isprintable() and name else repr(name) for name in missing or unknown]
+        fault = f"{'lacks' if missing else 'holds'} {', '.join(shown)}"
         more = f" and may have {', '.join(optional)}" if optional else ""
-        raise ArgumentError(f"{path} {fault}; {what} has {', '.join(required)}{more}")
+        remedy = "; ".join(
+            text for name, text in (hints or {}).items() if name in missing + unknown
+        )
+        raise ArgumentError(f"{path} {fault}; {what} has {', '.join(required)}{more}", remedy)
 
 
 def without_null(limit: Any, infinite: float) -> Any:

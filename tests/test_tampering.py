@@ -373,6 +373,8 @@ def test_a_feedthrough_is_one_of_the_plant(tmp_path):
         ),
         ({"D": [[1.0]]}, "D is given with input_delay, with which it has no meaning here; sample"),
         ({"input_delay": -1}, "input_delay is -1"),
+        ({"input_delay": 0, "discrete": 2}, "discrete is 2, expected 1 or 0"),
+        ({"\ud800": 1}, r"holds '\\ud800'; a model has A"),
         ({"discrete": True}, "input_delay is given with a discrete model; append"),
     ],
 )

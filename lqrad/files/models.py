@@ -35,7 +35,7 @@ from lqrad.design.sampling import discretise
 from lqrad.design.statespace import StateSpace
 from lqrad.errors import ArgumentError, ShapeError
 from lqrad.lq.problem import LQProblem
-from lqrad.outside import READERS, naming, read_named, with_ending, without_null
+from lqrad.outside import READERS, check_names, naming, read_named, with_ending, without_null
 from lqrad.smoothing.model import SmoothingProblem
 
 # How many axes each array has, without that of the stages.
@@ -46,8 +46,9 @@ _AXES |= dict.fromkeys(("T", "dt", "input_delay", "discrete"), 0)
 # Those of the axes that are as long as the state.
 _STATE_AXES = {"C": (1,), "S": (0, 1), "s": (0,), "W": (0, 1), "tracked": (1,), "x0": (0,)}
 
-# What other programs call them.
-_ELSEWHERE = {
+# What other programs call them, and what is easily forgotten.
+_HINTS = {
+    "dt": 'a model in discrete time has dt too, and "discrete": 1',
     "N": "the cross weight, MATLAB's N, is called M here, and a horizon T",
     "Ts": "the sampling time is called dt",
     "Qn": "the covariance of the state's noise is called W",
@@ -223,17 +224,8 @@ def _read_model(path: str | Path, required: tuple[str, ...]) -> dict[str, Any]:
     """The arrays of a model file, all of the required ones, each with the axes that it has."""
     path = with_ending(path, tuple(READERS))
     data = {name: z for name, z in read_named(path).items() if z is not None or name in required}
-    missing = [name for name in required if name not in data]
-    unknown = [name for name in data if name not in _AXES]
-    if missing or unknown:
-        fault = f"lacks {', '.join(missing)}" if missing else f"holds {', '.join(unknown)}"
-        others = ", ".join(name for name in _AXES if name not in required)
-        hints = [_ELSEWHERE[name] for name in unknown if name in _ELSEWHERE]
-        hints += ['a model in discrete time has dt too, and "discrete": 1'] * ("dt" in missing)
-        raise ArgumentError(
-            f"{path} {fault}; a model has {', '.join(required)} and may have {others}",
-            "; ".join(hints),
-        )
+    optional = tuple(name for name in _AXES if name not in required)
+    check_names(path, data, required, optional, "a model", _HINTS)
     if path.suffix.lower() == ".mat":
         data = {name: _from_matlab(name, value, data) for name, value in data.items()}
     with naming(path):
@@ -269,6 +261,8 @@ def _in_steps(data: dict[str, Any]) -> tuple[dict[str, Any], float | None, int]:
     )
     discrete = real_array("discrete", data.pop("discrete", dt is None))
     check_shape("discrete", discrete, (), "it is 1 or 0")
+    if discrete not in (0, 1):
+        raise ArgumentError(f"discrete is {discrete:g}, expected 1 or 0")
     if dt is not None:
         dt = check_number("dt", dt, above=0)
     if discrete:
