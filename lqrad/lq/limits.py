@@ -254,13 +254,15 @@ class Limited:
         y, beyond = np.zeros_like(g), excess(g, low, high)
         left = self._free.gradient(*self._slopes(x, u))  # what rounding errors have left
         gap = 0.5 * float(np.vdot(left, left))
+        close = gap <= 2 * tol * abs(cost)
+        status = Status.CONVERGED_GAP if close else Status.STALLED
         if not (beyond > 0).any():
-            return self._plan(x, u, p, y, cost, gap, beyond, Status.CONVERGED_GAP, 0)
+            return self._plan(x, u, p, y, cost, gap, beyond, status, 0)
         unit, size = self._units(g, low, high, cost), abs(cost)
         rounding = self._eps * self._terms(x, u, low, high)
         exceeded = beyond > np.maximum(tol * unit, rounding)
         if not exceeded.any():
-            return self._plan(x, u, p, y, cost, gap, beyond, Status.CONVERGED_GAP, 0, unit)
+            return self._plan(x, u, p, y, cost, gap, beyond, status, 0, unit)
 
         give, certificate = np.zeros_like(g), None
         if exceeded[~self._moved].any():

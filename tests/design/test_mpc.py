@@ -499,7 +499,7 @@ def touched(values, rng):
     return np.where(lower, values, values - 1), np.where(lower, values + 1, values)
 
 
-@pytest.mark.parametrize("seed", [*range(40), 124, 310])
+@pytest.mark.parametrize("seed", [*range(40), 602, 803])
 def test_what_a_trajectory_keeps_by_touching_it_is_never_infeasible(seed):
     rng = np.random.default_rng([15, seed])
     problem, T, x0 = plant_and_start(rng)

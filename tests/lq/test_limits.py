@@ -189,6 +189,21 @@ def test_a_gap_without_limits_is_evaluated():
     assert min(gaps) >= 0
 
 
+def test_a_gap_without_limits_at_work_is_compared_with_the_tolerance():
+    """In eight integrators the gap is rounding errors: below 1e-8 of the cost, and above 1e-300 of it."""
+    A = np.eye(8) + np.eye(8, k=1)
+    problem = LQProblem(A, np.eye(8)[:, -1:], np.eye(8), [[1.0]])
+    none = np.full((30, 1), np.inf)
+    row, state = np.ones((1, 1)), np.zeros((1, 8))
+    limited = Limited(problem, 30, state, row, state[:0], soft=np.array([False]), names=["u"])
+    plan = limited.solve(np.ones(8), -none, none)
+    assert plan.status is Status.CONVERGED_GAP
+    assert 0 < plan.gap_bound <= 1e-8 * plan.cost
+    plan = limited.solve(np.ones(8), -none, none, tol=1e-300)
+    assert plan.status is Status.STALLED
+    assert plan.iterations == 0
+
+
 def test_the_right_multipliers_are_a_start_that_ends_at_once():
     possible = 0
     for seed in SEEDS:
