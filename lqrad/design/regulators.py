@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.linalg import qr, solve_triangular
 
 from lqrad.arguments import (
     Array,
@@ -379,15 +380,33 @@ def _steady(plant: StateSpace, H: Array, G: Array) -> tuple[Array, Array, Array]
     left, values, right = np.linalg.svd(in_units(Z, units.y, units.x))
     rank = int((values > _RANK * values[0]).sum())
     solution = (right[:rank].T / values[:rank]) @ left[n:, :rank].T
+    # Of all solutions, that with the least input: along what of the freedom has a part in inputs.
+    _, parts, turn = np.linalg.svd(right[rank:, n:].T, full_matrices=False)
+    freedom = right[rank:].T @ turn[parts > _RANK].T
     solution, freedom = (
-        in_units(z, -units.x, np.zeros(z.shape[1], np.int64)) for z in (solution, right[rank:].T)
+        in_units(z, -units.x, np.zeros(z.shape[1], np.int64)) for z in (solution, freedom)
     )
-    # Of all solutions, that with the least input.
-    solution -= freedom @ np.linalg.lstsq(freedom[n:], solution[n:], rcond=_RANK)[0]
+    solution = _without(solution, freedom, slice(n, None))
     _, sizes, directions = np.linalg.svd(left[n:, rank:].T)
     N = in_units(solution, np.zeros(n + m, np.int64), -units.y[n:])
     check_finite("the steady state of a reference", N, computed=True)
     return N, directions[: int((sizes > _RANK).sum())], np.ldexp(0.5, units.y[n:])
+
+
+def _without(solution: Array, freedom: Array, rows: slice) -> Array:
+    """The solution less a combination of the freedom, the one that leaves least in these rows.
+
+    Householder's reflections are stable row by row where the largest rows come first. What cancels
+    in a row leaves rounding errors of what was there, which are taken away in turn.
+    """
+    if not freedom.shape[1]:
+        return solution
+    order = np.argsort(-np.abs(freedom[rows]).max(axis=1), kind="stable")
+    Q, R, columns = qr(freedom[rows][order], mode="economic", pivoting=True)
+    for _ in range(3):
+        combination = solve_triangular(R, Q.T @ solution[rows][order])
+        solution = solution - freedom[:, columns] @ combination
+    return solution
 
 
 def _not_held(direction: Array, unit: Array, found: str) -> str:

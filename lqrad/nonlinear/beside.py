@@ -158,7 +158,8 @@ def _length(push: Push, cost: float, u: Array, limits: tuple[Array, Array], shar
     """How long a push is in units of its direction."""
     if cost and push.curvature:
         return float(np.sqrt(2 * share * abs(cost / push.curvature)))
-    # A cost of zero, or one without curvature: by the size of the inputs, or of their limits.
+    # A cost of zero, or one without curvature: by the size of the inputs, or of their limits. Where
+    # all of these are zero nothing tells in which unit one is, and any length will do.
     size = np.abs(u).max(axis=0)
     for limit in limits:
         size = np.maximum(size, np.where(np.isfinite(limit), np.abs(limit), 0.0))

@@ -309,7 +309,8 @@ def _expand(
 def _input_units(expansion: LQProblem, cost: float) -> Array:
     """What a weight on each input is measured by: its largest own weight, or that of its effect.
 
-    Where there is neither, by its slope: the weight that promises a decrease of the cost's size.
+    Where there is neither, by its slope: the weight that promises a decrease of the cost's size. An
+    input without any of these has no effect, and any weight leaves it as it is.
     """
     own = np.abs(np.diagonal(expansion.R, axis1=-2, axis2=-1)).max(axis=0)
     weights = np.concatenate([expansion.Q[1:], expansion.S[None]])

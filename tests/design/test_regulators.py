@@ -102,3 +102,17 @@ def test_weights_that_do_not_fit():
         lqrad.lqr(plant, [[1]], [[1]], tracked=[[1.0, 0.0]])
     with pytest.raises(ShapeError, match=r"reference has shape \(2,\), expected \(nr,\) = \(1,\)"):
         lqrad.steady_state_targets(plant, [1.0, 2.0])
+
+
+def test_of_all_inputs_that_hold_a_reference_the_least_is_taken_in_any_units():
+    """Of u with g'u = r the least is g r / |g|^2, for inputs whose gains are up to 2^80 apart."""
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        n, m = (int(size) for size in rng.integers(1, 5, size=2))
+        A, B, C = rng.normal(size=(n, n)), rng.normal(size=(n, m)), rng.normal(size=(1, n))
+        power = rng.integers(-40, 41, size=m)
+        g = np.ldexp(C @ np.linalg.solve(np.eye(n) - A, B), power)[0]
+        plant = lqrad.StateSpace(A, np.ldexp(B, power), C, dt=0.1)
+        _, u = lqrad.steady_state_targets(plant, [2.0])
+        least = 2 * (g / np.abs(g).max()) / np.abs(g).max() / np.sum((g / np.abs(g).max()) ** 2)
+        np.testing.assert_allclose(u, least, rtol=1e-9, atol=1e-11 * np.abs(least).max())

@@ -140,3 +140,10 @@ def test_long_responses_are_those_of_every_step_in_any_units(seed):
         assert abs(getattr(found, name) - getattr(every, name)) <= 1
     for name in ("overshoot", "undershoot"):
         assert getattr(found, name) == pytest.approx(getattr(every, name), abs=2e-2, rel=1e-3)
+
+
+def test_a_pole_that_rounds_to_minus_one_does_not_settle():
+    A = [[0.00265715300014035, -0.1582749380983511], [0.00453933245165958, -1.0007165585570745]]
+    plant = lqrad.StateSpace(A, [[0.44], [0.0]], [[0.0, 1.0]], dt=0.1)
+    with pytest.raises(lqrad.ArgumentError, match="does not settle"):
+        lqrad.step_response(plant)

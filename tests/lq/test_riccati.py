@@ -28,7 +28,8 @@ from lqrad.errors import (
     NotStabilizableError,
     ShapeError,
 )
-from lqrad.lq import dare as solver
+
+solver = sys.modules["lqrad.lq.dare"]  # lqrad.lq.dare is the function
 
 EPS = np.finfo(float).eps
 SEEDS = range(120)
