@@ -8,12 +8,12 @@ counts as zero does not depend on those of the model.
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import get_lapack_funcs, rsf2csf, schur, svd
-from scipy.linalg.lapack import dtrsen
+from scipy.linalg import get_lapack_funcs, svd
+from scipy.linalg.lapack import dgees, dtrsen
 
 from lqrad.arguments import EPS, Array, check_finite
 from lqrad.linalg.balance import Exponents, balance, in_units
@@ -105,7 +105,7 @@ def hautus(A: Array, B: Array, *, zero: float) -> Hautus:
 
 def _test(A: Array, B: Array, zero: float) -> tuple[Complex, Array, Complex, NDArray[np.bool_]]:
     """The modes of a balanced system in any order, their distances and directions, and `reached`."""
-    T, Z = schur(A)
+    T, _, _, _, Z, _, _ = dgees(lambda *_: False, A)  # a real Schur form, Z T Z'
     modes, distances, W = _distances(T, Z, B, zero)
     reached = distances > zero
     if reached.all():
@@ -149,7 +149,9 @@ def _staircase(F: Array, G: Array, zero: float) -> tuple[Array, int]:
     return Q, k
 
 
-def _distances(T: Array, Z: Array, B: Array, zero: float) -> tuple[Complex, Array, Complex]:
+def _distances(
+    T: NDArray[Any], Z: NDArray[Any], B: Array, zero: float
+) -> tuple[Complex, Array, Complex]:
     """The modes of Z T Z', the least singular value of [A - sI, B] at each, and its left vector.
 
     With [A - sI, B]' upper triangular, but for the rows of B', a QR factorisation of each takes n^2 m
@@ -157,7 +159,7 @@ def _distances(T: Array, Z: Array, B: Array, zero: float) -> tuple[Complex, Arra
     """
     n, pairs = len(T), np.flatnonzero(T.diagonal(-1))
     if len(pairs):
-        T, Z = rsf2csf(T, Z)
+        T, Z = _triangular(T, Z, pairs)
     modes, distances = T.diagonal().astype(np.complex128), np.empty(n)
     W = np.empty((n, n), dtype=np.complex128)
     turned = np.asfortranarray(T[::-1, ::-1].conj().T)
@@ -179,6 +181,24 @@ def _distances(T: Array, Z: Array, B: Array, zero: float) -> tuple[Complex, Arra
     modes[pairs + 1], distances[pairs + 1] = modes[pairs].conj(), distances[pairs]
     W[pairs + 1] = W[pairs].conj()
     return modes, distances, W
+
+
+def _triangular(T: Array, Z: Array, pairs: NDArray[np.intp]) -> tuple[Complex, Complex]:
+    """Make a real Schur form Z T Z' a complex one, by a rotation of each pair.
+
+    LAPACK's pairs are [[a, b], [c, a]] with b c < 0, and (mu, c) is an eigenvector of a + mu.
+    """
+    S, U = T.astype(np.complex128), Z.astype(np.complex128)
+    for i in pairs.tolist():
+        two, (b, c) = slice(i, i + 2), (abs(T[i, i + 1]), T[i + 1, i])
+        mu = 1j * math.sqrt(b) * math.sqrt(abs(c))
+        G = np.array([[-mu, c], [-c, mu]]) / math.hypot(mu.imag, c)
+        S[two, i:] = G @ S[two, i:]
+        turn = G.conj().T
+        S[: i + 2, two] = S[: i + 2, two] @ turn
+        U[:, two] = U[:, two] @ turn
+        S[i + 1, i] = 0.0
+    return S, U
 
 
 def _least(turned: Array, rows: Array, s: complex) -> tuple[float, Array]:

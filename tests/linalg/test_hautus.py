@@ -101,3 +101,15 @@ def test_nothing_moves_where_B_is_zero():
     assert not found.reached.any()
     assert not found.distances.any()
     assert not hautus(np.zeros((3, 3)), np.zeros((3, 2)), zero=1e-10).reached.any()
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_modes_of_pairs_are_those_of_the_matrix(seed):
+    """Directions are left vectors of A where B moves nothing, of real modes and of pairs."""
+    rng = np.random.default_rng(seed)
+    A = rng.normal(size=(6, 6)) * 10 ** rng.uniform(-2, 2, size=6)
+    found = hautus(A, np.zeros((6, 1)), zero=1e-10)
+    assert (found.modes.imag != 0).sum() % 2 == 0
+    left = found.directions.conj()
+    errors = np.abs(left @ A - found.modes[:, None] * left)
+    assert errors.max() < 1e-9 * np.abs(A).max() * np.abs(left).max()
