@@ -27,8 +27,8 @@ from lqrad.nonlinear.ilqr import ilqr
 from lqrad.nonlinear.systems import NONLINEAR_SYSTEMS
 from lqrad.outside import replace_file
 from lqrad.pde.heat import SCHEMES, heat_plate, heat_rod
+from lqrad.results import plain
 from lqrad.systems import SYSTEMS, System
-from lqrad.tables import jsonable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -231,7 +231,7 @@ def _run(command: _Command, options: argparse.Namespace) -> int:
     told = []
     try:
         if options.json:
-            _say(json.dumps(jsonable(dict(found.figures)), indent=1, allow_nan=False))
+            _say(json.dumps(plain(dict(found.figures)), indent=1, allow_nan=False))
         else:
             _say(found.text)
         sys.stdout.flush()

@@ -38,6 +38,7 @@ from lqrad.outside import (
     read_archive,
     replace_npz,
 )
+from lqrad.results import Report
 
 __all__ = ["Sweep", "sweep"]
 
@@ -60,7 +61,7 @@ _Found = tuple[int, _Outcome] | None  # which cell, and its outcome, or nothing 
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Sweep(ReadOnly):
+class Sweep(ReadOnly, Report):
     """What `sweep` returns: arrays with an axis for each name of the grid, in the grid's order.
 
     Attributes

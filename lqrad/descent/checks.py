@@ -22,6 +22,7 @@ from lqrad.arguments import (
 )
 from lqrad.descent.objective import read_answer
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
+from lqrad.results import Report
 
 # Remainders below this many rounding errors of the value say nothing of the order.
 _ROUNDINGS = 1000.0
@@ -102,7 +103,7 @@ def dot_test(
 
 
 @dataclass(frozen=True)
-class TaylorTest:
+class TaylorTest(Report):
     """Remainders of a Taylor expansion over shrinking steps, and the order that they show.
 
     Attributes

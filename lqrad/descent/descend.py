@@ -43,6 +43,7 @@ from lqrad.errors import (
     Status,
 )
 from lqrad.outside import progress_bar
+from lqrad.results import Report
 
 # An eigenvalue of the Hessian below so many rounding errors of the largest cannot be descended on.
 _HIDDEN = 100.0
@@ -65,7 +66,7 @@ class Iterate:
 
 
 @dataclass(frozen=True, eq=False)
-class History:
+class History(Report):
     """One entry per iterate, the start first; `step[k]` led to iterate k, and step[0] = 0.
 
     SciPy's methods keep their steps to themselves: there it is the length of the move over that of
@@ -80,7 +81,7 @@ class History:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Descent:
+class Descent(Report):
     """What `descend` returns.
 
     `value`, `gradient` and `gap_bound` were evaluated at `solution`; the bound is None where the

@@ -45,6 +45,7 @@ from lqrad.linalg.factored import Factored, closed_poles, connected, factored
 from lqrad.linalg.peak import peak_gain, response
 from lqrad.linalg.rational import EXACT, Rational
 from lqrad.linalg.twice import Complex
+from lqrad.results import Cells, Report, number
 
 # Of a balance of the channels against each other, for several loops at once.
 _BALANCINGS = 8
@@ -53,11 +54,16 @@ _AT_ROOT = 2.0**-30
 # A loop that comes as near to -1 as this is on the border, where its roots are rounded.
 _ON_BORDER = 1e-13
 
+_COLUMNS = (
+    *("loop", "gain, dB", "phase, deg", "delay, s", "disk", "allows, dB", "deg"),
+    *("max |S|", "max |T|"),
+)
+
 System = tuple[Array, Array, Array, Array]
 
 
 @dataclass(frozen=True)
-class LoopMargins:
+class LoopMargins(Report):
     """The margins of one loop, the others closed.
 
     Attributes
@@ -101,7 +107,7 @@ class LoopMargins:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Margins:
+class Margins(Report):
     """The margins of every loop, and of all loops at once.
 
     Attributes
@@ -141,22 +147,16 @@ class Margins:
             f"{worst.delay:.3g} s, disk {self.disk:.3g}, sensitivity at most {self.sensitivity:.3g}>"
         )
 
-    def table(self) -> str:
-        """Return the margins as a table: gains in decibels, phases in degrees."""
-        rows = [
-            f"{'loop':6}{'gain, dB':>18}{'phase, deg':>12}{'delay, s':>10}{'disk':>8}"
-            f"{'allows, dB':>12}{'deg':>7}{'max |S|':>9}{'max |T|':>9}"
-        ]
+    def cells(self) -> Cells:
+        """Return the columns and a row for each loop, then all at once: decibels and degrees."""
+        rows = []
         for i, loop in enumerate(self.loops):
             low, high = (_decibels(f) for f in loop.gain)
-            rows.append(
-                f"{i:<6}{f'{low} to {high}':>18}{_number(loop.phase):>12}{_number(loop.delay):>10}"
-                f"{_disk_columns(loop.disk)}{loop.sensitivity:9.3g}{loop.complementary:9.3g}"
-            )
+            figures = [f"{low} to {high}", number(loop.phase), number(loop.delay)]
+            rows.append([str(i), *figures, *_disk_columns(loop)])
         if len(self.loops) > 1:
-            columns = f"{_disk_columns(self.disk)}{self.sensitivity:9.3g}{self.complementary:9.3g}"
-            rows.append(f"{'all':<6}{'':>40}{columns}")
-        return "\n".join(rows)
+            rows.append(["all", "", "", "", *_disk_columns(self)])
+        return _COLUMNS, rows
 
 
 def disk_gain(alpha: float) -> tuple[float, float]:
@@ -453,10 +453,8 @@ def _decibels(factor: float) -> str:
     return "inf" if np.isinf(factor) else f"{20 * np.log10(factor):.3g}"
 
 
-def _number(value: float) -> str:
-    return "inf" if np.isinf(value) else f"{value:.4g}"
-
-
-def _disk_columns(alpha: float) -> str:
-    gain = _decibels(disk_gain(alpha)[1])
-    return f"{alpha:8.3g}{'+-' + gain:>12}{disk_phase(alpha):7.3g}"
+def _disk_columns(of: LoopMargins | Margins) -> list[str]:
+    allowed = _decibels(disk_gain(of.disk)[1]), number(disk_phase(of.disk), 3)
+    return [number(of.disk, 3), f"+-{allowed[0]}", allowed[1]] + [
+        number(peak, 3) for peak in (of.sensitivity, of.complementary)
+    ]

@@ -12,6 +12,7 @@ from lqrad.arguments import Array, direction_words, number_words, real_array
 from lqrad.design.statespace import StateSpace
 from lqrad.errors import ArgumentError
 from lqrad.linalg.hautus import Hautus, hautus
+from lqrad.results import Cells, Report, number
 
 # A mode counts as out of reach where the test's distance is below this: a change of the matrices
 # that rounding errors could have made puts it there.
@@ -19,7 +20,7 @@ _OUT_OF_REACH = 1e-10
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Modes:
+class Modes(Report):
     """The modes of a system, and whether each is in reach of its inputs, or of its outputs.
 
     Attributes
@@ -70,17 +71,17 @@ class Modes:
         kind = f"{'' if self.unstable_reached else 'not '}{words[1]}"
         return f"<Modes: {len(self.reached)}, {kind}; out of reach of {self.through}: {', '.join(lost)}>"
 
-    def table(self) -> str:
-        """Return the modes as a table, with the direction of each that is out of reach."""
-        rows = [f"{'mode':>24}{'magnitude':>11}{'stable':>8}{'reached':>9}{'distance':>10}"]
+    def cells(self) -> Cells:
+        """Return the columns and a row for each mode; with its direction, where it is out of reach."""
+        rows = []
         for i, mode in enumerate(self.eigenvalues):
-            row = f"{number_words(mode):>24}{abs(mode):11.4g}"
-            row += f"{'yes' if self.stable[i] else 'no':>8}{'yes' if self.reached[i] else 'no':>9}"
-            row += f"{self.distances[i]:10.1e}"
-            if not self.reached[i]:
-                row += f"  {direction_words(self.directions[i], 'x', self.units)}"
-            rows.append(row)
-        return "\n".join(rows)
+            stable, reached = (
+                "yes" if flag else "no" for flag in (self.stable[i], self.reached[i])
+            )
+            lost = "" if self.reached[i] else direction_words(self.directions[i], "x", self.units)
+            distance = f"{self.distances[i]:.1e}"
+            rows.append([number_words(mode), number(abs(mode)), stable, reached, distance, lost])
+        return ("mode", "magnitude", "stable", "reached", "distance", "out of reach"), rows
 
 
 def controllability(system: Any, B: ArrayLike | None = None) -> Modes:
@@ -108,9 +109,10 @@ def controllability(system: Any, B: ArrayLike | None = None) -> Modes:
     >>> found
     <Modes: 2, not stabilisable; out of reach of inputs: 1.2>
     >>> print(found.table())
-                        mode  magnitude  stable  reached  distance
-                         1.2        1.2      no       no   0.0e+00  1 in x[0]
-                         0.5        0.5     yes      yes   5.4e-01
+    mode  magnitude  stable  reached  distance  out of reach
+    --------------------------------------------------------
+     1.2        1.2  no      no        0.0e+00  1 in x[0]
+     0.5        0.5  yes     yes       5.4e-01
     """
     system = _system(system, B, None, "B")
     return _modes(hautus(system.A, system.B, zero=_OUT_OF_REACH), system, "inputs")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,6 @@ from lqrad.design.responses import StepResponse, step_response
 from lqrad.design.statespace import StateSpace
 from lqrad.errors import ArgumentError
 from lqrad.results import Report
-from lqrad.tables import jsonable
 
 if TYPE_CHECKING:
     pass
@@ -87,31 +87,26 @@ class Design(Report):
             lines += ["", f"mean cost of a step under noise: {self.cost_rate:.6g}"]
         return "\n".join(lines)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the figures as plain numbers and lists, None for what is infinite."""
-        figures = ("gain", "phase", "delay", "disk", "sensitivity", "complementary")
-        loops = [
-            {name: np.asarray(getattr(loop, name)).tolist() for name in figures}
-            for loop in self.margins.loops
-        ]
-        response = None
+    def facts(self) -> dict[str, Any]:
+        """Return the gains, poles, margins and figures of the response."""
+        controller = self.controller
+        found = {
+            "dt": self.plant.dt,
+            "K": controller.K,
+            "K_i": controller.K_i,
+            "L": controller.observer.L,
+            "poles": self.poles,
+            "margins": self.margins,
+            "at_limit": self.simulated.at_limit,
+            "cost_rate": self.cost_rate,
+        }
         if self.response is not None:
             names = ("final", "rise", "settling", "overshoot", "undershoot", "peak", "peak_time")
-            response = {name: getattr(self.response, name).tolist() for name in names}
-        found: dict[str, Any] = jsonable(
-            {
-                "dt": self.plant.dt,
-                "K": self.controller.K.tolist(),
-                "K_i": self.controller.K_i.tolist(),
-                "L": self.controller.observer.L.tolist(),
-                "poles": [[z.real, z.imag] for z in self.poles.tolist()],
-                "margins": {"loops": loops, "disk": self.margins.disk},
-                "at_limit": self.simulated.at_limit.tolist(),
-                "cost_rate": self.cost_rate,
-            }
-            | ({} if response is None else {"response": response})
-        )
+            found["response"] = {name: getattr(self.response, name) for name in names}
         return found
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self.table())}</pre>"
 
 
 def design_controller(

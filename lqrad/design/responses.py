@@ -21,8 +21,12 @@ from lqrad.linalg.banded import Bidiagonal
 from lqrad.linalg.factored import connected, factored
 from lqrad.linalg.paths import joining
 from lqrad.linalg.twice import Complex
-from lqrad.results import Report
+from lqrad.results import Cells, Report, number
 
+_COLUMNS = (
+    *("output", "input", "final", "rise, s", "settling, s", "overshoot, %", "undershoot, %"),
+    *("peak", "at, s"),
+)
 # It has settled where it stays within this part of the final value, and has risen between these.
 _SETTLED, _RISE = 0.02, (0.1, 0.9)
 # A horizon is long enough where what is left of the slowest mode is below this.
@@ -77,32 +81,15 @@ class StepResponse(Report):
             )
         return f"<StepResponse: {ny} outputs, {m} inputs, {self.t[-1]:.4g} s>"
 
-    def table(self) -> str:
-        """Return the figures as a table, a row for each output and input."""
-        names = (
-            "final",
-            "rise, s",
-            "settling, s",
-            "overshoot, %",
-            "undershoot, %",
-            "peak",
-            "at, s",
-        )
-        columns = (
-            self.final,
-            self.rise,
-            self.settling,
-            self.overshoot,
-            self.undershoot,
-            self.peak,
-            self.peak_time,
-        )
-        rows = [f"{'output':>6}{'input':>6}" + "".join(f"{name:>14}" for name in names)]
-        for i, j in np.ndindex(*self.final.shape):
-            values = (column[i, j] for column in columns)
-            words = ("-" if np.isnan(value) else f"{value:.4g}" for value in values)
-            rows.append(f"{i:6d}{j:6d}" + "".join(f"{word:>14}" for word in words))
-        return "\n".join(rows)
+    def cells(self) -> Cells:
+        """Return the columns and a row for each output and input."""
+        figures = [self.final, self.rise, self.settling, self.overshoot, self.undershoot]
+        figures += [self.peak, self.peak_time]
+        rows = [
+            [str(i), str(j), *(number(float(figure[i, j])) for figure in figures)]
+            for i, j in np.ndindex(*self.final.shape)
+        ]
+        return _COLUMNS, rows
 
 
 def step_response(system: Any, *, T: int | None = None) -> StepResponse:

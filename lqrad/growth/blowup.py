@@ -12,7 +12,7 @@ from lqrad.growth.cures import Cures, cures
 from lqrad.growth.digits import LostDigits, lost_digits
 from lqrad.growth.gradient_growth import GradientGrowth, gradient_growth
 from lqrad.lq.problem import LQProblem
-from lqrad.results import Report
+from lqrad.results import Cells, Report
 
 if TYPE_CHECKING:
     pass
@@ -45,10 +45,13 @@ class Blowup(Report):
         """Return a sentence for each cure: how it ended, in full."""
         return self.cures.notes()
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything that was found, in types that JSON knows; None for what is infinite."""
-        digits = None if self.digits is None else self.digits.to_dict()
-        return {"growth": self.growth.to_dict(), "digits": digits, **self.cures.to_dict()}
+    def facts(self) -> dict[str, Any]:
+        """Return what was found: the growth, the digits, and what `Cures` has."""
+        return {"growth": self.growth, "digits": self.digits} | self.cures.facts()
+
+    def cells(self) -> Cells:
+        """Return the columns and the rows of the table of cures."""
+        return self.cures.cells()
 
 
 def blowup(

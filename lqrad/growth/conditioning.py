@@ -42,9 +42,8 @@ from lqrad.linalg.spectrum import dominant_growth
 from lqrad.linalg.stages import times
 from lqrad.lq.problem import LQProblem
 from lqrad.lq.riccati import riccati
-from lqrad.results import Report
+from lqrad.results import Cells, Report
 from lqrad.sweeps import Sweep, sweep
-from lqrad.tables import jsonable, text_table
 
 if TYPE_CHECKING:
     pass
@@ -178,8 +177,8 @@ class Conditioning(ReadOnly, Report):
             for j, T in enumerate(self.horizons.tolist())
         ]
 
-    def table(self) -> str:
-        """Return the condition numbers as a table of text, a line for each spectral radius.
+    def cells(self) -> Cells:
+        """Return the columns and rows of the table of condition numbers, one for each spectral radius.
 
         After them: the limit for T to infinity, and the factor by which kappa grows in a step, as
         fitted and as predicted.
@@ -193,26 +192,23 @@ class Conditioning(ReadOnly, Report):
         ):
             cells.append([f"{radius:g}", *(f"{kappa:.2g}" for kappa in row), f"{limit:.2g}"])
             cells[-1] += [f"{factor:.4f}" for factor in growth]
-        return text_table(columns, cells, left=())
+        return columns, cells
 
     def __repr__(self) -> str:
         return self.table()
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything that was found, in types that JSON knows; None for what is not finite."""
+    def facts(self) -> dict[str, Any]:
+        """Return everything that was found, by radius and by cell."""
         columns = ("radius", "limit", "rate", "predicted_rate")
         lines = zip(self.radii, self.limits, self.rates, self.predicted_rates, strict=True)
-        found: dict[str, Any] = jsonable(
-            {
-                "tol": self.tol,
-                "radii": [dict(zip(columns, map(float, line), strict=True)) for line in lines],
-                "cells": [
-                    {name.replace(" ", "_"): value for name, value in row.items()}
-                    for row in self.rows()
-                ],
-            }
-        )
-        return found
+        return {
+            "tol": self.tol,
+            "radii": [dict(zip(columns, line, strict=True)) for line in lines],
+            "cells": [
+                {name.replace(" ", "_"): value for name, value in row.items()}
+                for row in self.rows()
+            ],
+        }
 
 
 def conditioning(

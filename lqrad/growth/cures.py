@@ -32,8 +32,7 @@ from lqrad.lq.problem import LQProblem, balanced
 from lqrad.lq.riccati import Trajectory, riccati
 from lqrad.lq.shooting import multiple_shooting
 from lqrad.outside import progress_bar
-from lqrad.results import Report
-from lqrad.tables import html_table, jsonable, text_table
+from lqrad.results import Cells, Report
 
 if TYPE_CHECKING:
     pass
@@ -50,7 +49,7 @@ _TINY = float(np.finfo(np.float64).tiny)
 
 
 @dataclass(frozen=True, eq=False)
-class Cure:
+class Cure(Report):
     """What one remedy came to.
 
     Attributes
@@ -112,8 +111,9 @@ class Cures(Report):
         names = ", ".join(cure.name for cure in self.cures)
         raise ArgumentError(f"there is no cure {name!r}, expected one of: {names}")
 
-    def _cells(self) -> list[list[str]]:
-        return [
+    def cells(self) -> Cells:
+        """Return the columns of the table, and a row for each cure."""
+        return _COLUMNS, [
             [
                 cure.name,
                 cure.method,
@@ -126,10 +126,6 @@ class Cures(Report):
             for cure in self.cures
         ]
 
-    def table(self) -> str:
-        """Return the cures as a table of text."""
-        return text_table(_COLUMNS, self._cells(), left=(0, 1, 6))
-
     def notes(self) -> list[str]:
         """Return a sentence for each cure: how it ended, in full."""
         return [f"{cure.name}: {cure.message}" for cure in self.cures]
@@ -137,26 +133,15 @@ class Cures(Report):
     def __repr__(self) -> str:
         return self.table()
 
-    def _repr_html_(self) -> str:
-        return html_table(_COLUMNS, self._cells())
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything that was found, in types that JSON knows; None for what is infinite."""
-        rows = []
-        for cure in self.cures:
-            row = {name: getattr(cure, name) for name in cure.__dataclass_fields__}
-            row["history"] = None if cure.history is None else cure.history.tolist()
-            rows.append(row)
-        found: dict[str, Any] = jsonable(
-            {
-                "T": len(self.optimum.u),
-                "optimal_cost": float(self.optimum.cost),
-                "window": self.window,
-                "discount": self.discount,
-                "cures": rows,
-            }
-        )
-        return found
+    def facts(self) -> dict[str, Any]:
+        """Return what each cure came to, and the optimal cost."""
+        return {
+            "T": len(self.optimum.u),
+            "optimal_cost": float(self.optimum.cost),
+            "window": self.window,
+            "discount": self.discount,
+            "cures": self.cures,
+        }
 
 
 def cures(

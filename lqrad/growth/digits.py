@@ -25,7 +25,6 @@ from lqrad.linalg.stages import times
 from lqrad.lq.problem import LQProblem
 from lqrad.lq.riccati import riccati
 from lqrad.results import Report
-from lqrad.tables import jsonable
 
 if TYPE_CHECKING:
     pass
@@ -82,18 +81,15 @@ class LostDigits(Report):
     def __repr__(self) -> str:
         return f"<{self.message}>"
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything that was found, in types that JSON knows; None for what is infinite."""
-        found: dict[str, Any] = jsonable(
-            {
-                "predicted": self.predicted,
-                "observed": self.observed,
-                "rate": self.growth.predicted_rate,
-                "horizons": self.horizons.tolist(),
-                "errors": self.errors.tolist(),
-            }
-        )
-        return found
+    def facts(self) -> dict[str, Any]:
+        """Return the horizons, predicted and observed, and the errors."""
+        return {
+            "predicted": self.predicted,
+            "observed": self.observed,
+            "rate": self.growth.predicted_rate,
+            "horizons": self.horizons,
+            "errors": self.errors,
+        }
 
 
 def lost_digits(

@@ -32,7 +32,6 @@ from lqrad.errors import ArgumentError
 from lqrad.linalg.growth import adjoint_growth, free_response
 from lqrad.linalg.spectrum import dominant_growth
 from lqrad.results import Report
-from lqrad.tables import jsonable
 
 if TYPE_CHECKING:
     pass
@@ -153,24 +152,13 @@ class GradientGrowth(ReadOnly, Report):
         steps = np.flatnonzero(self.log_norms > _LOG_LARGEST)
         return int(steps[-1]) if len(steps) else None
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything that was found, in types that JSON knows; None for what is infinite."""
-        found: dict[str, Any] = jsonable(
-            {
-                "T": self.T,
-                "quantity": self.quantity,
-                "rate": self.rate,
-                "predicted_rate": self.predicted_rate,
-                "degree": self.degree,
-                "predicted_degree": self.predicted_degree,
-                "lost_horizon": self.lost_horizon,
-                "overflow_horizon": self.overflow_horizon,
-                "overflow_step": self.overflow_step,
-                "exponents": self.exponents.tolist(),
-                "log_norms": self.log_norms.tolist(),
-            }
+    def facts(self) -> dict[str, Any]:
+        """Return the rates, measured and predicted, and the horizons at which digits are lost."""
+        names = (
+            *("T", "quantity", "rate", "predicted_rate", "degree", "predicted_degree"),
+            *("lost_horizon", "overflow_horizon", "overflow_step", "exponents", "log_norms"),
         )
-        return found
+        return {name: getattr(self, name) for name in names}
 
     def __repr__(self) -> str:
         first, last = (_power_of_ten(self.log_norms[t]) for t in (0, -1))

@@ -22,8 +22,7 @@ from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 from lqrad.linalg.lanczos import extreme_eigenvalues
 from lqrad.lq.problem import LQProblem
 from lqrad.lq.riccati import Riccati, Trajectory, riccati
-from lqrad.results import Report
-from lqrad.tables import html_table, jsonable, text_table
+from lqrad.results import Cells, Report
 
 if TYPE_CHECKING:
     pass
@@ -133,14 +132,9 @@ class Comparison(Report):
             )
         return rows
 
-    def table(self) -> str:
-        """Return the comparison as a table of text.
-
-        Columns: method, iterations (for Riccati: stages swept until the gain had converged), cost,
-        relative gap to Riccati's cost, the gap that the method itself proves, the relative
-        distance of u from Riccati's, seconds, status.
-        """
-        return text_table(_COLUMNS, [_cells(row) for row in self.rows()], left=(0, 7))
+    def cells(self) -> Cells:
+        """Return the columns of the table and its rows, Riccati's first."""
+        return _COLUMNS, [_cells(row) for row in self.rows()]
 
     def notes(self) -> list[str]:
         """Return a sentence for the recursion and one for each descent: its status, in full."""
@@ -149,36 +143,22 @@ class Comparison(Report):
     def __repr__(self) -> str:
         return self.table()
 
-    def _repr_html_(self) -> str:
-        return html_table(_COLUMNS, [_cells(row) for row in self.rows()])
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return everything that the comparison found, in types that JSON knows.
-
-        NaN and infinities, which JSON has no word for, are None.
-        """
+    def facts(self) -> dict[str, Any]:
+        """Return everything that the comparison found."""
         smallest, largest = self.curvature
         rows = [{name.replace(" ", "_"): value for name, value in r.items()} for r in self.rows()]
         for row, descent in zip(rows[1:], self.descents, strict=True):
-            row["converged"] = descent.status.converged
-            row["u"] = descent.solution.tolist()
-        found: dict[str, Any] = jsonable(
-            {
-                "n": self.problem.n,
-                "m": self.problem.m,
-                "T": self.recursion.T,
-                "x0": self.x0.tolist(),
-                "hessian_eigenvalues": {"smallest": smallest, "largest": largest},
-                "riccati": {
-                    **rows[0],
-                    "kkt_residual": self.residual,
-                    "u": self.optimum.u.tolist(),
-                    "x": self.optimum.x.tolist(),
-                },
-                "descents": rows[1:],
-            }
-        )
-        return found
+            row |= {"converged": descent.status.converged, "u": descent.solution}
+        optimum = {"kkt_residual": self.residual, "u": self.optimum.u, "x": self.optimum.x}
+        return {
+            "n": self.problem.n,
+            "m": self.problem.m,
+            "T": self.recursion.T,
+            "x0": self.x0,
+            "hessian_eigenvalues": {"smallest": smallest, "largest": largest},
+            "riccati": rows[0] | optimum,
+            "descents": rows[1:],
+        }
 
 
 def compare(

@@ -43,6 +43,7 @@ from lqrad.linalg.riccati import sweep
 from lqrad.linalg.stages import times
 from lqrad.lq.interior import interior, well_within
 from lqrad.lq.problem import LQProblem, changed
+from lqrad.results import Report
 
 # Rounding errors of a row, in units of EPS times its terms and the number of these.
 _ROUNDINGS = 32
@@ -54,7 +55,7 @@ _WORK = 1e8
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Plan:
+class Plan(Report):
     """A trajectory within limits, and a bound on how far it is from the best.
 
     Attributes

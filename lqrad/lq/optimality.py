@@ -9,10 +9,11 @@ import numpy as np
 
 from lqrad.arguments import Array, check_finite
 from lqrad.linalg.balance import Exponents
+from lqrad.results import Report
 
 
 @dataclass(frozen=True, eq=False)
-class KKT:
+class KKT(Report):
     """Residuals of the optimality conditions: the derivatives of the Lagrangian.
 
     Attributes

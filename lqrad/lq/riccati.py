@@ -28,13 +28,14 @@ from lqrad.copies import ReadOnly
 from lqrad.linalg.riccati import sweep
 from lqrad.linalg.stages import substitute, times
 from lqrad.lq.problem import LQProblem, changed
+from lqrad.results import Report
 
 # Overflow is looked for in the results and told in words.
 _quiet = np.errstate(over="ignore", invalid="ignore")
 
 
 @dataclass(frozen=True, eq=False)
-class Trajectory:
+class Trajectory(Report):
     """States, inputs, costates and cost of a rollout.
 
     Attributes
@@ -53,7 +54,7 @@ class Trajectory:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Riccati(ReadOnly):
+class Riccati(ReadOnly, Report):
     """The solution of a linear-quadratic problem as a feedback law and a value function.
 
     Attributes

@@ -52,6 +52,7 @@ from lqrad.linalg.stages import times
 from lqrad.lq.dare import dlqr
 from lqrad.lq.problem import LQProblem, unchecked
 from lqrad.lq.riccati import Riccati
+from lqrad.results import Report
 
 # Overflow is looked for in the gradients and told in words.
 _quiet = np.errstate(over="ignore", invalid="ignore")
@@ -59,7 +60,7 @@ _Path = tuple[Array, Array, Array]  # x, u, p
 
 
 @dataclass(frozen=True, eq=False)
-class LQGradient:
+class LQGradient(Report):
     """A gradient in the arrays of a problem, each of its shape; a symmetric one in a weight.
 
     That of a weight W is the symmetric D with <D, dW> the change for a symmetric dW.

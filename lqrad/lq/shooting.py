@@ -34,6 +34,7 @@ from lqrad.descent.descend import descend
 from lqrad.errors import ShapeError, Status
 from lqrad.linalg.stages import times
 from lqrad.lq.problem import LQProblem, balanced
+from lqrad.results import Report
 
 # By how much states may grow over a segment, where its length is not given.
 _GROWTH = 20.0
@@ -47,7 +48,7 @@ _PATIENCE = 8
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Shooting:
+class Shooting(Report):
     """What `multiple_shooting` returns: a trajectory and its proof.
 
     Attributes

@@ -44,6 +44,7 @@ from lqrad.descent.objective import Objective
 from lqrad.errors import ArgumentError, DtypeError, NonFiniteError, ShapeError
 from lqrad.nets.nodes import Arrays, Node, listed
 from lqrad.nets.primitives import relu
+from lqrad.results import Report
 
 # Overflow is looked for in the results and told in words; NumPy's warnings would only repeat it.
 _quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
@@ -52,7 +53,7 @@ Given = Mapping[str, ArrayLike]
 
 
 @dataclass(frozen=True, eq=False)
-class GraphKKT:
+class GraphKKT(Report):
     """Residuals of the optimality conditions of a graph: the derivatives of the Lagrangian.
 
     Attributes

@@ -42,6 +42,7 @@ from lqrad.arguments import (
 from lqrad.descent.objective import Objective
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError, Status
 from lqrad.outside import progress_bar
+from lqrad.results import Report
 
 _STEP_SIZES = {"plain": 0.1, "momentum": 0.01, "adam": 0.001}
 _BETA2, _EPSILON = 0.999, 1e-8  # Kingma and Ba's for Adam
@@ -81,7 +82,7 @@ class Epoch:
 
 
 @dataclass(frozen=True, eq=False)
-class TrainingHistory:
+class TrainingHistory(Report):
     """One entry per complete epoch, of what its `Epoch` holds."""
 
     loss: Array
@@ -92,7 +93,7 @@ class TrainingHistory:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Training:
+class Training(Report):
     """What `sgd` returns.
 
     `theta` are the parameters after epoch `best_epoch`, 0 being the start: that of the lowest

@@ -35,10 +35,11 @@ from lqrad.arguments import (
 )
 from lqrad.descent.objective import Objective
 from lqrad.errors import ArgumentError, NotConvexError, ShapeError
+from lqrad.results import Report
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class LowRank:
+class LowRank(Report):
     """Change of variables z = F w, by `low_rank`.
 
     It serves every objective whose Hessian is nearly that of the one it was made from: other initial

@@ -19,13 +19,14 @@ from lqrad.arguments import Array, check_count, check_room, check_type
 from lqrad.errors import ArgumentError
 from lqrad.lq.problem import LQProblem
 from lqrad.lq.riccati import riccati
+from lqrad.results import Report
 from lqrad.smoothing.kalman import kalman_filter
 from lqrad.smoothing.model import SmoothingProblem
 from lqrad.smoothing.steady import dlqe
 
 
 @dataclass(frozen=True, eq=False)
-class Duality:
+class Duality(Report):
     """The filter's covariances and gains beside the dual regulator's.
 
     Attributes

@@ -29,6 +29,7 @@ from lqrad.arguments import EPS, Array, check_items, check_type
 from lqrad.errors import ArgumentError, LqradError, NonFiniteError, NotConvexError, ShapeError
 from lqrad.linalg.banded import Bidiagonal
 from lqrad.linalg.stages import times
+from lqrad.results import Report
 from lqrad.smoothing.covariance_filter import (
     CovarianceFilter,
     check_rounding,
@@ -50,7 +51,7 @@ RECURSIONS = "covariance recursions"
 
 
 @dataclass(frozen=True, eq=False)
-class Filtered:
+class Filtered(Report):
     """What is known of each state from the observations up to it.
 
     Attributes
@@ -100,7 +101,7 @@ class Outputs(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Smoothed:
+class Smoothed(Report):
     """What is known of each state from the whole series.
 
     Attributes

@@ -29,6 +29,7 @@ from lqrad.arguments import (
 from lqrad.descent.descend import Descent, descend
 from lqrad.descent.objective import Objective
 from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError, ShapeError, Status
+from lqrad.results import Report
 from lqrad.smoothing.covariance_filter import CovarianceFilter, split_prior
 from lqrad.smoothing.model import Balanced, SmoothingProblem
 from lqrad.smoothing.score import NAMES, PRIOR, Expected, expect, score_of
@@ -52,7 +53,7 @@ _CONVERGED = "converged"
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Fit:
+class Fit(Report):
     """What `fit` and `em` return.
 
     Attributes

@@ -28,6 +28,7 @@ from lqrad.arguments import EPS, Array, check_type
 from lqrad.errors import NotConvexError
 from lqrad.linalg.stages import times
 from lqrad.linalg.tridiagonal import congruences, substitute
+from lqrad.results import Report
 from lqrad.smoothing.covariance_filter import CovarianceFilter, estimate_start, split_prior
 from lqrad.smoothing.kalman import NORMAL_EQUATIONS, check_overflow, kalman_smoother
 from lqrad.smoothing.model import Observations, SmoothingProblem
@@ -40,7 +41,7 @@ _MOST_LOSS = 1e-10
 
 
 @dataclass(frozen=True, eq=False)
-class Score:
+class Score(Report):
     """The gradient of the log-likelihood in each array of a problem, of the array's own shape.
 
     For an array that is constant it is the total over the stages; for one that varies in time, that

@@ -72,7 +72,7 @@ def test_an_output_that_ends_at_zero_has_a_peak_and_no_per_cents():
 def test_words():
     found = lqrad.step_response(stable_system(2, ny=2))
     lines = found.table().splitlines()
-    assert len(lines) == 3
+    assert len(lines) == 4
     assert repr(found) == f"<StepResponse: 2 outputs, 1 inputs, {found.t[-1]:.4g} s>"
     with pytest.raises(
         ArgumentError, match=r"the system has the pole 1.*its response does not settle"
