@@ -83,16 +83,19 @@ class Case:
     answers: Callable[..., dict[str, tuple[Any, str]]]
     units: str
     rtol: float
+    draws: int
 
 
 CASES: dict[str, Case] = {}
 
 
-def case(*covers: str, data: Any, units: str = "xuyJt", rtol: float = 0.0) -> Any:
+def case(
+    *covers: str, data: Any, units: str = "xuyJt", rtol: float = 0.0, draws: int = DRAWS
+) -> Any:
     """Register a function of arguments to answers; it is exact where no tolerance is given."""
 
     def register(answers: Any) -> Any:
-        CASES[answers.__name__] = Case(covers, data, answers, units, rtol)
+        CASES[answers.__name__] = Case(covers, data, answers, units, rtol, draws)
         return answers
 
     return register
@@ -143,6 +146,24 @@ def constant(rng, *, n=4, m=2):
         "size": (0.5, "X"),
         "weight": (0.7, "J /X /X"),
         "u": (rng.normal(size=(8, m)), ". u"),
+    }
+
+
+def odd(rng):
+    """One of any size: entries and rows that are zero, singular Q, M, modes that no input moves."""
+    n, m = (int(size) for size in rng.integers(1, 6, size=2))
+    A = 10.0 ** rng.normal(size=(n, n)) * rng.choice([-1, 0, 1], size=(n, n))
+    B = rng.normal(size=(n, m)) * rng.choice([0, 1], size=(n, m))
+    A[rng.integers(n)] *= rng.integers(2)
+    half = rng.normal(size=(int(rng.integers(n + 1)), n + m))
+    weight = half.T @ half
+    return {
+        "A": (A, "x /x"),
+        "B": (B, "x /u"),
+        "Q": (weight[:n, :n], "J /x /x"),
+        "R": (weight[n:, n:] + np.diag(10.0 ** rng.uniform(-3, 3, size=m)), "J /u /u"),
+        "M": (weight[:n, n:], "J /x /u"),
+        "x0": (rng.normal(size=n), "x"),
     }
 
 
@@ -231,6 +252,7 @@ def passes(**data):
         "H u": (problem.hessian_product(u), "J . /u"),
         "lagrangian": (problem.lagrangian(x, u, p, x0), "J"),
         "kkt input": (kkt.input, "J . /u"),
+        "kkt relative": words(kkt.relative),
         "with feedback": (
             problem.with_feedback(np.zeros((problem.m, problem.n))).Q,
             q_law(problem),
@@ -272,6 +294,22 @@ def gap(problem, x0, u):
 def algebraic_equation(A, B, Q, R, **_):
     K, P, E = lqrad.dlqr(A, B, Q, R)
     return {"P": (P, "J /x /x"), "K": (K, "u /x"), "E": (E, ".")}
+
+
+@case("dare", "riccati", "controllability", data=odd, units="xuJ", draws=20)
+def odd_problems(A, B, Q, R, M, x0):
+    """All of them, or the same refusal."""
+    solution = lqrad.riccati(LQProblem(A, B, Q, R, M=M), 20)
+    found = {
+        "P": (solution.P, "J . /x /x"),
+        "x": (solution.rollout(x0).x, ". x"),
+        "modes": words(repr(lqrad.controllability(A, B))),
+    }
+    try:
+        found["endless"] = (lqrad.dare(A, B, Q, R, M=M), "J /x /x")
+    except lqrad.LqradError as error:
+        found["error"] = words(type(error))
+    return found
 
 
 @case("NotStabilizableError", data=unreached, units="xuJ")
@@ -759,7 +797,7 @@ def sizes_of(data):
 def test_answers_are_the_same_in_other_units(name):
     case = CASES[name]
     rng = np.random.default_rng(list(CASES).index(name))
-    for _ in range(DRAWS):
+    for _ in range(case.draws):
         data = case.data(rng)
         expected = case.answers(**{key: np.array(value) for key, (value, _) in data.items()})
         units = drawn(rng, case.units, sizes_of(data))
