@@ -9,7 +9,7 @@ closed loop is stable. It stays so while L is multiplied by f, the same at all f
     disk margin    f = (1 + d/2) / (1 - d/2) with |d| < alpha, d complex and of any frequency:
                    gain and phase at the same time; alpha = 1 / |S - I/2|_inf
 
-A loop of up to 40 states without dead time is computed without rounding, as a quotient of polynomials
+A loop of up to 16 states without dead time is computed without rounding, as a quotient of polynomials
 whose coefficients are whole numbers: all its crossings and its nearest points are roots of
 polynomials. The figures of others are read off their poles, zeros and gain, which hold at all
 frequencies, however far apart the modes are. Where L is real, or of magnitude one, and where it is

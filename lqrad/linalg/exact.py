@@ -9,9 +9,9 @@ is known exactly, by Faddeev and LeVerrier's recursion on whole numbers,
     N[0] = I,   c[k] = -trace(A N[k-1]) / k,   N[k] = A N[k-1] + c[k] I
     den = s^n + c[1] s^(n-1) + ...,   num = C N[0] B s^(n-1) + C N[1] B s^(n-2) + ... + D den
 
-Its roots are found by Aberth's method: every correction p(s)/p'(s) is evaluated without rounding, at
-the s of the moment, so that roots are right to the last digit however far apart they are, and the
-real part of a root is right even where it is 2^-100 of the root's size.
+Its roots are found by Aberth's method: every correction p(s)/p'(s) is evaluated with 500 bits, at the
+s of the moment, so that roots are right to the last digit however far apart they are, and the real
+part of a root is right even where it is 2^-100 of the root's size.
 
 A polynomial is a list of its coefficients, that of s^0 first and the last one not zero; [] is zero.
 
@@ -25,7 +25,7 @@ Algorithms 13, 1996, 179-200.
 from __future__ import annotations
 
 from itertools import pairwise, zip_longest
-from math import gcd, log2
+from math import frexp, gcd, log2
 
 import numpy as np
 
@@ -39,6 +39,8 @@ _PRIME = 2**61 - 1
 # A root is real, or on the imaginary axis, where its other part is below this share of it.
 NOTHING = 2.0**-90
 _SETTLED = 2.0**-51
+# Sums are right to so many bits of their largest term.
+_BITS = 500
 _SWEEPS = 500
 
 
@@ -278,32 +280,39 @@ def _log2(c: int) -> float:
 
 
 def newton(p: Polynomial, s: complex) -> complex:
-    """Return p(s) / p'(s), rounded once."""
-    (x, y), k = whole_point(s)
-    value, slope = [p[-1], 0], [0, 0]
-    for i, c in enumerate(p[-2::-1], 1):
-        slope = [slope[0] * x - slope[1] * y + value[0], slope[0] * y + slope[1] * x + value[1]]
-        value = [value[0] * x - value[1] * y + (c << i * k), value[0] * y + value[1] * x]
-    size = (slope[0] ** 2 + slope[1] ** 2) << k
+    """Return p(s) / p'(s), from sums that are right to 2^-_BITS of their largest term.
+
+    Horner's rule for s = 2^q w with |w| < 1, in whole multiples of that last bit.
+
+    Examples
+    --------
+    >>> newton([-4, 0, 1], 3 + 0j)
+    (0.8333333333333334+0j)
+    """
+    q = frexp(abs(s))[1]
+    last = max(c.bit_length() + k * q for k, c in enumerate(p)) - _BITS
+    x, y = (
+        _shifted(*s.real.as_integer_ratio(), _BITS - q),
+        _shifted(*s.imag.as_integer_ratio(), _BITS - q),
+    )
+    value, slope = (0, 0), (0, 0)
+    for k in range(len(p) - 1, -1, -1):
+        a, b = slope
+        c, d = value
+        slope = ((a * x - b * y) >> _BITS) + c, ((a * y + b * x) >> _BITS) + d
+        value = (
+            ((c * x - d * y) >> _BITS) + _shifted(p[k], 1, k * q - last),
+            (c * y + d * x) >> _BITS,
+        )
+    size = slope[0] ** 2 + slope[1] ** 2
     if not size:
         return s * 2.0**-20  # away from a place where the slope is zero
     along = value[0] * slope[0] + value[1] * slope[1]
     across = value[1] * slope[0] - value[0] * slope[1]
-    return complex(along / size, across / size)
+    return complex(along / size, across / size) * 2.0**q
 
 
-def whole_point(s: complex) -> tuple[tuple[int, int], int]:
-    """Return whole x, y and k >= 0 with s = (x + i y) 2^-k.
-
-    A part below 2^-200 of the other counts as zero.
-
-    Examples
-    --------
-    >>> whole_point(3 - 0.25j)
-    ((12, -1), 2)
-    """
-    least = abs(s) * 2.0**-200
-    parts = [part.as_integer_ratio() if abs(part) > least else (0, 1) for part in (s.real, s.imag)]
-    k = max(below for _, below in parts).bit_length() - 1
-    x, y = ((above << k) // below for above, below in parts)
-    return (x, y), k
+def _shifted(above: int, below: int, up: int) -> int:
+    """The whole number of above / below 2^up, where below is a power of two."""
+    up -= below.bit_length() - 1
+    return above << up if up >= 0 else above >> -up
