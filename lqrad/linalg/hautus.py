@@ -105,6 +105,9 @@ def hautus(A: Array, B: Array, *, zero: float) -> Hautus:
 
 def _test(A: Array, B: Array, zero: float) -> tuple[Complex, Array, Complex, NDArray[np.bool_]]:
     """The modes of a balanced system in any order, their distances and directions, and `reached`."""
+    if not len(A):  # LAPACK would complain of it on the terminal
+        none = np.zeros((0, 0), dtype=np.complex128)
+        return none.ravel(), np.zeros(0), none, np.zeros(0, dtype=bool)
     T, _, _, _, Z, _, _ = dgees(lambda *_: False, A)  # a real Schur form, Z T Z'
     modes, distances, W = _distances(T, Z, B, zero)
     reached = distances > zero

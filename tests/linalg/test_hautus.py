@@ -113,3 +113,9 @@ def test_modes_of_pairs_are_those_of_the_matrix(seed):
     left = found.directions.conj()
     errors = np.abs(left @ A - found.modes[:, None] * left)
     assert errors.max() < 1e-9 * np.abs(A).max() * np.abs(left).max()
+
+
+def test_inputs_that_move_nothing_reach_nothing_and_nothing_is_printed(capfd):
+    found = hautus(np.array([[2.0, 1.0], [0.0, 0.5]]), np.zeros((2, 1)), zero=1e-10)
+    assert not found.reached.any()
+    assert capfd.readouterr() == ("", "")
