@@ -275,7 +275,7 @@ class Limited:
         search = partial(self._search, low - g, high - g, tol * unit, refutes)
         most = max_iter
         if self._of_inputs:
-            most = min(max_iter, 8 + int(_WORK / u.size**3))
+            most = min(max_iter, 40 + int(_WORK / u.size**3))
         found = search(give, start, most)
         iterations = found.iterations
         if found.proof is not None:
