@@ -9,7 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, redirect_stderr, redirect_stdout
+from contextlib import ExitStack, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TextIO
 
@@ -178,19 +178,25 @@ def _main(arguments: Sequence[str]) -> int:
     except BrokenPipeError:  # the reader of a pipe had enough
         status = 128 + 13  # as if by the signal SIGPIPE
     except KeyboardInterrupt:
-        print("lqrad: interrupted", file=sys.stderr)
+        _complain("interrupted")
         status = 128 + 2  # as if by the signal SIGINT
     except MemoryError:
-        print("lqrad: there is not enough memory; try a shorter horizon or series", file=sys.stderr)
+        _complain("there is not enough memory; try a shorter horizon or series")
         status = 2
     except (_UsageError, LqradError, OSError, UnicodeError) as error:
-        print("lqrad:", " ".join(str(error).split()), file=sys.stderr)
+        _complain(" ".join(str(error).split()))
         status = 2
     try:
         sys.stdout.flush()
     except OSError:  # what cannot be written must not be tried again when Python ends
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return status
+
+
+def _complain(words: str) -> None:
+    """Say what is wrong, if somebody can hear it."""
+    with suppress(OSError):
+        print("lqrad:", words, file=sys.stderr, flush=True)
 
 
 class _Found(NamedTuple):
@@ -239,11 +245,11 @@ def _run(command: _Command, options: argparse.Namespace) -> int:
         for name, path in asked.items():
             if name == "plot":
                 _save_picture(found.picture(), path)
-                told.append(f"picture: {path.resolve()}")
+                told.append(f"picture: {os.path.realpath(path)}")
             else:
                 what, write = found.files[name]
                 write(path)
-                told.append(f"{what}: {path.resolve()}")
+                told.append(f"{what}: {os.path.realpath(path)}")
     if told:
         _say("\n" + "\n".join(told), sys.stderr if options.json else sys.stdout)
     return 0 if found.converged else 1
@@ -265,7 +271,7 @@ def _check_target(option: str, path: Path, endings: tuple[str, ...], inputs: lis
     """Raise ArgumentError, before any work, where a file cannot be written."""
     if path.suffix.lower() not in endings:
         raise ArgumentError(f"{option} {path}: expected a name that ends in {', '.join(endings)}")
-    if path.resolve() in [given.resolve() for given in inputs]:
+    if os.path.realpath(path) in map(os.path.realpath, inputs):  # of a link in a circle: itself
         raise ArgumentError(f"{option} {path}: is the input; save under another name")
     folder = path.absolute().parent
     if not folder.is_dir():

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 import pickle
 import reprlib
 import sys
@@ -174,7 +175,7 @@ def sweep(
         _check_picklable(function)
     if path is None:
         return _run(function, _Record(axes, None), executor, progress)
-    path = as_path(path).resolve()  # a cell may change the directory
+    path = Path(os.path.realpath(as_path(path)))  # a cell may change the directory
     with alone(path):
         return _run(function, _Record(axes, path), executor, progress)
 

@@ -178,6 +178,10 @@ def test_what_is_no_file_is_not_replaced(tmp_path):
     for name in ("pipe.npz", "loop.npz"):
         with pytest.raises(ArgumentError, match=f"{name} cannot be written: "):
             save_parameters(tmp_path / name, {"a": 1.0})
+    with pytest.raises(ArgumentError, match=r"loop\.npz cannot be "):
+        sweep(lambda a: a, {"a": [1]}, path=tmp_path / "loop.npz")
+    (tmp_path / "loop.json").symlink_to(tmp_path / "loop.json")
+    assert main(["design", "--out", str(tmp_path / "loop.json")]) == 2
     save_parameters(tmp_path / "gone.npz", {"a": 1.0})
     assert (tmp_path / "store.npz").exists()
 
@@ -278,6 +282,13 @@ def test_what_is_asked_for_is_saved_though_nobody_reads(tmp_path):
         os.close(writer)
     assert (done.returncode, done.stderr) == (141, b"")
     assert (tmp_path / "a.json").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("words", [["nonsense"], ["compare", "--tol", "-1"]])
+def test_a_complaint_that_cannot_be_written_changes_no_status(words):
+    with open("/dev/full", "wb") as full:
+        assert command(words, stderr=full).returncode == 2
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of another kind")
