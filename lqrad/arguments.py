@@ -15,6 +15,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from decimal import Decimal
+from itertools import islice
 from typing import Any, ParamSpec, Protocol, TypeVar
 
 import numpy as np
@@ -71,6 +72,44 @@ def called_as(usage: str) -> Callable[[Callable[P, Result]], Callable[P, Result]
                 raise
 
         return checked
+
+    return decorate
+
+
+def renamed(**names: str) -> Callable[[Callable[P, Result]], Callable[P, Result]]:
+    """Return a decorator: keywords under their former names are taken as well, `old="new"`.
+
+    Examples
+    --------
+    >>> @renamed(steps="T")
+    ... def last(*, T):
+    ...     return T - 1
+    >>> last(steps=5)
+    4
+    >>> last(steps=5, T=5)
+    Traceback (most recent call last):
+    lqrad.errors.ArgumentError: last: T is given twice, also as steps, its former name; leave steps out
+    """
+
+    def decorate(function: Callable[P, Result]) -> Callable[P, Result]:
+        signature = inspect.signature(function)
+
+        @functools.wraps(function)
+        def called(*args: P.args, **kwargs: P.kwargs) -> Result:
+            former = [name for name in names if name in kwargs]
+            if former:
+                given = {*kwargs, *islice(signature.parameters, len(args))}
+                for old in former:
+                    if names[old] in given:
+                        raise ArgumentError(
+                            f"{function.__name__}: {names[old]} is given twice, also as {old}, its "
+                            "former name",
+                            f"leave {old} out",
+                        )
+                    kwargs[names[old]] = kwargs.pop(old)
+            return function(*args, **kwargs)
+
+        return called
 
     return decorate
 

@@ -21,7 +21,9 @@ from lqrad.arguments import (
     check_room,
     complex_array,
     real_array,
+    renamed,
 )
+from lqrad.errors import ArgumentError
 
 PAIRS = {"bounds", "input_bounds", "state_bounds", "rate_bounds"}
 
@@ -162,3 +164,21 @@ def test_limits_are_frozen_and_of_the_whole_shape():
         lqrad.ShapeError, match=r"bounds\[1\] has shape \(3, 1\), expected a number"
     ):
         check_limits("bounds", (None, np.ones((3, 1))), (3, 2))
+
+
+def test_former_names_of_keywords_are_taken_beside_the_new_ones():
+    @renamed(steps="T", tracked="H")
+    def told(x0, T, *, H=None):
+        """Return all of it."""
+        return x0, T, H
+
+    assert told(1, steps=2, tracked=3) == told(1, 2, H=3) == told(x0=1, T=2, H=3) == (1, 2, 3)
+    assert list(inspect.signature(told).parameters) == ["x0", "T", "H"]
+    assert (told.__name__, told.__doc__) == ("told", "Return all of it.")
+    for given, twice in [(((1, 2), {}), "T"), (((1,), {"T": 2}), "T")]:
+        with pytest.raises(ArgumentError, match=f"told: {twice} is given twice, also as steps"):
+            told(*given[0], **given[1], steps=2)
+    with pytest.raises(TypeError, match="missing 1 required positional argument: 'T'"):
+        told(1, tracked=3)
+    with pytest.raises(TypeError, match="horizon"):
+        told(1, horizon=3)
