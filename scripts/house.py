@@ -22,7 +22,7 @@ HOUSE = Path(__file__).resolve().parent.parent / "lqrad"
 ORDER = [
     ["errors"],
     ["arguments", "copies"],
-    ["outside", "tables", "figure", "results"],
+    ["outside", "figure", "results"],
     ["sweeps"],
     ["functions", "linalg"],
     ["descent"],
