@@ -826,6 +826,14 @@ def initial_state(problem: Sized, x0: ArrayLike, x: Array | None = None) -> Arra
     return x0
 
 
+def joint_batch(x0: Array, u: Array, name: str = "u") -> tuple[int, ...]:
+    """Return the batch of x0 (..., n) and a series u (..., T, m), either repeated to the other's."""
+    try:
+        return np.broadcast_shapes(x0.shape[:-1], u.shape[:-2])
+    except ValueError:
+        raise ShapeError(batch_message("x0", x0.shape, name, u.shape)) from None
+
+
 def sequence(problem: Sized, name: str, z: ArrayLike, x: Array | None = None) -> Array:
     """Return a sequence of this name as an array, broadcast to the batch of x if given.
 

@@ -48,6 +48,32 @@ class ReadOnly:
         return isinstance(getattr(type(self), name, None), cached_property)
 
 
+class Fixed(ReadOnly):
+    """A base of plain classes whose attributes cannot be set either, but by `_set` of their own.
+
+    Examples
+    --------
+    >>> class Weight(Fixed):
+    ...     def __init__(self, R):
+    ...         self._set(R=np.array(R))
+    >>> Weight([1.0]).R = 2
+    Traceback (most recent call last):
+    AttributeError: R of a Weight cannot be set; make a new one
+    """
+
+    def _set(self, **values: Any) -> None:
+        """Set attributes; for the class itself, while an object is made."""
+        vars(self).update(values)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Refuse it."""
+        raise AttributeError(f"{name} of a {type(self).__name__} cannot be set; make a new one")
+
+    def __delattr__(self, name: str) -> None:
+        """Refuse it."""
+        raise AttributeError(f"{name} of a {type(self).__name__} cannot be deleted")
+
+
 def _arrays(value: Any) -> Iterator[np.ndarray]:
     """The arrays in a value, in tuples, lists and dicts of it, and of a sparse matrix."""
     if isinstance(value, np.ndarray):

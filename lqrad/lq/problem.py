@@ -14,7 +14,6 @@ Lagrangian J + sum_t p[t]'(A x[t] + B u[t] + c - x[t+1]) has the derivatives
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -24,28 +23,27 @@ from scipy.linalg.lapack import dtrtrs
 
 from lqrad.arguments import (
     Array,
-    batch_message,
     check_choice,
     check_finite,
-    check_reference,
     check_semidefinite,
     check_shape,
     check_stage_weights,
     frozen_array,
     initial_state,
+    joint_batch,
     known_horizon,
-    real_array,
     sequence,
     stage_arrays,
     trajectory,
 )
-from lqrad.copies import ReadOnly
+from lqrad.copies import Fixed
 from lqrad.descent.objective import Objective, diagonal_below
-from lqrad.errors import OVERFLOW_REMEDY, ArgumentError, NonFiniteError, ShapeError
+from lqrad.errors import OVERFLOW_REMEDY, ArgumentError, NonFiniteError
 from lqrad.linalg.balance import Units, balance, in_units
 from lqrad.linalg.banded import Bidiagonal
 from lqrad.linalg.curvature import input_curvature
 from lqrad.linalg.stages import add_times, inner, substitute, times
+from lqrad.lq.inputs import described, input_objective, references
 from lqrad.lq.optimality import KKT, kkt_from_terms
 
 # Overflow is looked for in the results and told in words; NumPy's warnings would only repeat it.
@@ -55,8 +53,7 @@ _quiet = np.errstate(over="ignore", invalid="ignore")
 NAMES = ("A", "B", "Q", "R", "S", "M", "c", "q", "r", "s")
 
 
-@dataclass(frozen=True, init=False, eq=False, repr=False)
-class LQProblem(ReadOnly):
+class LQProblem(Fixed):
     """The problem (A, B, Q, R, S): linear dynamics and a convex quadratic cost.
 
     The arrays are checked, copied and made read-only once, here. Everything that depends on the
@@ -161,10 +158,6 @@ class LQProblem(ReadOnly):
         check_semidefinite("S", arrays["S"])
         self._set(n=n, m=m, T=T, S_given=S is not None, **arrays)
 
-    def _set(self, **values: Any) -> None:
-        for name, value in values.items():
-            object.__setattr__(self, name, value)  # the way into a frozen dataclass
-
     def replace(self, **changes: ArrayLike | None) -> LQProblem:
         """Return this problem with other arrays, checked and copied as those of LQProblem.
 
@@ -191,10 +184,7 @@ class LQProblem(ReadOnly):
         return new
 
     def __repr__(self) -> str:
-        words = [f"n={self.n}", f"m={self.m}"]
-        words.append("time-invariant" if self.T is None else f"T={self.T}")
-        extra = [name for name in ("M", "c", "q", "r", "s") if getattr(self, name).any()]
-        return f"LQProblem({', '.join(words)}{', with ' if extra else ''}{', '.join(extra)})"
+        return described(self, "Mcqrs")
 
     # Other ways to make one
 
@@ -234,16 +224,8 @@ class LQProblem(ReadOnly):
         (array([-2.]), array([-2.]))
         """
         plain = cls(A, B, Q, R, S)
-        x_ref = frozen_array("x_ref", x_ref)
-        u_ref = np.zeros(plain.m) if u_ref is None else frozen_array("u_ref", u_ref)
-        T = plain.T
-        if T is None and x_ref.ndim == 2:
-            T = len(x_ref) - 1
-        check_reference("x_ref", x_ref, plain.n, "n", T, extra=1)
-        check_reference("u_ref", u_ref, plain.m, "m", T, extra=0)
-        x_stage = x_ref[:-1] if x_ref.ndim == 2 else x_ref
-        x_last = x_ref[-1] if x_ref.ndim == 2 else x_ref
-        q, r = -_at_stages(plain.Q, x_stage), -_at_stages(plain.R, u_ref)
+        x_stages, x_last, u_stages, _ = references(plain, x_ref, u_ref)
+        q, r = -_at_stages(plain.Q, x_stages), -_at_stages(plain.R, u_stages)
         return plain.replace(q=q, r=r, s=-plain.S @ x_last)
 
     @classmethod
@@ -372,12 +354,7 @@ class LQProblem(ReadOnly):
         return self._simulate(initial_state(self, x0), sequence(self, "u", u))
 
     def _simulate(self, x0: Array, u: Array) -> Array:
-        batch = u.shape[:-2]
-        if x0.ndim > 1:
-            try:
-                batch = np.broadcast_shapes(x0.shape[:-1], batch)
-            except ValueError:
-                raise ShapeError(batch_message("x0", x0.shape, "u", u.shape)) from None
+        batch = joint_batch(x0, u) if x0.ndim > 1 else u.shape[:-2]
         x = np.empty((*batch, u.shape[-2] + 1, self.n))
         x[..., 0, :] = x0
         times(self.B, u, out=x[..., 1:, :])
@@ -706,20 +683,12 @@ class LQProblem(ReadOnly):
         >>> J, objective.gap_bound(g)
         (42.0, 3.625)
         """
-        x0 = np.array(initial_state(self, x0))
-        check_finite("x0", x0)
-        shape = (*x0.shape[:-1], self.horizon(T), self.m)
-
-        def value_and_gradient(u: Array) -> tuple[float, Array]:
-            u = real_array("u", u)
-            check_shape("u", u, shape, "as the objective says")
-            value, gradient = self.value_and_gradient(x0, u)
-            return float(np.sum(value)), gradient
-
-        return Objective(
-            shape=shape,
-            value_and_gradient=value_and_gradient,
-            hessian_product=lambda u, v: self.hessian_product(v),
+        return input_objective(
+            self,
+            x0,
+            T,
+            self.value_and_gradient,
+            lambda x0, u, v: self.hessian_product(v),
             gap_bound=None if self._input_curvature is None else self._gap_bound,
             quadratic=True,
             curvature=self._diagonal_curvature,

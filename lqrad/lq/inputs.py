@@ -1,0 +1,116 @@
+"""What every problem in the inputs u has, be it linear, sparse or nonlinear.
+
+u -> J(u) from x0, a batch of series adding up
+q = -Q x_ref,  r = -R u_ref,  s = -S x_ref[T]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lqrad.arguments import (
+    Array,
+    Sized,
+    check_finite,
+    check_reference,
+    check_shape,
+    frozen_array,
+    initial_state,
+    known_horizon,
+    real_array,
+)
+from lqrad.descent.objective import Objective
+
+
+def input_objective(
+    problem: Sized,
+    x0: ArrayLike,
+    T: int | None,
+    value_and_gradient: Callable[[Array, Array], tuple[float | Array, Array]],
+    hessian_product: Callable[[Array, Array, Array], Array] | None = None,
+    **known: Any,
+) -> Objective:
+    """Return u -> J(u) from x0, summed over a batch.
+
+    Parameters
+    ----------
+    problem
+        With n, m and T.
+    x0 : (..., n)
+    T : int or None
+        The horizon; needed where nothing varies in time.
+    value_and_gradient : callable
+        (x0, u) -> J (...), g (..., T, m).
+    hessian_product : callable, optional
+        (x0, u, v) -> H v.
+    **known
+        What else is known of the Objective.
+
+    Examples
+    --------
+    >>> from lqrad.lq.problem import LQProblem
+    >>> problem = LQProblem([[0.5]], [[1]], [[1]], [[4]])
+    >>> input_objective(problem, [[8.0], [1.0]], 3, problem.value_and_gradient).shape
+    (2, 3, 1)
+    """
+    start = np.array(initial_state(problem, x0))
+    check_finite("x0", start)
+    shape = (*start.shape[:-1], known_horizon(problem, T), problem.m)
+
+    def total(u: Array) -> tuple[float, Array]:
+        u = real_array("u", u)
+        check_shape("u", u, shape, "as the objective says")
+        value, gradient = value_and_gradient(start, u)
+        return float(np.sum(value)), gradient
+
+    if hessian_product is not None:
+        product = hessian_product
+        known["hessian_product"] = lambda u, v: product(start, u, v)
+    return Objective(shape=shape, value_and_gradient=total, **known)
+
+
+def references(
+    problem: Sized, x_ref: ArrayLike, u_ref: ArrayLike | None
+) -> tuple[Array, Array, Array, int | None]:
+    """Return x_ref at the stages, x_ref at the end, u_ref, and their horizon.
+
+    Parameters
+    ----------
+    x_ref : (T+1, n) or (n,)
+    u_ref : (T, m) or (m,), optional
+        Zero when not given.
+
+    Returns
+    -------
+    (T, n) or (n,), (n,), (T, m) or (m,), and T; None where nothing varies in time
+    """
+    x = frozen_array("x_ref", x_ref)
+    u = frozen_array("u_ref", np.zeros(problem.m) if u_ref is None else u_ref)
+    T = problem.T
+    if T is None and x.ndim == 2:
+        T = len(x) - 1
+    check_reference("x_ref", x, problem.n, "n", T, extra=1)
+    check_reference("u_ref", u, problem.m, "m", T, extra=0)
+    if x.ndim == 1:
+        return x, x, u, len(u) if u.ndim == 2 else T
+    return x[:-1], x[-1], u, T
+
+
+def described(problem: Any, terms: Iterable[str], *others: str) -> str:
+    """Return a problem in a line: its sizes, and which of its terms are not zero.
+
+    Examples
+    --------
+    >>> from lqrad.lq.problem import LQProblem
+    >>> described(LQProblem([[0.5]], [[1]], [[1]], [[1]], c=[2.0]), "cqrs", "reaction")
+    'LQProblem(n=1, m=1, time-invariant, with c, reaction)'
+    """
+    words = [f"n={problem.n}", f"m={problem.m}"]
+    words.append("time-invariant" if problem.T is None else f"T={problem.T}")
+    extra = [name for name in terms if getattr(problem, name).any()] + list(others)
+    text = ", ".join(words) + (", with " if extra else "") + ", ".join(extra)
+    return f"{type(problem).__name__}({text})"
