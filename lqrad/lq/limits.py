@@ -101,7 +101,11 @@ class Plan(Report):
 
 
 class _Try(NamedTuple):
-    """A trajectory, its costates and multipliers, and the gradient in w that rounding has left."""
+    """A trajectory, its costates and multipliers, and what rounding errors have left.
+
+    That is an excess of its rows, whether the hard ones keep their limits all the same, and a gradient
+    in w.
+    """
 
     x: Array
     u: Array
@@ -109,6 +113,8 @@ class _Try(NamedTuple):
     y: Array
     cost: float
     gap: float
+    beyond: Array
+    kept: bool
     rest: Array
 
 
@@ -166,7 +172,12 @@ class Limited:
         self._scaled = problem = changed(problem, **costs)
         self.T, self.soft, self.names = T, soft, names
         self._C, self._D, self._E = C, D, E
-        self._of_inputs = not len(E) and bool(((D != 0).sum(axis=1) == 1).all())
+        self._sizes = [np.abs(z) for z in (problem.A, problem.B, problem.c, C, D, E)]
+        self._entries = np.concatenate([C.any(axis=1) | D.any(axis=1), E.any(axis=1)])
+        self._single = [  # rows of one input, and which
+            (row, int(entries.argmax())) for row, entries in enumerate(D != 0) if entries.sum() == 1
+        ]
+        self._of_inputs = not len(E) and len(self._single) == len(D)
         self._eps = _ROUNDINGS * (n + m) * EPS
         self._weights, self._linear = np.empty((T, n + m, n + m)), np.empty((T, n + m))
         self._weights[:, :n, :n], self._weights[:, n:, n:] = problem.Q, problem.R
@@ -250,18 +261,23 @@ class Limited:
         """
         zero = np.zeros((self.T + 1, self._scaled.n)), np.zeros((self.T, self._scaled.m))
         x, u, p, _ = self._free.minimise(*self._slopes(*zero), x0, self._c)
-        g, cost = self.rows(x, u), float(self._scaled.cost(x, u))
-        start = np.zeros_like(g) if y is None else self._unit * y
-        y, beyond = np.zeros_like(g), excess(g, low, high)
-        left = self._free.gradient(*self._slopes(x, u))  # what rounding errors have left
-        gap = 0.5 * float(np.vdot(left, left))
+        cost, gap = self._worth(x, u)
+        if gap > 2 * tol * abs(cost):  # Newton's method, once more: what rounding errors have left
+            dx, du, corrected, _ = self._free.minimise(*self._slopes(x, u))
+            less = self._worth(x + dx, u + du)
+            if less[1] < gap:
+                x, u, p, (cost, gap) = x + dx, u + du, corrected, less
         close = gap <= 2 * tol * abs(cost)
         status = Status.CONVERGED_GAP if close else Status.STALLED
+        g = self.rows(x, u)
+        start = np.zeros_like(g) if y is None else self._unit * y
+        y, beyond = np.zeros_like(g), excess(g, low, high)
         if not (beyond > 0).any():
             return self._plan(x, u, p, y, cost, gap, beyond, status, 0)
         unit, size = self._units(g, low, high, cost), abs(cost)
         rounding = self._eps * self._terms(x, u, low, high)
-        exceeded = beyond > np.maximum(tol * unit, rounding)
+        slack = tol * unit
+        exceeded = beyond > np.maximum(slack, rounding)
         if not exceeded.any():
             return self._plan(x, u, p, y, cost, gap, beyond, status, 0, unit)
 
@@ -272,7 +288,7 @@ class Limited:
             certificate = np.zeros_like(g)
             certificate[row] = 1.0 if g[row] > high[row] else -1.0
         refutes = partial(self._refutes, x0, low, high)
-        search = partial(self._search, low - g, high - g, tol * unit, refutes)
+        search = partial(self._search, low - g, high - g, slack, refutes)
         most = max_iter
         if self._of_inputs:
             most = min(max_iter, 40 + int(_WORK / u.size**3))
@@ -291,19 +307,15 @@ class Limited:
         v = u + times(K, x[:-1])  # without limits, u = v - K x
         tries: list[_Try] = []
 
-        def kept(tried: _Try) -> bool:
-            beyond = excess(self.rows(tried.x, tried.u), low, high)
-            rounding = self._eps * self._terms(tried.x, tried.u, low, high)
-            return not (beyond > np.maximum(tol * unit, rounding))[hard].any()
-
         def proven(tried: _Try) -> bool:
-            return abs(tried.gap) <= tol * (size + abs(tried.cost)) and kept(tried)
+            return abs(tried.gap) <= tol * (size + abs(tried.cost)) and tried.kept
 
         # Inputs at their limits to the last bit, where rounding errors leave that a proof; then
         # without that; and both again, corrected by the gradient that rounding errors have left.
         for pins in (True, False, True, False) if found.finished else (False,):
             drive = v + times(self._roots, w)
-            tries.append(self._at_limits(x0, K, drive, y, hard, hard & (y != 0) & pins, low, high))
+            at = hard & (y != 0) & pins
+            tries.append(self._at_limits(x0, K, drive, y, hard, at, low, high, slack))
             if proven(tries[-1]):
                 break
             if not pins:
@@ -328,10 +340,11 @@ class Limited:
             for loop in (inner.K, np.zeros_like(K)):
                 drive = inner.u + times(loop, inner.x[:-1])
                 for pinned in (hard & inner.at, np.zeros_like(hard)):
-                    tries.append(self._at_limits(x0, loop, drive, inner.y, hard, pinned, low, high))
-        best = min(tries, key=lambda tried: (not kept(tried), abs(tried.gap)))
-        x, u, p, y, cost, gap, _ = best
-        beyond = excess(self.rows(x, u), low, high)
+                    tries.append(
+                        self._at_limits(x0, loop, drive, inner.y, hard, pinned, low, high, slack)
+                    )
+        best = min(tries, key=lambda tried: (not tried.kept, abs(tried.gap)))
+        x, u, p, y, cost, gap, beyond, *_ = best
         if certificate is not None:
             status = Status.INFEASIBLE
         elif proven(best):
@@ -376,12 +389,8 @@ class Limited:
         if not np.isfinite(ends).all():
             return False
         k, c = len(self._C), np.broadcast_to(problem.c, (T, n))
-        A, B, D, largest = (
-            np.abs(problem.A),
-            np.abs(problem.B),
-            np.abs(self._D),
-            np.abs(ends).max(0),
-        )
+        A, B, _, _, D, _ = self._sizes
+        largest = np.abs(ends).max(axis=0)
         in_x = np.zeros((T + 1, n))
         in_x[:-1] += y[:, :k] @ self._C
         in_x[1:] += y[:, k:] @ self._E
@@ -412,6 +421,7 @@ class Limited:
         pinned: NDArray[np.bool_],
         low: Array,
         high: Array,
+        slack: Array,
     ) -> _Try:
         """The trajectory of u = drive - K x, and its gap.
 
@@ -422,9 +432,10 @@ class Limited:
         A, B, open_loop = self._scaled.A, self._scaled.B, not K.any()
         K, drive, y = K.copy(), drive.copy(), y.copy()
         free, pins = np.ones(drive.shape, bool), []
-        for row in np.flatnonzero((self._D != 0).sum(axis=1) == 1):
-            (i,) = np.flatnonzero(self._D[row])
+        for row, i in self._single:
             at = np.flatnonzero(pinned[:, row] & free[:, i])
+            if not len(at):
+                continue
             free[at, i] = False
             limit = np.where(y[at, row] > 0, high[at, row], low[at, row])
             K[at, i], drive[at, i] = self._C[row] / self._D[row, i], limit / self._D[row, i]
@@ -446,8 +457,10 @@ class Limited:
             pull = -slopes[at, i] / self._D[row, i]
             y[at, row] = np.where(pull * y[at, row] > 0, pull, 0.0)
             slopes[at, i] = np.where(y[at, row] != 0, 0.0, slopes[at, i])
-        at = hard & (y != 0)
-        pull = (y * (np.where(y > 0, high, low) - self.rows(x, u)))[at].sum()
+        at, g = hard & (y != 0), self.rows(x, u)
+        beyond, rounding = excess(g, low, high), self._eps * self._terms(x, u, low, high)
+        kept = not (beyond > np.maximum(slack, rounding))[hard].any()
+        pull = (y * (np.where(y > 0, high, low) - g))[at].sum()
         if open_loop:
             # The slopes are a gradient in the inputs: none can gain more than by its whole range.
             ends = self._ranges(low, high)
@@ -458,14 +471,20 @@ class Limited:
         rest = np.concatenate([times(K, slopes, transpose=True), np.zeros_like(x[:1])])
         rest = self._free.gradient(rest, slopes)
         gap = float(pull + 0.5 * np.vdot(rest, rest))
-        return _Try(x, u, p, y, float(self._scaled.cost(x, u)), gap, rest)
+        return _Try(x, u, p, y, float(self._scaled.cost(x, u)), gap, beyond, kept, rest)
+
+    def _worth(self, x: Array, u: Array) -> tuple[float, float]:
+        """The cost of a trajectory, and how far it is above the minimum without limits."""
+        left = self._free.gradient(*self._slopes(x, u))
+        return float(self._scaled.cost(x, u)), 0.5 * float(np.vdot(left, left))
 
     def _ranges(self, low: Array, high: Array) -> Array:
         """The lowest and the highest inputs (2, T, m) that limits on single inputs allow."""
         ends = np.full((2, self.T, self._scaled.m), np.inf)
         ends[0] = -np.inf
-        for row in np.flatnonzero(~self._C.any(axis=1) & ((self._D != 0).sum(axis=1) == 1)):
-            (i,) = np.flatnonzero(self._D[row])
+        for row, i in self._single:
+            if self._C[row].any():
+                continue
             least, most = np.sort(np.stack([low[:, row], high[:, row]]) / self._D[row, i], axis=0)
             ends[0, :, i] = np.maximum(ends[0, :, i], least)
             ends[1, :, i] = np.minimum(ends[1, :, i], most)
@@ -477,14 +496,15 @@ class Limited:
 
     def _terms(self, x: Array, u: Array, low: Array, high: Array) -> Array:
         """The size of what adds up to each row; of the largest limit where a row has no entries."""
-        problem = self._scaled
-        A, B, C, D, E = (np.abs(z) for z in (problem.A, problem.B, self._C, self._D, self._E))
+        A, B, c, C, D, E = self._sizes
         x, u = np.abs(x), np.abs(u)
-        ahead = times(A, x[:-1]) + times(B, u) + np.abs(problem.c)
+        ahead = times(A, x[:-1]) + times(B, u) + c
         terms = _rows(np.concatenate([x[:1], ahead[:-1]]), ahead, u, C, D, E)
-        entries = np.concatenate([C.any(axis=1) | D.any(axis=1), E.any(axis=1)])
-        limits = np.abs(np.stack([low, high]))
-        return np.where(entries, terms, limits.max(initial=0.0, where=np.isfinite(limits)))
+        if not self._entries.all():
+            limits = np.abs(np.stack([low, high]))
+            largest = limits.max(initial=0.0, where=np.isfinite(limits))
+            terms = np.where(self._entries, terms, largest)
+        return terms
 
     def _slopes(self, x: Array, u: Array, y: Array | None = None) -> tuple[Array, Array]:
         """The partial derivatives of J + sum y g in each state and input."""

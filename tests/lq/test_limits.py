@@ -204,6 +204,20 @@ def test_a_gap_without_limits_at_work_is_compared_with_the_tolerance():
     assert plan.iterations == 0
 
 
+def test_a_plan_at_no_limit_is_corrected_where_rounding_errors_hide_the_proof():
+    """Inputs of weight 1e-12 beside the last state's: the recursion alone ends STALLED, at 2e-8."""
+    rng = np.random.default_rng(29)
+    A = rng.normal(size=(3, 3))
+    A *= 1.5 / np.abs(np.linalg.eigvals(A)).max()
+    B, S = rng.normal(size=(3, 3)), np.eye(3)
+    problem = LQProblem(A, B, 0 * S, 1e-12 * S, S)
+    x0 = rng.normal(size=3)
+    plan = lqrad.mpc(problem, 40, input_bounds=(-1e9, 1e9)).plan(x0)
+    assert plan.status is Status.CONVERGED_GAP
+    assert plan.iterations == 0
+    assert plan.gap_bound <= 1e-9 * plan.cost
+
+
 def test_the_right_multipliers_are_a_start_that_ends_at_once():
     possible = 0
     for seed in SEEDS:

@@ -7,7 +7,7 @@ import pytest
 from random_problems import random_case, with_spectral_radius
 
 import lqrad
-from lqrad import Status, multiple_shooting
+from lqrad import LQProblem, Status, multiple_shooting
 from lqrad.lq.shooting import _augmented
 
 
@@ -165,3 +165,13 @@ def test_weights_times_a_power_of_two_are_the_same_trajectory(k):
     other = lqrad.multiple_shooting(scaled, plant.x0, 60)
     assert (other.status, other.iterations) == (plain.status, plain.iterations)
     np.testing.assert_allclose(other.u, plain.u, rtol=1e-12, atol=1e-12 * np.abs(plain.u).max())
+
+
+@pytest.mark.parametrize("segment", [None, 5])
+def test_what_costs_nothing_has_costates_of_zero(segment):
+    A, zero = [[1.5, 0.1], [0.0, 1.2]], np.zeros((2, 2))
+    problem = LQProblem(A, np.zeros((2, 1)), zero, [[1.0]], zero)
+    shot = multiple_shooting(problem, [1.0, 2.0], 20, segment=segment)
+    assert shot.status.converged
+    assert not shot.p.any()
+    assert not shot.u.any()
