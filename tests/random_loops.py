@@ -35,7 +35,8 @@ def random_loop(seed: int, *, discrete: bool, delay: int = 0, most: int = 4) -> 
             loop = lqrad.StateSpace(A, B, C, 0 * D if delay else D, dt=dt, delay=delay)
             num, den = transfer(loop)
             hidden = num and num[0] == den[0] == 0
-            if not hidden and stable(add(num, den)):
+            closed = add(num, den)
+            if num and not hidden and len(closed) == len(den) and stable(closed):
                 return loop
             C, D = C * 10.0 ** -rng.integers(1, 4), D / 10
 
@@ -239,7 +240,7 @@ def _margins(num, den, dt):
         real.append((0.0, -mpmath.mpf(den[0]) / num[0] if num[0] else mpmath.mpf(-1)))
     if len(num) == len(den):
         real.append((np.pi / dt if dt else np.inf, -mpmath.mpf(den[-1]) / num[-1]))
-    real = sorted((w, float(factor)) for w, factor in real if factor > 0)
+    real = sorted((w, factor) for w, factor in real if factor > 0)
     square = {name: _square(p) for name, p in (("num", num), ("den", den))}
     ones = _axis_roots(add(square["num"], _negative(square["den"])))
     turns = [float(mpmath.arg(-L(v))) for v in ones]
@@ -251,8 +252,8 @@ def _margins(num, den, dt):
     closed = _square(add(num, den))
     return {
         "gain": (
-            max((f for _, f in real if f < 1), default=0.0),
-            min((f for _, f in real if f > 1), default=np.inf),
+            float(max((f for _, f in real if f < 1), default=0.0)),
+            float(min((f for _, f in real if f > 1), default=np.inf)),
         ),
         "phase": min((abs(np.degrees(t)) for t in turns), default=np.inf),
         "delay": min(delays, default=np.inf),

@@ -322,9 +322,12 @@ def _figures(
     for v, (size, q, turned) in ((0.0, L.near_zero()), (np.inf, L.near_infinity())):
         if q == 0 and turned and np.isfinite(size):  # real at the ends of the axis, too
             crossed.append((L.frequency(np.array(v)), size))
-    factors = tuple((float(w), float(np.exp(-np.clip(f, -700, 700)))) for w, f in sorted(crossed))
-    low = max(((f, w) for w, f in factors if f < 1), default=(0.0, np.nan))
-    high = min(((f, w) for w, f in factors if f > 1), default=(np.inf, np.nan))
+    crossed = sorted((float(w), float(np.clip(size, -700, 700))) for w, size in crossed)
+    factors = tuple((w, float(np.exp(-size))) for w, size in crossed)
+    # The side of one on which a factor is, is that of its logarithm, which is not rounded to one.
+    sides = [(f, w, size > 0) for (w, f), (_, size) in zip(factors, crossed, strict=True)]
+    low = max(((f, w) for f, w, lower in sides if lower), default=(0.0, np.nan))
+    high = min(((f, w) for f, w, lower in sides if not lower), default=(np.inf, np.nan))
 
     turns = L.turns(ones)
     omega = L.frequency(ones)

@@ -16,8 +16,7 @@ there is to find: no crossing is missed, and none is taken for one where |L| onl
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import atan2, gcd, inf, log, log1p, sqrt
-from typing import Any
+from math import atan2, gcd, inf, ldexp, log, log1p, sqrt
 
 import numpy as np
 
@@ -49,6 +48,8 @@ class Rational:
         Without a common factor; that of s^0 first.
     hidden : list of int
         The factor that num and den had in common.
+    order : int
+        How many states the system has.
     rate : float
         The unit of v in rad/s, in continuous time one in which closed-loop poles are about one;
         1/dt in discrete time.
@@ -58,6 +59,7 @@ class Rational:
     num: Polynomial
     den: Polynomial
     hidden: Polynomial
+    order: int
     rate: float
     discrete: bool
 
@@ -87,7 +89,7 @@ class Rational:
         content = gcd(*num, *den)
         num, den = [c // content for c in num], [c // content for c in den]
         shared = common(num, den)
-        return cls(quotient(num, shared), quotient(den, shared), shared, rate, bool(dt))
+        return cls(quotient(num, shared), quotient(den, shared), shared, n, rate, bool(dt))
 
     def frequency(self, v: Array) -> Array:
         """The frequencies, in rad/s, of points i v."""
@@ -97,7 +99,13 @@ class Rational:
         """Return the poles of the closed loop, in rad/s or as z, and how far in s each is outside."""
         found = [s for p in (add(self.num, self.den), self.hidden) for s, _ in roots(p)]
         s = np.array(found, dtype=np.complex128)
-        return (1 + s) / (1 - s) if self.discrete else self.rate * s, s.real
+        if not self.discrete:
+            return self.rate * s, s.real
+        # z = -1 is s = infinity: a pole there is a degree that num + den has lost.
+        closed = times(add(self.num, self.den), self.hidden)
+        lost = self.order + 1 - len(closed)
+        z = np.append((1 + s) / (1 - s), np.full(lost, -1.0))
+        return z, np.append(s.real, np.zeros(lost))
 
     def roots(self) -> tuple[Complex, Array]:
         """The zeros and poles of L with exponents, which are negative for poles."""
@@ -117,11 +125,9 @@ class Rational:
         degree = max(len(self.num), len(self.den))
         (a, b), (c, d) = _value(self.num, v, degree), _value(self.den, v, degree)
         above, below = a * a + b * b, c * c + d * d
-        near = below < 4 * above < 16 * below
-        size = log1p((above - below) / below) / 2 if near else (log(above) - log(below)) / 2
         x, y = sign * (a * c + b * d), sign * (b * c - a * d)
         whole = max(abs(x), abs(y))
-        return complex(size, atan2(y / whole, x / whole))
+        return complex(_log_ratio(above, below) / 2, atan2(y / whole, x / whole))
 
     def near_zero(self) -> tuple[float, int, bool]:
         """Return log |c|, q and whether c < 0, for L ~ c s^q as s goes to zero."""
@@ -136,7 +142,7 @@ class Rational:
             return -inf, 0, False
         (i, a), (j, b) = (next((k, c) for k, c in enumerate(p) if c) for p in (num, den))
         q = i - j if side > 0 else len(num) - len(den)
-        return log(abs(a)) - log(abs(b)), q, (a < 0) != (b < 0)
+        return _log_ratio(abs(a), abs(b)), q, (a < 0) != (b < 0)
 
     def gain_crossings(self) -> Array:
         """Return all v > 0 at which |L| = 1, and not all around them."""
@@ -170,25 +176,35 @@ class Rational:
         G = _square(add([a * c for c in self.num], self.den, b))
         if not G:
             return inf, 0.0
-        best, where = _ratio(F[0], G[0]), 0.0
+        best, where = _root(F[0], G[0]), 0.0
         if len(F) <= len(G):
-            at_end = _ratio(F[-1], G[-1]) if len(F) == len(G) else 0.0
+            at_end = _root(F[-1], G[-1]) if len(F) == len(G) else 0.0
             if at_end < best:
                 best, where = at_end, inf
         turns = add(times(derivative(F), G), times(F, derivative(G)), -1)
         for v in _frequencies(turns):
-            f, g = _of_square(F, v, len(turns)), _of_square(G, v, len(turns))
-            if _ratio(f, g) < best:
-                best, where = _ratio(f, g), float(v)
-        return sqrt(best), where
+            at = _root(_of_square(F, v, len(turns)), _of_square(G, v, len(turns)))
+            if at < best:
+                best, where = at, float(v)
+        return best, where
 
 
-def _ratio(f: Any, g: Any) -> float:
-    """F / g of exact numbers; infinite where g is zero or no float is as large."""
-    try:
-        return float(f / g) if g else inf
-    except OverflowError:
+def _log_ratio(above: int, below: int) -> float:
+    """The logarithm of a quotient, right to the last digit where that is near to one, too."""
+    if below < 4 * above < 16 * below:
+        return log1p((above - below) / below)
+    return log(above) - log(below)
+
+
+def _root(above: int, below: int) -> float:
+    """The square root of a quotient; infinite where below is zero or no float is as large."""
+    if not below:
         return inf
+    half = (above.bit_length() - below.bit_length()) // 2
+    if half > 1000:
+        return inf
+    up, down = max(-half, 0), max(half, 0)
+    return ldexp(sqrt((above << 2 * up) / (below << 2 * down)), half)
 
 
 def _size(p: Polynomial) -> int:

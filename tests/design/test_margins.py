@@ -265,3 +265,22 @@ def test_modes_decades_apart_in_any_units_as_polynomials_of_sixty_digits_have_th
 def test_dead_time_as_a_power_of_z_in_the_polynomials(seed):
     loop = random_loop(seed, discrete=True, delay=1 + seed % 4, most=2)
     assert_exactly_right(loop, rtol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("A", "B", "C"),
+    [([[0.0]], [[0.5]], [[2.0]]), ([[-1.0, 0.0], [0.0, 0.5]], [[0.0], [1.0]], [[1.0, 0.1]])],
+)
+def test_a_closed_loop_pole_at_minus_one_is_refused(A, B, C):
+    """Of z^-1, and of a mode that no input moves: the polynomial in s loses a degree."""
+    with pytest.raises(ArgumentError, match="unstable, with a pole at -1, of magnitude 1"):
+        lqrad.margins(StateSpace(A, B, C, dt=1.0))
+
+
+@pytest.mark.parametrize("pole", [1.0, 1234.567, 1e-7 / 3, 1e9 / 7])
+def test_a_gain_margin_within_rounding_of_one_is_not_infinite(pole):
+    """L = -c / (s + pole) with the float c just below the pole."""
+    c = np.nextafter(pole, 0)
+    found = lqrad.margins(StateSpace([[-pole]], [[1.0]], [[-c]], dt=0)).loops[0]
+    assert found.gain == (0.0, pytest.approx(pole / c, rel=2.0**-53))
+    assert found.sensitivity == pytest.approx(pole / (pole - c), rel=1e-15)
