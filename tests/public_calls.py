@@ -376,7 +376,6 @@ CALLS |= {
         of("v", "x0", "u") | {"checkpoints": 2},
     ),
     "SparseLQProblem.pull_back": lambda: (sparse().pull_back, {"f": data()["x"], "x": data()["x"]}),
-    "SparseLQProblem.initial_gradient": lambda: (sparse().initial_gradient, of("x", "p")),
     "SparseLQProblem.objective": lambda: (sparse().objective, of("x0", "T") | {"checkpoints": 2}),
     "SparseLQProblem.horizon": lambda: (sparse().horizon, of("T")),
     "ControlProblem": lambda: (

@@ -1,7 +1,8 @@
 """What every problem in the inputs u has, be it linear, sparse or nonlinear.
 
-u -> J(u) from x0, a batch of series adding up
-q = -Q x_ref,  r = -R u_ref,  s = -S x_ref[T]
+The objective u -> J(u) from x0, for `lqrad.descend`, and the terms of weights about a reference:
+
+    q = -Q x_ref,    r = -R u_ref,    s = -S x_ref[T]
 """
 
 from __future__ import annotations

@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, cast
 
@@ -32,20 +31,18 @@ from scipy.sparse.linalg import LinearOperator
 
 from lqrad.arguments import (
     Array,
-    batch_message,
     check_count,
     check_finite,
-    check_reference,
     check_shape,
-    frozen_array,
     initial_state,
+    joint_batch,
     known_horizon,
     real_array,
     sequence,
     shape_message,
     trajectory,
 )
-from lqrad.copies import ReadOnly
+from lqrad.copies import Fixed
 from lqrad.descent.objective import Objective, diagonal_below
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 from lqrad.functions.calls import called
@@ -59,6 +56,7 @@ from lqrad.linalg.sparse_factors import (
     identity_pair,
 )
 from lqrad.linalg.stages import inner
+from lqrad.lq.inputs import described, input_objective, references
 from lqrad.lq.optimality import KKT, kkt_from_terms
 from lqrad.lq.problem import LQProblem
 from lqrad.pde.matrices import (
@@ -78,9 +76,11 @@ _OVERFLOW = (
 )
 
 
-@dataclass(frozen=True, init=False, eq=False, repr=False)
-class SparseLQProblem(ReadOnly):
+class SparseLQProblem(Fixed):
     """The problem (E, F, G, Q, R, S): implicit, sparse dynamics and a convex quadratic cost.
+
+        minimise    sum_t ( 1/2 x'Qx + 1/2 u'Ru + q'x + r'u )  +  1/2 x[T]'S x[T] + s'x[T]
+        subject to  E x[t+1] = F x[t] + G u[t] + c + phi(x[t])
 
     What is dense stays dense and what is sparse stays sparse: nothing of size n^2 is made of
     anything that is not. Batches are leading axes, as for LQProblem; the series of a batch are the
@@ -107,8 +107,8 @@ class SparseLQProblem(ReadOnly):
         Linear weight of the terminal state.
     reaction : (phi, dphi) or (phi, dphi, ddphi), optional
         Functions of a state (..., n), entry by entry, and their derivatives, which are compared with
-        them where they are first asked for. With the third one
-        Hessian products are exact; without, they are those of Gauss and Newton.
+        them where they are first asked for. With the third one Hessian products are exact; without,
+        they are those of Gauss and Newton.
     solver : (solve, solve_transposed), optional
         Functions b -> E^-1 b and b -> E'^-1 b of right-hand sides (n,) or (n, k), instead of a
         factor found here. E may be a LinearOperator then.
@@ -124,8 +124,6 @@ class SparseLQProblem(ReadOnly):
 
     Raises
     ------
-    ShapeError, DtypeError, NonFiniteError
-        If a matrix does not fit; names it, what was expected and what came.
     ArgumentError
         If E is singular, up to rounding.
     NotConvexError
@@ -134,7 +132,15 @@ class SparseLQProblem(ReadOnly):
     Notes
     -----
     A symmetric positive definite tridiagonal E, that of a rod, is factorised as L D L', any other one
-    by SuperLU, its unknowns ordered by minimum degree on E + E'.
+    by SuperLU, its unknowns ordered by minimum degree on E + E'. There is no cross weight M, and no
+    `linearise`: A = E^-1 F would be n^2 numbers; `dense` is for a small n.
+
+    See Also
+    --------
+    LQProblem : The same with dense A and B, which may vary in time.
+    heat_rod, heat_plate, advection_diffusion : Examples of such problems.
+    invert : An initial state or a source from the readings of sensors.
+    low_rank : A preconditioner.
 
     Examples
     --------
@@ -207,31 +213,13 @@ class SparseLQProblem(ReadOnly):
         self._set(**stage_vectors(n, m, c=c, q=q, r=r, s=s))
         stages = {len(vector) for vector in (self.c, self.q, self.r) if vector.ndim == 2}
         self._set(T=max(stages, default=None))
-        if reaction is not None and not (
-            isinstance(reaction, tuple) and len(reaction) in (2, 3) and all(map(callable, reaction))
-        ):
-            raise ArgumentError(
-                f"reaction is {reaction!r}, expected two or three functions (phi, dphi, ddphi)"
-            )
-        if solver is not None and not (
-            isinstance(solver, tuple) and len(solver) == 2 and all(map(callable, solver))
-        ):
-            raise ArgumentError(
-                f"solver is {solver!r}, expected two functions (solve, solve_transposed)"
-            )
+        _check_functions("reaction", reaction, (2, 3), "two or three functions (phi, dphi, ddphi)")
+        _check_functions("solver", solver, (2,), "two functions (solve, solve_transposed)")
         self._set(reaction=reaction, solver=solver)
         self._solve_pair  # noqa: B018  a singular E is refused here, not at its first use
 
-    def _set(self, **values: Any) -> None:
-        for name, value in values.items():
-            object.__setattr__(self, name, value)  # the way into a frozen dataclass
-
     def __repr__(self) -> str:
-        words = [f"n={self.n}", f"m={self.m}"]
-        words.append("time-invariant" if self.T is None else f"T={self.T}")
-        extra = [name for name in "cqrs" if getattr(self, name).any()]
-        extra += ["reaction"] if self.reaction else []
-        return f"SparseLQProblem({', '.join(words)}{', with ' if extra else ''}{', '.join(extra)})"
+        return described(self, "cqrs", *(["reaction"] if self.reaction else []))
 
     # Other ways to make one, and to see it
 
@@ -274,17 +262,8 @@ class SparseLQProblem(ReadOnly):
         (array([-2.]), array([-2.]))
         """
         plain = cls(E, F, G, Q, R, S, **options)
-        x_ref = frozen_array("x_ref", x_ref)
-        u_ref = frozen_array("u_ref", np.zeros(plain.m) if u_ref is None else u_ref)
-        T = plain.T
-        if T is None and x_ref.ndim == 2:
-            T = len(x_ref) - 1
-        check_reference("x_ref", x_ref, plain.n, "n", T, extra=1)
-        check_reference("u_ref", u_ref, plain.m, "m", T, extra=0)
-        if u_ref.ndim == 2:
-            T = len(u_ref)
-        x_stage, x_last = (x_ref[:-1], x_ref[-1]) if x_ref.ndim == 2 else (x_ref, x_ref)
-        slopes = {"q": (plain.Q, x_stage), "r": (plain.R, u_ref), "s": (plain.S, x_last)}
+        x_stages, x_last, u_stages, T = references(plain, x_ref, u_ref)
+        slopes = {"q": (plain.Q, x_stages), "r": (plain.R, u_stages), "s": (plain.S, x_last)}
         terms = {name: -times_rows(weight, ref) for name, (weight, ref) in slopes.items()}
         for name, term in terms.items():
             check_finite(f"{name} of the reference", term, computed=True)
@@ -293,8 +272,8 @@ class SparseLQProblem(ReadOnly):
     def _changed(self, **changes: Any) -> SparseLQProblem:
         """The same problem with other vectors; what was found of its matrices is kept."""
         new = object.__new__(SparseLQProblem)
-        kept = _FIELDS | {"_solve_pair", "_transposed_F", "_transposed_G", "_curvature"}
-        new._set(**{name: value for name, value in vars(self).items() if name in kept} | changes)
+        stale = ("_has", "_homogeneous", "_checked_orders")
+        new._set(**{name: z for name, z in vars(self).items() if name not in stale} | changes)
         return new
 
     def homogeneous(self) -> SparseLQProblem:
@@ -397,7 +376,7 @@ class SparseLQProblem(ReadOnly):
         ----------
         x : (..., T+1, n)
         u : (..., T, m), optional
-            Not needed; taken so that the call is that of LQProblem.
+            As for all problems; here nothing depends on it, as there is no cross weight.
 
         Returns
         -------
@@ -411,10 +390,7 @@ class SparseLQProblem(ReadOnly):
         >>> problem.adjoint([[8.0], [4.0], [2.0]]).ravel()
         array([2.5, 1. ])
         """
-        if u is None:
-            (x,) = trajectory(self, x)
-        else:
-            x, _ = trajectory(self, x, u=u)
+        x = trajectory(self, x, **({} if u is None else {"u": u}))[0]
         slopes = times_rows(self.Q, x)
         slopes[..., :-1, :] += self.q
         slopes[..., -1, :] = self._last_slope(x[..., -1, :])
@@ -503,33 +479,6 @@ class SparseLQProblem(ReadOnly):
         check_finite("the gradient", gradient, computed=True)
         return gradient
 
-    @_quiet
-    def initial_gradient(self, x: ArrayLike, p: ArrayLike) -> Array:
-        """Return dJ/dx0 = Q x[0] + q[0] + (F + diag(phi'(x[0])))'p[0].
-
-        Parameters
-        ----------
-        x : (..., T+1, n)
-        p : (..., T, n)
-
-        Returns
-        -------
-        (..., n)
-            With x = simulate(x0, u) and p = adjoint(x), the gradient of the cost in x0.
-
-        Examples
-        --------
-        >>> problem = SparseLQProblem([[2.0]], [[1.0]], [[1.0]], [1.0], [1.0])
-        >>> problem.initial_gradient([[8.0], [4.0], [2.0]], [[2.5], [1.0]])
-        array([10.5])
-        """
-        x, p = trajectory(self, x, p=p)
-        first = x[..., 0, :]
-        slope = times_rows(self.Q, first) + _at(self.q, 0)
-        gradient = self._pulled(0, first, p[..., 0, :], slope)
-        check_finite("the gradient", gradient, computed=True)
-        return gradient
-
     # Cost, gradient, Hessian
 
     @_quiet
@@ -589,8 +538,8 @@ class SparseLQProblem(ReadOnly):
         u : (..., T, m)
         checkpoints : int, optional
             How many states to keep at a time, x0 among them. The others are simulated again when the
-            backward pass needs them, by the fewest steps possible (`forward_steps`). Value and
-            gradient are the same to the last bit. All are kept when not given.
+            backward pass needs them, by the fewest steps possible. Value and gradient are the
+            same to the last bit. All are kept when not given.
 
         Returns
         -------
@@ -840,26 +789,20 @@ class SparseLQProblem(ReadOnly):
         >>> J, g.ravel(), objective.gap_bound(g)
         (42.0, array([2.5, 1. ]), 0.90625)
         """
-        x0 = np.array(self._initial_state(x0))
-        shape = (*x0.shape[:-1], self.horizon(T), self.m)
         if checkpoints is not None:
             check_count("checkpoints", checkpoints)
 
-        def value_and_gradient(u: Array) -> tuple[float, Array]:
-            u = real_array("u", u)
-            check_shape("u", u, shape, "as the objective says")
-            value, gradient = self.value_and_gradient(x0, u, checkpoints=checkpoints)
-            return float(np.sum(value)), gradient
-
-        def hessian_product(u: Array, v: Array) -> Array:
+        def product(x0: Array, u: Array, v: Array) -> Array:
             point = (x0, u) if self.reaction else ()
             return self.hessian_product(v, *point, checkpoints=checkpoints)
 
         exact = self.reaction is None or len(self.reaction) == 3
-        return Objective(
-            shape=shape,
-            value_and_gradient=value_and_gradient,
-            hessian_product=hessian_product if exact else None,
+        return input_objective(
+            self,
+            x0,
+            T,
+            partial(self.value_and_gradient, checkpoints=checkpoints),
+            product if exact else None,
             gap_bound=None if self._curvature is None else self._gap_bound,
             quadratic=self.reaction is None,
             curvature=self._diagonal_curvature,
@@ -973,10 +916,7 @@ class SparseLQProblem(ReadOnly):
     def _start(self, x0: ArrayLike, u: ArrayLike, name: str = "u") -> tuple[Array, Array, Any]:
         """Return x0 and u with the time in front and the series of a batch behind it, and the batch."""
         x0, u = self._initial_state(x0), self._sequence(name, u)
-        try:
-            batch = np.broadcast_shapes(x0.shape[:-1], u.shape[:-2])
-        except ValueError:
-            raise ShapeError(batch_message("x0", x0.shape, name, u.shape)) from None
+        batch = joint_batch(x0, u, name)
         u = _time_first(np.broadcast_to(u, batch + u.shape[-2:]))
         return np.broadcast_to(x0, (*batch, self.n)).reshape((*u.shape[1:-1], self.n)), u, batch
 
@@ -993,8 +933,14 @@ class SparseLQProblem(ReadOnly):
         return z
 
 
-_FIELDS = frozenset(SparseLQProblem.__annotations__)
 _SOLVERS = ("solver[0]", "solver[1]")
+
+
+def _check_functions(name: str, value: Any, counts: tuple[int, ...], expected: str) -> None:
+    """Raise ArgumentError unless a value is None or a tuple of so many functions."""
+    given = isinstance(value, tuple) and len(value) in counts and all(map(callable, value))
+    if not (value is None or given):
+        raise ArgumentError(f"{name} is {value!r}, expected {expected}")
 
 
 def _at(vector: Array, t: int) -> Array:
