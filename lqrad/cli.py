@@ -412,7 +412,7 @@ def _heat(options: argparse.Namespace) -> _Found:
         "T": system.horizon,
         "status": descent.status.name,
         "message": descent.message,
-        "cost": descent.value,
+        "cost": descent.cost,
         "gap_bound": descent.gap_bound,
         "iterations": descent.iterations,
         "seconds": descent.seconds,

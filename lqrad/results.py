@@ -78,6 +78,56 @@ class Report:
         return html_table(*self.cells())
 
 
+class Ended(Report):
+    """A base of results that say in `what` how they ended, and in `remedy` what to try.
+
+    Examples
+    --------
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Answer(Ended):
+    ...     what: str
+    ...     remedy: str
+    >>> Answer("diverged at t = 3", "try a shorter horizon").message
+    'diverged at t = 3; try a shorter horizon'
+    >>> Answer("converged", "").to_dict()
+    {'message': 'converged', 'what': 'converged', 'remedy': ''}
+    """
+
+    what: str
+    remedy: str
+
+    @property
+    def message(self) -> str:
+        """How it ended, what is known of the result, and what to try."""
+        return f"{self.what}; {self.remedy}" if self.remedy else self.what
+
+    def facts(self) -> dict[str, Any]:
+        """Return what was found by name, the message before its two parts."""
+        found: dict[str, Any] = {}
+        for name, value in super().facts().items():
+            if name == "what":
+                found["message"] = self.message
+            found[name] = value
+        return found
+
+
+def former(name: str) -> property:
+    """Return the property of a result's class that reads its field under a former name.
+
+    Examples
+    --------
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class Answer(Report):
+    ...     cost: float
+    ...     value = former("cost")
+    >>> Answer(1.5).value
+    1.5
+    """
+    return property(lambda self: getattr(self, name), doc=f"`{name}`, under its former name.")
+
+
 @singledispatch
 def draw(result: Any, *details: Any, **options: Any) -> Any:
     """Draw a result by the function that was registered for its type."""

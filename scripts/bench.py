@@ -436,7 +436,7 @@ def heat() -> None:
     start = time.perf_counter()
     descent = lqrad.descend(objective, method="conjugate-gradient", tol=1e-4)
     print(
-        f"  proven within {descent.gap_bound / abs(descent.value):.0e} |J| of the minimum after "
+        f"  proven within {descent.gap_bound / abs(descent.cost):.0e} |J| of the minimum after "
         f"{descent.iterations} iterations and {time.perf_counter() - start:.1f} s"
     )
     for kept in (0, 10):

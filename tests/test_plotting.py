@@ -231,7 +231,7 @@ def test_convergence_shows_the_gap_of_every_method_from_the_start(ax, aircraft):
     lines = named_lines(plot_convergence(comparison, ax=ax))
     assert list(lines) == names_of(ax) == [descent.method for descent in comparison.descents]
     for descent, line in zip(comparison.descents, lines.values(), strict=True):
-        gap = (descent.history.value - comparison.optimum.cost) / comparison.scale
+        gap = (descent.history.cost - comparison.optimum.cost) / comparison.scale
         shown = line.get_ydata()
         assert line.get_xdata().tolist() == list(range(len(shown)))
         seen = gap[: len(shown)] > 1e-14

@@ -403,7 +403,7 @@ def descents(A, B, Q, R, x0, **_):
     for method in ("gradient", "heavy-ball", "nesterov", "conjugate-gradient", "l-bfgs"):
         done = lqrad.descend(objective, method=method, max_iter=300)
         found[f"{method} u"] = (done.solution, ". u")
-        found[f"{method} value"] = (done.value, "J")
+        found[f"{method} value"] = (done.cost, "J")
         found[f"{method} end"] = words((done.status, done.iterations, done.evaluations))
     return found
 

@@ -43,7 +43,7 @@ from lqrad.errors import (
     Status,
 )
 from lqrad.outside import progress_bar
-from lqrad.results import Report
+from lqrad.results import Ended, Report, former
 
 # An eigenvalue of the Hessian below so many rounding errors of the largest cannot be descended on.
 _HIDDEN = 100.0
@@ -59,10 +59,11 @@ class Iterate:
 
     iteration: int
     z: Array
-    value: float
+    cost: float
     gradient_norm: float
     gap_bound: float | None
     step: float
+    value = former("cost")
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,41 +75,38 @@ class History(Report):
     With bounds or a regulariser `gradient_norm` is that of the gradient map, see `descend`.
     """
 
-    value: Array
+    cost: Array
     gradient_norm: Array
     step: Array
     gap_bound: Array | None
+    value = former("cost")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Descent(Report):
+class Descent(Ended):
     """What `descend` returns.
 
-    `value`, `gradient` and `gap_bound` were evaluated at `solution`; the bound is None where the
+    `cost`, `gradient` and `gap_bound` were evaluated at `solution`; the bound is None where the
     objective offers none, or where it underflows. `evaluations` counts values with gradients,
-    `products` Hessian products. With a regulariser `value` includes it, and `gradient` is that of
+    `products` Hessian products. With a regulariser `cost` includes it, and `gradient` is that of
     the objective alone. `what` says how it ended and what is known of the solution, `remedy` what
     to try, where something is known; `message` is both.
     """
 
     solution: Array
-    value: float
-    gradient: Array
-    gap_bound: float | None
-    iterations: int
-    evaluations: int
-    products: int
+    cost: float
     status: Status
     what: str
     remedy: str
-    method: str
-    history: History
+    iterations: int
     seconds: float
-
-    @property
-    def message(self) -> str:
-        """How it ended, what is known of the solution, and what to try."""
-        return f"{self.what}; {self.remedy}" if self.remedy else self.what
+    gap_bound: float | None
+    history: History
+    gradient: Array
+    evaluations: int
+    products: int
+    method: str
+    value = former("cost")
 
     def __repr__(self) -> str:
         return f"<Descent by {self.method}: {self.message}>"
@@ -174,8 +172,8 @@ def descend(
     -------
     Descent
         Its solution is the iterate that met the tolerance or where the callback stopped; if none
-        did (stalled, diverged, max_iter) the best: that of lowest value or, where rounding
-        hides the difference in value, of lower gradient. Before a descent is called converged, J
+        did (stalled, diverged, max_iter) the best: that of lowest cost or, where rounding
+        hides the difference in cost, of lower gradient. Before a descent is called converged, J
         and its gradient are evaluated at the solution: the word of a recursion is not taken.
 
     Raises
@@ -242,18 +240,18 @@ def descend(
     final = monitor.last if chosen else monitor.best
     result = Descent(
         solution=final.z.reshape(objective.shape).copy(),
-        value=oracle.in_given(final.value),
-        gradient=oracle.in_given(final.gradient).reshape(objective.shape).copy(),
-        gap_bound=monitor.given_bound(oracle.gap_bound(final)),
-        iterations=len(monitor.rows) - 1,
-        evaluations=oracle.evaluations,
-        products=oracle.products,
+        cost=oracle.in_given(final.value),
         status=status,
         what=monitor.what(final),
         remedy=monitor.remedy,
-        method=method,
-        history=monitor.history(),
+        iterations=len(monitor.rows) - 1,
         seconds=time.perf_counter() - began,
+        gap_bound=monitor.given_bound(oracle.gap_bound(final)),
+        history=monitor.history(),
+        gradient=oracle.in_given(final.gradient).reshape(objective.shape).copy(),
+        evaluations=oracle.evaluations,
+        products=oracle.products,
+        method=method,
     )
     if progress and bar is None:
         print(result, file=sys.stderr)

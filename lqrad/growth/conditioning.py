@@ -357,10 +357,10 @@ def _cell(
                 method=method,
                 max_iter=max_iter,
                 tol=0.0,
-                callback=lambda seen: seen.value <= level,
+                callback=lambda seen: seen.cost <= level,
             )
             # The values of conjugate gradients are a recursion's: the last one was evaluated.
-            if result.value <= 1.01 * level:
+            if result.cost <= 1.01 * level:
                 found[method] = result.iterations
     return found
 

@@ -286,13 +286,13 @@ class _Bench:
             max_iter=self.max_iter,
             tol=self.tol,
             callback=lambda iterate: gaps.append(
-                self.gap(cost(iterate.z) if cost else iterate.value)
+                self.gap(cost(iterate.z) if cost else iterate.cost)
             ),
         )
         return Cure(
             name=name,
             method=method,
-            gap=self.gap(cost(result.solution) if cost else result.value),
+            gap=self.gap(cost(result.solution) if cost else result.cost),
             bias=bias,
             iterations=result.iterations,
             seconds=result.seconds,

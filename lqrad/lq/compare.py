@@ -121,7 +121,7 @@ class Comparison(Report):
                 {
                     "method": descent.method,
                     "iterations": descent.iterations,
-                    "cost": descent.value,
+                    "cost": descent.cost,
                     "gap": gap,
                     "proven gap": None if bound is None else bound / self.scale,
                     "distance": distance,
@@ -257,8 +257,8 @@ def _gap(problem: LQProblem, descent: Descent, optimum: Trajectory) -> float:
     """
     optimal = float(optimum.cost)
     scale = abs(optimal) or 1.0
-    if not abs(descent.value - optimal) <= 1e-8 * scale:
-        return (descent.value - optimal) / scale
+    if not abs(descent.cost - optimal) <= 1e-8 * scale:
+        return (descent.cost - optimal) / scale
     bare = LQProblem(problem.A, problem.B, problem.Q, problem.R, problem.S, M=problem.M)
     d = descent.solution - optimum.u
     return float(bare.cost(bare.simulate(np.zeros(problem.n), d), d)) / scale

@@ -180,7 +180,7 @@ def plot_convergence(comparison: Comparison, *, ax: Axes | None = None) -> Axes:
     descents, rates = comparison.descents, comparison.rates
     with np.errstate(over="ignore"):
         optimal, scale = float(comparison.optimum.cost), comparison.scale
-        gaps = [np.fmin((d.history.value - optimal) / scale, _CEILING) for d in descents]
+        gaps = [np.fmin((d.history.cost - optimal) / scale, _CEILING) for d in descents]
     # Each gap up to the last one that is more than rounding.
     gaps = [gap[: np.flatnonzero(gap > _FLOOR).max(initial=0) + 1] for gap in gaps]
     longest = max(2, *map(len, gaps))

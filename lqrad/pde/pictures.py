@@ -206,12 +206,12 @@ def plot_heat(system: HeatSystem, descent: Descent) -> Figure:
     ax.legend(loc="best", **LEGEND)
     add_title(ax, f"heaters: {len(shown)} of {system.m}")
     ax = panels[1, 2]
-    history, scale = descent.history, abs(descent.value) or 1.0
+    history, scale = descent.history, abs(descent.cost) or 1.0
     if history.gap_bound is not None:
         bounds = np.array(history.gap_bound, dtype=np.float64) / scale
         ax.semilogy(bounds, color=colors(2)[0], label="proven gap")
-    last = history.value[-1]
-    gaps = (history.value - last) / scale
+    last = history.cost[-1]
+    gaps = (history.cost - last) / scale
     ax.semilogy(
         np.where(gaps > 1e-15, gaps, np.nan), "--", color=colors(2)[1], label="above the last"
     )

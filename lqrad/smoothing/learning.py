@@ -163,14 +163,14 @@ def fit(
     theta = start
     while True:
         descent = climb.descend(max_iter - max(len(history) - 1, 0), tol, onward=bool(history))
-        rise = descent.history.value[0] - descent.value
-        history += list(climb.logliks(descent.history.value))[bool(history) :]
+        rise = descent.history.cost[0] - descent.cost
+        history += list(climb.logliks(descent.history.cost))[bool(history) :]
         theta = climb.lengths * descent.solution
         # Far from its start theta may have other lengths, in which it is not at a maximum.
         onward = _Climb(build, first, theta, y)
         far = np.abs(np.log2(onward.lengths / climb.lengths)).max() > _FAR
         again = far or descent.status is Status.STALLED  # from here the tolerance may be met
-        if not again or rise <= _LOST * (1 + abs(descent.value)) or len(history) > max_iter:
+        if not again or rise <= _LOST * (1 + abs(descent.cost)) or len(history) > max_iter:
             break
         climb = onward
     vanished = _without_noise(climb.model(theta), climb.data)

@@ -157,7 +157,7 @@ class TestBounds:
         z = np.zeros(12)
         for k in range(16):
             moved = np.clip(z - (H @ z - b) / L, -0.1, 0.1)
-            assert history.value[k] == pytest.approx(0.5 * z @ H @ z - b @ z, rel=1e-10)
+            assert history.cost[k] == pytest.approx(0.5 * z @ H @ z - b @ z, rel=1e-10)
             norm = L * np.linalg.norm(z - moved)
             assert history.gradient_norm[k] == pytest.approx(norm, rel=1e-9)
             z = moved
@@ -195,7 +195,7 @@ class TestBounds:
         H, b, _ = case(7, condition=1e3)
         objective = quadratic(H, b, products=products)
         for options in ({"bounds": (-0.1, 0.3)}, {"regulariser": l1(2.0)}):
-            values = descend(objective, method=method, max_iter=2000, **options).history.value
+            values = descend(objective, method=method, max_iter=2000, **options).history.cost
             assert np.diff(values).max() <= 1e-12 * np.abs(values).max()
 
     @pytest.mark.parametrize("method", BOUNDED)
@@ -277,7 +277,7 @@ class TestBounds:
         np.testing.assert_array_equal(np.abs(result.solution), 1)
         assert (result.gradient * np.sign(result.solution)).max() < 0  # all corners but one fall
         if method in PROXIMAL:
-            assert np.diff(result.history.value).max() < 0
+            assert np.diff(result.history.cost).max() < 0
             np.testing.assert_allclose(result.history.step[1:], -1 / eigenvalues[0], rtol=1e-6)
 
     @pytest.mark.parametrize("method", BOUNDED)
@@ -378,7 +378,7 @@ class TestProof:
             history = descend(
                 objective, method=method, bounds=(lo, hi), tol=1e-13, max_iter=3000
             ).history
-            gaps = history.value - least
+            gaps = history.cost - least
             assert (history.gap_bound >= gaps - 1e-13 * abs(least)).all()
             assert history.gap_bound[-1] <= 1e-13 * abs(least)
             # It is a bound that says something: not far above the gap where the gap is large.
@@ -409,10 +409,10 @@ class TestProof:
         objective = quadratic(H, b, curvature=0.99 * smallest(H))
         result = descend(objective, method=method, bounds=(-0.1, 0.2), tol=tol, max_iter=3000)
         assert result.status is Status.CONVERGED_GAP, result
-        assert result.gap_bound <= tol * abs(result.value)
+        assert result.gap_bound <= tol * abs(result.cost)
         best = box_solution(H, b, -0.1 * np.ones(12), 0.2)
         # mu/2 |z - z*|^2 <= gap
-        error = math.sqrt(2 * tol * abs(result.value) / smallest(H))
+        error = math.sqrt(2 * tol * abs(result.cost) / smallest(H))
         assert np.linalg.norm(result.solution - best) <= error + 1e-13
 
     @pytest.mark.parametrize("method", PROXIMAL)
@@ -426,9 +426,9 @@ class TestProof:
                 objective, method=method, bounds=(-0.3, 0.2), regulariser=l1(3.0), tol=1e-12
             )
             assert result.status is Status.CONVERGED_GAP
-            assert result.value == pytest.approx(least, rel=1e-12)
+            assert result.cost == pytest.approx(least, rel=1e-12)
             history = result.history
-            assert (history.gap_bound >= history.value - least).all()
+            assert (history.gap_bound >= history.cost - least).all()
 
     @pytest.mark.parametrize("seed", range(12))
     def test_rounding_of_a_large_regulariser_is_allowed_for(self, seed):
@@ -448,7 +448,7 @@ class TestProof:
         )
         result = descend(objective, z, regulariser=l1(weight), max_iter=0)
         assert result.gap_bound >= total(z) - total(best) > 0
-        assert result.gap_bound < 1e-13 * result.value
+        assert result.gap_bound < 1e-13 * result.cost
 
     def test_where_there_is_neither_slope_nor_curvature_nothing_is_left_to_gain(self):
         objective = quadratic(np.zeros((2, 2)), np.array([1.0, 0.0]), curvature=0.0)
@@ -534,7 +534,7 @@ class TestRegulariser:
             np.testing.assert_allclose(result.solution, expected, atol=1e-9)
             np.testing.assert_array_equal(result.solution == 0, expected == 0)
             least = objective.value_and_gradient(expected)[0] + 4 * np.abs(expected).sum()
-            assert result.value == pytest.approx(least, rel=1e-12)
+            assert result.cost == pytest.approx(least, rel=1e-12)
             zeros += np.sum(expected == 0)
         assert 10 < zeros < 50
 
@@ -594,10 +594,10 @@ class TestLoop:
         seen = []
         objective = quadratic(H, b, curvature=curvature)
         result = descend(objective, method=method, bounds=(-0.1, 0.2), callback=seen.append)
-        assert len(seen) == result.iterations + 1 == len(result.history.value)
+        assert len(seen) == result.iterations + 1 == len(result.history.cost)
         assert (result.history.gap_bound is None) == (curvature is None)
         np.testing.assert_array_equal(seen[-1].z, result.solution)
-        assert result.value == result.history.value[-1]
+        assert result.cost == result.history.cost[-1]
 
     @pytest.mark.parametrize("method", BOUNDED)
     def test_evaluations_and_products_are_counted(self, method):

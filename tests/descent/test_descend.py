@@ -98,9 +98,9 @@ class TestQuadratics:
         solution = np.linalg.solve(H, b)
         result = descend(quadratic(H, b, bound=True), method=method, tol=tol, max_iter=5000)
         assert result.status is Status.CONVERGED_GAP
-        assert result.gap_bound <= tol * abs(result.value)
+        assert result.gap_bound <= tol * abs(result.cost)
         error = result.solution - solution
-        rounding = 1e3 * EPS**2 * abs(result.value)  # of the solution of the linear system
+        rounding = 1e3 * EPS**2 * abs(result.cost)  # of the solution of the linear system
         assert 0.5 * error @ H @ error <= result.gap_bound + rounding
         assert np.linalg.norm(error) <= 30 * np.sqrt(tol) * np.linalg.norm(solution)
 
@@ -196,7 +196,7 @@ class TestQuadratics:
         z = rng.normal(size=6)
         result = descend(quadratic(H, b), z, step_size=0.3, max_iter=20)
         for k in range(21):
-            assert result.history.value[k] == pytest.approx(0.5 * z @ H @ z - b @ z, rel=1e-12)
+            assert result.history.cost[k] == pytest.approx(0.5 * z @ H @ z - b @ z, rel=1e-12)
             z = z - 0.3 * (H @ z - b)
 
     def test_the_heavy_ball_follows_polyak_s_recursion(self):
@@ -207,7 +207,7 @@ class TestQuadratics:
         previous = z = np.zeros(6)
         for k in range(61):
             value = 0.5 * z @ H @ z - b @ z
-            assert result.history.value[k] == pytest.approx(value, rel=1e-9)
+            assert result.history.cost[k] == pytest.approx(value, rel=1e-9)
             z, previous = z - alpha * (H @ z - b) + beta * (z - previous), z
 
     def test_a_constant_step_keeps_the_momentum_uphill(self):
@@ -215,7 +215,7 @@ class TestQuadratics:
         result = descend(objective, [1.0], method="heavy-ball", step_size=0.1, max_iter=60, tol=0)
         previous = z = 1.0
         for k in range(61):
-            assert result.history.value[k] == pytest.approx(0.5 * z * z, rel=1e-9, abs=1e-15)
+            assert result.history.cost[k] == pytest.approx(0.5 * z * z, rel=1e-9, abs=1e-15)
             z, previous = z - 0.1 * z + 0.9 * (z - previous), z
 
     @pytest.mark.parametrize("products", [True, False])
@@ -228,7 +228,7 @@ class TestQuadratics:
         t, restarts = 1.0, 0
         for k in range(101):
             value = 0.5 * z @ H @ z - b @ z
-            assert result.history.value[k] == pytest.approx(value, rel=1e-9)
+            assert result.history.cost[k] == pytest.approx(value, rel=1e-9)
             t_next = (1 + np.sqrt(1 + 4 * t * t)) / 2
             y = z + (t - 1) / t_next * (z - previous)
             z_next = y - (H @ y - b)
@@ -244,7 +244,7 @@ class TestQuadratics:
         rng = np.random.default_rng(8)
         H, b = symmetric(rng, np.geomspace(1e-3, 1, 25)), rng.normal(size=25)
         result = descend(quadratic(H, b, products=products), method=method, max_iter=3000)
-        assert np.diff(result.history.value).max() <= 1e-12 * abs(result.value)
+        assert np.diff(result.history.cost).max() <= 1e-12 * abs(result.cost)
 
     @pytest.mark.parametrize("method", METHODS)
     def test_a_line_search_does_not_stop_at_the_resolution_of_the_values(self, method):
@@ -296,7 +296,7 @@ class TestOtherFunctions:
     def test_with_a_line_search_the_value_never_rises(self, method):
         for seed in range(5):
             start = np.random.default_rng(seed).normal(size=2)
-            values = descend(rosenbrock(), start, method=method, max_iter=3000).history.value
+            values = descend(rosenbrock(), start, method=method, max_iter=3000).history.cost
             assert (np.diff(values) <= 0).all()
 
     def test_in_one_dimension_scipy_s_conjugate_gradients_do_not_give_up(self):
@@ -339,7 +339,7 @@ class TestOtherFunctions:
             start = np.random.default_rng(seed).normal(size=2)
             history = descend(rosenbrock(), start, max_iter=3000).history
             promise = history.step[1:] * history.gradient_norm[:-1] ** 2
-            assert (np.diff(history.value) <= -0.29 * promise).all()
+            assert (np.diff(history.cost) <= -0.29 * promise).all()
 
     @pytest.mark.parametrize("method", STEPPED)
     def test_a_constant_step_is_taken_as_given(self, method):
@@ -409,7 +409,7 @@ class TestProof:
             result = descend(objective, 1e8 * z, method=method, tol=tol, max_iter=400)
             gradient = H @ result.solution - H @ z
             np.testing.assert_array_equal(result.gradient, gradient)
-            assert result.value == objective.value_and_gradient(result.solution)[0]
+            assert result.cost == objective.value_and_gradient(result.solution)[0]
             if result.status.converged:
                 first = H @ (1e8 * z) - H @ z
                 assert np.linalg.norm(gradient) <= tol * np.linalg.norm(first) * (1 + 1e-12)
@@ -455,7 +455,7 @@ class TestProof:
 
     def test_zero_iterations_evaluate_the_start(self):
         result = descend(rosenbrock(), [0.0, 0.0], max_iter=0)
-        assert (result.value, result.iterations, result.evaluations) == (1.0, 0, 1)
+        assert (result.cost, result.iterations, result.evaluations) == (1.0, 0, 1)
         assert result.status is Status.MAX_ITER
         np.testing.assert_array_equal(result.gradient, [-2.0, 0.0])
 
@@ -468,16 +468,16 @@ class TestProof:
             assert result.iterations == 7
             assert "stopped after 7 iterations, the limit max_iter" in result.message
             value, gradient = objective.value_and_gradient(result.solution)
-            assert result.value == value == result.history.value[-1]
-            assert value < result.history.value[0]
+            assert result.cost == value == result.history.cost[-1]
+            assert value < result.history.cost[0]
             np.testing.assert_array_equal(result.gradient, gradient)
 
     def test_of_a_run_that_did_not_settle_the_best_iterate_is_the_solution(self):
         # In the mode of L the heavy ball first swings out to three times the error of the start.
         objective = quadratic(np.diag([1.0, 1e-4]), np.array([1.0, 0.0]))
         result = descend(objective, method="heavy-ball", max_iter=5)
-        assert result.history.value[-1] > result.history.value[0]
-        assert result.value == result.history.value.min()
+        assert result.history.cost[-1] > result.history.cost[0]
+        assert result.cost == result.history.cost.min()
         np.testing.assert_array_equal(result.solution, [0.0, 0.0])
 
 
@@ -514,7 +514,7 @@ class TestIllConditioning:
         system = lqrad.systems.SYSTEMS["inverted-pendulum"]()
         result = descend(system.problem().objective(system.x0, 200))
         assert result.status is Status.ILL_CONDITIONED
-        assert result.value > 10 * lqrad.riccati(system.problem(), 200).rollout(system.x0).cost
+        assert result.cost > 10 * lqrad.riccati(system.problem(), 200).rollout(system.x0).cost
 
 
 class TestDivergence:
@@ -529,7 +529,7 @@ class TestDivergence:
         )
         assert result.iterations < 60
         assert np.isfinite(result.solution).all()
-        assert result.value == result.history.value.min()
+        assert result.cost == result.history.cost.min()
 
     @pytest.mark.parametrize("method", STEPPED)
     def test_without_hessian_products_the_limit_is_not_known(self, method):
@@ -556,8 +556,8 @@ class TestDivergence:
         quartic = Objective((2,), lambda z: (float(np.sum(z**4)), 4 * z**3))
         result = descend(quartic, [3.0, 2.0], method=method, step_size=step_size)
         assert result.status is Status.DIVERGED
-        assert np.isfinite(result.history.value).all()
-        assert result.value == result.history.value.min()
+        assert np.isfinite(result.history.cost).all()
+        assert result.cost == result.history.cost.min()
 
     def test_where_a_product_fails_the_solution_is_one_that_was_evaluated(self):
         H, b, calls = np.diag([1.0, 2.0, 3.0, 4.0]), np.ones(4), []
@@ -574,7 +574,7 @@ class TestDivergence:
         assert result.status is Status.DIVERGED
         assert "at iteration 3: the product overflowed; J" in result.what
         assert result.remedy == "try method='l-bfgs'"
-        assert len(result.history.value) == 3
+        assert len(result.history.cost) == 3
         np.testing.assert_array_equal(result.gradient, H @ result.solution - b)
 
     @pytest.mark.parametrize("method", ["gradient", "heavy-ball", "nesterov", "conjugate-gradient"])
@@ -596,7 +596,7 @@ class TestDivergence:
         # All of the error in the mode of L, where the transient is the largest.
         objective = quadratic(np.diag([1.0, 1e-6]), np.array([1.0, 0.0]))
         result = descend(objective, method="heavy-ball", max_iter=30000)
-        assert result.history.value.max() > 1e4 * abs(result.value)
+        assert result.history.cost.max() > 1e4 * abs(result.cost)
         assert result.status.converged
 
 
@@ -611,7 +611,7 @@ class TestHistoryAndCallback:
         seen = []
         result = descend(objective, start, method=method, callback=seen.append)
         history = result.history
-        assert len(history.value) == len(history.step) == result.iterations + 1
+        assert len(history.cost) == len(history.step) == result.iterations + 1
         assert [it.iteration for it in seen] == list(range(result.iterations + 1))
         assert [it.step for it in seen] == list(history.step)
         assert history.step[0] == 0
@@ -621,14 +621,14 @@ class TestHistoryAndCallback:
             value, gradient = objective.value_and_gradient(iterate.z)
             norm = np.linalg.norm(gradient)
             rounding = 1e-13 * history.gradient_norm[0]
-            assert history.value[k] == pytest.approx(value, rel=1e-12)
+            assert history.cost[k] == pytest.approx(value, rel=1e-12)
             assert history.gradient_norm[k] == pytest.approx(norm, rel=1e-9, abs=rounding)
             if bound:
                 expected = objective.gap_bound(gradient)
                 assert history.gap_bound[k] == pytest.approx(expected, rel=1e-6)
         np.testing.assert_array_equal(seen[0].z, start)
         np.testing.assert_array_equal(seen[-1].z, result.solution)
-        assert history.value[-1] == result.value
+        assert history.cost[-1] == result.cost
 
     @pytest.mark.parametrize("method", METHODS)
     def test_the_callback_stops_where_it_says(self, method):
@@ -728,7 +728,7 @@ class TestHistoryAndCallback:
 
         monkeypatch.setattr(scipy.optimize, "minimize", minimize)
         result = descend(rosenbrock(), [1.0, -1.0], method="l-bfgs", max_iter=1)
-        assert list(result.history.value) == [400.0, 6.5]
+        assert list(result.history.cost) == [400.0, 6.5]
 
     def test_nesterov_evaluates_a_quadratic_once_per_step(self):
         result = descend(quadratic(np.diag([1.0, 1.0, 1.0]), np.ones(3)), method="nesterov")
@@ -831,7 +831,7 @@ class TestBadInput:
         assert result.status is Status.DIVERGED
         assert result.message.startswith(f"diverged at the start: {reason}")
         assert result.iterations == 0
-        assert result.value == np.inf
+        assert result.cost == np.inf
         assert not result.solution.any()
 
     def test_what_has_no_minimum_diverges(self):

@@ -66,7 +66,7 @@ def seen(result, k, e):
     history = result.history
     return (
         np.ldexp(result.solution, -e),
-        np.ldexp(history.value, -k),
+        np.ldexp(history.cost, -k),
         np.ldexp(history.gradient_norm, e - k),
         np.ldexp(history.step, k - 2 * e),
     )
@@ -129,7 +129,7 @@ def test_a_regulariser_scales_with_its_weight(k):
                 other = descend(in_units(objective, k, 0), method=method, regulariser=l1(weight))
                 assert (other.status, other.iterations) == (plain.status, plain.iterations)
                 np.testing.assert_array_equal(other.solution, plain.solution)
-                assert other.value == np.ldexp(plain.value, k)
+                assert other.cost == np.ldexp(plain.cost, k)
 
 
 @pytest.mark.parametrize("method", METHODS)

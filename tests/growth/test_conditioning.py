@@ -227,7 +227,7 @@ def test_the_gradient_method_takes_what_is_predicted_from_the_slowest_mode(condi
         quadratic=True,
     )
     result = lqrad.descend(
-        bowl, [1.0, 0.0, 0.0], tol=0.0, max_iter=10_000, callback=lambda seen: seen.value <= 5e-9
+        bowl, [1.0, 0.0, 0.0], tol=0.0, max_iter=10_000, callback=lambda seen: seen.cost <= 5e-9
     )
     assert result.iterations == predicted_iterations(condition, 1e-8)["gradient"]
 

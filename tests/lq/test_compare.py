@@ -107,8 +107,8 @@ def test_no_proven_gap_is_below_the_true_one(case):
         assert row["gap"] * found.scale <= descent.gap_bound * (1 + 1e-9) + rounding
         assert row["proven gap"] * found.scale == pytest.approx(descent.gap_bound, rel=1e-12)
         history = descent.history
-        true = history.value - found.optimum.cost
-        allowed = noise + 1e3 * EPS * np.abs(history.value)
+        true = history.cost - found.optimum.cost
+        allowed = noise + 1e3 * EPS * np.abs(history.cost)
         assert np.all(true <= history.gap_bound * (1 + 1e-9) + allowed)
 
 
@@ -131,7 +131,7 @@ def test_converged_is_said_only_of_what_is_proven(case):
     found = compare(case.problem, case.x0, case.T, max_iter=200, tol=tol)
     for descent, gap in zip(found.descents, found.gaps, strict=True):
         if descent.status is Status.CONVERGED_GAP:
-            assert descent.gap_bound <= tol * abs(descent.value)
+            assert descent.gap_bound <= tol * abs(descent.cost)
             assert gap <= 2 * tol
         else:
             assert not descent.status.converged
@@ -154,7 +154,7 @@ def small(request):
 def observed(found, method, low, high):
     """The factor by which the error shrank per iteration while the relative gap fell to low."""
     history = found.descents[METHODS.index(method)].history
-    gap = (history.value - found.optimum.cost) / found.scale
+    gap = (history.cost - found.optimum.cost) / found.scale
     first, last = np.flatnonzero(gap < high)[0], np.flatnonzero(gap > low)[-1]
     return (gap[last] / gap[first]) ** (0.5 / (last - first))
 
@@ -186,7 +186,7 @@ def test_heavy_ball_contracts_as_predicted(small):
 
 def test_conjugate_gradients_are_at_least_as_fast_as_predicted(small):
     history = small.descents[METHODS.index("conjugate-gradient")].history
-    gap = history.value - small.optimum.cost
+    gap = history.cost - small.optimum.cost
     bound = 4 * small.rates["conjugate-gradient"] ** (2.0 * np.arange(len(gap))) * gap[0]
     assert np.all(gap <= bound + 1e-13 * abs(small.optimum.cost))
 
@@ -292,7 +292,7 @@ def test_everything_found_survives_json(comparison):
     ):
         assert (row["gap"], row["cost"], row["u"]) == (
             gap,
-            descent.value,
+            descent.cost,
             descent.solution.tolist(),
         )
         assert row["converged"] is descent.status.converged
@@ -433,5 +433,5 @@ def test_a_gap_that_is_plain_in_the_costs_is_their_difference():
     """U - u* simulated open loop is noise times 2^T; J - J* is not."""
     problem = lqrad.LQProblem([[1.5, 1], [0, 2]], [[0], [1]], np.eye(2), [[1]])
     comparison = lqrad.compare(problem, [1.0, 1.0], T=400, methods=["nesterov"])
-    expected = (comparison.descents[0].value - comparison.optimum.cost) / comparison.scale
+    expected = (comparison.descents[0].cost - comparison.optimum.cost) / comparison.scale
     assert comparison.gaps[0] == pytest.approx(expected, rel=1e-12)

@@ -70,7 +70,7 @@ def test_preconditioned_descent_ends_in_one_step_however_long_the_unstable_horiz
     result = descend(objective.scaled(F), method="gradient", tol=1e-18)
     assert result.history.gradient_norm[1] <= 1e-10 * result.history.gradient_norm[0]
     np.testing.assert_allclose(times(F, result.solution), -recursion.k, rtol=1e-8, atol=1e-9)
-    assert result.value == pytest.approx(optimum.cost, rel=1e-11)
+    assert result.cost == pytest.approx(optimum.cost, rel=1e-11)
 
 
 def test_weights_that_rounding_leaves_singular_are_taken():

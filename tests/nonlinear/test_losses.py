@@ -180,8 +180,8 @@ class TestControl:
         found = scipy.optimize.minimize(
             lambda u: objective.value_and_gradient(u[:, None])[0], np.zeros(10), tol=1e-10
         )
-        assert result.value - found.fun <= result.gap_bound <= 1e-11 * result.value
-        assert (result.history.gap_bound >= result.history.value - found.fun).all()
+        assert result.cost - found.fun <= result.gap_bound <= 1e-11 * result.cost
+        assert (result.history.gap_bound >= result.history.cost - found.fun).all()
         np.testing.assert_allclose(result.solution[:, 0], found.x, atol=1e-4)
 
     def test_bounds_and_a_huber_cost_together(self):
@@ -196,7 +196,7 @@ class TestControl:
             method="SLSQP",
             options={"ftol": 1e-14, "maxiter": 500},
         )
-        assert result.value == pytest.approx(found.fun, rel=1e-9)
+        assert result.cost == pytest.approx(found.fun, rel=1e-9)
         np.testing.assert_allclose(result.solution[:, 0], found.x, atol=1e-4)
         assert result.solution.min() == -1
 
@@ -317,7 +317,7 @@ class TestSmoothing:
         result = descend(objective, method="l-bfgs", tol=1e-12, max_iter=3000)
         assert result.status is Status.CONVERGED_GAP
         history = result.history
-        assert (history.gap_bound >= history.value - result.value).all()
+        assert (history.gap_bound >= history.cost - result.cost).all()
         assert robust_objective(model, y).gap_bound is None
 
     def test_a_batch_adds_up(self):

@@ -124,7 +124,7 @@ def test_descent_finds_what_riccati_finds_on_a_small_plate():
     result = lqrad.descend(problem.objective(plate.x0, 15), method="conjugate-gradient", tol=1e-14)
     optimum = lqrad.riccati(problem.dense(), 15).rollout(plate.x0)
     assert result.status.converged
-    assert result.value == pytest.approx(optimum.cost, rel=1e-11)
+    assert result.cost == pytest.approx(optimum.cost, rel=1e-11)
     np.testing.assert_allclose(result.solution, optimum.u, atol=1e-6 * np.abs(optimum.u).max())
 
 

@@ -299,4 +299,4 @@ def test_it_is_the_minimum_that_a_descent_finds():
     objective = lqrad.Objective(shape=(N,), value_and_gradient=value)
     descent = lqrad.descend(objective, method="l-bfgs", tol=1e-8)
     np.testing.assert_allclose(found.solution, descent.solution, atol=1e-5)
-    assert value(found.solution)[0] <= descent.value * (1 + 1e-12)
+    assert value(found.solution)[0] <= descent.cost * (1 + 1e-12)

@@ -68,7 +68,7 @@ def test_iterations_do_not_grow_over_four_grids_and_are_fewer_than_without():
         factor = low_rank(objective, problem.R, rank=20)
         found = lqrad.descend(factor.precondition(objective), method="conjugate-gradient", tol=1e-8)
         preconditioned.append(found.iterations)
-        assert found.value == pytest.approx(plain[-1].value, rel=1e-7)
+        assert found.cost == pytest.approx(plain[-1].cost, rel=1e-7)
     assert max(preconditioned) - min(preconditioned) <= 1
     assert max(preconditioned) < 0.7 * min(descent.iterations for descent in plain)
 

@@ -195,7 +195,7 @@ def test_a_linear_policy_finds_the_regulator_of_riccati(name):
     result = lqrad.descend(problem.objective(np.eye(lq.n)), start.ravel(), method="l-bfgs")
     assert result.status.converged
     np.testing.assert_allclose(problem.unflatten(result.solution)["K"], K, atol=1e-4)
-    assert result.value == pytest.approx(0.5 * np.trace(P) / lq.n, rel=1e-9)
+    assert result.cost == pytest.approx(0.5 * np.trace(P) / lq.n, rel=1e-9)
 
 
 def test_minibatches_of_initial_states_train_a_policy():
