@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from numpy.typing import ArrayLike
 
@@ -13,9 +13,6 @@ from lqrad.growth.digits import LostDigits, lost_digits
 from lqrad.growth.gradient_growth import GradientGrowth, gradient_growth
 from lqrad.lq.problem import LQProblem
 from lqrad.results import Cells, Report
-
-if TYPE_CHECKING:
-    pass
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -20,7 +20,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -44,9 +44,6 @@ from lqrad.lq.problem import LQProblem
 from lqrad.lq.riccati import riccati
 from lqrad.results import Cells, Report
 from lqrad.sweeps import Sweep, sweep
-
-if TYPE_CHECKING:
-    pass
 
 METHODS = ("gradient", "conjugate-gradient")
 _PRODUCTS = 100  # of H, and of its inverse: kappa is right to a percent then, and rather above

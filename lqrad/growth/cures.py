@@ -15,7 +15,7 @@ from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -33,9 +33,6 @@ from lqrad.lq.riccati import Trajectory, riccati
 from lqrad.lq.shooting import multiple_shooting
 from lqrad.outside import progress_bar
 from lqrad.results import Cells, Report
-
-if TYPE_CHECKING:
-    pass
 
 _COLUMNS = ("cure", "method", "iterations", "gap", "bias", "seconds", "status")
 # The feedback that stabilises without being the answer is that of inputs so much dearer.

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -32,9 +32,6 @@ from lqrad.errors import ArgumentError
 from lqrad.linalg.growth import adjoint_growth, free_response
 from lqrad.linalg.spectrum import dominant_growth
 from lqrad.results import Report
-
-if TYPE_CHECKING:
-    pass
 
 _LOG_DIGITS = -math.log(EPS)
 _LOG_LARGEST = math.log(np.finfo(np.float64).max)

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.linalg
@@ -33,14 +33,12 @@ from lqrad.arguments import (
     check_finite,
     complex_array,
     frozen_array,
+    renamed,
     shape_message,
 )
 from lqrad.copies import ReadOnly
 from lqrad.errors import ShapeError
 from lqrad.results import Report
-
-if TYPE_CHECKING:
-    pass
 
 Complex = NDArray[np.complex128]
 Pencil = tuple[Array, Array]
@@ -64,10 +62,10 @@ class Nonnormality(ReadOnly, Report):
     Attributes
     ----------
     A : (n, n)
-    k : (steps+1,) of int
+    k : (T+1,) of int
         Exponents, from 0: every one; of a long transient every one of the first half, and a regular
         choice of the others.
-    log_norms : (steps+1,)
+    log_norms : (T+1,)
         log |A^k|_2, finite where |A^k| itself overflows; -inf where A^k = 0.
     spectral_radius : float
         Largest modulus of an eigenvalue: the rate in the end.
@@ -135,14 +133,15 @@ class Nonnormality(ReadOnly, Report):
         return int(self.k[np.argmax(self.log_norms >= self.log_norms.max() - _slack(self.n))])
 
 
-def nonnormality(A: ArrayLike, *, steps: int | None = None) -> Nonnormality:
+@renamed(steps="T")
+def nonnormality(A: ArrayLike, T: int | None = None) -> Nonnormality:
     """Return the norms of the powers of A beside its Kreiss constant and other foretellers.
 
     Parameters
     ----------
     A : (n, n)
         Of x[t+1] = A x[t]: a system, or a closed loop A - B K.
-    steps : int, optional
+    T : int, optional
         How many powers to take. When not given: as many as prove the largest one; where these are
         too many, a choice of them; 100 where |A^k| never falls to 1.
 
@@ -150,12 +149,10 @@ def nonnormality(A: ArrayLike, *, steps: int | None = None) -> Nonnormality:
     -------
     Nonnormality
 
-    Raises
-    ------
-    ShapeError, DtypeError, NonFiniteError
-        If A is not a square array of finite real numbers.
-    ArgumentError
-        If `steps` is not a whole number of at least 1.
+    See Also
+    --------
+    gradient_growth : norms of products of A with what stands before and behind them.
+    pseudospectrum : how near a matrix is to having an eigenvalue.
 
     References
     ----------
@@ -175,7 +172,7 @@ def nonnormality(A: ArrayLike, *, steps: int | None = None) -> Nonnormality:
     (17.2, 93.4)
     """
     A = _square(A)
-    k, log_norms = _powers(A, None if steps is None else check_count("steps", steps))
+    k, log_norms = _powers(A, None if T is None else check_count("T", T))
     scaled, e = _rescaled(A)
     triangle, backward = _schur(scaled)
     # Not the diagonal of the Schur form: LAPACK balances here, and keeps the eigenvalues of states
@@ -195,8 +192,8 @@ def nonnormality(A: ArrayLike, *, steps: int | None = None) -> Nonnormality:
         )
     if found.unbounded:
         return found
-    T = _ldexp(triangle, e)
-    kreiss, upper, point = _kreiss(A, T, math.ldexp(backward, e), found.numerical_radius)
+    schur = _ldexp(triangle, e)
+    kreiss, upper, point = _kreiss(A, schur, math.ldexp(backward, e), found.numerical_radius)
     return replace(found, kreiss=kreiss, kreiss_upper=upper, kreiss_point=point)
 
 
@@ -216,11 +213,6 @@ def pseudospectrum(A: ArrayLike, z: ArrayLike) -> Array:
     -------
     (...) array of float
         1 / |(zI - A)^-1|_2, with an absolute error of a few units of rounding of |A|.
-
-    Raises
-    ------
-    ShapeError, DtypeError, NonFiniteError
-        If A is not a square array of finite real numbers, or z not one of finite numbers.
 
     References
     ----------

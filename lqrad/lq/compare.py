@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,9 +23,6 @@ from lqrad.linalg.lanczos import extreme_eigenvalues
 from lqrad.lq.problem import LQProblem
 from lqrad.lq.riccati import Riccati, Trajectory, riccati
 from lqrad.results import Cells, Report
-
-if TYPE_CHECKING:
-    pass
 
 _COLUMNS = ("method", "iterations", "cost", "gap", "proven gap", "distance", "seconds", "status")
 

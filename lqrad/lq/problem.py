@@ -56,6 +56,22 @@ NAMES = ("A", "B", "Q", "R", "S", "M", "c", "q", "r", "s")
 class LQProblem(Fixed):
     """The problem (A, B, Q, R, S): linear dynamics and a convex quadratic cost.
 
+        minimise    J = sum_t ( 1/2 x'Qx + x'Mu + 1/2 u'Ru + q'x + r'u )  +  1/2 x[T]'S x[T] + s'x[T]
+        subject to  x[t+1] = A x[t] + B u[t] + c,    x[0] = x0
+
+    A gradient of J in the inputs is one pass forward, for the states, and one backward, for the
+    costates p. As a loop this is `value_and_gradient`, and all else says the same in less time:
+
+        x, J = [x0], 0.0
+        for t in range(T):
+            J += x[t] @ (Q @ x[t] / 2 + M @ u[t] + q) + u[t] @ (R @ u[t] / 2 + r)
+            x.append(A @ x[t] + B @ u[t] + c)
+        J += x[T] @ (S @ x[T] / 2 + s)
+        p = S @ x[T] + s
+        for t in reversed(range(T)):
+            g[t] = R @ u[t] + M.T @ x[t] + r + B.T @ p
+            p = A.T @ p + Q @ x[t] + M @ u[t] + q
+
     The arrays are checked, copied and made read-only once, here. Everything that depends on the
     initial state or the inputs is an argument of the methods, with batches as leading axes:
     x0 (..., n), u (..., T, m), x (..., T+1, n), p (..., T, n).
@@ -92,8 +108,6 @@ class LQProblem(Fixed):
 
     Raises
     ------
-    ShapeError, DtypeError, NonFiniteError
-        If an array does not fit; names it, what was expected and what came.
     NotConvexError
         If a weight is not symmetric, or S or [Q M; M' R] has a negative eigenvalue (beyond
         rounding); names the stage and the eigenvalue.
@@ -110,6 +124,13 @@ class LQProblem(Fixed):
     2.5
     >>> g.ravel()                       # pushing it further away costs most at once
     array([8. , 4.5, 2. , 0.5])
+
+    See Also
+    --------
+    descend : minimises `objective(x0, T)` by its gradients.
+    riccati : the minimum, by another road; `compare` holds both against each other.
+    SparseLQProblem : the same where A is a sparse matrix of many states.
+    ControlProblem : the same for nonlinear dynamics and costs.
 
     References
     ----------
@@ -287,11 +308,6 @@ class LQProblem(Fixed):
             With A - BK, Q - MK - K'M' + K'RK, M - K'R, q - K'r; B, R, S, c, r, s as they are. From
             its inputs v and states x, those of this problem are u[t] = v[t] - K[t] x[t].
 
-        Raises
-        ------
-        ShapeError, DtypeError, NonFiniteError
-            If K does not fit.
-
         References
         ----------
         Anderson and Moore, Optimal Control: Linear Quadratic Methods, 1990, section 3.4 (the
@@ -343,7 +359,8 @@ class LQProblem(Fixed):
         Raises
         ------
         NonFiniteError
-            If a state overflows; names the first step, and the spectral radius of A.
+            If a state overflows, here and in the methods below; names the first step, and the
+            spectral radius of A.
 
         Examples
         --------
@@ -380,7 +397,7 @@ class LQProblem(Fixed):
         Returns
         -------
         (..., T, n)
-            p[t] is the derivative of the cost in x[t+1], everything after t+1 following suit.
+            p[t] is the derivative of the cost in x[t+1], which moves all later states too.
 
         Examples
         --------
@@ -502,11 +519,6 @@ class LQProblem(Fixed):
         -------
         J : float, or (...) for a batch
         g : (..., T, m)
-
-        Raises
-        ------
-        NonFiniteError
-            If a state, a costate or the cost overflows; names the first step.
 
         Examples
         --------

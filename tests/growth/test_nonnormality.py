@@ -78,7 +78,7 @@ def brute_kreiss(A):
 @pytest.mark.parametrize("seed", range(12))
 def test_norms_are_those_of_the_powers(seed):
     A = random_matrix(seed)
-    result = nonnormality(A, steps=20)
+    result = nonnormality(A, T=20)
     assert list(result.k) == list(range(21))
     expected = [np.linalg.norm(np.linalg.matrix_power(A, k), 2) for k in range(21)]
     np.testing.assert_allclose(result.norms, expected, rtol=1e-9)
@@ -107,7 +107,7 @@ def test_no_later_power_exceeds_a_proven_peak(seed):
     A = random_matrix(seed)
     result = nonnormality(A)
     assert result.proven
-    further = nonnormality(A, steps=4 * int(result.k[-1]))
+    further = nonnormality(A, T=4 * int(result.k[-1]))
     assert further.norms.max() <= result.peak * (1 + 1e-9)
     assert further.peak_step == result.peak_step
 
@@ -116,9 +116,9 @@ def test_a_peak_is_proven_only_once_a_power_has_come_down():
     A = [[0.9, 10.0], [0.0, 0.8]]
     norms = nonnormality(A).norms
     down = int(np.argmax(norms[1:] <= 1)) + 1
-    assert not nonnormality(A, steps=down - 1).proven
-    assert nonnormality(A, steps=down).proven
-    assert nonnormality(A, steps=3).peak == norms[3] < norms.max()
+    assert not nonnormality(A, T=down - 1).proven
+    assert nonnormality(A, T=down).proven
+    assert nonnormality(A, T=3).peak == norms[3] < norms.max()
 
 
 def test_a_long_transient_is_seen_to_its_end_by_a_choice_of_powers():
@@ -151,7 +151,7 @@ def test_growth_without_bound_has_no_peak():
 @pytest.mark.parametrize("n", [1, 2, 3, 8, 21])
 def test_the_numerical_radius_of_a_shift(n):
     """Its field of values is a disc: every angle is a maximum."""
-    result = nonnormality(np.eye(n, k=1), steps=1)
+    result = nonnormality(np.eye(n, k=1), T=1)
     assert result.numerical_radius == pytest.approx(math.cos(math.pi / (n + 1)), abs=1e-14)
 
 
@@ -166,7 +166,7 @@ def test_the_numerical_radius_among_peaks_that_almost_tie():
     angles = np.linspace(0.1, 3.0, 10)
     moduli = np.full(10, 0.9)
     moduli[6] += 1e-9
-    result = nonnormality(normal_matrix(moduli, angles), steps=1)
+    result = nonnormality(normal_matrix(moduli, angles), T=1)
     assert result.numerical_radius == pytest.approx(moduli[6], abs=2e-14)
     assert result.spectral_radius == pytest.approx(moduli[6], abs=2e-14)
     assert result.departure < 1e-14
@@ -179,7 +179,7 @@ def test_the_numerical_radius_by_brute_force(seed, turned):
     A = random_matrix(seed)
     if turned:
         A = np.kron(A, rotation(0.1 * seed)) + 0.1 * np.kron(A.T, np.ones((2, 2)))
-    w = nonnormality(A, steps=1).numerical_radius
+    w = nonnormality(A, T=1).numerical_radius
     dense = brute_numerical_radius(A)
     assert dense <= w * (1 + 1e-13)
     assert w <= dense / math.cos(math.pi / 8000) * (1 + 1e-13)
@@ -190,14 +190,14 @@ def test_departure_by_frobenius_norms(seed):
     """Henrici: |A|_F^2 less the sum of |eigenvalue|^2."""
     A = random_matrix(seed)
     squares = np.linalg.norm(A) ** 2 - np.sum(np.abs(np.linalg.eigvals(A)) ** 2)
-    found = nonnormality(A, steps=1).departure
+    found = nonnormality(A, T=1).departure
     assert found**2 == pytest.approx(squares, abs=1e-9 * np.linalg.norm(A) ** 2)
 
 
 @pytest.mark.parametrize("seed", range(10))
 def test_powers_obey_berger(seed):
     """|A^k| <= 2 w^k."""
-    result = nonnormality(random_matrix(seed), steps=30)
+    result = nonnormality(random_matrix(seed), T=30)
     assert np.all(result.norms <= 2 * result.numerical_radius**result.k * (1 + 1e-12))
 
 
@@ -431,8 +431,8 @@ def test_bad_matrices_are_refused():
 
 
 def test_bad_options_are_refused():
-    with pytest.raises(ArgumentError, match="steps is 0, expected a whole number of at least 1"):
-        nonnormality([[0.5]], steps=0)
+    with pytest.raises(ArgumentError, match="T is 0, expected a whole number of at least 1"):
+        nonnormality([[0.5]], T=0)
     with pytest.raises(DtypeError, match="z holds text, expected real numbers"):
         pseudospectrum([[0.5]], ["a"])
     with pytest.raises(NonFiniteError, match=r"z\[1\] is inf"):
@@ -464,3 +464,7 @@ def test_a_large_nilpotent_shift_comes_up_to_the_bound_e_n_k(n):
     ratio = study.peak / study.kreiss
     assert ratio == pytest.approx(n * (1 + 1 / (n - 1)) ** (n - 1), rel=1e-5)
     assert ratio < np.e * n
+
+
+def test_the_former_name_of_the_horizon():
+    assert len(nonnormality([[0.5]], steps=30).k) == len(nonnormality([[0.5]], 30).k) == 31

@@ -156,7 +156,7 @@ def test_a_stream_is_far_from_normal():
     pipe = advection_diffusion(40, velocity=0.05, diffusivity=1e-5, dt=1.0)
     E, F, _ = pipe.matrices()
     A = sp.linalg.spsolve(E.tocsc(), F.tocsc()).toarray()
-    study = lqrad.nonnormality(A, steps=5)
+    study = lqrad.nonnormality(A, T=5)
     assert study.spectral_radius < 1
     assert study.departure > 0.5
     # Upwind: off the diagonal nothing is negative, so that no new extremum arises.
