@@ -132,10 +132,13 @@ __all__ = [
     "taylor_test",
 ]
 
+_FORMER = {"residual": "residual_network"}  # names that are taken for one more release
+
 if not TYPE_CHECKING:  # a type checker is told to import a chapter's names from the chapter
 
     def __getattr__(name: str) -> Any:
         """Find a name that stands in a chapter and not at the top."""
+        name = _FORMER.get(name, name)
         for chapter in _CHAPTERS:
             if name in chapter.__all__:
                 return getattr(chapter, name)

@@ -471,7 +471,10 @@ CALLS |= {
     ),
     "primitives.take": lambda: (primitives.take, {"t": 1, "of": 3}),
     "mlp": lambda: (lqrad.mlp, {"widths": [2, 3, 2], "activation": "tanh", "loss": "squared"}),
-    "residual": lambda: (lqrad.residual, {"inputs": 2, "width": 3, "outputs": 2, "depth": 2}),
+    "residual_network": lambda: (
+        lqrad.residual_network,
+        {"inputs": 2, "width": 3, "outputs": 2, "depth": 2},
+    ),
     "recurrent": lambda: (lqrad.recurrent, {"inputs": 2, "width": 3, "outputs": 2, "T": 3}),
     "lq_graph": lambda: (lqrad.lq_graph, {"problem": problem(), "T": 3}),
     "linear_policy": lambda: (lqrad.linear_policy, {"n": 2, "m": 1}),

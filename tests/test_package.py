@@ -41,6 +41,10 @@ def test_every_public_name_exists_and_explains_itself(name):
         assert [key for key, value in methods.items() if not inspect.getdoc(value)] == []
 
 
+def test_former_names_are_found():
+    assert lqrad.residual is lqrad.nets.residual is lqrad.nets.residual_network
+
+
 def test_public_names_are_listed_once():
     assert len(set(lqrad.__all__)) == len(lqrad.__all__)
 

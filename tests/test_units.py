@@ -733,7 +733,7 @@ EXEMPT = {
         NUMBERS,
     ),
     **dict.fromkeys(
-        ["Graph", "GraphKKT", "Node", "Primitive", "mlp", "recurrent", "residual", "sgd", "Training"],
+        ["Graph", "GraphKKT", "Node", "Primitive", "mlp", "recurrent", "residual_network", "sgd", "Training"],
         GRAPH,
     ),
     **dict.fromkeys(["euler", "implicit_midpoint", "rk4"], "a step of the user's function f"),

@@ -2,10 +2,12 @@
 
 from lqrad.nets import primitives
 from lqrad.nets.graph import Graph, GraphKKT
-from lqrad.nets.networks import lq_graph, mlp, recurrent, residual
+from lqrad.nets.networks import lq_graph, mlp, recurrent, residual_network
 from lqrad.nets.nodes import Node
 from lqrad.nets.primitives import Primitive
 from lqrad.nets.sgd import Training, cosine_decay, sgd, step_decay
+
+residual = residual_network  # its former name
 
 __all__ = [
     "Graph",
@@ -18,7 +20,7 @@ __all__ = [
     "mlp",
     "primitives",
     "recurrent",
-    "residual",
+    "residual_network",
     "sgd",
     "step_decay",
 ]

@@ -92,7 +92,7 @@ def mlp(
     return _with_loss(nodes, shapes, loss)
 
 
-def residual(
+def residual_network(
     inputs: int,
     width: int,
     outputs: int,
@@ -124,7 +124,7 @@ def residual(
 
     Examples
     --------
-    >>> residual(2, 8, 1, depth=20, loss="squared").size
+    >>> residual_network(2, 8, 1, depth=20, loss="squared").size
     1473
     """
     s = _choice("activation", activation, ACTIVATIONS)

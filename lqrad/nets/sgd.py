@@ -42,7 +42,7 @@ from lqrad.arguments import (
 from lqrad.descent.objective import Objective
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError, Status
 from lqrad.outside import progress_bar
-from lqrad.results import Report
+from lqrad.results import Ended, Report, former
 
 _STEP_SIZES = {"plain": 0.1, "momentum": 0.01, "adam": 0.001}
 _BETA2, _EPSILON = 0.999, 1e-8  # Kingma and Ba's for Adam
@@ -68,54 +68,54 @@ class Trainable(Protocol):
 class Epoch:
     """What the callback sees after epoch 1, 2, ...; the arrays of `theta` are read-only.
 
-    `loss` and `gradient_norm` are means over the epoch, each minibatch seen before its step;
+    `cost` and `gradient_norm` are means over the epoch, each minibatch seen before its step;
     `step_size` is the last, `validation_loss` that of `theta`, None where there is no such data.
     """
 
     epoch: int
     theta: dict[str, Array]
-    loss: float
+    cost: float
     validation_loss: float | None
     gradient_norm: float
     step_size: float
     seconds: float
+    loss = former("cost")
 
 
 @dataclass(frozen=True, eq=False)
 class TrainingHistory(Report):
     """One entry per complete epoch, of what its `Epoch` holds."""
 
-    loss: Array
+    cost: Array
     validation_loss: Array | None
     gradient_norm: Array
     step_size: Array
     seconds: Array
+    loss = former("cost")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Training(Report):
+class Training(Ended):
     """What `sgd` returns.
 
     `theta` are the parameters after epoch `best_epoch`, 0 being the start: that of the lowest
-    validation loss, or without such data the last complete one. `steps` counts minibatches.
-    `what` says how it ended, `remedy` what to try after a divergence; `message` is both.
+    validation loss, or without such data the last complete one. `cost` is the mean over that epoch,
+    NaN for the start. `iterations` counts minibatches. `what` says how it ended, `remedy` what to
+    try after a divergence; `message` is both.
     """
 
     theta: dict[str, Array]
-    best_epoch: int
-    epochs: int
-    steps: int
+    cost: float
     status: Status
     what: str
     remedy: str
-    method: str
-    history: TrainingHistory
+    iterations: int
     seconds: float
-
-    @property
-    def message(self) -> str:
-        """How it ended, which parameters are returned, and what to try."""
-        return f"{self.what}; {self.remedy}" if self.remedy else self.what
+    history: TrainingHistory
+    best_epoch: int
+    epochs: int
+    method: str
+    steps = former("iterations")
 
     def __repr__(self) -> str:
         return f"<Training by {self.method}: {self.message}>"
@@ -220,7 +220,7 @@ def sgd(
     ...         return {"mean": vector[0]}
     >>> data = {"y": [1.0, 2.0, 3.0, 6.0]}
     >>> result = sgd(Mean(), {"mean": 0.0}, data, epochs=100, rng=0, batch_size=4, method="plain")
-    >>> float(result.theta["mean"].round(3)), result.steps
+    >>> float(result.theta["mean"].round(3)), result.iterations
     (3.0, 100)
     """
     began = time.perf_counter()
@@ -290,22 +290,23 @@ def sgd(
                     status = Status.MAX_ITER
         except _DivergenceError as error:
             status, reason = Status.DIVERGED, str(error)
-    losses, held_out_losses, norms, step_sizes, seconds = (
+    costs, held_out_losses, norms, step_sizes, seconds = (
         np.array([row[i] for row in rows]) for i in range(5)
     )
     result = Training(
         theta=graph.unflatten(best.copy()),
-        best_epoch=best_epoch,
-        epochs=len(rows),
-        steps=loop.k,
+        cost=float(costs[best_epoch - 1]) if best_epoch else math.nan,
         status=status,
         what=_what(status, reason, rows, best_epoch),
         remedy=_remedy(loop) if status is Status.DIVERGED else "",
-        method=method,
-        history=TrainingHistory(
-            losses, None if held_out is None else held_out_losses, norms, step_sizes, seconds
-        ),
+        iterations=loop.k,
         seconds=time.perf_counter() - began,
+        history=TrainingHistory(
+            costs, None if held_out is None else held_out_losses, norms, step_sizes, seconds
+        ),
+        best_epoch=best_epoch,
+        epochs=len(rows),
+        method=method,
     )
     if progress and bar is None:
         print(result, file=sys.stderr)

@@ -148,7 +148,7 @@ def plot_training(
     ax = new_axes() if ax is None else ax
     lowest, highest = np.inf, -np.inf
     for run, name, color in zip(runs, labels, colors(len(runs)), strict=True):
-        loss, checked = run.history.loss, run.history.validation_loss
+        loss, checked = run.history.cost, run.history.validation_loss
         ax.plot(np.arange(1, len(loss) + 1), loss, color=color, linewidth=1.2, label=name)
         seen = loss if checked is None else np.concatenate([loss, checked])
         lowest, highest = min([lowest, *seen]), max([highest, *seen])

@@ -9,7 +9,7 @@ from random_problems import random_case
 import lqrad
 from lqrad.errors import ArgumentError, ShapeError
 from lqrad.nets import primitives
-from lqrad.nets.networks import lq_graph, mlp, recurrent, residual
+from lqrad.nets.networks import lq_graph, mlp, recurrent, residual_network
 from lqrad.nets.primitives import Primitive
 
 rng = np.random.default_rng(8)
@@ -62,7 +62,7 @@ BUILDERS = {
     "mlp": (lambda *kinds, **loss: mlp([4, 5, 6, 3], *kinds, **loss), mlp_output, (4,)),
     "one layer": (lambda *kinds, **loss: mlp([4, 3], *kinds, **loss), mlp_output, (4,)),
     "residual": (
-        lambda *kinds, **loss: residual(4, 5, 3, 3, *kinds, **loss),
+        lambda *kinds, **loss: residual_network(4, 5, 3, 3, *kinds, **loss),
         residual_output,
         (4,),
     ),
@@ -106,7 +106,7 @@ def test_an_activation_and_a_loss_may_be_ones_own():
 def test_a_skip_connection_passes_the_costate_on_as_it_is():
     """However deep the network, an update of size zero leaves costates that do not fade."""
     depth = 50
-    deep = residual(3, 4, 2, depth, loss="squared")
+    deep = residual_network(3, 4, 2, depth, loss="squared")
     theta = deep.initial(rng)
     theta |= {name: 0 * value for name, value in theta.items() if name[1:] not in ("0", "51")}
     data = {"x": rng.normal(size=(5, 3)), "y": rng.normal(size=(5, 2))}
@@ -236,7 +236,7 @@ def test_descent_on_the_graph_ends_at_riccatis_inputs():
             lambda: mlp([3, 4, 2], loss="hinge"),
             "loss is 'hinge', expected one of: softmax-cross-entropy, squared, logistic",
         ),
-        (lambda: residual(2, 3, 1, 0), "depth is 0, expected a whole number of at least 1"),
+        (lambda: residual_network(2, 3, 1, 0), "depth is 0, expected a whole number of at least 1"),
         (lambda: recurrent(2, 3, 1, T=1), "T is 1, expected a whole number of at least 2"),
         (lambda: recurrent(2, 0, 1, T=3), r"width is 0"),
         (lambda: lq_graph(random_case(1, time_varying=False).problem), "pass the horizon T"),

@@ -238,7 +238,7 @@ class TestTorch:
             logits, labels = torch.tensor(x) @ z[:-1] + z[-1], torch.tensor(y, dtype=z.dtype)
             torch.nn.functional.binary_cross_entropy_with_logits(logits, labels).backward()
             optimiser.step()
-        assert result.steps == 7 * epochs
+        assert result.iterations == 7 * epochs
         np.testing.assert_allclose(graph.flatten(result.theta), z.detach().numpy(), rtol=1e-12)
 
 
@@ -250,7 +250,7 @@ class TestMinibatches:
         theta = {"W": np.zeros(2), "b": 0.0}
         result = sgd(graph, theta, data, epochs=3, batch_size=batch_size, rng=0, step_size=1e-9)
         steps = math.ceil(N / batch_size)
-        assert result.steps == len(graph.seen) == 3 * steps
+        assert result.iterations == len(graph.seen) == 3 * steps
         orders = []
         for epoch in range(3):
             batches = graph.seen[epoch * steps : (epoch + 1) * steps]
@@ -275,7 +275,7 @@ class TestMinibatches:
         graph = Linear(1, squared)
         start = {"W": [0.0], "b": 0.0}
         result = sgd(graph, start, {"x": [[1.0], [2.0]], "y": [1, 2]}, epochs=1, rng=0)
-        assert result.steps == 1
+        assert result.iterations == 1
 
     @EVERY_METHOD
     def test_one_batch_of_everything_is_gradient_descent_and_finds_the_minimum(self, method):
@@ -308,7 +308,7 @@ class TestReproducibility:
         for rng in (3, np.int64(3), np.random.default_rng(3)):
             again, history_again = run(rng)
             assert again == first
-            assert np.array_equal(history_again.loss, history.loss)
+            assert np.array_equal(history_again.cost, history.cost)
         assert run(4)[0] != first
 
     def test_validation_callbacks_and_bars_do_not_touch_the_run(self, capsys):
@@ -325,7 +325,7 @@ class TestReproducibility:
             callback=lambda epoch: None,
             progress=True,
         )
-        assert np.array_equal(plain.history.loss, watched.history.loss)
+        assert np.array_equal(plain.history.cost, watched.history.cost)
         assert "5/5" in capsys.readouterr().err
 
     @EVERY_METHOD
@@ -368,9 +368,9 @@ class TestHistory:
 
         history = result.history
         # The third minibatch of two samples is the last of the first epoch.
-        assert history.loss[0] == pytest.approx(losses(START).mean(), rel=1e-14)
-        assert history.loss[1] == pytest.approx(losses(theta[1]).mean(), rel=1e-14)
-        assert history.loss[2] == history.loss[1] != history.loss[0]
+        assert history.cost[0] == pytest.approx(losses(START).mean(), rel=1e-14)
+        assert history.cost[1] == pytest.approx(losses(theta[1]).mean(), rel=1e-14)
+        assert history.cost[2] == history.cost[1] != history.cost[0]
         assert history.step_size.tolist() == [0.5, 0.0, 0.0]
         assert history.seconds.shape == (3,)
         assert (history.seconds > 0).all()
@@ -403,7 +403,7 @@ class TestHistory:
             callback=seen.append,
         )
         assert [epoch.epoch for epoch in seen] == [1, 2, 3, 4]
-        for name in ("loss", "validation_loss", "gradient_norm", "step_size", "seconds"):
+        for name in ("cost", "validation_loss", "gradient_norm", "step_size", "seconds"):
             column = [getattr(epoch, name) for epoch in seen]
             assert column == getattr(result.history, name).tolist(), name
         for epoch in seen:
@@ -453,7 +453,7 @@ class TestValidation:
     )
     def test_it_stops_when_patience_ends_and_returns_the_best(self, losses, patience, epochs, best):
         result = Scripted(losses).train(patience=patience)
-        assert result.epochs == len(result.history.loss) == epochs
+        assert result.epochs == len(result.history.cost) == epochs
         assert result.history.validation_loss.tolist() == losses[1 : epochs + 1]
         assert (result.best_epoch, result.theta["z"]) == (best, best)
         assert (result.status is Status.PATIENCE) == (epochs - best >= patience)
@@ -537,7 +537,7 @@ class TestDivergence:
         )
         epoch, step = (int(text) for text in re.match(pattern, result.message).groups())
         assert result.epochs == result.best_epoch == epoch - 1 >= 1
-        assert result.steps == 3 * (epoch - 1) + step - 1
+        assert result.iterations == 3 * (epoch - 1) + step - 1
         assert result.remedy == "try a step_size smaller than 5, or clip the gradients"
         assert np.isfinite(result.theta["W"]).all()
         assert repr(result) == f"<Training by {method}: {result.message}>"
@@ -548,12 +548,14 @@ class TestDivergence:
             "diverged at the start, in the validation loss: J is nan; "
             "the parameters are those of the start; try smaller parameters"
         )
-        assert (result.epochs, result.steps, result.theta["z"]) == (0, 0, 0)
-        assert result.history.loss.shape == result.history.validation_loss.shape == (0,)
+        assert (result.epochs, result.iterations, result.theta["z"]) == (0, 0, 0)
+        assert math.isnan(result.cost)
+        assert result.history.cost.shape == result.history.validation_loss.shape == (0,)
 
     def test_with_validation_the_best_parameters_before_it_are_kept(self):
         result = Scripted([9, 4, 6, math.inf, 1]).train()
         assert (result.status, result.best_epoch, result.theta["z"]) == (Status.DIVERGED, 1, 1)
+        assert result.cost == result.history.cost[0] == result.history.loss[0]
         assert "diverged after epoch 3, in the validation loss: J is inf" in result.message
         assert result.epochs == 2
 
@@ -585,7 +587,7 @@ class TestDivergence:
         data = {"x": [0, 1, 2]}
         result = sgd(Failing([]), {"z": 1.0}, data, epochs=9, rng=0, batch_size=1, step_size=0.5)
         assert result.status is Status.DIVERGED
-        assert result.steps == bad
+        assert result.iterations == bad
         where, remedy = {
             0: ("in epoch 1 at step 1 of 3", "try smaller parameters"),
             4: (
@@ -699,7 +701,7 @@ class TestNetworks:
         )
         z = network.forward({"x": x[test]}, result.theta, only=["output"])
         assert np.mean(z["output"].argmax(axis=1) == y[test]) >= 0.97
-        assert result.history.loss[-1] < 0.1 < 1 < result.history.loss[0]
+        assert result.history.cost[-1] < 0.1 < 1 < result.history.cost[0]
 
     def test_an_mlp_ends_at_the_parameters_of_pytorch(self):
         torch = pytest.importorskip("torch")

@@ -64,7 +64,7 @@ def test_a_training_is_drawn_epoch_by_epoch():
     checked = trained({"x": [[0.1], [0.2]], "y": [[0.01], [0.04]]})
     ax = plotting.plot_training([plain, checked], names=["plain", "checked"])
     epochs = np.arange(1, 7)
-    expected = [plain.history.loss, checked.history.loss, checked.history.validation_loss]
+    expected = [plain.history.cost, checked.history.cost, checked.history.validation_loss]
     for line, loss in zip(ax.lines, expected, strict=True):
         np.testing.assert_array_equal(line.get_xdata(), epochs)
         np.testing.assert_array_equal(line.get_ydata(), loss)
@@ -85,12 +85,12 @@ def test_a_loss_below_zero_or_within_a_decade_has_a_linear_scale():
     )
     policy = lqrad.PolicyProblem(problem, lqrad.linear_policy(1, 1), T=3)
     paid = lqrad.sgd(policy, {"K": [[0.1]]}, {"x0": [[1.0]]}, epochs=2, rng=0)
-    assert paid.history.loss.max() < 0
+    assert paid.history.cost.max() < 0
     assert plotting.plot_training(paid).get_yscale() == "linear"
     short = lqrad.sgd(policy, {"K": [[0.4]]}, {"x0": [[9.0]]}, epochs=2, rng=0)
-    assert short.history.loss.min() > 0
+    assert short.history.cost.min() > 0
     assert plotting.plot_training(short).get_yscale() == "linear"
-    fallen = replace(short, history=replace(short.history, loss=np.array([11.0, 1.0])))
+    fallen = replace(short, history=replace(short.history, cost=np.array([11.0, 1.0])))
     assert plotting.plot_training(fallen).get_yscale() == "log"
 
 
