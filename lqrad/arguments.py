@@ -826,6 +826,15 @@ def initial_state(problem: Sized, x0: ArrayLike, x: Array | None = None) -> Arra
     return x0
 
 
+def one_initial_state(problem: Sized, x0: ArrayLike) -> Array:
+    """Return a copy of x0 (n,), of finite numbers: one, where a batch is not taken."""
+    start = np.array(real_array("x0", x0))
+    if start.shape != (problem.n,):
+        raise ShapeError(f"x0 has shape {start.shape}, expected ({problem.n},): one initial state")
+    check_finite("x0", start)
+    return start
+
+
 def joint_batch(x0: Array, u: Array, name: str = "u") -> tuple[int, ...]:
     """Return the batch of x0 (..., n) and a series u (..., T, m), either repeated to the other's."""
     try:

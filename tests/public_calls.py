@@ -335,7 +335,7 @@ for _name, _extra in (("input_gradient", ()), ("lagrangian", ("x0",)), ("kkt_res
     )
     CALLS[f"ControlProblem.{_name}"] = lambda name=_name, extra=_extra: (
         getattr(control(), name),
-        of("x", "u", "p", *(extra if name == "kkt_residual" else ())),
+        of("x", "u", "p", *extra),
     )
 CALLS |= {
     "LQProblem": lambda: (lqrad.LQProblem, of(*"ABQRSMcqrs")),
@@ -384,6 +384,11 @@ CALLS |= {
     ),
     "ControlProblem.derivatives": lambda: (control().derivatives, of("x", "u")),
     "ControlProblem.linearise": lambda: (control().linearise, of("x", "u", "p")),
+    "ControlProblem.horizon": lambda: (control().horizon, of("T")),
+    "ControlProblem.hessian_product": lambda: (
+        control().hessian_product,
+        {"v": data()["u"], **of("x0", "u")},
+    ),
     "ControlProblem.objective": lambda: (control().objective, of("x0", "T")),
     "SmoothingProblem": lambda: (
         lqrad.SmoothingProblem,

@@ -11,7 +11,7 @@ J + sum_t p[t]'(f(x[t], u[t], t) - x[t+1]) are
     in u[t]:    dl/du + B[t]'p[t]                    with both of these: the gradient of J in u
 
 The backward pass is that of a linear problem, on the same banded kernel. The Jacobians of all steps
-are found in one call, exactly, by points that carry their derivatives through f (`kernels.carried`).
+are found in one call, exactly, by points that carry their derivatives through f (`lqrad.functions.carried`).
 """
 
 from __future__ import annotations
@@ -25,11 +25,15 @@ from numpy.typing import ArrayLike
 
 from lqrad.arguments import (
     Array,
-    batch_message,
     check_count,
     check_finite,
+    initial_state,
+    joint_batch,
+    known_horizon,
+    one_initial_state,
     real_array,
-    shape_message,
+    sequence,
+    trajectory,
 )
 from lqrad.descent.objective import Objective
 from lqrad.errors import OVERFLOW_REMEDY, ArgumentError, DtypeError, NonFiniteError, ShapeError
@@ -37,7 +41,8 @@ from lqrad.functions.calls import called, with_time
 from lqrad.functions.carried import Carried, read_only
 from lqrad.functions.derivatives import check_given, derivatives
 from lqrad.linalg.banded import Bidiagonal, first_nonfinite_step
-from lqrad.linalg.stages import inner
+from lqrad.linalg.stages import inner, times
+from lqrad.lq.inputs import input_objective
 from lqrad.lq.optimality import KKT, kkt_from_terms
 from lqrad.lq.problem import LQProblem, unchecked
 
@@ -56,7 +61,10 @@ class Slopes(NamedTuple):
 
 
 class ControlProblem:
-    """Dynamics x[t+1] = f(x, u), a stage cost and a terminal cost, written in NumPy.
+    """Nonlinear dynamics, a stage cost and a terminal cost, written in NumPy.
+
+        minimise    J = sum_{t<T} l(x[t], u[t], t)  +  phi(x[T])
+        subject to  x[t+1] = f(x[t], u[t], t),    x[0] = x0
 
     The functions are written for points: x (..., n) and u (..., m) with any leading axes, so that
     they serve a single point, a trajectory and a batch alike; x[..., 0] is the first state; a
@@ -89,6 +97,12 @@ class ControlProblem:
     ArgumentError
         If a function cannot be called with these arguments.
 
+    See Also
+    --------
+    ilqr : The minimum, with a feedback around it.
+    rk4, euler, implicit_midpoint : f of a differential equation.
+    one_point : f of many points, from that of one.
+
     Examples
     --------
     A pendulum, to be swung upright by a torque:
@@ -112,6 +126,8 @@ class ControlProblem:
     ----------
     Bryson and Ho, Applied Optimal Control, 1975, section 2.2.
     """
+
+    T: int | None = None  # no horizon of its own: that of the inputs decides
 
     def __init__(
         self,
@@ -156,6 +172,7 @@ class ControlProblem:
 
     # The two passes
 
+    @_quiet
     def simulate(self, x0: ArrayLike, u: ArrayLike) -> Array:
         """Return x with x[0] = x0, x[t+1] = f(x[t], u[t], t).
 
@@ -175,18 +192,15 @@ class ControlProblem:
         ShapeError
             If f returns another shape than (..., n).
         """
-        x0, u = self._initial_state(x0), self._sequence("u", u, self.m)
-        try:
-            batch = np.broadcast_shapes(x0.shape[:-1], u.shape[:-2])
-        except ValueError:
-            raise ShapeError(batch_message("x0", x0.shape, "u", u.shape)) from None
+        x0, u = self._initial_state(x0), sequence(self, "u", u)
+        check_finite("u", u)
+        batch = joint_batch(x0, u)
         u = np.broadcast_to(u, batch + u.shape[-2:])
         x = np.empty((*batch, u.shape[-2] + 1, self.n))
         x[..., 0, :] = x0
         states = read_only(x)  # for f; u was made read-only when it was broadcast
-        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-            for t in range(u.shape[-2]):
-                x[..., t + 1, :] = self.next_state(states[..., t, :], u[..., t, :], t)
+        for t in range(u.shape[-2]):
+            x[..., t + 1, :] = self.next_state(states[..., t, :], u[..., t, :], t)
         if not math.isfinite(np.vdot(x, x)):
             step = first_nonfinite_step(x)
             if step is not None:
@@ -233,7 +247,7 @@ class ControlProblem:
         Slopes
             A (..., T, n, n), B (..., T, n, m), x (..., T+1, n), u (..., T, m).
         """
-        x, u = self._trajectory(x, u=u)
+        x, u = self._checked(x, u=u)
         return self._slopes(self._points(x, u), x[..., -1, :], {})
 
     def _slopes(self, z: Array, end: Array, known: Mapping[str, Array]) -> Slopes:
@@ -281,7 +295,7 @@ class ControlProblem:
         x : (..., T+1, n)
         u : (..., T, m)
         """
-        x, u = self._trajectory(x, u=u)
+        x, u = self._checked(x, u=u)
         return _total(self._costs(self._points(x, u), x[..., -1, :]))
 
     def _costs(self, z: Array, end: Array) -> dict[str, Array]:
@@ -309,7 +323,7 @@ class ControlProblem:
         value = _total(costs)
         slopes = self._slopes(z, end, {"f": x[..., 1:, :]} | costs)
         p = self._costates(slopes)[..., 1:, :]
-        return value, slopes.u + _transposed_times(slopes.B, p)
+        return value, slopes.u + times(slopes.B, p, transpose=True)
 
     @_quiet
     def input_gradient(self, x: ArrayLike, u: ArrayLike, p: ArrayLike) -> Array:
@@ -325,16 +339,18 @@ class ControlProblem:
         -------
         (..., T, m)
         """
-        x, u, p = self._trajectory(x, u=u, p=p)
+        x, u, p = self._checked(x, u=u, p=p)
         slopes = self.derivatives(x, u)
-        gradient = slopes.u + _transposed_times(slopes.B, p)
+        gradient = slopes.u + times(slopes.B, p, transpose=True)
         check_finite("the gradient", gradient, computed=True)
         return gradient
 
     # Optimality
 
     @_quiet
-    def lagrangian(self, x: ArrayLike, u: ArrayLike, p: ArrayLike) -> float | Array:
+    def lagrangian(
+        self, x: ArrayLike, u: ArrayLike, p: ArrayLike, x0: ArrayLike | None = None
+    ) -> float | Array:
         """Return J(x, u) + sum_t p[t]'(f(x[t], u[t], t) - x[t+1]).
 
         Parameters
@@ -342,8 +358,13 @@ class ControlProblem:
         x : (..., T+1, n)
         u : (..., T, m)
         p : (..., T, n)
+        x0 : (..., n), optional
+            The initial state is data, not a variable: where given, it stands in for x[0].
         """
-        x, u, p = self._trajectory(x, u=u, p=p)
+        x, u, p = self._checked(x, u=u, p=p)
+        if x0 is not None:
+            x = x.copy()
+            x[..., 0, :] = self._initial_state(x0, x)
         steps = self._values("f", self._points(x, u))
         value = self.cost(x, u) + inner(p, steps - x[..., 1:, :])
         check_finite("the Lagrangian", np.asarray(value), computed=True)
@@ -360,20 +381,16 @@ class ControlProblem:
         p : (..., T, n)
         x0 : (..., n)
         """
-        x, u, p = self._trajectory(x, u=u, p=p)
-        x0 = self._initial_state(x0)
-        try:
-            x0 = np.broadcast_to(x0, (*x.shape[:-2], self.n))
-        except ValueError:
-            raise ShapeError(batch_message("x0", x0.shape, "x", x.shape)) from None
+        x, u, p = self._checked(x, u=u, p=p)
+        start = np.broadcast_to(self._initial_state(x0, x), (*x.shape[:-2], self.n))
         slopes = self.derivatives(x, u)
         steps = self._values("f", self._points(x, u))
-        pulled = _transposed_times(slopes.A[..., 1:, :, :], p[..., 1:, :])
+        pulled = times(slopes.A[..., 1:, :, :], p[..., 1:, :], transpose=True)
         zero = np.zeros((*x.shape[:-2], 1, self.n))
         return kkt_from_terms(
-            dynamics=[np.concatenate([x0[..., None, :], steps], axis=-2), -x],
+            dynamics=[np.concatenate([start[..., None, :], steps], axis=-2), -x],
             state=[slopes.x[..., 1:, :], np.concatenate([pulled, zero], axis=-2), -p],
-            input=[slopes.u, _transposed_times(slopes.B, p)],
+            input=[slopes.u, times(slopes.B, p, transpose=True)],
         )
 
     @_quiet
@@ -397,16 +414,15 @@ class ControlProblem:
             Of horizon T. Its weights are as they come; where the cost is not convex they may have
             negative eigenvalues, and `riccati` tells whether there is a minimum.
         """
-        if p is None:
-            x, u = self._trajectory(x, u=u)
-        else:
-            x, u, p = self._trajectory(x, u=u, p=p)
+        x, u, *costates = self._checked(x, u=u, **({} if p is None else {"p": p}))
         if x.ndim != 2:
-            raise ShapeError(f"x has shape {x.shape}, expected (T+1, n): one trajectory")
+            raise ShapeError(
+                f"x has shape {x.shape}, expected (T+1, n): one trajectory, and u as one"
+            )
         n, z = self.n, self._points(x, u)
         slopes = self.derivatives(x, u)
         H = self._derivative("stage_cost", z, order=2)
-        if p is not None:
+        for p in costates:
             H = H + self._derivative("f", z, order=2, p=p)
         S = self._derivative("terminal_cost", x[-1], order=2)
         c = self._values("f", z) - x[1:]
@@ -423,23 +439,33 @@ class ControlProblem:
             s=slopes.x[-1],
         )
 
-    def objective(self, x0: ArrayLike, T: int) -> Objective:
-        """Return u -> J(u) from x0, for `lqrad.descend`.
+    def hessian_product(self, v: ArrayLike, x0: ArrayLike, u: ArrayLike) -> Array:
+        """Return H v, with H the Hessian of the cost in u: that of `linearise` with the costates.
+
+        Parameters
+        ----------
+        v : (..., T, m)
+        x0, u : (n,), (T, m)
+            The point, of a single trajectory.
+
+        Returns
+        -------
+        (..., T, m)
+        """
+        x = self.simulate(one_initial_state(self, x0), u)
+        return self.linearise(x, u, self.adjoint(x, u)).hessian_product(v)
+
+    def objective(self, x0: ArrayLike, T: int | None = None) -> Objective:
+        """Return u -> J(u) from x0, for `lqrad.descend`; it has no bound, as J need not be convex.
 
         Parameters
         ----------
         x0 : (..., n)
             A batch adds up: the costs of its series do not depend on each other.
         T : int
-            The horizon.
+            The horizon, which is no part of the problem.
         """
-        x0 = np.array(self._initial_state(x0))
-
-        def value_and_gradient(u: Array) -> tuple[float, Array]:
-            value, gradient = self.value_and_gradient(x0, u)
-            return float(np.sum(value)), gradient
-
-        return Objective((*x0.shape[:-1], check_count("T", T), self.m), value_and_gradient)
+        return input_objective(self, self._initial_state(x0), T, self.value_and_gradient)
 
     # Derivatives
 
@@ -559,38 +585,23 @@ class ControlProblem:
 
     # Checks
 
-    def _initial_state(self, x0: ArrayLike) -> Array:
-        x0 = real_array("x0", x0)
-        if x0.ndim == 0 or x0.shape[-1] != self.n or not x0.size:
-            expected = f"(..., n) with n = {self.n}" + ", and not none" * (not x0.size)
-            raise ShapeError(shape_message("x0", x0.shape, expected, "", (self.n,)))
+    def horizon(self, T: int | None = None) -> int:
+        """Return T, checked: a ControlProblem has no horizon of its own."""
+        return known_horizon(self, T)
+
+    def _initial_state(self, x0: ArrayLike, x: Array | None = None) -> Array:
+        x0 = initial_state(self, x0, x)
+        if not x0.size:
+            raise ShapeError(f"x0 has shape {x0.shape}, expected (..., n), and not none")
         check_finite("x0", x0)
         return x0
 
-    def _trajectory(self, x: ArrayLike, **others: ArrayLike) -> tuple[Array, ...]:
-        """Return x and the others as finite arrays of one horizon and batch."""
-        x = self._sequence("x", x, self.n)
-        found = [x]
-        for name, z in others.items():
-            z = self._sequence(name, z, self.m if name == "u" else self.n)
-            expected = (*x.shape[:-2], x.shape[-2] - 1, z.shape[-1])
-            if z.shape != expected:
-                raise ShapeError(
-                    f"{name} has shape {z.shape}, expected {expected} to match x {x.shape}"
-                )
-            found.append(z)
-        return tuple(found)
-
-    def _sequence(self, name: str, z: ArrayLike, width: int) -> Array:
-        z = real_array(name, z)
-        if z.ndim < 2 or z.shape[-1] != width or not z.size:
-            rows = "T+1" if name == "x" else "T"
-            expected = f"(..., {rows}, {width})"
-            raise ShapeError(
-                shape_message(name, z.shape, expected, "", (len(np.atleast_1d(z)), width))
-            )
-        check_finite(name, z)
-        return z
+    def _checked(self, x: ArrayLike, **others: ArrayLike) -> tuple[Array, ...]:
+        """Return x and the others as finite arrays of one horizon and batch, not empty."""
+        arrays = trajectory(self, x, **others)
+        if not arrays[0].size:
+            raise ShapeError(f"x has shape {arrays[0].shape}, expected (..., T+1, n), and not none")
+        return arrays
 
 
 def _total(costs: dict[str, Array]) -> float | Array:
@@ -604,8 +615,3 @@ def _total(costs: dict[str, Array]) -> float | Array:
 def _nothing(x: Any) -> Any:
     """No terminal cost."""
     return 0.0 * x[..., 0]
-
-
-def _transposed_times(M: Array, z: Array) -> Array:
-    """M[t]'z[t], with batches."""
-    return np.asarray((M.swapaxes(-1, -2) @ z[..., None])[..., 0])

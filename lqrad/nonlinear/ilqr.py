@@ -31,6 +31,7 @@ from lqrad.arguments import (
     check_room,
     check_tolerance,
     check_type,
+    one_initial_state,
     real_array,
 )
 from lqrad.copies import ReadOnly
@@ -112,10 +113,7 @@ class ILQR(ReadOnly, Report):
         u : (T, m)
             Within the bounds.
         """
-        start = np.array(real_array("x0", x0))
-        if start.shape != (self.problem.n,):
-            raise ShapeError(f"x0 has shape {start.shape}, expected ({self.problem.n},)")
-        check_finite("x0", start)
+        start = one_initial_state(self.problem, x0)
         k = np.zeros_like(self.u)
         return _run(self.problem, start, self.x, self.u, self.K, k, self.bounds)
 
@@ -442,9 +440,7 @@ def _checked(
 ) -> tuple[Array, Array, tuple[Array, Array]]:
     """The start, the inputs within their limits, and the limits."""
     check_type("problem", problem, ControlProblem, "ControlProblem(f, stage_cost, n=..., m=...)")
-    start = np.array(real_array("x0", x0))
-    if start.shape != (problem.n,):
-        raise ShapeError(f"x0 has shape {start.shape}, expected ({problem.n},): one initial state")
+    start = one_initial_state(problem, x0)
     T = None if T is None else check_count("T", T)
     if u is None:
         if T is None:

@@ -189,6 +189,25 @@ def test_the_second_order_expansion_is_that_of_the_lagrangian(point):
     np.testing.assert_allclose(found.c, 0, atol=1e-14)
 
 
+def test_the_hessian_product_is_the_derivative_of_the_gradient(point):
+    x0, u = point
+    v, h = np.random.default_rng(2).normal(size=u.shape), 1e-5
+    ahead, behind = (problem().value_and_gradient(x0, u + s * h * v)[1] for s in (1, -1))
+    difference = (ahead - behind) / (2 * h)
+    scale = np.abs(difference).max()
+    found = problem().hessian_product(v, x0, u)
+    np.testing.assert_allclose(found, difference, rtol=0, atol=1e-6 * scale)
+
+
+def test_an_initial_state_that_is_given_stands_in_for_the_first_one(point):
+    x0, u = point
+    x = problem().simulate(x0, u)
+    p = problem().adjoint(x, u)
+    moved = x.copy()
+    moved[0] = 7.0
+    assert problem().lagrangian(moved, u, p, x0) == problem().lagrangian(x, u, p)
+
+
 def test_a_kink_that_is_squared_is_smooth(point):
     x0, u = point
     smooth = ControlProblem(rk4(cart_pole, 0.05), lambda x, u: (u**2).sum(axis=-1), n=4, m=1)
@@ -246,7 +265,7 @@ def test_the_work_grows_linearly_with_the_horizon():
         (
             lambda: problem().simulate([0.0] * 4, np.zeros((5, 2))),
             lqrad.ShapeError,
-            r"u has shape \(5, 2\), expected \(..., T, 1\)",
+            r"u has shape \(5, 2\), expected \(..., T, m\) with m = 1",
         ),
         (
             lambda: ControlProblem(lambda x, u: x[..., 0], stage, n=4, m=1).simulate(
@@ -272,7 +291,7 @@ def test_the_work_grows_linearly_with_the_horizon():
         (
             lambda: problem().adjoint(np.zeros((6, 4)), np.zeros((4, 1))),
             lqrad.ShapeError,
-            r"u has shape \(4, 1\), expected \(5, 1\) to match x",
+            r"u has shape \(4, 1\), expected \(..., 5, 1\) with m = 1, T = 5",
         ),
     ],
 )
