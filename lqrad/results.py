@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields
 from functools import singledispatch
 from importlib import import_module
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -113,7 +114,7 @@ class Ended(Report):
 
 
 def former(name: str) -> property:
-    """Return the property of a result's class that reads its field under a former name.
+    """Return the property of a result's class that reads a field, or "history.cost", as it was called.
 
     Examples
     --------
@@ -125,7 +126,7 @@ def former(name: str) -> property:
     >>> Answer(1.5).value
     1.5
     """
-    return property(lambda self: getattr(self, name), doc=f"`{name}`, under its former name.")
+    return property(attrgetter(name), doc=f"`{name}`, under its former name.")
 
 
 @singledispatch

@@ -73,6 +73,7 @@ class History(Report):
     SciPy's methods keep their steps to themselves: there it is the length of the move over that of
     the gradient. Conjugate gradients on a quadratic know all but the last entry by recursion.
     With bounds or a regulariser `gradient_norm` is that of the gradient map, see `descend`.
+    `gap_bound` is None where none of the iterates has one.
     """
 
     cost: Array

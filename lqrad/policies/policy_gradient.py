@@ -19,6 +19,7 @@ all three reach it from every stabilising K.
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -38,11 +39,12 @@ from lqrad.arguments import (
     check_type,
     real_array,
 )
+from lqrad.descent.descend import History
 from lqrad.errors import ArgumentError, NotConvexError, Status
 from lqrad.linalg.balance import Exponents, in_units
 from lqrad.linalg.riccati import lyapunov
 from lqrad.lq.problem import LQProblem, balanced
-from lqrad.results import Report
+from lqrad.results import Report, former
 
 METHODS = ("gradient", "natural", "gauss-newton")
 
@@ -60,29 +62,37 @@ class PolicyGradient(Report):
     ----------
     K : (m, n)
         The gain of u = -K x.
-    P : (n, n)
-        The cost of K from x0 is 1/2 x0'P x0.
-    costs, gradient_norms, steps : (iterations + 1,)
-        Of every iterate, the start first; steps[k] led to iterate k, and steps[0] = 0.
+    cost : float
+        J(K).
+    status : Status
+    message : str
+    iterations : int
+    seconds : float
     gap_bound : float
         J(K) - min J is proven not to exceed it; infinite where Q - M R^-1 M' is singular.
-    iterations, evaluations : int
-        Steps, and gains whose cost was asked for, those that were refused included.
-    status : Status
-    message, method : str
+    history : History
+        `cost`, `gradient_norm` and `step` of every iterate, the start first.
+    P : (n, n)
+        The cost of K from x0 is 1/2 x0'P x0.
+    evaluations : int
+        Gains whose cost was asked for, those that were refused included.
+    method : str
     """
 
     K: Array
-    P: Array
-    costs: Array
-    gradient_norms: Array
-    steps: Array
-    gap_bound: float
-    iterations: int
-    evaluations: int
+    cost: float
     status: Status
     message: str
+    iterations: int
+    seconds: float
+    gap_bound: float
+    history: History
+    P: Array
+    evaluations: int
     method: str
+    costs = former("history.cost")
+    gradient_norms = former("history.gradient_norm")
+    steps = former("history.step")
 
     def __repr__(self) -> str:
         return f"<PolicyGradient by {self.method}: {self.message}>"
@@ -117,8 +127,8 @@ def policy_gradient(
         the 1/2 of the cost: their steps are half of those here.
     max_iter : int
     tol : float
-        Stop where J(K) - min J is proven to be at most tol J(K), or, where nothing can be proven,
-        where the gradient's norm is at most tol times that at the start.
+        Relative gap: stop where J(K) - min J is proven to be at most tol J(K); where nothing can be
+        proven the gradient norm beside the first.
 
     Returns
     -------
@@ -131,13 +141,16 @@ def policy_gradient(
         terms.
     NotConvexError
         If R + B'PB is singular.
-    ShapeError, DtypeError, NonFiniteError
-        If an array does not fit; names it.
+
+    See Also
+    --------
+    lqrad.dlqr : The same gain, from Riccati's equation.
+    PolicyProblem : Policies of other kinds, over a horizon.
 
     Notes
     -----
     With K* the minimiser and X* its X, J(K) - J(K*) <= 1/2 |X*| tr(E'G^-1 E), by the gradient
-    domination of Fazel et al. X* is bounded by J(K*) <= J(K): it is at most 2 J(K) over the least eigenvalue of
+    domination of Fazel et al. As J(K*) <= J(K), |X*| is at most 2 J(K) over the least eigenvalue of
     Q - M R^-1 M'.
 
     References
@@ -160,6 +173,7 @@ def policy_gradient(
     natural True True
     gauss-newton True True
     """
+    began = time.perf_counter()
     check_choice("method", method, METHODS)
     max_iter = check_count("max_iter", max_iter, least=0)
     _check_constant(problem)
@@ -223,18 +237,19 @@ def policy_gradient(
         if bound < math.inf
         else f"gradient norm {norms[-1]:.2g}, at the start {norms[0]:.2g}"
     )
+    after = f"after {k} iteration{'s' * (k != 1)}"
     limit = ", the limit max_iter" if status is Status.MAX_ITER else ""
     return PolicyGradient(
         K=in_units(point.K, -u, -x),
-        P=in_units(point.P, x, -x, weight),
-        costs=costs,
-        gradient_norms=norms,
-        steps=steps,
-        gap_bound=bound,
-        iterations=k,
-        evaluations=evaluations,
+        cost=float(costs[-1]),
         status=status,
-        message=f"{status.word} after {k} iteration{'s' * (k != 1)}{limit}; J = {costs[-1]:.7g}, {known}",
+        message=f"{status.word} {after}{limit}; J = {costs[-1]:.7g}, {known}",
+        iterations=k,
+        seconds=time.perf_counter() - began,
+        gap_bound=bound,
+        history=History(costs, norms, steps, None),
+        P=in_units(point.P, x, -x, weight),
+        evaluations=evaluations,
         method=method,
     )
 

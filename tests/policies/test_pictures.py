@@ -100,10 +100,10 @@ def test_descents_on_a_gain_are_drawn_like_those_of_ilqr():
     runs = [policy_gradient(lq, [[0.5, 1.0]], method=m, max_iter=4) for m in METHODS]
     ax = plotting.plot_descent(runs, names=METHODS, reference=1.0)
     for line, run in zip(ax.lines, runs, strict=True):
-        np.testing.assert_allclose(line.get_ydata(), run.costs - 1.0)
+        np.testing.assert_allclose(line.get_ydata(), run.history.cost - 1.0)
     alone = plotting.plot_descent(runs[0])
     assert alone.lines[0].get_ydata()[-1] == pytest.approx(
-        runs[0].costs[-2] / runs[0].costs[-1] - 1, rel=1e-9
+        runs[0].history.cost[-2] / runs[0].history.cost[-1] - 1, rel=1e-9
     )
 
 

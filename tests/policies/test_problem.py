@@ -336,27 +336,28 @@ def test_the_three_methods_reach_the_regulator(seed):
     for method in METHODS:
         result = policy_gradient(lq, K0, cov, method=method, tol=1e-10, max_iter=20000)
         assert result.status is Status.CONVERGED_GAP, result
-        gap = result.costs[-1] - least
+        gap = result.history.cost[-1] - least
         assert gap <= result.gap_bound + 1e-13 * least <= 2e-10 * least
-        assert (np.diff(result.costs) <= 1e-14 * result.costs[0]).all()
+        assert (np.diff(result.history.cost) <= 1e-14 * result.history.cost[0]).all()
         np.testing.assert_allclose(result.K, K, atol=1e-4)
-        np.testing.assert_allclose(0.5 * np.trace(result.P @ cov), result.costs[-1], rtol=1e-14)
+        np.testing.assert_allclose(0.5 * np.trace(result.P @ cov), result.cost, rtol=1e-14)
+        assert result.cost == result.history.cost[-1] == result.costs[-1]
         # The bound holds all along the way, not only at the end.
         early = policy_gradient(lq, K0, cov, method=method, max_iter=1)
-        assert 0 < early.costs[-1] - least <= early.gap_bound
+        assert 0 < early.history.cost[-1] - least <= early.gap_bound
 
 
 @pytest.mark.parametrize("seed", range(4))
 def test_costs_and_the_first_step_are_those_of_sums_and_differences(seed):
     lq, K0, cov = stage_weights(seed)
     result = policy_gradient(lq, K0, cov, max_iter=1, step_size=1e-4)
-    assert result.costs[0] == pytest.approx(long_run(lq, K0, cov), rel=1e-10)
+    assert result.history.cost[0] == pytest.approx(long_run(lq, K0, cov), rel=1e-10)
     h, g = 1e-5, np.empty_like(K0)
     for i in np.ndindex(K0.shape):
         e = np.zeros_like(K0)
         e[i] = h
         g[i] = (long_run(lq, K0 + e, cov) - long_run(lq, K0 - e, cov)) / (2 * h)
-    assert result.gradient_norms[0] == pytest.approx(np.linalg.norm(g), rel=1e-7)
+    assert result.history.gradient_norm[0] == pytest.approx(np.linalg.norm(g), rel=1e-7)
     np.testing.assert_allclose((K0 - result.K) / 1e-4, g, atol=1e-6 * np.abs(g).max())
     # The natural gradient is the gradient times the inverse of X = sum_t F^t S0 F^t'.
     F, X, term = lq.A - lq.B @ K0, np.zeros_like(cov), cov
@@ -382,7 +383,7 @@ def test_gauss_newton_at_step_one_is_policy_iteration_and_quadratic():
         K = np.linalg.solve(lq.R + lq.B.T @ P @ lq.B, lq.B.T @ P @ lq.A + lq.M.T)
         result = policy_gradient(lq, start, cov, method="gauss-newton", max_iter=k, tol=1e-300)
         np.testing.assert_allclose(result.K, K, rtol=1e-9, atol=1e-10)
-        assert result.steps[1:].tolist() == [1.0] * k
+        assert result.history.step[1:].tolist() == [1.0] * k
         errors.append(np.abs(result.K - best).max())
     assert errors[0] > 1e-3 > errors[2]
     squares = np.array(errors[:2]) ** 2
@@ -453,7 +454,9 @@ def test_gains_descend_alike_in_any_unit_of_the_cost_and_of_the_starts(method):
         assert (other.status, other.iterations) == (plain.status, plain.iterations)
         np.testing.assert_array_equal(other.K, plain.K)
         np.testing.assert_array_equal(other.P, np.ldexp(plain.P, weight))
-        np.testing.assert_array_equal(other.costs, np.ldexp(plain.costs, weight + spread))
+        np.testing.assert_array_equal(
+            other.history.cost, np.ldexp(plain.history.cost, weight + spread)
+        )
 
 
 def test_inputs_in_units_decades_apart_have_gains():
