@@ -1,0 +1,5 @@
+"""The command line: `lqrad`, or `python -m lqrad`."""
+
+from lqrad.cli.program import main
+
+__all__ = ["main"]
