@@ -178,7 +178,14 @@ def _exact(A: Array, B: Array, C: Array, D: Array, dt: float) -> Factored:
 
 
 def _rounded(A: Array, B: Array, C: Array, D: Array, dt: float) -> Factored:
-    system = _Scaled.of(A, B, C, D, bool(dt))
+    """By rounded roots. Entries of B and C that decay along A, as in a rod, lead its units astray."""
+    try:
+        return _in_scales(_Scaled.of(A, B, C, D, bool(dt)), dt)
+    except LqradError:
+        return _in_scales(_Scaled.of(A, B, C, D, bool(dt), alone=True), dt)
+
+
+def _in_scales(system: _Scaled, dt: float) -> Factored:
     zeros, poles = _without_pairs(system.zeros(), system.poles())
     roots = np.concatenate([zeros, poles])
     exponents = np.concatenate([np.ones(len(zeros)), -np.ones(len(poles))])
@@ -255,10 +262,21 @@ class _Scaled:
     discrete: bool
 
     @classmethod
-    def of(cls, A: Array, B: Array, C: Array, D: Array, discrete: bool) -> _Scaled:
+    def of(
+        cls, A: Array, B: Array, C: Array, D: Array, discrete: bool, *, alone: bool = False
+    ) -> _Scaled:
+        """The system in units that A, B and C choose, or A alone."""
         n, index = len(A), np.arange(len(A))
-        units = balance(A, B, C, continuous=not discrete)
+        units = (
+            balance(A, continuous=not discrete)
+            if alone
+            else balance(A, B, C, continuous=not discrete)
+        )
         x, u, time = units.x, units.u, 0 if discrete else units.time
+        if alone:  # B and C of one size, by the unit of the signal that goes round
+            zero = np.zeros(B.shape[1], dtype=x.dtype)
+            sizes = np.abs(in_units(B, x, zero, time)).max(), np.abs(in_units(C, zero, x)).max()
+            u = zero + round(float(np.diff(np.log2(sizes))[0]) / 2) if all(sizes) else zero
         high = np.block(
             [
                 [in_units(A, x, x, time), in_units(B, x, u, time)],

@@ -6,6 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
+from plants import rod
 from random_loops import exact_margins, random_loop
 
 import lqrad
@@ -175,7 +176,7 @@ def test_words_and_tables():
     loop = stable_loop(1, m=2)
     text = lqrad.margins(loop).table().splitlines()
     assert text[0].split()[:3] == ["loop", "gain,", "dB"]
-    assert [line.split()[0] for line in text[1:]] == ["0", "1", "all"]
+    assert [line.split()[0] for line in text[2:]] == ["0", "1", "all"]
     assert len({len(line) for line in text}) == 1
     assert repr(lqrad.margins(loop)).startswith("<Margins: gain ")
 
@@ -284,3 +285,31 @@ def test_a_gain_margin_within_rounding_of_one_is_not_infinite(pole):
     found = lqrad.margins(StateSpace([[-pole]], [[1.0]], [[-c]], dt=0)).loops[0]
     assert found.gain == (0.0, pytest.approx(pole / c, rel=2.0**-53))
     assert found.sensitivity == pytest.approx(pole / (pole - c), rel=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("n", "dt", "units"), [(50, 1e-4, 0), (50, 1e-3, 40), (100, 1e-3, 0), (200, 1e-3, 0)]
+)
+def test_a_rod_whose_heater_and_feedback_fade_along_it_has_the_margins_of_its_response(
+    n, dt, units
+):
+    """Entries of B and K that fade to nothing say little about the units of the states."""
+    plant = rod(n)
+    sampled = lqrad.discretise(plant.A, plant.B, np.eye(n), [[1.0]], dt=dt)
+    A, B = sampled.A, sampled.B
+    K, _, _ = lqrad.dlqr(A, B, sampled.Q, sampled.R, M=sampled.M)
+    unit = 2.0 ** np.random.default_rng(n).integers(-units, units + 1, n)
+    (found,) = lqrad.margins(
+        StateSpace(A * unit[:, None] / unit, unit[:, None] * B, K / unit, dt=dt)
+    ).loops
+
+    def L(omega):
+        return (K @ np.linalg.solve(np.exp(1j * omega * dt) * np.eye(n) - A, B)).item()
+
+    omega = np.geomspace(1e-2, np.pi / dt, 1000)
+    size = np.abs([L(w) for w in omega[:: max(1, n // 50)]])
+    assert len(found.gain_crossings) == np.count_nonzero(np.diff(size > 1))
+    for w, _ in found.gain_crossings:
+        assert abs(L(w)) == pytest.approx(1, rel=1e-10)
+    for w, factor in found.phase_crossings:
+        assert factor * L(w) == pytest.approx(-1, rel=1e-9)
