@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 import lqrad
-from lqrad import cli
 from lqrad.cli import main
+from lqrad.cli.options import COMMON
 from lqrad.descent.methods import METHODS
 from lqrad.systems import SYSTEMS
 
@@ -489,4 +489,4 @@ def test_the_command_line_takes_nothing_from_matplotlib_until_a_picture_is_asked
 
 
 def test_the_kinds_of_pictures_are_those_tested_here():
-    assert set(cli._PICTURES) == set(SIGNATURES)
+    assert set(COMMON[0].endings) == set(SIGNATURES)

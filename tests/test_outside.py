@@ -293,7 +293,7 @@ def test_a_complaint_that_cannot_be_written_changes_no_status(words):
 
 @pytest.mark.skipif(os.name != "posix", reason="signals of another kind")
 def test_an_interrupt_ends_a_command_quietly():
-    program = "import os, signal, lqrad.cli as cli; cli.lqrad.compare = lambda *a, **k: "
+    program = "import os, signal, lqrad, lqrad.cli as cli; lqrad.compare = lambda *a, **k: "
     program += "os.kill(os.getpid(), signal.SIGINT); raise SystemExit(cli.main(['compare']))"
     env = os.environ | {"PYTHONPATH": str(Path(lqrad.__file__).parents[1])}
     done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, timeout=60)
