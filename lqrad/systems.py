@@ -7,7 +7,8 @@ dt seconds with its inputs held constant in between (zero-order hold), which is 
 
 The weights follow Bryson's rule: Q and R are diagonal, with one over the square of the deviation
 that is still acceptable in that state or input, and S = Q. A source is the source of the dynamics;
-the acceptable deviations, the initial states and the horizons are our choice.
+the acceptable deviations, the initial states and the horizons are our choice. Parameters are positive
+numbers; those that may be zero say so.
 
 References
 ----------
@@ -35,32 +36,30 @@ from lqrad.arguments import (
     frozen_array,
     steps_in,
 )
-from lqrad.copies import ReadOnly
 from lqrad.design.sampling import discretise
 from lqrad.errors import ArgumentError
+from lqrad.lq.example import Example
 from lqrad.lq.problem import LQProblem
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class System(ReadOnly):
+class System(Example):
     """A discrete-time system x[t+1] = A x[t] + B u[t], and a task for a controller of it.
 
     Parameters
     ----------
     name : str
         What the command line calls it.
-    A : (n, n)
-        State matrix.
-    B : (n, m)
-        Input matrix.
+    A, B : (n, n), (n, m)
+        State and input matrix.
     dt : float
         Time from one sample to the next, in seconds.
     Q, R, S : (n, n), (m, m), (n, n)
         Weights of the states, of the inputs and of the final state.
     x0 : (n,)
         An initial state, to be brought to zero.
-    horizon : int
-        A number of inputs T in which an optimal controller does most of that.
+    T : int
+        A number of inputs in which an optimal controller does most of that.
     state_names, input_names : tuple of str
         What each state and each input is.
     state_units, input_units : tuple of str
@@ -72,7 +71,7 @@ class System(ReadOnly):
     --------
     >>> system = inverted_pendulum()
     >>> system
-    <System inverted-pendulum: n=4, m=1, dt=0.02 s, horizon=100>
+    <System inverted-pendulum: n=4, m=1, dt=0.02 s, T=100>
     >>> for name, unit in zip(system.state_names, system.state_units):
     ...     print(f"{name} [{unit}]")
     cart position [m]
@@ -88,28 +87,19 @@ class System(ReadOnly):
     array([[4.]])
     """
 
-    name: str
     A: Array
     B: Array
-    dt: float
     Q: Array
     R: Array
     S: Array
-    x0: Array
-    horizon: int
     state_names: tuple[str, ...]
     input_names: tuple[str, ...]
     state_units: tuple[str, ...]
     input_units: tuple[str, ...]
-    source: str
+    _arrays = ("A", "B", "Q", "R", "S", "x0")
 
-    def __post_init__(self) -> None:
-        for name in ("A", "B", "Q", "R", "S", "x0"):
-            object.__setattr__(self, name, frozen_array(name, getattr(self, name)))
-
-    def __repr__(self) -> str:
-        n, m = self.B.shape
-        return f"<System {self.name}: n={n}, m={m}, dt={self.dt:g} s, horizon={self.horizon}>"
+    def _sizes(self) -> str:
+        return f"n={self.B.shape[0]}, m={self.B.shape[1]}"
 
     def problem(self) -> LQProblem:
         """The linear-quadratic problem of these matrices.
@@ -130,11 +120,6 @@ def double_integrator(*, dt: float = 0.1) -> System:
     ----------
     dt : float
         Sampling time in seconds.
-
-    Raises
-    ------
-    ArgumentError
-        If `dt` is not a positive number.
 
     References
     ----------
@@ -159,7 +144,7 @@ def double_integrator(*, dt: float = 0.1) -> System:
         states=[("position", "m", 1.0), ("velocity", "m/s", 1.0)],
         inputs=[("force", "N", 1.0)],
         x0=[1.0, 0.0],
-        horizon=50,
+        T=50,
         source="Rao and Bernstein, Naive control of the double integrator, "
         "IEEE Control Systems Magazine 21(5), 2001, pp. 86-97",
     )
@@ -192,18 +177,13 @@ def inverted_pendulum(
     length : float
         Distance from the pivot to the pendulum's centre of mass, in m.
     inertia : float
-        Moment of inertia of the pendulum about its centre of mass, in kg m^2.
+        Moment of inertia of the pendulum about its centre of mass, in kg m^2; it may be zero.
     friction : float
-        Viscous friction of the cart, in N s/m.
+        Viscous friction of the cart, in N s/m; it may be zero.
     gravity : float
         Gravitational acceleration in m/s^2.
     dt : float
         Sampling time in seconds.
-
-    Raises
-    ------
-    ArgumentError
-        If a parameter is not a positive number; inertia and friction may be zero.
 
     References
     ----------
@@ -248,7 +228,7 @@ def inverted_pendulum(
         ],
         inputs=[("force", "N", 5.0)],
         x0=[0.3, 0.0, 0.1, 0.0],
-        horizon=100,
+        T=100,
         source="Control Tutorials for MATLAB and Simulink, University of Michigan and "
         "Carnegie Mellon University, Inverted Pendulum: System Modeling",
     )
@@ -281,15 +261,9 @@ def mass_spring_chain(
     stiffness : float
         Stiffness of each of the N + 1 springs, in N/m.
     damping : float
-        Coefficient of each of the N + 1 dampers, in N s/m.
+        Coefficient of each of the N + 1 dampers, in N s/m; it may be zero.
     dt : float
         Sampling time in seconds.
-
-    Raises
-    ------
-    ArgumentError
-        If `masses` is not a whole number of at least 1, or another parameter not a positive
-        number; damping may be zero.
 
     References
     ----------
@@ -301,7 +275,7 @@ def mass_spring_chain(
     Examples
     --------
     >>> mass_spring_chain(50)
-    <System mass-spring-chain: n=100, m=1, dt=0.5 s, horizon=500>
+    <System mass-spring-chain: n=100, m=1, dt=0.5 s, T=500>
     """
     N = check_count("masses", masses)
     check_room(f"matrices of {N} masses", 2 * N, 2 * N)
@@ -316,7 +290,7 @@ def mass_spring_chain(
     x0 = np.zeros(2 * N)
     x0[N - 1] = 1.0
     # Time for a long wave, sqrt(stiffness / mass) masses per second, to run along it five times.
-    horizon = math.ceil(steps_in(5 * N * math.sqrt(mass / stiffness), dt))
+    T = math.ceil(steps_in(5 * N * math.sqrt(mass / stiffness), dt))
     places = range(1, N + 1)
     return _sampled(
         "mass-spring-chain",
@@ -327,7 +301,7 @@ def mass_spring_chain(
         + [(f"velocity {j}", "m/s", 1.0) for j in places],
         inputs=[("force on mass 1", "N", 1.0)],
         x0=x0,
-        horizon=horizon,
+        T=T,
         source="after Wang and Boyd, Fast model predictive control using online optimization, "
         "IEEE Transactions on Control Systems Technology 18(2), 2010, pp. 267-278, with dampers",
     )
@@ -344,11 +318,6 @@ def aircraft(*, dt: float = 0.5) -> System:
     ----------
     dt : float
         Sampling time in seconds.
-
-    Raises
-    ------
-    ArgumentError
-        If `dt` is not a positive number.
 
     References
     ----------
@@ -382,7 +351,7 @@ def aircraft(*, dt: float = 0.5) -> System:
         # One unit of thrust is what accelerates the aircraft forward by 1 ft/s^2.
         inputs=[("elevator", "crad", 2.0), ("thrust", "ft/s^2", 2.0)],
         x0=[10.0, 0.0, 0.0, 5.0],
-        horizon=80,
+        T=80,
         source="Bryson, Control of Spacecraft and Aircraft, Princeton University Press, 1994, "
         "p. 151, as printed in Boyd, EE263 lecture notes, Stanford University",
     )
@@ -416,13 +385,6 @@ def quadrotor(
     dt : float
         Sampling time in seconds.
 
-    Raises
-    ------
-    ArgumentError
-        If a parameter, or an entry of `inertia`, is not a positive number.
-    ShapeError
-        If `inertia` has not three entries.
-
     References
     ----------
     Mahony, Kumar and Corke, Multirotor aerial vehicles: modeling, estimation, and control of
@@ -434,7 +396,7 @@ def quadrotor(
     --------
     >>> system = quadrotor()
     >>> system
-    <System quadrotor: n=12, m=4, dt=0.05 s, horizon=60>
+    <System quadrotor: n=12, m=4, dt=0.05 s, T=60>
     >>> system.input_names
     ('thrust', 'roll moment', 'pitch moment', 'yaw moment')
     """
@@ -462,7 +424,7 @@ def quadrotor(
         inputs=[("thrust", "N", 0.1)]
         + [(f"{axis} moment", "mN m", 0.1) for axis in ("roll", "pitch", "yaw")],
         x0=[1.0, -1.0, 0.5, 0.0, 0.0, 0.0, 0.0, 0.0, 0.5, 0.0, 0.0, 0.0],
-        horizon=60,
+        T=60,
         source="Mahony, Kumar and Corke, Multirotor aerial vehicles, IEEE Robotics and Automation "
         "Magazine 19(3), 2012, pp. 20-32, with the mass and inertia of Foerster, System "
         "Identification of the Crazyflie 2.0 Nano Quadrocopter, ETH Zurich, 2015",
@@ -485,21 +447,16 @@ def random_system(
     n, m : int
         Number of states and of inputs.
     spectral_radius : float
-        Largest absolute value of A's eigenvalues. Not a norm: A is not normal, and powers of it may
-        grow at first even where this is below one.
+        Largest absolute value of A's eigenvalues, at least zero. Not a norm: A is not normal, and
+        powers of it may grow at first even where this is below one.
     rng : numpy.random.Generator or int
         Source of randomness, or the seed of a new one.
-
-    Raises
-    ------
-    ArgumentError
-        If `n` or `m` is not a whole number of at least 1, or the spectral radius is negative.
 
     Examples
     --------
     >>> system = random_system(n=5, m=2, spectral_radius=1.2, rng=7)
     >>> system
-    <System random: n=5, m=2, dt=1 s, horizon=50>
+    <System random: n=5, m=2, dt=1 s, T=50>
     >>> round(float(abs(np.linalg.eigvals(system.A)).max()), 12)
     1.2
     """
@@ -516,7 +473,7 @@ def random_system(
         states=[(f"state {i}", "1", 1.0) for i in range(n)],
         inputs=[(f"input {i}", "1", 1.0) for i in range(m)],
         x0=rng.normal(size=n),
-        horizon=50,
+        T=50,
         source="standard normal entries, A scaled to the spectral radius",
     )
 
@@ -549,23 +506,23 @@ def _weighted(
     states: Sequence[Variable],
     inputs: Sequence[Variable],
     x0: ArrayLike,
-    horizon: int,
+    T: int,
     source: str,
 ) -> System:
     """The system x[t+1] = A x[t] + B u[t] with weights by Bryson's rule."""
     state_names, state_units, state_limits = zip(*states, strict=True)
     input_names, input_units, input_limits = zip(*inputs, strict=True)
-    Q = np.diag(1 / np.square(state_limits))
+    Q, R = (np.diag(1 / np.square(limits)) for limits in (state_limits, input_limits))
     return System(
         name=name,
         A=A,
         B=B,
         dt=float(dt),
         Q=Q,
-        R=np.diag(1 / np.square(input_limits)),
+        R=R,
         S=Q,
         x0=np.asarray(x0),
-        horizon=horizon,
+        T=T,
         state_names=state_names,
         input_names=input_names,
         state_units=state_units,

@@ -409,7 +409,7 @@ import lqrad
 kept = int(sys.argv[1])
 plate = lqrad.heat_plate((316, 316))
 problem = plate.problem()
-u = np.zeros((plate.horizon, problem.m))
+u = np.zeros((plate.T, problem.m))
 problem.value_and_gradient(plate.x0, u[:2])
 start = time.perf_counter()
 problem.value_and_gradient(plate.x0, u, checkpoints=kept or None)
@@ -420,7 +420,7 @@ print(time.perf_counter() - start, resource.getrusage(resource.RUSAGE_SELF).ru_m
 def heat() -> None:
     """A plate of 100 x 100 cells over 25 heaters, and one of 316 x 316 in bounded memory."""
     plate = lqrad.heat_plate((100, 100))
-    problem, T = plate.problem(), plate.horizon
+    problem, T = plate.problem(), plate.T
     objective = problem.objective(plate.x0, T)
     u = np.random.default_rng(0).normal(size=objective.shape)
     contestants: dict[str, Callable[[], object]] = {

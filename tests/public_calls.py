@@ -904,7 +904,7 @@ CALLS |= {
         },
     ),
     "HeatSystem.field": lambda: (lqrad.heat_rod(5).field, {"x": np.ones(5)}),
-    "HeatSystem.problem": lambda: (lqrad.heat_rod(5, horizon=3).problem, {"x_ref": np.ones(5)}),
+    "HeatSystem.problem": lambda: (lqrad.heat_rod(5, T=3).problem, {"x_ref": np.ones(5)}),
 }
 for _name in (
     "double_integrator",

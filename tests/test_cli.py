@@ -84,14 +84,14 @@ def test_every_system_can_be_chosen(run, name):
     status, out, _ = run("--system", name, *FAST)
     assert status == 0
     assert out.startswith(f"{name}: n={len(system.x0)}, ")
-    assert f"horizon {system.horizon}\n" in out
+    assert f"horizon {system.T}\n" in out
     assert list(table_of(out)) == ["riccati", "conjugate-gradient"]
 
 
 def test_the_figures_above_the_table_are_those_of_the_problem(run):
     _, out, _ = run("--system", "double-integrator", *FAST)
     system = SYSTEMS["double-integrator"]()
-    found = lqrad.compare(system.problem(), system.x0, system.horizon, ["gradient"], max_iter=1)
+    found = lqrad.compare(system.problem(), system.x0, system.T, ["gradient"], max_iter=1)
     condition = f"{found.condition:.3g}"
     assert f"spectral radius of A 1, condition of the Hessian {condition}\n" in out
 

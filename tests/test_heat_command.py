@@ -24,7 +24,7 @@ def test_a_plate_is_told_and_drawn(run, tmp_path):
     status, out, err = run("--cells", "12x10", "--horizon", 30, "--plot", picture)
     assert (status, err) == (0, "")
     lines = out.splitlines()
-    assert lines[0] == "HeatSystem heat-plate: 12 x 10 cells, m=25, dt=5 s, horizon=30"
+    assert lines[0] == "HeatSystem heat-plate: 12 x 10 cells, m=25, dt=5 s, T=30"
     assert lines[1].startswith("converged after ")
     assert "% off the target" in lines[2]
     assert picture.read_bytes().startswith(b"\x89PNG")

@@ -33,7 +33,7 @@ def ax():
 
 def compared(name, **options):
     system = SYSTEMS[name]()
-    return lqrad.compare(system.problem(), system.x0, system.horizon, **options), system
+    return lqrad.compare(system.problem(), system.x0, system.T, **options), system
 
 
 @pytest.fixture(scope="module")

@@ -180,7 +180,7 @@ def test_every_system_is_controllable(system):
 def test_the_horizon_gives_time_to_settle(system):
     A, B, Q, R, P = system.A, system.B, system.Q, system.R, system.S
     gains = []
-    for _ in range(system.horizon):
+    for _ in range(system.T):
         K = np.linalg.solve(R + B.T @ P @ B, B.T @ P @ A)
         P = Q + K.T @ R @ K + (A - B @ K).T @ P @ (A - B @ K)
         gains.append(K)
@@ -266,7 +266,7 @@ def test_the_force_on_a_chain_accelerates_its_first_mass():
 def test_a_chain_has_time_for_its_waves():
     """They travel at sqrt(stiffness / mass) masses per second, whatever the sampling time."""
     seconds = [
-        chain.horizon * chain.dt
+        chain.T * chain.dt
         for chain in (
             systems.mass_spring_chain(4),
             systems.mass_spring_chain(4, dt=0.25),

@@ -145,7 +145,7 @@ def _swingup(options: argparse.Namespace) -> Found:
 
 def _heat(options: argparse.Namespace) -> Found:
     """Run `lqrad heat`."""
-    steps: dict[str, Any] = {"horizon": options.horizon, "scheme": options.scheme}
+    steps: dict[str, Any] = {"T": options.horizon, "scheme": options.scheme}
     try:
         if len(options.cells) == 2:
             heaters = tuple(min(5, cells) for cells in options.cells)
@@ -157,7 +157,7 @@ def _heat(options: argparse.Namespace) -> Found:
             raise
         raise ArgumentError(fault.what, "try fewer --cells, or --scheme implicit-euler") from fault
     descent = lqrad.descend(
-        system.problem().objective(system.x0, system.horizon),
+        system.problem().objective(system.x0, system.T),
         method="conjugate-gradient",
         max_iter=options.max_iter,
         tol=options.tol,
@@ -170,7 +170,7 @@ def _heat(options: argparse.Namespace) -> Found:
         "source": system.source,
         "cells": system.shape,
         "dt": system.dt,
-        "T": system.horizon,
+        "T": system.T,
         "error": error,
         "u": descent.solution,
     } | _figures(descent, "cost", "gap_bound", "iterations", "seconds")
@@ -280,7 +280,7 @@ def _model(options: argparse.Namespace) -> _Model:
         title = f"{options.file}: n={problem.n}, m={problem.m}"
     else:
         system = SYSTEMS[options.system]()
-        problem, x0, T = system.problem(), system.x0, system.horizon
+        problem, x0, T = system.problem(), system.x0, system.T
         title = f"{system.name}: n={problem.n}, m={problem.m}, sampled every {system.dt:g} s"
     n = problem.n - before
     if options.x0 is not None:

@@ -11,7 +11,8 @@ the target; a deviation at the end costs as much as one for `last` seconds. Angl
 the target, upright, so that a pendulum hangs at pi and its cost (angle / d)^2 has a slope there: that
 of 1 - cos(angle) is zero, and zero inputs would be a stationary point. A source is the source of the
 equations and, where it says so, of the numbers; the acceptable deviations, the limits of the inputs,
-the starts and the horizons are our choice.
+the starts and the horizons are our choice. Parameters are positive numbers; those that may be zero
+say so.
 
 References
 ----------
@@ -29,14 +30,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lqrad.arguments import Array, check_number, check_numbers, frozen_array, steps_in
-from lqrad.copies import ReadOnly
 from lqrad.errors import ArgumentError
+from lqrad.lq.example import Example
 from lqrad.nonlinear.control import ControlProblem
 from lqrad.nonlinear.integrators import rk4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class NonlinearSystem(ReadOnly):
+class NonlinearSystem(Example):
     """A nonlinear plant and a task for it: from x0 to the target in T steps, within bounds.
 
     Parameters
@@ -81,29 +82,23 @@ class NonlinearSystem(ReadOnly):
     array([3., 0.])
     """
 
-    name: str
     problem: ControlProblem
-    x0: Array
     target: Array
-    T: int
-    dt: float
     bounds: tuple[Array, Array]
     state_names: tuple[str, ...]
     input_names: tuple[str, ...]
     state_units: tuple[str, ...]
     input_units: tuple[str, ...]
     portrait: tuple[int, int]
-    source: str
+    _arrays = ("x0", "target")
 
     def __post_init__(self) -> None:
-        for name in ("x0", "target"):
-            object.__setattr__(self, name, frozen_array(name, getattr(self, name)))
+        super().__post_init__()
         low, high = (frozen_array(f"bounds[{i}]", z) for i, z in enumerate(self.bounds))
         object.__setattr__(self, "bounds", (low, high))
 
-    def __repr__(self) -> str:
-        n, m = self.problem.n, self.problem.m
-        return f"<NonlinearSystem {self.name}: n={n}, m={m}, dt={self.dt:g} s, T={self.T}>"
+    def _sizes(self) -> str:
+        return f"n={self.problem.n}, m={self.problem.m}"
 
 
 def pendulum_swingup(
@@ -130,18 +125,13 @@ def pendulum_swingup(
     length : float
         Distance from the pivot to the bob, in m.
     damping : float
-        Viscous friction of the pivot, in N m s.
+        Viscous friction of the pivot, in N m s; it may be zero.
     gravity : float
         Gravitational acceleration in m/s^2.
     max_torque : float
         Limit of the torque in either direction, in N m.
     dt : float
         Sampling time in seconds.
-
-    Raises
-    ------
-    ArgumentError
-        If a parameter is not a positive number; damping may be zero.
 
     References
     ----------
@@ -209,18 +199,13 @@ def cart_pole_swingup(
     half_length : float
         Distance from the pivot to the pole's centre of mass, in m.
     pole_friction : float
-        Viscous friction of the pivot, in N m s.
+        Viscous friction of the pivot, in N m s; it may be zero.
     gravity : float
         Gravitational acceleration in m/s^2.
     max_force : float
         Limit of the force in either direction, in N.
     dt : float
         Sampling time in seconds.
-
-    Raises
-    ------
-    ArgumentError
-        If a parameter is not a positive number; pole_friction may be zero.
 
     References
     ----------
@@ -310,7 +295,7 @@ def planar_quadrotor(
     Raises
     ------
     ArgumentError
-        If a parameter is not a positive number, or both thrusts together do not carry the weight.
+        If both thrusts together do not carry the weight.
 
     References
     ----------
@@ -377,16 +362,11 @@ def van_der_pol(
     Parameters
     ----------
     nonlinearity : float
-        Size of the friction, negative for |y| < 1 and positive beyond.
+        Size of the friction, negative for |y| < 1 and positive beyond; it may be zero.
     max_force : float
         Limit of the input in either direction.
     dt : float
         Sampling time.
-
-    Raises
-    ------
-    ArgumentError
-        If a parameter is not a positive number; nonlinearity may be zero.
 
     References
     ----------
@@ -436,11 +416,6 @@ def unicycle_parking(
         Limit of the turning rate in either direction, in rad/s.
     dt : float
         Sampling time in seconds.
-
-    Raises
-    ------
-    ArgumentError
-        If a parameter is not a positive number.
 
     References
     ----------

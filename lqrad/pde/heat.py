@@ -38,10 +38,11 @@ from lqrad.arguments import (
     check_shape,
     frozen_array,
     real_array,
+    renamed,
     shape_message,
 )
-from lqrad.copies import ReadOnly
 from lqrad.errors import ArgumentError, DtypeError, ShapeError
+from lqrad.lq.example import Example
 from lqrad.pde.problem import SparseLQProblem
 
 SCHEMES = {"implicit-euler": 1.0, "crank-nicolson": 0.5, "explicit-euler": 0.0}
@@ -50,7 +51,7 @@ Boundary = str | float
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class HeatSystem(ReadOnly):
+class HeatSystem(Example):
     """A body in cells, its heaters, and temperatures that it should take.
 
     Attributes
@@ -68,7 +69,7 @@ class HeatSystem(ReadOnly):
         Time step, s.
     scheme : str
         "implicit-euler", "crank-nicolson" or "explicit-euler".
-    horizon : int
+    T : int
         Steps.
     x0, target : (n,)
         Temperature at the start, and where it should be, K.
@@ -90,19 +91,15 @@ class HeatSystem(ReadOnly):
     array([2.5, 2.5, 0. , 0. ])
     """
 
-    name: str
     shape: tuple[int, ...]
     lengths: tuple[float, ...]
     L: Any
     B: Any
-    dt: float
     scheme: str
-    horizon: int
-    x0: Array
     target: Array
     observed: Array
     input_weight: float
-    source: str
+    _arrays = ("x0", "target", "observed")
 
     @property
     def n(self) -> int:
@@ -114,17 +111,8 @@ class HeatSystem(ReadOnly):
         """Number of inputs."""
         return int(self.B.shape[1])
 
-    @property
-    def title(self) -> str:
-        """What it is, in a line."""
-        cells = " x ".join(map(str, self.shape))
-        return (
-            f"HeatSystem {self.name}: {cells} cells, m={self.m}, dt={self.dt:g} s, "
-            f"horizon={self.horizon}"
-        )
-
-    def __repr__(self) -> str:
-        return f"<{self.title}>"
+    def _sizes(self) -> str:
+        return f"{' x '.join(map(str, self.shape))} cells, m={self.m}"
 
     def coordinates(self) -> tuple[Array, ...]:
         """Return the middles of the cells along each axis, in metres.
@@ -163,7 +151,7 @@ class HeatSystem(ReadOnly):
 
         Parameters
         ----------
-        x_ref : (n,) or (horizon+1, n), optional
+        x_ref : (n,) or (T+1, n), optional
             Instead of the target.
 
         Returns
@@ -180,11 +168,12 @@ class HeatSystem(ReadOnly):
         cell = math.prod(self.lengths) / self.n
         Q = cell * self.dt * self.observed
         R = np.full(self.m, self.input_weight * self.dt)
-        S = Q * self.horizon / 10
+        S = Q * self.T / 10
         reference = self.target if x_ref is None else x_ref
         return SparseLQProblem.tracking(*self.matrices(), Q, R, S, reference)
 
 
+@renamed(horizon="T")
 def heat_rod(
     cells: int = 100,
     *,
@@ -195,7 +184,7 @@ def heat_rod(
     actuators: str = "ends",
     heaters: int = 4,
     dt: float = 10.0,
-    horizon: int = 200,
+    T: int = 200,
     scheme: str = "implicit-euler",
     input_weight: float = 1.0,
 ) -> HeatSystem:
@@ -216,7 +205,8 @@ def heat_rod(
     heaters : int
     dt : float
         s.
-    horizon : int
+    T : int
+        Steps.
     scheme : str
         "implicit-euler", "crank-nicolson" or "explicit-euler".
     input_weight : float
@@ -241,7 +231,7 @@ def heat_rod(
     --------
     >>> rod = heat_rod(100)
     >>> rod
-    <HeatSystem heat-rod: 100 cells, m=2, dt=10 s, horizon=200>
+    <HeatSystem heat-rod: 100 cells, m=2, dt=10 s, T=200>
     >>> float(abs(rod.L.sum(axis=0)).max()) < 1e-12  # insulated: what leaves a cell enters another
     True
     """
@@ -263,13 +253,14 @@ def heat_rod(
         B=B,
         dt=dt,
         scheme=scheme,
-        horizon=horizon,
+        T=T,
         target=1.0 + middles,
         input_weight=input_weight,
         source="copper: Incropera and DeWitt (2007), table A.1",
     )
 
 
+@renamed(horizon="T")
 def heat_plate(
     shape: tuple[int, int] = (100, 100),
     *,
@@ -281,7 +272,7 @@ def heat_plate(
     ),
     heaters: tuple[int, int] = (5, 5),
     dt: float = 5.0,
-    horizon: int = 200,
+    T: int = 200,
     scheme: str = "implicit-euler",
     input_weight: float = 1.0,
 ) -> HeatSystem:
@@ -299,7 +290,7 @@ def heat_plate(
         ((bottom, top), (left, right)), each as of `heat_rod`.
     heaters : (int, int)
         Rows and columns of equal rectangles, each heated evenly.
-    dt, horizon, scheme, input_weight
+    dt, T, scheme, input_weight
         As of `heat_rod`.
 
     Returns
@@ -310,7 +301,7 @@ def heat_plate(
     Examples
     --------
     >>> heat_plate((30, 40))
-    <HeatSystem heat-plate: 30 x 40 cells, m=25, dt=5 s, horizon=200>
+    <HeatSystem heat-plate: 30 x 40 cells, m=25, dt=5 s, T=200>
     """
     given = {"shape": shape, "lengths": lengths, "heaters": heaters, "sides": sides}
     for name, value in given.items():
@@ -339,13 +330,14 @@ def heat_plate(
         B=patches(shape, heaters),
         dt=dt,
         scheme=scheme,
-        horizon=horizon,
+        T=T,
         target=(bump * (1 + 2 * ridge)).ravel(),
         input_weight=input_weight,
         source="aluminium: Incropera and DeWitt (2007), table A.1",
     )
 
 
+@renamed(horizon="T")
 def advection_diffusion(
     cells: int = 100,
     *,
@@ -354,7 +346,7 @@ def advection_diffusion(
     diffusivity: float = 1e-4,
     heaters: int = 4,
     dt: float = 1.0,
-    horizon: int = 200,
+    T: int = 200,
     scheme: str = "implicit-euler",
     input_weight: float = 1.0,
 ) -> HeatSystem:
@@ -366,7 +358,7 @@ def advection_diffusion(
 
     Parameters
     ----------
-    cells, length, diffusivity, heaters, dt, horizon, scheme, input_weight
+    cells, length, diffusivity, heaters, dt, T, scheme, input_weight
         As of `heat_rod`.
     velocity : float
         m/s, positive to the right.
@@ -378,7 +370,7 @@ def advection_diffusion(
     Examples
     --------
     >>> advection_diffusion(50)
-    <HeatSystem advection-diffusion: 50 cells, m=4, dt=1 s, horizon=200>
+    <HeatSystem advection-diffusion: 50 cells, m=4, dt=1 s, T=200>
     """
     cells, length = check_count("cells", cells, least=2), check_number("length", length, above=0)
     velocity = check_number("velocity", velocity, least=0)
@@ -394,7 +386,7 @@ def advection_diffusion(
         B=patches((cells,), (check_count("heaters", heaters),)),
         dt=dt,
         scheme=scheme,
-        horizon=horizon,
+        T=T,
         target=np.ones(cells),
         input_weight=input_weight,
         source="LeVeque (2002), section 4.2, upwind",
@@ -494,7 +486,7 @@ def _system(
     L: Any,
     dt: float,
     scheme: str,
-    horizon: int,
+    T: int,
     target: Array,
     shape: tuple[int, ...],
     input_weight: float,
@@ -518,7 +510,7 @@ def _system(
         L=L,
         dt=dt,
         scheme=scheme,
-        horizon=check_count("horizon", horizon),
+        T=check_count("T", T),
         input_weight=check_number("input_weight", input_weight, least=0),
         shape=shape,
         x0=np.zeros(n),

@@ -150,7 +150,7 @@ def plot_heat(system: HeatSystem, descent: Descent) -> Figure:
     ----------
     system : HeatSystem
     descent : Descent
-        What `descend` made of `system.problem().objective(system.x0, system.horizon)`.
+        What `descend` made of `system.problem().objective(system.x0, system.T)`.
 
     Returns
     -------
@@ -160,7 +160,7 @@ def plot_heat(system: HeatSystem, descent: Descent) -> Figure:
     --------
     >>> import lqrad
     >>> from lqrad.pde.heat import heat_plate
-    >>> plate = heat_plate((6, 8), heaters=(2, 2), horizon=5)
+    >>> plate = heat_plate((6, 8), heaters=(2, 2), T=5)
     >>> objective = plate.problem().objective(plate.x0, 5)
     >>> figure = plot_heat(plate, lqrad.descend(objective, method="conjugate-gradient"))
     >>> figure.axes[0].get_title(loc="left")
@@ -169,7 +169,7 @@ def plot_heat(system: HeatSystem, descent: Descent) -> Figure:
     problem, u = system.problem(), descent.solution
     x = problem.simulate(system.x0, u)
     p = problem.adjoint(x, u)
-    seconds = system.dt * np.arange(system.horizon)
+    seconds = system.dt * np.arange(system.T)
     figure = new_figure(14, 7.5)
     figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.08)
     figure.suptitle(system.title)

@@ -8,8 +8,8 @@ import scipy.optimize
 from random_problems import random_case
 
 import lqrad
-from lqrad import nonlinear
 from lqrad.errors import ArgumentError, DtypeError, NonFiniteError, ShapeError, Status
+from lqrad.nonlinear import systems as nonlinear
 from lqrad.nonlinear.control import ControlProblem
 from lqrad.nonlinear.ilqr import ilqr
 

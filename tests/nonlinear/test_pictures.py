@@ -10,8 +10,8 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.patches import Polygon, Rectangle
 
-from lqrad import nonlinear
 from lqrad.errors import ArgumentError, ShapeError
+from lqrad.nonlinear import systems as nonlinear
 from lqrad.nonlinear.ilqr import ilqr
 from lqrad.nonlinear.pictures import (
     animate_cart_pole,

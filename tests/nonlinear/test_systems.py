@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import scipy.integrate
 
-from lqrad import nonlinear, systems
+from lqrad import systems
 from lqrad.descent.checks import taylor_test
 from lqrad.errors import LqradError, NonFiniteError
+from lqrad.nonlinear import systems as nonlinear
 from lqrad.nonlinear.ilqr import ilqr
 
 EVERY_SYSTEM = [pytest.param(make(), id=name) for name, make in nonlinear.NONLINEAR_SYSTEMS.items()]

@@ -9,6 +9,7 @@ import pytest
 import scipy.sparse as sp
 
 import lqrad
+from lqrad.errors import ArgumentError
 from lqrad.pde.heat import SCHEMES, advection_diffusion, diffusion, heat_plate, heat_rod, patches
 
 
@@ -65,7 +66,7 @@ def test_the_error_in_space_falls_with_the_square_of_the_cells(ends):
 
 def test_the_steps_are_those_of_the_problem():
     for scheme in SCHEMES:
-        rod = heat_rod(12, dt=5.0, scheme=scheme, horizon=7, diffusivity=1e-4)
+        rod = heat_rod(12, dt=5.0, scheme=scheme, T=7, diffusivity=1e-4)
         rng = np.random.default_rng(0)
         u, x = rng.normal(size=(7, 2)), rng.normal(size=12)
         states = rod.problem().simulate(x, u)
@@ -78,7 +79,7 @@ def test_the_steps_are_those_of_the_problem():
 def test_modes_decay_at_the_rate_of_the_equation():
     """sin(pi y) sin(2 pi z) on a held plate: exp(-a (1 + 4) pi^2 t)."""
     a, dt, steps = 1e-2, 0.02, 50
-    plate = heat_plate((60, 60), diffusivity=a, dt=dt, scheme="crank-nicolson", horizon=steps)
+    plate = heat_plate((60, 60), diffusivity=a, dt=dt, scheme="crank-nicolson", T=steps)
     y, z = plate.coordinates()
     mode = (np.sin(np.pi * y)[:, None] * np.sin(2 * np.pi * z)).ravel()
     x = plate.problem().simulate(mode, np.zeros((steps, plate.m)))[-1]
@@ -88,7 +89,7 @@ def test_modes_decay_at_the_rate_of_the_equation():
 
 
 def test_an_insulated_body_keeps_its_heat():
-    rod = heat_rod(30, horizon=40)
+    rod = heat_rod(30, T=40)
     x0 = np.random.default_rng(0).normal(size=30)
     x = rod.problem().simulate(x0, np.zeros((40, 2)))
     np.testing.assert_allclose(x.sum(axis=1), x0.sum(), rtol=1e-11)
@@ -119,7 +120,7 @@ def test_the_matrix_of_a_plate_is_that_of_its_neighbours():
 
 
 def test_descent_finds_what_riccati_finds_on_a_small_plate():
-    plate = heat_plate((6, 5), heaters=(2, 2), horizon=15, dt=100.0)
+    plate = heat_plate((6, 5), heaters=(2, 2), T=15, dt=100.0)
     problem = plate.problem()
     result = lqrad.descend(problem.objective(plate.x0, 15), method="conjugate-gradient", tol=1e-14)
     optimum = lqrad.riccati(problem.dense(), 15).rollout(plate.x0)
@@ -131,14 +132,14 @@ def test_descent_finds_what_riccati_finds_on_a_small_plate():
 def test_the_iterations_do_not_grow_with_the_cells():
     counts = []
     for cells in (8, 16, 32):
-        plate = heat_plate((cells, cells), heaters=(2, 2), horizon=40, dt=50.0)
+        plate = heat_plate((cells, cells), heaters=(2, 2), T=40, dt=50.0)
         objective = plate.problem().objective(plate.x0, 40)
         counts.append(lqrad.descend(objective, method="conjugate-gradient", tol=1e-8).iterations)
     assert max(counts) - min(counts) <= 2
 
 
 def test_only_the_cells_that_are_observed_count():
-    rod = heat_rod(30, horizon=40, actuators="distributed", heaters=2)
+    rod = heat_rod(30, T=40, actuators="distributed", heaters=2)
     seen = (rod.coordinates()[0] < 0.5).astype(float)
     errors = []
     for system in (rod, replace(rod, observed=seen)):
@@ -193,6 +194,12 @@ def test_bad_input_is_named(make, message):
 
 
 def test_explicit_euler_below_its_limit_is_taken():
-    rod = heat_rod(20, scheme="explicit-euler", dt=5.0, horizon=100)
+    rod = heat_rod(20, scheme="explicit-euler", dt=5.0, T=100)
     x = rod.problem().simulate(np.random.default_rng(0).normal(size=20), np.zeros((100, 2)))
     assert np.abs(x[-1]).max() < np.abs(x[0]).max()
+
+
+def test_the_horizon_is_taken_under_its_former_name():
+    assert heat_rod(5, horizon=7).T == heat_rod(5, T=7).horizon == 7
+    with pytest.raises(ArgumentError, match="T is given twice"):
+        heat_rod(5, horizon=7, T=7)

@@ -25,7 +25,7 @@ def test_a_plate_is_a_picture_with_its_lengths_and_a_rod_a_curve():
 
 
 def test_the_figure_of_a_descent_shows_its_fields():
-    plate = lqrad.heat_plate((6, 6), heaters=(2, 2), horizon=8)
+    plate = lqrad.heat_plate((6, 6), heaters=(2, 2), T=8)
     problem = plate.problem()
     objective = problem.objective(plate.x0, 8)
     descent = lqrad.descend(objective, method="conjugate-gradient")

@@ -16,7 +16,7 @@ def plate(cells, T=20):
         (cells, cells),
         lengths=(1.0, 0.8),
         heaters=(2, 2),
-        horizon=T,
+        T=T,
         dt=50.0,
         input_weight=1e-4,
     )
