@@ -74,7 +74,7 @@ class CovarianceFilter:
         rows = np.zeros((n + ny, n + ny))  # [C S, v; S, 0], transposed
         lower = np.tri(n + ny)
         S = _triangle(root.T, lower[:n, :n])
-        # What rounding leaves of a variance that an exact observation has made zero.
+        # What rounding leaves of a variance that is zero, by an exact observation or terms that cancel.
         noise, self.rounding = np.zeros((n, n)), np.empty((T + 1, n))
         for t in range(T + 1):
             C, self.rounding[t] = Cs[t], noise.diagonal()
@@ -98,8 +98,10 @@ class CovarianceFilter:
             noise = keep.dot(noise).dot(keep.T) + EPS**2 * P
             S = self.roots[t] = R[ny:, ny:]
             if t < T:
+                lost = EPS * np.abs(As[t]).dot(np.abs(S))
                 S = _triangle(np.concatenate([As[t].dot(S).T, ws[t].T]), lower[:n, :n])
                 noise = As[t].dot(noise).dot(As[t].T)
+                noise.flat[:: n + 1] += (lost * lost).sum(axis=1)
         self.cov = self.roots @ self.roots.swapaxes(-1, -2)
         closed = self.A @ (identity - self.K[:-1] @ Cs[:-1])
         self.loop = Bidiagonal(closed)

@@ -290,3 +290,21 @@ def test_the_backward_recursion_keeps_what_the_next_state_does_not_tell(seed):
     result = rts_smoother(SmoothingProblem(**data), y)
     assert np.abs(result.cov - exact.cov).max() <= 1e-12
     assert np.abs(result.x - exact.x).max() <= 1e-12
+
+
+@pytest.mark.parametrize("seed", [0, 4, 10])
+def test_the_backward_recursion_takes_terms_that_cancel_for_zero(seed):
+    """A season that repeats without noise: what rounding leaves of it is no variance to divide by."""
+    rng = np.random.default_rng(seed)
+    T = 8
+    A = np.array(
+        [[1, 1, 0, 0, 0], [0, 1, 0, 0, 0], [0, 0, -1, -1, -1], [0, 0, 1, 0, 0], [0, 0, 0, 1, 0]]
+    )
+    V = 10.0 ** rng.uniform(-1, 2, size=(T + 1, 1, 1))
+    data = {"A": A * 1.0, "C": np.array([[1.0, 0, 1, 0, 0]]), "W": np.zeros((5, 5)), "V": V}
+    data |= {"m0": rng.normal(size=5), "P0": np.diag([1.0, 0, 0, 1, 0])}
+    y = draw_series(data, T, rng)
+    exact = condition_exactly(data, y)
+    result = rts_smoother(SmoothingProblem(**data), y)
+    assert np.abs(result.cov - exact.cov).max() <= 1e-12
+    assert np.abs(result.x - exact.x).max() <= 1e-12 * max(1, np.abs(exact.x).max())
