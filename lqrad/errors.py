@@ -87,6 +87,7 @@ class Status(Enum):
 
     CONVERGED_GAP = "converged: the cost is proven to be within the tolerance of the optimum"
     CONVERGED_GRADIENT = "converged: the gradient is below the tolerance"
+    CONVERGED_CHANGE = "converged: a step changed the cost by no more than the tolerance"
     STATIONARY = (
         "stationary: the gradient is below the tolerance, and the cost falls along a direction"
     )
@@ -101,7 +102,7 @@ class Status(Enum):
     @property
     def converged(self) -> bool:
         """Whether the tolerance was met."""
-        return self in (Status.CONVERGED_GAP, Status.CONVERGED_GRADIENT)
+        return self in (Status.CONVERGED_GAP, Status.CONVERGED_GRADIENT, Status.CONVERGED_CHANGE)
 
     @property
     def word(self) -> str:

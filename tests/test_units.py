@@ -588,7 +588,7 @@ def score(y, **data):
 @case("em", "Fit", data=estimation, units="xy")
 def expectation_maximisation(y, **data):
     found = lqrad.em(SmoothingProblem(**data), y, learn=["V"], max_iter=5)
-    return {"V": (found.problem.V, "y y"), "message": words(found.converged)}
+    return {"V": (found.problem.V, "y y"), "message": words(found.status)}
 
 
 @case("duality", "Duality", data=estimation, units="xy")
@@ -602,7 +602,7 @@ def fitted(y, V, **data):
     found = lqrad.fit(
         lambda theta: SmoothingProblem(**data, V=np.exp(theta[0]) * V), [0.5], y, max_iter=20
     )
-    return {"theta": (found.theta, "."), "end": words((found.converged, len(found.history)))}
+    return {"theta": (found.theta, "."), "end": words((found.status, found.iterations))}
 
 
 # Sparse problems: the rows of E x[t+1] = F x[t] + G u[t] have no unit

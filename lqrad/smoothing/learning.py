@@ -8,8 +8,10 @@ held fixed or shared. `em` alternates a smoothing pass with closed-form steps; w
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -29,7 +31,7 @@ from lqrad.arguments import (
 from lqrad.descent.descend import Descent, descend
 from lqrad.descent.objective import Objective
 from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError, ShapeError, Status
-from lqrad.results import Report
+from lqrad.results import Ended, Report
 from lqrad.smoothing.covariance_filter import CovarianceFilter, split_prior
 from lqrad.smoothing.model import Balanced, SmoothingProblem
 from lqrad.smoothing.score import NAMES, PRIOR, Expected, expect, score_of
@@ -49,35 +51,64 @@ _FAR = 4
 _LOST = 1e-10
 # An output whose innovation's deviation is no more than this many roundings of the data is exact.
 _ROUNDED = 64
-_CONVERGED = "converged"
+_NO_MAXIMUM = "hold V fixed, or learn fewer arrays"
+
+
+@dataclass(frozen=True, eq=False)
+class History(Report):
+    """The log-likelihood of each iterate, the start first.
+
+    As an array, which it was formerly, it is that of `loglik`: history[-1] and len(history).
+    """
+
+    loglik: Array
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return np.array(self.loglik, dtype, copy=copy is not False)
+
+    def __len__(self) -> int:
+        return len(self.loglik)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.loglik[index]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Fit(Report):
+class Fit(Ended):
     """What `fit` and `em` return.
 
     Attributes
     ----------
     problem : SmoothingProblem
         The model that was learnt.
-    loglik : float
-        Its log-likelihood; that of a batch adds up.
     theta : (k,) or None
         The parameters of `fit`.
-    history : (iterations + 1,)
-        The log-likelihood, the start first.
-    converged : bool
-        Whether the tolerance was met.
-    message : str
-        How it ended.
+    loglik : float
+        Its log-likelihood; that of a batch adds up.
+    status : Status
+        How it ended; DIVERGED where the likelihood has no maximum.
+    what, remedy : str
+        How it ended, and what to try; `message` is both.
+    iterations : int
+    seconds : float
+    history : History
+        `history.loglik` (iterations + 1,) has the log-likelihoods.
     """
 
     problem: SmoothingProblem
-    loglik: float
     theta: Array | None
-    history: Array
-    converged: bool
-    message: str
+    loglik: float
+    status: Status
+    what: str
+    remedy: str
+    iterations: int
+    seconds: float
+    history: History
+
+    @property
+    def converged(self) -> bool:
+        """`status.converged`, under its former name."""
+        return self.status.converged
 
     def __repr__(self) -> str:
         return f"<Fit: {self.message}>"
@@ -118,8 +149,8 @@ def fit(
     max_iter : int
         Limit on iterations.
     tol : float
-        Stop where the norm of the gradient in theta / length, of the log-likelihood per observed
-        entry, is at most tol, and at most tol times that at the start.
+        Gradient norm beside the first: stop where that in theta / length, of the log-likelihood per
+        observed entry, is at most tol, and at most tol times that at the start.
 
     Returns
     -------
@@ -144,9 +175,10 @@ def fit(
     ...     V = np.exp(theta)[:, None]
     ...     return SmoothingProblem([[0]], [[0]], W=[[0]], V=V, m0=[0], P0=[[0]])
     >>> result = fit(build, [0.0], [[1.0], [-3.0], [np.nan], [5.0], [1.0]])
-    >>> result.problem.V.round(4), result.converged
+    >>> result.problem.V.round(4), result.status.converged
     (array([[9.]]), True)
     """
+    began = time.perf_counter()
     tol = check_tolerance(tol)
     if not callable(build):
         raise ArgumentError(f"build is {build!r}, expected a function theta -> SmoothingProblem")
@@ -173,13 +205,20 @@ def fit(
         if not again or rise <= _LOST * (1 + abs(descent.cost)) or len(history) > max_iter:
             break
         climb = onward
-    vanished = _without_noise(climb.model(theta), climb.data)
-    converged = descent.status.converged and not vanished
-    message = f"{vanished or descent.what}; log-likelihood {history[-1]:.8g}"
-    if descent.remedy and not vanished:
-        message += f"; {descent.remedy}"
-    problem = _build(build, theta, first)
-    return Fit(problem, history[-1], theta, np.array(history), converged, message)
+    status, what, remedy = descent.status, descent.what, descent.remedy
+    if vanished := _without_noise(climb.model(theta), climb.data):
+        status, what, remedy = Status.DIVERGED, vanished, _NO_MAXIMUM
+    return Fit(
+        problem=_build(build, theta, first),
+        theta=theta,
+        loglik=history[-1],
+        status=status,
+        what=f"{what}; log-likelihood {history[-1]:.8g}",
+        remedy=remedy,
+        iterations=len(history) - 1,
+        seconds=time.perf_counter() - began,
+        history=History(np.array(history)),
+    )
 
 
 class _Climb:
@@ -306,7 +345,8 @@ def em(
     max_iter : int
         Limit on steps.
     tol : float
-        Stop where a step raises the log-likelihood by at most tol for each observed entry.
+        Relative change of the cost: stop where a step raises the log-likelihood by at most tol for
+        each observed entry.
 
     Returns
     -------
@@ -331,9 +371,10 @@ def em(
 
     >>> model = SmoothingProblem([[0]], [[0]], W=[[0]], V=[[1]], m0=[0], P0=[[0]])
     >>> result = em(model, [[1.0], [-3.0], [np.nan], [5.0], [1.0]], learn=("d", "V"))
-    >>> result.problem.d, result.problem.V, result.converged
+    >>> result.problem.d, result.problem.V, result.status.converged
     (array([1.]), array([[8.]]), True)
     """
+    began = time.perf_counter()
     check_type("problem", problem, SmoothingProblem, "SmoothingProblem(A, C, W, V, m0, P0)")
     names = _learnable(problem, learn)
     max_iter, tol = check_count("max_iter", max_iter, least=0), check_tolerance(tol)
@@ -345,36 +386,46 @@ def em(
     volume = float(Balanced(problem, state, output).log_volume(seen).sum())
     data = y / output
     history: list[float] = []
-    best, ending = problem, ""
-    while not ending:
+    best, status, what = problem, None, ""
+    while status is None:
         try:
             expected = expect(problem, data)
         except (NotConvexError, NonFiniteError) as error:
             if not history:
                 raise
-            ending = f"stopped: the model of the next step has no likelihood, {error}"
+            status = Status.DIVERGED
+            what = f"diverged: the model of the next step has no likelihood, {error}"
             break
         rise = expected.loglik - max(history, default=-np.inf)
         history.append(expected.loglik)
         if rise > 0:
             best = problem
         if rise < -_LOST * (entries + abs(expected.loglik)):
-            ending = f"stopped: rounding errors made the log-likelihood fall, by {-rise:.2g}"
+            status = Status.STALLED
+            what = f"stalled: rounding errors made the log-likelihood fall, by {-rise:.2g}"
         elif rise <= tol * entries:
-            ending = _CONVERGED
+            status, what = Status.CONVERGED_CHANGE, "converged"
         elif len(history) > max_iter:
-            ending = "stopped at the limit max_iter"
+            status, what = Status.MAX_ITER, "stopped at the limit max_iter"
         else:
             problem = _maximise(problem, expected, names)
-    vanished = _without_noise(best, data)
-    converged, steps = ending is _CONVERGED and not vanished, len(history) - 1
-    message = (
-        f"{vanished or ending}, after {steps} steps; log-likelihood {max(history) - volume:.8g}"
+    steps, last = len(history) - 1, ""
+    if vanished := _without_noise(best, data):
+        status, what = Status.DIVERGED, vanished
+    elif steps and status in (Status.CONVERGED_CHANGE, Status.MAX_ITER):
+        last = f", raised by {history[-1] - history[-2]:.2g} in the last"
+    loglik = max(history) - volume
+    return Fit(
+        problem=best.in_units(1 / state, 1 / output),
+        theta=None,
+        loglik=loglik,
+        status=status,
+        what=f"{what}, after {steps} steps; log-likelihood {loglik:.8g}{last}",
+        remedy=_NO_MAXIMUM if vanished else "",
+        iterations=steps,
+        seconds=time.perf_counter() - began,
+        history=History(np.array(history) - volume),
     )
-    if steps and not vanished and ending in (_CONVERGED, "stopped at the limit max_iter"):
-        message += f", raised by {history[-1] - history[-2]:.2g} in the last"
-    learnt = best.in_units(1 / state, 1 / output)
-    return Fit(learnt, max(history) - volume, None, np.array(history) - volume, converged, message)
 
 
 def _without_noise(problem: SmoothingProblem, y: Array) -> str:
@@ -396,8 +447,8 @@ def _without_noise(problem: SmoothingProblem, y: Array) -> str:
         return ""
     k = int(exact[0])
     return (
-        f"stopped: the likelihood has no maximum, it rises without bound as variances go to zero: the "
-        f"model predicts y[{k}] to the last digit of the data; hold V fixed, or learn fewer arrays"
+        "diverged: the likelihood has no maximum, it rises without bound as variances go to zero: the "
+        f"model predicts y[{k}] to the last digit of the data"
     )
 
 
