@@ -438,7 +438,7 @@ def shooting(A, B, Q, R, x0, **_):
         "u": (found.u, ". u"),
         "p": (found.p, "J . /x"),
         "cost": (found.cost, "J"),
-        "end": words((found.cuts.tolist(), found.status, found.rounds, found.residual, found.gap)),
+        "end": words((found.cuts.tolist(), found.status, found.rounds, found.residual, found.jump)),
     }
 
 

@@ -2,10 +2,11 @@
 
 from lqrad.growth.blowup import Blowup, blowup
 from lqrad.growth.conditioning import Conditioning, conditioning
-from lqrad.growth.cures import Cure, Cures, cures
+from lqrad.growth.cures import Cures, cures
 from lqrad.growth.digits import LostDigits, lost_digits
 from lqrad.growth.gradient_growth import GradientGrowth, gradient_growth
 from lqrad.growth.nonnormality import Nonnormality, nonnormality, pseudospectrum
+from lqrad.growth.remedies import Cure
 
 __all__ = [
     "Blowup",

@@ -17,7 +17,7 @@ from lqrad.results import Cells, Report
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Blowup(Report):
-    """What `blowup` found. In a notebook it shows as text; `plot` draws it.
+    """What `blowup` found.
 
     Attributes
     ----------
@@ -70,17 +70,17 @@ def blowup(
     -------
     Blowup
 
-    Raises
-    ------
-    ArgumentError, ShapeError, NotConvexError
-        As `cures`.
+    See Also
+    --------
+    gradient_growth, lost_digits, cures : each of these alone.
+    conditioning : how hard a descent is, over spectral radius and horizon.
 
     Examples
     --------
     >>> found = blowup(LQProblem([[1.3]], [[1.0]], [[1.0]], [[1.0]]), [1.0], T=100)
     >>> found.growth.lost_horizon < 100, found.digits.observed < 100
     (True, True)
-    >>> found.cures["none"].status, found.cures["feedback"].status
+    >>> found.cures["none"].status.word, found.cures["feedback"].status.word
     ('ill-conditioned', 'converged')
     """
     check_type("problem", problem, LQProblem, "LQProblem(A, B, Q, R)")

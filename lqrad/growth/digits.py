@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lqrad.arguments import EPS, Array, check_count, check_items, check_type, real_array
-from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
+from lqrad.arguments import EPS, Array, check_count, check_items, check_type
+from lqrad.errors import ArgumentError, NonFiniteError
 from lqrad.growth.gradient_growth import GradientGrowth, gradient_growth
 from lqrad.linalg.spectrum import dominant_growth
 from lqrad.linalg.stages import times
+from lqrad.lq.inputs import one_initial_state
 from lqrad.lq.problem import LQProblem
 from lqrad.lq.riccati import riccati
 from lqrad.results import Report
@@ -125,9 +126,7 @@ def lost_digits(
             f"problem varies over {problem.T} stages, expected a time-invariant one: "
             "its horizon is what this study varies"
         )
-    start = real_array("x0", x0)
-    if start.shape != (problem.n,):
-        raise ShapeError(f"x0 has shape {start.shape}, expected ({problem.n},): one initial state")
+    one_initial_state(problem, x0)
     if horizons is None:
         radius, _ = dominant_growth(problem.A)
         longest = 1.5 * -math.log(EPS) / (2 * math.log(radius)) + 1 if radius > 1 else math.inf

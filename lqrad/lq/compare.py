@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.arguments import check_choice, check_items, check_type, real_array
+from lqrad.arguments import check_choice, check_items, check_type
 from lqrad.descent.descend import Descent, descend
 from lqrad.descent.methods import METHODS
-from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
+from lqrad.errors import ArgumentError, NonFiniteError
 from lqrad.linalg.lanczos import extreme_eigenvalues
+from lqrad.lq.inputs import one_initial_state
 from lqrad.lq.problem import LQProblem
 from lqrad.lq.riccati import Riccati, Trajectory, riccati
 from lqrad.results import Cells, Report
@@ -207,9 +208,7 @@ def compare(
     True
     """
     check_type("problem", problem, LQProblem, "LQProblem(A, B, Q, R)")
-    x0 = np.array(real_array("x0", x0))
-    if x0.ndim != 1:
-        raise ShapeError(f"x0 has shape {x0.shape}, expected ({problem.n},): one initial state")
+    x0 = one_initial_state(problem, x0)
     methods = [methods] if isinstance(methods, str) else check_items("methods", methods, "words")
     if not methods:
         raise ArgumentError(f"methods is empty, expected some of: {', '.join(METHODS)}")

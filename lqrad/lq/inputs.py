@@ -25,6 +25,7 @@ from lqrad.arguments import (
     real_array,
 )
 from lqrad.descent.objective import Objective
+from lqrad.errors import ShapeError
 
 
 def input_objective(
@@ -72,6 +73,14 @@ def input_objective(
         product = hessian_product
         known["hessian_product"] = lambda u, v: product(start, u, v)
     return Objective(shape=shape, value_and_gradient=total, **known)
+
+
+def one_initial_state(problem: Sized, x0: ArrayLike) -> Array:
+    """Return a copy of x0 (n,) as an array; refuse a batch."""
+    start = np.array(real_array("x0", x0))
+    if start.shape != (problem.n,):
+        raise ShapeError(f"x0 has shape {start.shape}, expected ({problem.n},): one initial state")
+    return start
 
 
 def references(

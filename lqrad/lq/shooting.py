@@ -17,8 +17,10 @@ cuts nor about the path of the descent.
 from __future__ import annotations
 
 import math
+import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -29,13 +31,13 @@ from lqrad.arguments import (
     check_finite,
     check_tolerance,
     check_type,
-    real_array,
 )
 from lqrad.descent.descend import descend
-from lqrad.errors import NonFiniteError, ShapeError, Status
+from lqrad.errors import NonFiniteError, Status
 from lqrad.linalg.stages import times
+from lqrad.lq.inputs import one_initial_state
 from lqrad.lq.problem import LQProblem, balanced
-from lqrad.results import Report
+from lqrad.results import Report, former
 
 # By how much states may grow over a segment, where its length is not given.
 _GROWTH = 20.0
@@ -46,6 +48,20 @@ _PENALTY = 10.0
 _INNER = 1e-4
 # So many rounds without a smaller residual are the last.
 _PATIENCE = 8
+
+
+@dataclass(frozen=True, eq=False)
+class ShootingHistory(Report):
+    """One entry for each round of multipliers, the start first: inputs of zero, and multipliers too.
+
+    Attributes
+    ----------
+    cost, residual : (rounds + 1,)
+        As those of `Shooting`.
+    """
+
+    cost: Array
+    residual: Array
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -59,31 +75,40 @@ class Shooting(Report):
     p : (T, n)
         Costates; the multipliers at the cuts.
     cost : float
-        J(x, u).
+        J(x, u), which may be below the minimum by what the jumps at the cuts are worth.
+    status : Status
+    iterations : int
+        Those of conjugate gradients, over all rounds.
+    seconds : float
+    history : ShootingHistory
+    rounds : int
+        Updates of the multipliers.
     cuts : (k,)
         The t whose step to x[t+1] is an equation.
-    gap : float
+    jump : float
         Largest |A x[t] + B u[t] + c - x[t+1]| at a cut, relative to the largest term that this
         state has at any time.
     residual : float
         Relative KKT residual of (x, u, p), in which nothing is simulated.
-    rounds : int
-        Updates of the multipliers.
-    iterations : int
-        Those of conjugate gradients, over all rounds.
-    status : Status
     """
 
     x: Array
     u: Array
     p: Array
     cost: float
-    cuts: NDArray[np.intp]
-    gap: float
-    residual: float
-    rounds: int
-    iterations: int
     status: Status
+    iterations: int
+    seconds: float
+    history: ShootingHistory
+    rounds: int
+    cuts: NDArray[np.intp]
+    jump: float
+    residual: float
+    gap = former("jump")
+
+    def facts(self) -> dict[str, Any]:
+        """Return what was found by name, and the message."""
+        return super().facts() | {"message": self.message}
 
     @property
     def message(self) -> str:
@@ -132,7 +157,7 @@ def multiple_shooting(
         Steps of a segment; when not given, as many as it takes for the states to grow twentyfold, and
         all T where they do not.
     tol : float
-        Stop where the relative KKT residual is at most this.
+        A relative residual: stop where that of the KKT conditions is at most this.
     max_rounds, max_iter : int
         Limits on the updates of the multipliers, and on the iterations in all of them together.
 
@@ -142,10 +167,14 @@ def multiple_shooting(
 
     Raises
     ------
-    ArgumentError, ShapeError, DtypeError
-        If an argument is not as described.
     NonFiniteError
         If x0 is not finite, or the states of a segment overflow: it is too long then.
+
+    See Also
+    --------
+    LQProblem.with_feedback : growth is taken out by a feedback instead.
+    riccati : the same answer without a descent.
+    cures : both beside other remedies.
 
     References
     ----------
@@ -164,9 +193,7 @@ def multiple_shooting(
     """
     check_type("problem", problem, LQProblem, "LQProblem(A, B, Q, R)")
     T = problem.horizon(T)
-    start = np.array(real_array("x0", x0))
-    if start.shape != (problem.n,):
-        raise ShapeError(f"x0 has shape {start.shape}, expected ({problem.n},): one initial state")
+    start = one_initial_state(problem, x0)
     tol, max_rounds = check_tolerance(tol), check_count("max_rounds", max_rounds)
     max_iter = check_count("max_iter", max_iter, least=0)
     problem, units = balanced(problem, start)
@@ -176,12 +203,25 @@ def multiple_shooting(
     else:
         length = min(check_count("segment", segment), T)
         cuts = np.arange(length - 1, T - 1, length)
-    penalty = _penalty(problem, T, cuts)
+    began, penalty = time.perf_counter(), _penalty(problem, T, cuts)
     multipliers = np.zeros_like(penalty)
     z = np.zeros((T, problem.m + problem.n))
-    iterations, best = 0, (math.inf, 0)
+    iterations, best, entries = 0, (math.inf, 0), list[tuple[float, float]]()
+
+    def read(z: Array) -> tuple[Array, Array, Array, Array, float]:
+        """The x, u and p of a round, the jumps e, and its residual, which the history keeps."""
+        x, u = augmented.simulate(start, z), z[:, : problem.m].copy()
+        e = (times(problem.A, x[:-1]) + times(problem.B, u) + problem.c - x[1:])[cuts]
+        p = augmented.adjoint(x, z)
+        p[cuts] = multipliers + penalty * e
+        residual = problem.kkt_residual(x, u, p, start).relative
+        entries.append((float(problem.cost(x, u)), residual))
+        return x, u, p, e, residual
+
     for rounds in range(1, max_rounds + 1):
         augmented = _augmented(problem, T, cuts, penalty, multipliers)
+        if not entries:
+            read(z)
         objective = replace(augmented.objective(start, T), gap_bound=None)
         inner = descend(
             objective,
@@ -191,14 +231,9 @@ def multiple_shooting(
             max_iter=max_iter - iterations,
         )
         z, iterations = inner.solution, iterations + inner.iterations
-        x, u = augmented.simulate(start, z), z[:, : problem.m].copy()
-        e = (times(problem.A, x[:-1]) + times(problem.B, u) + problem.c - x[1:])[cuts]
-        multipliers = multipliers + penalty * e
-        p = augmented.adjoint(x, z)
-        p[cuts] = multipliers
-        residual = problem.kkt_residual(x, u, p, start).relative
+        x, u, p, e, residual = read(z)
+        multipliers = p[cuts]
         best = min(best, (residual, rounds))
-        gap = _gap(problem, x, u, e)
         if residual <= tol:
             status = Status.CONVERGED_GRADIENT
         elif rounds - best[1] >= _PATIENCE:
@@ -217,14 +252,19 @@ def multiple_shooting(
             if left < residual:
                 p, residual = exact, left
                 status = Status.CONVERGED_GRADIENT if residual <= tol else status
+    jump = _jump(problem, x, u, e)
     with np.errstate(over="ignore"):
-        cost = float(np.ldexp(problem.cost(x, u), units.cost))
-    check_finite("the cost", np.asarray(cost), computed=True)
+        costs, residuals = np.array(entries).T
+        costs = np.ldexp(costs, units.cost)
+    check_finite("the cost", costs[-1:], computed=True)
+    history = ShootingHistory(costs, residuals)
     x, u, p = np.ldexp(x, units.x), np.ldexp(u, units.u), np.ldexp(p, units.cost - units.x)
-    return Shooting(x, u, p, cost, cuts, gap, residual, rounds, iterations, status)
+    seconds = time.perf_counter() - began
+    ends = (status, iterations, seconds, history, rounds, cuts, jump, residual)
+    return Shooting(x, u, p, float(costs[-1]), *ends)
 
 
-def _gap(problem: LQProblem, x: Array, u: Array, e: Array) -> float:
+def _jump(problem: LQProblem, x: Array, u: Array, e: Array) -> float:
     """The largest residual e of an equation at a cut, beside the terms of its own state."""
     terms = times(np.abs(problem.A), np.abs(x[:-1])) + times(np.abs(problem.B), np.abs(u))
     size = (terms + np.abs(problem.c) + np.abs(x[1:])).max(axis=0)

@@ -69,7 +69,7 @@ def test_a_stable_system_is_one_segment():
     problem = lqrad.LQProblem([[0.9]], [[1]], [[1]], [[1]])
     shot = multiple_shooting(problem, [1.0], 50)
     assert len(shot.cuts) == 0
-    assert shot.gap == 0.0
+    assert shot.jump == shot.gap == 0.0
     assert shot.cost == pytest.approx(lqrad.riccati(problem, 50).rollout([1.0]).cost, rel=1e-12)
 
 
@@ -175,3 +175,14 @@ def test_what_costs_nothing_has_costates_of_zero(segment):
     assert shot.status.converged
     assert not shot.p.any()
     assert not shot.u.any()
+
+
+def test_the_history_has_the_start_and_each_round():
+    system = lqrad.systems.SYSTEMS["inverted-pendulum"]()
+    shot = multiple_shooting(system.problem(), system.x0, 200)
+    history = shot.history
+    assert len(history.cost) == len(history.residual) == shot.rounds + 1
+    assert history.cost[-1] == shot.cost
+    assert history.residual[-1] == shot.residual < 1e-8 < history.residual[0]
+    assert shot.seconds > 0
+    assert shot.to_dict()["message"] == shot.message

@@ -10,8 +10,9 @@ from matplotlib.figure import Figure
 
 from lqrad.figure import LEGEND, Labels, add_title, colors, new_axes, new_figure
 from lqrad.growth.blowup import Blowup
-from lqrad.growth.cures import Cure, Cures
+from lqrad.growth.cures import Cures
 from lqrad.growth.pictures.growth import plot_growth, plot_lost_digits
+from lqrad.growth.remedies import Cure
 from lqrad.results import draw
 
 _FLOOR = 1e-16  # gaps that rounding hides are drawn here
@@ -39,15 +40,15 @@ def plot_cure_histories(study: Cures, *, ax: Axes | None = None) -> Axes:
     'log'
     """
     ax = new_axes() if ax is None else ax
-    drawn = [cure for cure in study.cures if cure.status != "failed"]
+    drawn = [cure for cure in study.cures if cure.began]
     ceiling = _ceiling(study)
     for i, (cure, color) in enumerate(zip(drawn, colors(len(drawn)), strict=True)):
-        end = "o" if cure.status == "converged" else "X"
+        end = "o" if cure.status.converged else "X"
         style = ("-", "--", "-.")[i % 3]
-        if cure.history is None:  # only its end is known
+        if cure.gaps is None:  # only its end is known
             k, gaps, style = np.array([cure.iterations]), np.array([cure.gap]), ""
         else:
-            k, gaps = np.arange(len(cure.history)), cure.history
+            k, gaps = np.arange(len(cure.gaps)), cure.gaps
         gaps = np.clip(np.abs(gaps), _FLOOR, ceiling)
         ax.plot(k, gaps, style, color=color, marker=end, markevery=[-1], label=_name(cure))
     ax.set_yscale("log")
@@ -87,7 +88,7 @@ def plot_cure_gaps(study: Cures, *, ax: Axes | None = None) -> Axes:
     ceiling = _ceiling(study)
     for row, cure in enumerate(study.cures):
         gap = float(np.clip(abs(cure.gap), _FLOOR, ceiling))
-        good = cure.status == "converged"
+        good = cure.status.converged
         ax.plot([_FLOOR, gap], [row, row], color="0.85", linewidth=1, zorder=1)
         ax.plot(gap, row, "o" if good else "X", color=dark, markersize=7, zorder=3)
         if cure.bias:
@@ -175,7 +176,7 @@ def _ceiling(study: Cures) -> float:
     """Ten times the largest finite gap: where infinite ones are drawn."""
     gaps = [1.0]
     for cure in study.cures:
-        known = np.abs([cure.gap, cure.bias, *([] if cure.history is None else cure.history)])
+        known = np.abs([cure.gap, cure.bias, *([] if cure.gaps is None else cure.gaps)])
         gaps.append(float(np.max(known[np.isfinite(known)], initial=1.0)))
     return 10 * min(max(gaps), 1e300)
 
