@@ -56,7 +56,7 @@ class Conditioning(ReadOnly, Report):
     """Condition numbers over a grid, and iterations that they predict and that were observed.
 
     Arrays have a row for each spectral radius and a column for each horizon, and NaN where the
-    Hessian overflows. It shows as its table; `plot` draws it.
+    Hessian overflows.
 
     Attributes
     ----------
@@ -229,7 +229,7 @@ def conditioning(
         Spectral radii, of at least zero.
     horizons : sequence of int
     tol : float
-        The descents are run until the gap J - J* is at most tol times that at the start. They start
+        A relative gap: the descents are run until J - J* is at most tol times that at the start. They start
         where all eigenvectors of the Hessian have the same share in it, on average: at a normal
         draw, of a fixed seed, with the inverse of the Hessian as its covariance.
     max_iter : int
@@ -245,8 +245,13 @@ def conditioning(
 
     Raises
     ------
-    ArgumentError, ShapeError, DtypeError, NonFiniteError
-        If an argument is not as described, or all eigenvalues of A are zero.
+    ArgumentError
+        If all eigenvalues of A are zero: no scaling changes its spectral radius.
+
+    See Also
+    --------
+    descend : whose iterations are predicted and counted.
+    compare : the condition of one problem, beside its descents.
 
     References
     ----------

@@ -108,10 +108,9 @@ def lost_digits(
     -------
     LostDigits
 
-    Raises
-    ------
-    ArgumentError
-        If the problem varies in time, or a horizon is not a whole number of at least one.
+    See Also
+    --------
+    gradient_growth : the growth that this is predicted from.
 
     Examples
     --------

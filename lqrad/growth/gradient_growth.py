@@ -217,8 +217,14 @@ def gradient_growth(
     ------
     ArgumentError
         If the horizon is not known, or a trajectory comes without S, or twice.
-    ShapeError, DtypeError, NonFiniteError, NotConvexError
-        If an array does not fit, or S is not positive semidefinite.
+    NotConvexError
+        If S is not positive semidefinite.
+
+    See Also
+    --------
+    lost_digits : what this growth leaves of a gradient.
+    cures : what can be done about it.
+    nonnormality : the powers of A alone, and what foretells them.
 
     References
     ----------

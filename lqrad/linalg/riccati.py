@@ -182,7 +182,8 @@ def _sweep(A: Array, B: Array, Q: Array, R: Array, M: Array, S: Array, T: int) -
 def _semidefinite(P: Array) -> bool:
     """Whether P is positive semidefinite, to what rounding errors may add up to."""
     raised = P.copy()
-    # What is no more than raised from zero must have nothing beside it.
+    # A diagonal entry of zero is raised to the least number: the factor then exists only where the
+    # rest of its row is zero.
     raised.flat[:: len(P) + 1] = P.diagonal() * (1 + _INDEFINITE) + np.finfo(np.float64).tiny
     return bool(dpotrf(raised, lower=1, overwrite_a=1)[1] == 0)
 

@@ -133,7 +133,8 @@ class BlockTridiagonal:
     def shortened(self) -> BlockTridiagonal:
         """The same matrix with fewer blocks in its middle, where the factor has settled.
 
-        What is new to its first h blocks is forgotten within as many; four times as many are left.
+        A change of the first h blocks, as many as were factored until then, has no effect on the
+        factor beyond the next h; 4 h are kept.
         """
         short = copy.copy(self)
         short.N = min(self.N, 4 * len(self._band))

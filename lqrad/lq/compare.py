@@ -32,8 +32,6 @@ _COLUMNS = ("method", "iterations", "cost", "gap", "proven gap", "distance", "se
 class Comparison(Report):
     """Several descents beside the Riccati solution of the same problem.
 
-    In a notebook it shows as its table; `plot` draws it.
-
     Attributes
     ----------
     problem : LQProblem
@@ -183,7 +181,7 @@ def compare(
     max_iter : int
         Limit on the iterations of each.
     tol : float
-        Tolerance of each: the relative gap to prove. The inputs are then right to about its root.
+        Of each, the relative gap to prove. The inputs are then right to about its root.
     progress : bool
         Whether each descent shows its progress.
 
@@ -193,10 +191,13 @@ def compare(
 
     Raises
     ------
-    ArgumentError, ShapeError
-        If a method is unknown, T is missing or x0 does not fit.
     NotConvexError
         If the problem has no unique minimiser; names the stage.
+
+    See Also
+    --------
+    descend, riccati : the two roads, each alone.
+    blowup : what helps where the gradients grow along the horizon.
 
     Examples
     --------

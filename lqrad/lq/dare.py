@@ -100,8 +100,12 @@ def dare(
     NotConvexError
         If a weight is not symmetric, or its negative eigenvalue, which is named, leaves the cost
         without a minimum, or no weight and no dynamics hold some direction of the input.
-    ShapeError, DtypeError, NonFiniteError
-        If an array does not fit; names it.
+
+    See Also
+    --------
+    dlqr : its regulator and the eigenvalues of the closed loop.
+    riccati : the recursion over a finite horizon.
+    dlqe : the same equation for a stationary filter.
 
     References
     ----------
@@ -139,8 +143,14 @@ def dlqr(
 
     Raises
     ------
-    NotStabilizableError, NotConvexError, ShapeError, DtypeError, NonFiniteError
+    NotStabilizableError, NotConvexError
         As `dare`.
+
+    See Also
+    --------
+    lqr : a controller of a `StateSpace` plant, with limits and integrators.
+    dlqr_vjp : derivatives of K and P in the arrays.
+    LQProblem.with_feedback : a problem whose loop is closed by K.
 
     Examples
     --------

@@ -11,7 +11,7 @@ differences to that plan,
 
 where J0 and g0 are those of the plan without limits, and Y follows from running the closed loop
 A - B K, so that an unstable A blows nothing up and heavy weights stretch nothing. What is left is to
-find the point nearest to the origin within limits, by `kernels.nearest`.
+find the point nearest to the origin within limits, by `nearest`.
 
 The multipliers y of the limits make the Lagrangian J + sum y (g - limit), whose minimum bounds that
 of J from below: this is the proof of the answer. Where no trajectory keeps the limits, another set of
@@ -26,6 +26,7 @@ Boyd and Vandenberghe, Convex Optimization, 2004, section 5.8 (theorems of alter
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -68,16 +69,18 @@ class Plan(Report):
         Multipliers of the limits: positive at an upper one, negative at a lower one.
     cost : float
         J of x and u.
+    status : Status
+    message : str
+    iterations : int
+        Steps of `nearest`, each with another set of limits at work, and of `interior`. There is no
+        history: before the last one no trajectory keeps the limits.
+    seconds : float
     gap_bound : float
         The cost is proven to exceed the minimum, among trajectories within the limits, by no more.
         Where soft limits have given way, it is that of J + sum spring/2 excess^2.
     excess : float
         How far the worst row is beyond its limit. Rows may have different units: the worst is the
         one with the largest excess in relation to its own limits.
-    status : Status
-    message : str
-    iterations : int
-        Steps of `kernels.nearest`, each with another set of limits at work.
     certificate : (T, rows) or None
         Where the status is INFEASIBLE, multipliers that prove it: sum y g is the same for all inputs,
         to rounding errors, and larger than sum y limit, with the high limit where y is positive and
@@ -89,11 +92,12 @@ class Plan(Report):
     p: Array
     y: Array
     cost: float
-    gap_bound: float
-    excess: float
     status: Status
     message: str
     iterations: int
+    seconds: float
+    gap_bound: float
+    excess: float
     certificate: Array | None = None
 
     def __repr__(self) -> str:
@@ -245,7 +249,7 @@ class Limited:
         max_iter : int
             Limit on steps; each changes the set of limits at work.
         tol : float
-            Of the gap relative to the cost, and of an excess relative to its row's largest limit, or
+            Relative gap: that of the cost to the minimum beside the cost; and the same of an excess relative to its row's largest limit, or
             to how far the row goes where that is less.
 
         Returns
@@ -259,6 +263,7 @@ class Limited:
         NonFiniteError
             If a state, an input or the cost overflows.
         """
+        began = time.perf_counter()
         zero = np.zeros((self.T + 1, self._scaled.n)), np.zeros((self.T, self._scaled.m))
         x, u, p, _ = self._free.minimise(*self._slopes(*zero), x0, self._c)
         cost, gap = self._worth(x, u)
@@ -273,13 +278,13 @@ class Limited:
         start = np.zeros_like(g) if y is None else self._unit * y
         y, beyond = np.zeros_like(g), excess(g, low, high)
         if not (beyond > 0).any():
-            return self._plan(x, u, p, y, cost, gap, beyond, status, 0)
+            return self._plan(began, x, u, p, y, cost, gap, beyond, status, 0)
         unit, size = self._units(g, low, high, cost), abs(cost)
         rounding = self._eps * self._terms(x, u, low, high)
         slack = tol * unit
         exceeded = beyond > np.maximum(slack, rounding)
         if not exceeded.any():
-            return self._plan(x, u, p, y, cost, gap, beyond, status, 0, unit)
+            return self._plan(began, x, u, p, y, cost, gap, beyond, status, 0, unit)
 
         give, certificate = np.zeros_like(g), None
         if exceeded[~self._moved].any():
@@ -351,9 +356,8 @@ class Limited:
             status = Status.CONVERGED_GAP
         else:
             status = Status.MAX_ITER if iterations >= max_iter else Status.STALLED
-        return self._plan(
-            x, u, p, y, cost, max(gap, 0.0), beyond, status, iterations, unit, certificate
-        )
+        ends = (max(gap, 0.0), beyond, status, iterations, unit, certificate)
+        return self._plan(began, x, u, p, y, cost, *ends)
 
     def _search(
         self,
@@ -533,6 +537,7 @@ class Limited:
 
     def _plan(
         self,
+        began: float,
         x: Array,
         u: Array,
         p: Array,
@@ -559,7 +564,8 @@ class Limited:
             message += (
                 f"; {reason}, and {self.names[row]} exceeds its limit by {most:.3g} at t={step}"
             )
-        return Plan(x, u, p, y, cost, gap, most, status, message, iterations, certificate)
+        seconds = time.perf_counter() - began
+        return Plan(x, u, p, y, cost, status, message, iterations, seconds, gap, most, certificate)
 
 
 def _unit(problem: LQProblem) -> float:

@@ -181,8 +181,13 @@ def riccati(problem: LQProblem, T: int | None = None) -> Riccati:
         If R + B'P[t+1]B is not positive definite at a stage, which it names. R may be singular.
     NonFiniteError
         If the cost to go overflows; names the stage.
-    ArgumentError
-        If the horizon is not known, or not the problem's own.
+
+    See Also
+    --------
+    dlqr : the limit of an endless horizon.
+    compare : this beside descents along adjoint gradients.
+    riccati_vjp, riccati_cost_gradient : derivatives in the problem's arrays.
+    mpc : the same within limits, from one state after the other.
 
     References
     ----------

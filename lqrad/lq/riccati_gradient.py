@@ -125,8 +125,8 @@ def riccati_vjp(
     ------
     ArgumentError
         If nothing is given, or dx or du without x0.
-    ShapeError, DtypeError, NonFiniteError
-        If an array does not fit, or the gradient overflows.
+    NonFiniteError
+        If the gradient overflows.
 
     Examples
     --------
@@ -256,8 +256,8 @@ def dlqr_vjp(
     ------
     ArgumentError
         If neither is given.
-    NotStabilizableError, NotConvexError, ShapeError, DtypeError, NonFiniteError
-        As `dlqr`, or if dK or dP does not fit.
+    NotStabilizableError, NotConvexError
+        As `dlqr`.
 
     Examples
     --------
