@@ -51,6 +51,8 @@ EXEMPT = {
     "Modes": "a result",
     "Nonnormality": "a result",
     "Plan": "a result",
+    "Riccati.vjp": "riccati_vjp, under its former name",
+    "Riccati.cost_gradient": "riccati_cost_gradient, under its former name",
     "Model": "a result of load_model",
     "PlantFile": "a result of load_plant",
     "Series": "a result of load_series",

@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from importlib import import_module
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -152,6 +154,14 @@ class Riccati(ReadOnly, Report):
         for name, array in (("u", u), ("p", p)):
             check_finite(name, array, computed=True)
         return Trajectory(x, u, p, self.problem.cost(x, u))
+
+    def vjp(self, **weights: Any) -> Any:
+        """`riccati_vjp` of this solution, under its former name."""
+        return import_module("lqrad.lq.riccati_gradient").riccati_vjp(self, **weights)
+
+    def cost_gradient(self, x0: ArrayLike) -> Any:
+        """`riccati_cost_gradient` of this solution, under its former name."""
+        return import_module("lqrad.lq.riccati_gradient").riccati_cost_gradient(self, x0)
 
     def _initial_state(self, x0: ArrayLike) -> Array:
         x0 = initial_state(self.problem, x0)

@@ -374,3 +374,11 @@ def test_a_weight_is_tuned_by_the_gradient():
         slope = lqrad.dlqr_vjp(A, B, Q, R, dK=[[1.0, 0.0]]).R[0, 0] * R[0][0]
         log_r -= (K[0, 0] - wanted) / slope
     assert K[0, 0] == pytest.approx(wanted, rel=1e-12)
+
+
+def test_the_former_names_are_the_functions():
+    solution = lqrad.riccati(lqrad.LQProblem([[1.1]], [[1]], [[1]], [[1]]), 5)
+    dK = np.ones_like(solution.K)
+    assert (solution.vjp(dK=dK).Q == lqrad.lq.riccati_vjp(solution, dK=dK).Q).all()
+    gradient = lqrad.lq.riccati_cost_gradient(solution, [1.0])
+    assert (solution.cost_gradient([1.0]).Q == gradient.Q).all()
