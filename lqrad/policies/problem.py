@@ -25,7 +25,15 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.arguments import Array, check_count, check_finite, check_type, real_array, shape_message
+from lqrad.arguments import (
+    Array,
+    check_count,
+    check_finite,
+    check_type,
+    initial_state,
+    known_horizon,
+    real_array,
+)
 from lqrad.copies import ReadOnly
 from lqrad.descent.objective import Objective
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
@@ -81,10 +89,15 @@ def linear_policy(n: int, m: int) -> Graph:
 
 @dataclass(frozen=True, eq=False)
 class PolicyProblem(ReadOnly):
-    """A control problem whose inputs come from a policy u[t] = pi(x[t]; theta).
+    """A control problem whose inputs come from a policy.
 
-    Initial states are a batch x0 (..., n), and J is the mean of their costs. It is trained by
-    `descend` on `objective(x0)`, or by `sgd` on the data {"x0": x0}.
+        minimise    J(theta) = the mean over x0 (..., n) of the cost of (x, u)
+        subject to  x[t+1] = f(x[t], u[t], t),    u[t] = pi(x[t]; theta),    x[0] = x0
+
+    It is trained by `descend` on `objective(x0)`, or by `sgd` on the data {"x0": x0}. Costs of x
+    and u are those of `problem`. Costates, the Lagrangian and its residuals are not offered: those
+    of the closed loop are one solve within `value_and_gradient`. There are no Hessian products:
+    a graph has first derivatives only.
 
     Parameters
     ----------
@@ -105,6 +118,11 @@ class PolicyProblem(ReadOnly):
     ArgumentError, ShapeError
         If the policy has no output, depends on anything but x, or has other dimensions than the
         problem; if the horizon is not known.
+
+    See Also
+    --------
+    lqrad.descend, lqrad.sgd : Training.
+    policy_gradient : The best u = -K x of a linear problem over an endless horizon.
 
     Examples
     --------
@@ -136,12 +154,7 @@ class PolicyProblem(ReadOnly):
                 "an LQProblem"
             )
         check_type("policy", self.policy, Graph, "mlp(widths) or linear_policy(n, m)")
-        if isinstance(self.problem, LQProblem):
-            object.__setattr__(self, "T", self.problem.horizon(self.T))
-        elif self.T is None:
-            raise ArgumentError("T is not given; pass the horizon, PolicyProblem(..., T=100)")
-        else:
-            object.__setattr__(self, "T", check_count("T", self.T))
+        object.__setattr__(self, "T", known_horizon(self.problem, self.T))
         self._check_policy()
 
     @_quiet
@@ -185,7 +198,7 @@ class PolicyProblem(ReadOnly):
     # The two passes
 
     @_quiet
-    def simulate(self, x0: ArrayLike, theta: Given, *, T: int | None = None) -> tuple[Array, Array]:
+    def simulate(self, x0: ArrayLike, theta: Given, T: int | None = None) -> tuple[Array, Array]:
         """Return x and u with x[0] = x0, u[t] = pi(x[t]; theta), x[t+1] = f(x[t], u[t], t).
 
         Parameters
@@ -204,8 +217,6 @@ class PolicyProblem(ReadOnly):
         ------
         NonFiniteError
             If a state or an input is not finite; names the first step.
-        ShapeError, DtypeError, ArgumentError
-            If x0 or a parameter does not fit; names it.
         """
         x0 = self._initial_states(x0)
         theta = self.unflatten(self.flatten(theta))
@@ -214,7 +225,7 @@ class PolicyProblem(ReadOnly):
 
     @_quiet
     def value_and_gradient(
-        self, x0: ArrayLike, theta: Given, *, T: int | None = None
+        self, x0: ArrayLike, theta: Given, T: int | None = None
     ) -> tuple[float, Arrays]:
         """Return the mean cost over the initial states, and its gradient in theta.
 
@@ -234,8 +245,6 @@ class PolicyProblem(ReadOnly):
         ------
         NonFiniteError
             If a state, the cost, a costate or the gradient overflows; names the first step.
-        ShapeError, DtypeError, ArgumentError
-            If x0 or a parameter does not fit; names it.
         """
         x0 = self._initial_states(x0).reshape(-1, self.problem.n)
         return self._both(x0, self.unflatten(self.flatten(theta)), self._horizon(T))
@@ -312,7 +321,7 @@ class PolicyProblem(ReadOnly):
         rows = [self._pull(np.broadcast_to(e, (b * T, m)), tape, {"x"})["x"] for e in np.eye(m)]
         pi_x = np.stack(rows, axis=1).reshape(b, T, m, n)
         p = self._costates(slopes, pi_x)
-        w = slopes.u + _transposed_times(slopes.B, p)
+        w = slopes.u + times(slopes.B, p, transpose=True)
         pulled = self._pull(w.reshape(-1, m) / b, tape, theta)
         gradient = {name: pulled.get(name, np.zeros(theta[name].shape)) for name in theta}
         for name, array in gradient.items():
@@ -328,7 +337,7 @@ class PolicyProblem(ReadOnly):
         chain = np.zeros((b, T + 1, n, n))
         chain[:, :T] = slopes.A + slopes.B @ pi_x
         total = np.array(slopes.x)
-        total[:, :-1] += _transposed_times(pi_x, slopes.u)
+        total[:, :-1] += times(pi_x, slopes.u, transpose=True)
         try:
             solved = Bidiagonal(chain.reshape(-1, n, n)[:-1]).solve(
                 total.reshape(-1, n), transpose=True, overwrite=True
@@ -372,18 +381,12 @@ class PolicyProblem(ReadOnly):
         return _Linear(problem) if isinstance(problem, LQProblem) else problem
 
     def _horizon(self, T: int | None) -> int:
-        if T is None:
-            assert self.T is not None
-            return self.T
-        return (
-            self.problem.horizon(T) if isinstance(self.problem, LQProblem) else check_count("T", T)
-        )
+        return known_horizon(self.problem, self.T if T is None else T)
 
     def _initial_states(self, x0: ArrayLike) -> Array:
-        x0, n = real_array("x0", x0), self.problem.n
-        if x0.ndim == 0 or x0.shape[-1] != n or not x0.size:
-            expected = f"(..., n) with n = {n}, and at least one state"
-            raise ShapeError(shape_message("x0", x0.shape, expected, "", (n,)))
+        x0 = initial_state(self.problem, x0)
+        if not x0.size:
+            raise ShapeError(f"x0 has shape {x0.shape}, expected (..., n), and at least one state")
         check_finite("x0", x0)
         return x0
 
@@ -405,25 +408,17 @@ class _Linear:
     problem: LQProblem
 
     def next_state(self, x: Array, u: Array, t: int) -> Array:
-        A, B, c = (self._stages(name, t) for name in "ABc")
-        return np.asarray(x @ A.T + u @ B.T + c)
+        problem = self.problem
+        A, B = (M if M.ndim == 2 else M[t] for M in (problem.A, problem.B))
+        return np.asarray(x @ A.T + u @ B.T + (problem.c if problem.c.ndim == 1 else problem.c[t]))
 
     def cost(self, x: ArrayLike, u: ArrayLike) -> float | Array:
         return self.problem.cost(x, u)
 
     def derivatives(self, x: Any, u: Any) -> Slopes:
-        problem, stages = self.problem, (*u.shape[:-1],)
+        problem = self.problem
         slopes = np.empty_like(x)
         slopes[:, :-1] = times(problem.Q, x[:, :-1]) + times(problem.M, u) + problem.q
         slopes[:, -1] = x[:, -1] @ problem.S + problem.s
-        A, B = (np.broadcast_to(M, (*stages, *M.shape[-2:])) for M in (problem.A, problem.B))
+        A, B = (np.broadcast_to(M, u.shape[:-1] + M.shape[-2:]) for M in (problem.A, problem.B))
         return Slopes(A, B, slopes, problem.input_gradient(x, u, np.zeros_like(x[:, 1:])))
-
-    def _stages(self, name: str, t: int) -> Array:
-        array: Array = getattr(self.problem, name)
-        return array[t] if array.ndim > (2 if name.isupper() else 1) else array
-
-
-def _transposed_times(M: Array, z: Array) -> Array:
-    """M[t]'z[t], with batches."""
-    return np.asarray((M.swapaxes(-1, -2) @ z[..., None])[..., 0])
