@@ -544,7 +544,7 @@ def closed_loop() -> None:
     system, runs, steps = lqrad.systems.inverted_pendulum(), 10_000, 500
     plant = lqrad.StateSpace(system.A, system.B, [[1, 0, 0, 0], [0, 0, 1, 0]], dt=system.dt)
     W, V = np.diag([1e-8, 1e-5, 1e-8, 1e-5]), 1e-6 * np.eye(2)
-    options = {"Q_i": [[0.01]], "tracked": [[1, 0, 0, 0]], "input_bounds": (-5, 5)}
+    options = {"Q_i": [[0.01]], "H": [[1, 0, 0, 0]], "input_bounds": (-5, 5)}
     controller = lqrad.lqg(plant, system.Q, system.R, W, V, **options)
     start = time.perf_counter()
     lqrad.simulate_closed_loop(plant, controller, steps, W=W, V=V, runs=runs, rng=0)

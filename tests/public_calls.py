@@ -208,7 +208,7 @@ def controller() -> lqrad.Controller:
 
 def feedthrough_controller() -> lqrad.Controller:
     plant = lqrad.StateSpace(**of(*"ABC"), D=[[0.1]], dt=0.1)
-    return lqrad.lqg(plant, **of(*"QRWV"), tracked=data()["C"])
+    return lqrad.lqg(plant, **of(*"QRWV"), H=data()["C"])
 
 
 quiet = np.errstate(over="ignore", invalid="ignore")  # a user's function may overflow
@@ -765,7 +765,7 @@ CALLS |= {
         {
             "plant": plant(),
             **of(*"QRM"),
-            "tracked": data()["C"],
+            "H": data()["C"],
             "input_bounds": (-1.0, np.array([1.0])),
         },
     ),
@@ -775,7 +775,7 @@ CALLS |= {
             "plant": lqrad.StateSpace(**of(*"AB"), dt=0.1),
             **of(*"QRM"),
             "Q_i": np.array([[1.0]]),
-            "tracked": data()["C"],
+            "H": data()["C"],
             "input_bounds": (-1.0, np.array([1.0])),
         },
     ),
@@ -785,7 +785,7 @@ CALLS |= {
             "plant": plant(),
             **of(*"QRWVM"),
             "Q_i": np.array([[1.0]]),
-            "tracked": data()["C"],
+            "H": data()["C"],
             "input_bounds": (-1.0, np.array([1.0])),
         },
     ),
@@ -794,7 +794,7 @@ CALLS |= {
         {
             "plant": plant(),
             "reference": np.array([1.0]),
-            "tracked": data()["C"],
+            "H": data()["C"],
             "input_bounds": (-100.0, np.array([100.0])),
         },
     ),
@@ -803,7 +803,7 @@ CALLS |= {
         {
             "plant": plant(),
             "controller": controller(),
-            "steps": 4,
+            "T": 4,
             **of("x0", "W", "V"),
             "runs": 2,
             "rng": 0,
@@ -813,14 +813,14 @@ CALLS |= {
     ),
     "expected_cost": lambda: (
         lqrad.expected_cost,
-        {"plant": plant(), "controller": controller(), **of(*"QRWVM"), **of("x0"), "steps": 4},
+        {"plant": plant(), "controller": controller(), **of(*"QRWVM"), **of("x0"), "T": 4},
     ),
     "design_controller": lambda: (
         lqrad.design_controller,
         {
             "plant": plant(),
             **of(*"QRWVM"),
-            "tracked": data()["C"],
+            "H": data()["C"],
             "input_bounds": (-1.0, np.array([1.0])),
         },
     ),
@@ -832,7 +832,7 @@ CALLS |= {
             "input_bounds": (-1.0, np.array([1.0])),
             "state_bounds": (np.array([-9.0, -9.0]), 9.0),
             "rate_bounds": (-1.0, 1.0),
-            "tracked": data()["C"],
+            "H": data()["C"],
             "observer": observer(),
             "max_iter": 50,
             "tol": 1e-6,
@@ -843,11 +843,11 @@ CALLS |= {
         {"u_before": np.ones(1), "x_hat": np.ones(2)},
     ),
     "MPC.step": lambda: (
-        lqrad.mpc(problem(), 3, tracked=data()["C"]).step,
+        lqrad.mpc(problem(), 3, H=data()["C"]).step,
         {"y": np.ones(2), "reference": np.ones(1)},
     ),
     "MPC.plan": lambda: (
-        lqrad.mpc(problem(), 3, tracked=data()["C"]).plan,
+        lqrad.mpc(problem(), 3, H=data()["C"]).plan,
         {"x": np.ones(2), "reference": np.ones(1)},
     ),
     "load_controller": lambda: (lqrad.load_controller, {"path": saved_controller()}),

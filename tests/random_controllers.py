@@ -27,7 +27,7 @@ def random_controller(seed, *, kind=None, bounds=None):
     H = rng.normal(size=(nr, plant.ny)) @ plant.C
     Q, R = psd(rng, n) + 0.1 * np.eye(n), psd(rng, m) + 0.1 * np.eye(m)
     noise = {"W": psd(rng, n) + 0.01 * np.eye(n), "V": psd(rng, plant.ny) + 0.1 * np.eye(plant.ny)}
-    options = {"tracked": H, "input_bounds": bounds}
+    options = {"H": H, "input_bounds": bounds}
     Q_i = 0.1 * np.eye(nr)
     if kind == "lqr":
         return lqrad.lqr(plant, Q, R, **options), plant

@@ -334,7 +334,7 @@ def test_a_design_file_serves_every_reader(tmp_path):
         "P0",
         "d",
     )
-    assert plant.plant.C.tolist() == plant.arguments["tracked"].tolist() == [[1, 0, 0]]
+    assert plant.plant.C.tolist() == plant.arguments["H"].tolist() == [[1, 0, 0]]
     assert plant.arguments["W"].tolist() == [[1e-4, 0, 0], [0, 1e-2, 0], [0, 0, 0]]
     assert plant.unused == ("S", "T", "m0", "P0", "d")
     design = lqrad.design_controller(plant.plant, **plant.arguments)

@@ -5,7 +5,7 @@
     x[t+1] = A x[t] + B clip(u[t-d], low, high) + w[t],    w ~ (0, W)
 
 With a feedthrough D and no delay d, u[t] must be known before y[t]: a `Controller` that was designed
-for it acts on the prediction then. All runs of a Monte Carlo study are advanced by the same array operations, a step at a time.
+for it acts on the prediction then. All runs are advanced together, a step at a time.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 
 from lqrad.arguments import (
     Array,
+    called_as,
     check_count,
     check_covariance,
     check_finite,
@@ -30,6 +31,7 @@ from lqrad.arguments import (
     check_type,
     frozen_array,
     real_array,
+    renamed,
     shape_message,
 )
 from lqrad.copies import ReadOnly
@@ -61,11 +63,12 @@ class ClosedLoop(ReadOnly, Report):
 
     Attributes
     ----------
-    x : (..., steps+1, n)
-    y : (..., steps, ny)
-    u : (..., steps, m)
+    x : (..., T+1, n)
+    y : (..., T, ny)
+        What was measured.
+    u : (..., T, m)
         As they reached the plant: delayed, and within the actuators' limits.
-    reference : (steps, nr) or None
+    reference : (T, nr) or None
     at_limit : (m,)
         The share of all steps at which each input was at a limit.
     cost : (...) or None
@@ -91,7 +94,7 @@ class ClosedLoop(ReadOnly, Report):
 
     @property
     def t(self) -> Array:
-        """The times of the states in seconds: (steps+1,)."""
+        """The times of the states in seconds: (T+1,)."""
         return np.asarray(self.dt * np.arange(self.x.shape[-2]))
 
     def mean_cost(self) -> tuple[float, float]:
@@ -106,10 +109,12 @@ class ClosedLoop(ReadOnly, Report):
         return size * float((cost / size).mean()), size * float(error)
 
 
+@renamed(steps="T")
+@called_as("simulate_closed_loop(plant, controller, T)")
 def simulate_closed_loop(
     plant: StateSpace,
     controller: Steps,
-    steps: int,
+    T: int,
     *,
     reference: ArrayLike | None = None,
     x0: ArrayLike | None = None,
@@ -135,9 +140,10 @@ def simulate_closed_loop(
         A copy of it runs, from a reset, and a `Controller` or `MPC` that is given is left alone; an
         object of your own should replace what it remembers, as they do, and not change it in place.
         Several runs need one that takes batches, as `Controller` does.
-    steps : int
-    reference : (nr,) or (steps, nr), optional
-        Handed on to the controller; for one tracked output also a number, or (steps,).
+    T : int
+        How many steps.
+    reference : (nr,) or (T, nr), optional
+        Handed on to the controller; for one tracked output also a number, or (T,).
     x0 : (n,) or (runs, n), optional
         Initial state; zero when not given.
     W, V : (n, n), (ny, ny), optional
@@ -165,8 +171,14 @@ def simulate_closed_loop(
         If a state overflows: the loop is unstable. Names the step.
     NotConvexError
         If a covariance has a negative eigenvalue.
-    ArgumentError, ShapeError, DtypeError
-        If an argument does not fit.
+    ArgumentError
+        If there is noise without a rng, or the plant has a feedthrough that the controller, which
+        computes u[t] from y[t], was not designed for.
+
+    See Also
+    --------
+    expected_cost : the mean cost of a loop without limits, in closed form
+    Controller.closed_loop : the loop as a linear system
 
     Examples
     --------
@@ -195,11 +207,10 @@ def simulate_closed_loop(
     measured, through = plant.C, plant.D
     if isinstance(controller, Controller) and controller.measures_state:
         measured, through = np.eye(plant.n), np.zeros((plant.n, plant.m))
-    steps, lag = check_count("steps", steps), check_count("input_delay", input_delay, least=0)
+    T, lag = check_count("T", T), check_count("input_delay", input_delay, least=0)
     batch = () if runs is None else (check_count("runs", runs),)
     n, m, ny = plant.n, plant.m, len(measured)
-    room = max(steps, 1) + lag
-    check_room(f"{steps} steps of {runs or 1} runs", room, runs or 1, n + ny + 2 * m)
+    check_room(f"T = {T} steps of {runs or 1} runs", T + lag, runs or 1, n + ny + 2 * m)
     start = np.zeros(n) if x0 is None else real_array("x0", x0)
     if start.shape not in ((n,), (*batch, n)):
         expected = f"({n},)" + (f" or {(*batch, n)}" if batch else "")
@@ -213,7 +224,7 @@ def simulate_closed_loop(
             "design a Controller for a plant with this D, by lqg: it acts on what is predicted",
         )
     nr = controller.nr if isinstance(controller, Controller) else None
-    r = None if reference is None else _reference(reference, steps, nr)
+    r = None if reference is None else _reference(reference, T, nr)
     low, high = check_limits("input_bounds", input_bounds, (m,))
     weight = _weight(Q, R, M, n, m)
     roots = [
@@ -225,12 +236,12 @@ def simulate_closed_loop(
     generator = check_generator(0 if rng is None else rng)  # without noise, it is not asked
 
     # Time is the first axis while it runs: each step is one block of memory.
-    x, y = np.empty((steps + 1, *batch, n)), np.empty((steps, *batch, ny))
-    u, asked = np.empty((steps, *batch, m)), np.zeros((steps + lag, *batch, m))
+    x, y = np.empty((T + 1, *batch, n)), np.empty((T, *batch, ny))
+    u, asked = np.empty((T, *batch, m)), np.zeros((T + lag, *batch, m))
     x[0] = start
     controller.reset()
     with np.errstate(over="ignore", invalid="ignore"):  # looked for below
-        for t in range(steps):
+        for t in range(T):
             now = None if r is None else r[t]
             y[t] = x[t] @ measured.T
             if through.any():
@@ -248,7 +259,7 @@ def simulate_closed_loop(
             x[t + 1] = x[t] @ plant.A.T + u[t] @ plant.B.T
             _add_noise(x[t + 1], roots[0], generator)
     if first_nonfinite_step(np.moveaxis(x, 0, -2)) is not None:
-        raise _diverged(steps)
+        raise _diverged(T)
     if isinstance(controller, Controller):
         low, high = np.maximum(low, controller.low), np.minimum(high, controller.high)
     at_limit = ((u <= low) | (u >= high)).mean(axis=tuple(range(u.ndim - 1)))
@@ -264,6 +275,7 @@ def simulate_closed_loop(
     return ClosedLoop(x, y, u, r, np.asarray(at_limit), cost, plant.dt)
 
 
+@renamed(steps="T")
 @np.errstate(over="ignore", invalid="ignore")  # looked for in the cost
 def expected_cost(
     plant: StateSpace,
@@ -275,13 +287,13 @@ def expected_cost(
     V: ArrayLike | None = None,
     M: ArrayLike | None = None,
     x0: ArrayLike | None = None,
-    steps: int | None = None,
+    T: int | None = None,
 ) -> float:
     """Return the mean of 1/2 x'Qx + x'Mu + 1/2 u'Ru under noise: of a settled step, or of a horizon.
 
     It is that of the loop without limits and with the reference zero, 1/2 tr([Q M; M' R] X), where
-    X is the second moment of (x, u): once settled, that of a Lyapunov equation; from x0 over a number
-    of steps, the sum along its recursion.
+    X is the second moment of (x, u): once settled, that of a Lyapunov equation; from x0 over T steps,
+    the sum along its recursion.
 
     Parameters
     ----------
@@ -293,8 +305,8 @@ def expected_cost(
     W, V : (n, n), (ny, ny)
         Covariances of what disturbs the state and of the sensors' noise; V zero when not given.
     x0 : (n,), optional
-        With steps: the initial state, zero when not given. The controller starts from a reset.
-    steps : int, optional
+        With T: the initial state, zero when not given. The controller starts from a reset.
+    T : int, optional
         A horizon whose costs are summed; the cost of one step, once settled, when not given.
 
     Returns
@@ -306,7 +318,11 @@ def expected_cost(
     NotStabilizableError
         If the closed loop is unstable and there is no horizon; names the pole.
     ArgumentError
-        If there is an x0 without steps.
+        If there is an x0 without T.
+
+    See Also
+    --------
+    simulate_closed_loop : many runs, with limits and delays
 
     References
     ----------
@@ -330,9 +346,9 @@ def expected_cost(
     plant = discrete_plant(plant)
     loop = controller.closed_loop(plant)
     worst = loop.poles[0]
-    if x0 is not None and steps is None:
-        raise ArgumentError("x0 is given and steps is not: a settled loop has forgotten its start")
-    if abs(worst) >= 1 and steps is None:
+    if x0 is not None and T is None:
+        raise ArgumentError("x0 is given and T is not: a settled loop has forgotten its start")
+    if abs(worst) >= 1 and T is None:
         raise NotStabilizableError(
             f"the closed loop has the pole {worst:.6g}, of magnitude {abs(worst):.6g}: its mean "
             "cost grows without bound; design for this plant, or remove the integrators' weight"
@@ -347,14 +363,14 @@ def expected_cost(
     from_y = np.concatenate([plant.B @ own.D[:, :ny], own.B[:, :ny]])
     disturbed = from_y @ sensors @ from_y.T
     disturbed[:n, :n] += noise
-    if steps is None:
+    if T is None:
         X, count = steady_covariance(loop.A, disturbed), 1
     else:
         start = np.zeros(n) if x0 is None else frozen_array("x0", x0)
         check_shape("x0", start, (n,), "to match A", symbols="(n,)")
         moment = np.zeros_like(loop.A)
         moment[:n, :n] = np.outer(start, start)
-        X, count = np.zeros_like(loop.A), check_count("steps", steps)
+        X, count = np.zeros_like(loop.A), check_count("T", T)
         for done in range(1, count + 1):
             X, before = X + moment, moment
             moment = loop.A @ moment @ loop.A.T + disturbed
@@ -375,13 +391,13 @@ def _weight(
     """[Q M; M' R], or None where neither Q nor R is given."""
     if Q is None and R is None and M is None:
         return None
-    shapes = {"Q": (n, n), "R": (m, m), "M": (n, m)}
-    found = {}
-    for (name, shape), value in zip(shapes.items(), (Q, R, M), strict=True):
-        found[name] = np.zeros(shape) if value is None else frozen_array(name, value)
-        check_shape(name, found[name], shape, "to match the plant")
-    check_stage_weights(found["Q"], found["R"], found["M"])
-    return np.block([[found["Q"], found["M"]], [found["M"].T, found["R"]]])
+    found = []
+    for name, given, shape in (("Q", Q, (n, n)), ("R", R, (m, m)), ("M", M, (n, m))):
+        found.append(np.zeros(shape) if given is None else frozen_array(name, given))
+        check_shape(name, found[-1], shape, "to match the plant")
+    Q, R, M = found
+    check_stage_weights(Q, R, M)
+    return np.block([[Q, M], [M.T, R]])
 
 
 def _covariance(name: str, covariance: ArrayLike, width: int) -> Array:
@@ -397,16 +413,14 @@ def _add_noise(z: Array, root: Array | None, generator: np.random.Generator) -> 
         z += generator.standard_normal(z.shape) @ root.T
 
 
-def _reference(reference: ArrayLike, steps: int, nr: int | None) -> Array:
-    """A reference with a row for each step; one output may have a number, or one axis of steps."""
+def _reference(reference: ArrayLike, T: int, nr: int | None) -> Array:
+    """A reference (T, nr); one tracked output may have a number, or (T,)."""
     r = np.atleast_1d(frozen_array("reference", reference))
-    if r.ndim == 1 and nr == 1 and len(r) == steps:
+    if r.ndim == 1 and nr == 1 and len(r) == T:
         r = r[:, None]
-    if r.ndim not in (1, 2) or (r.ndim == 2 and len(r) != steps):
-        raise ShapeError(
-            f"reference has shape {r.shape}, expected (nr,) or (steps, nr) = ({steps}, nr)"
-        )
-    return np.broadcast_to(r, (steps, r.shape[-1]))
+    if r.ndim not in (1, 2) or (r.ndim == 2 and len(r) != T):
+        raise ShapeError(f"reference has shape {r.shape}, expected (nr,) or (T, nr) = ({T}, nr)")
+    return np.broadcast_to(r, (T, r.shape[-1]))
 
 
 def _diverged(t: int) -> NonFiniteError:

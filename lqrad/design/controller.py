@@ -251,8 +251,8 @@ class Controller(ReadOnly):
             return np.zeros(self.nr)
         if not self.nr:
             raise ArgumentError(
-                "reference is given, but nothing is tracked; say what follows it when designing, "
-                "by tracked="
+                "reference is given, but nothing is tracked",
+                "say what follows it when designing, by H",
             )
         return self._signal("reference", reference, self.nr)
 

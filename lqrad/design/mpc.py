@@ -18,6 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from lqrad.arguments import (
     Array,
+    called_as,
     check_count,
     check_finite,
     check_limits,
@@ -27,6 +28,8 @@ from lqrad.arguments import (
     check_type,
     frozen_array,
     real_array,
+    renamed,
+    shape_message,
 )
 from lqrad.copies import ReadOnly
 from lqrad.design.observer import Observer
@@ -40,6 +43,8 @@ from lqrad.lq.problem import LQProblem, changed
 Pair = tuple[ArrayLike, ArrayLike]
 
 
+@renamed(tracked="H")
+@called_as("mpc(problem, T), with a problem such as LQProblem(A, B, Q, R) makes")
 def mpc(
     problem: LQProblem,
     T: int,
@@ -47,7 +52,7 @@ def mpc(
     input_bounds: Pair | None = None,
     state_bounds: Pair | None = None,
     rate_bounds: Pair | None = None,
-    tracked: ArrayLike | None = None,
+    H: ArrayLike | None = None,
     observer: Observer | None = None,
     max_iter: int = 500,
     tol: float = 1e-8,
@@ -68,8 +73,8 @@ def mpc(
         On x[1] ... x[T], likewise with n in the place of m.
     rate_bounds : pair (low, high), optional
         On u[t] - u[t-1], likewise; before the first step u is what `MPC.reset` says, or zero.
-    tracked : (nr, n), optional
-        The outputs `tracked` x that follow the reference.
+    H : (nr, n), optional
+        The outputs H x follow the reference; nothing when not given.
     observer : Observer, optional
         Estimates the state from what is measured; where not given, the state is measured.
     max_iter : int
@@ -77,7 +82,7 @@ def mpc(
         inputs keep their bounds, and states may exceed bounds that other inputs could keep; the
         status is then MAX_ITER and the message names the worst excess.
     tol : float
-        Of the gap, relative to the cost, and of what exceeds a bound, relative to the bound.
+        A relative gap: of the cost to its proven minimum; and of what exceeds a bound, to the bound.
 
     Returns
     -------
@@ -90,8 +95,11 @@ def mpc(
         terms and a reference is to be followed too.
     NotStabilizableError
         If there is no S, and no stationary solution to stand for it; names the mode.
-    ShapeError, DtypeError, NonFiniteError
-        If an array does not fit; names it.
+
+    See Also
+    --------
+    lqr, lqi, lqg : controllers without a horizon, with limits on inputs
+    riccati, descend : a single plan without limits, or with some on inputs
 
     References
     ----------
@@ -125,16 +133,14 @@ def mpc(
         )
     if not problem.S_given:
         problem = problem.replace(S=dare(problem.A, problem.B, problem.Q, problem.R, M=problem.M))
-    rows = None if tracked is None else frozen_array("tracked", tracked)
-    if rows is not None:
-        if rows.ndim != 2 or rows.shape[1] != problem.n or not len(rows):
-            raise ShapeError(
-                f"tracked has shape {rows.shape}, expected (nr, n) with n = {problem.n}"
-            )
+    if H is not None:
+        H = frozen_array("H", H)
+        if H.ndim != 2 or H.shape[1] != problem.n or not len(H):
+            raise ShapeError(shape_message("H", H.shape, f"(nr, n) with n = {problem.n}", ""))
         extra = [name for name in "cqrs" if getattr(problem, name).any()]
         if extra:
             raise ArgumentError(
-                f"tracked is given and the problem has {', '.join(extra)}: say what is to be "
+                f"H is given and the problem has {', '.join(extra)}: say what is to be "
                 "followed either by a reference or by linear terms"
             )
     if observer is not None:
@@ -152,7 +158,7 @@ def mpc(
         check_limits("input_bounds", input_bounds, (T, problem.m)),
         check_limits("state_bounds", state_bounds, (T, problem.n)),
         check_limits("rate_bounds", rate_bounds, (T, problem.m)),
-        tracked=rows,
+        H=H,
         observer=observer,
         max_iter=check_count("max_iter", max_iter),
         tol=check_tolerance(tol),
@@ -168,6 +174,8 @@ class MPC(ReadOnly):
         With the terminal weight that is used.
     T : int
         How many steps are looked ahead.
+    H : (nr, n) or None
+        The outputs H x follow the reference.
     last : Plan or None
         What the last `step` planned; the next starts from its multipliers.
     u_before : (m,)
@@ -183,13 +191,13 @@ class MPC(ReadOnly):
         state_bounds: tuple[Array, Array],
         rate_bounds: tuple[Array, Array],
         *,
-        tracked: Array | None,
+        H: Array | None,
         observer: Observer | None,
         max_iter: int,
         tol: float,
     ) -> None:
         n, m, T = problem.n, problem.m, len(input_bounds[0])
-        self.problem, self.T, self.tracked, self.observer = problem, T, tracked, observer
+        self.problem, self.T, self.H, self.observer = problem, T, H, observer
         self._input, self._state, self._rate = input_bounds, state_bounds, rate_bounds
         self._max_iter, self._tol = max_iter, tol
         on_u, on_x, on_rate = (_bounded(z) for z in (input_bounds, state_bounds, rate_bounds))
@@ -202,23 +210,21 @@ class MPC(ReadOnly):
         names = [f"u[{i}]" for i in on_u]
         names += [f"the change of u[{i}]" for i in on_rate]
         names += [f"x[{i}]" for i in on_x]
-        self._rows = np.concatenate(
-            [
-                np.hstack([C, D]),
-                np.hstack([np.eye(n, full.n)[on_x], np.zeros((len(on_x), m))]),
-            ]
-        )
+        E = np.eye(n, full.n)[on_x]
+        self._rows = np.block([[C, D], [E, np.zeros((len(on_x), m))]])
         self._low, self._high = (
-            np.hstack(
-                [input_bounds[k][:, on_u], rate_bounds[k][:, on_rate], state_bounds[k][:, on_x]]
-            )
-            for k in (0, 1)
+            np.hstack([of_u[:, on_u], of_rate[:, on_rate], of_x[:, on_x]])
+            for of_u, of_rate, of_x in zip(input_bounds, rate_bounds, state_bounds, strict=True)
         )
         soft = np.arange(len(names)) >= len(C)
-        E = np.eye(n, full.n)[on_x]
         self._limited = Limited(full, T, C, D, E, soft=soft, names=names)
         self._targets: tuple[bytes, Array, Array] | None = None
         self.reset()
+
+    @property
+    def tracked(self) -> Array | None:
+        """`H`, under its former name."""
+        return self.H
 
     def __repr__(self) -> str:
         parts = [f"n={self.problem.n}", f"m={self.problem.m}", f"T={self.T}"]
@@ -259,8 +265,6 @@ class MPC(ReadOnly):
         ------
         ArgumentError
             If no input within its bounds can hold the reference; names it.
-        ShapeError, DtypeError, NonFiniteError
-            If y or the reference does not fit.
         """
         if self.observer is None:
             x = _vector("y", y, self.problem.n)
@@ -354,17 +358,17 @@ class MPC(ReadOnly):
 
     def _target(self, reference: ArrayLike | None) -> tuple[Array, Array]:
         """The steady state that holds a reference, kept until another is asked for."""
-        if self.tracked is None:
+        if self.H is None:
             if reference is not None:
                 raise ArgumentError(
-                    "reference is given, but nothing is tracked; say what follows it by "
-                    "mpc(..., tracked=)"
+                    "reference is given, but nothing is tracked",
+                    "say what follows it by mpc(..., H=H)",
                 )
             return np.zeros(self.problem.n), np.zeros(self.problem.m)
-        width = len(self.tracked)
+        width = len(self.H)
         r = np.zeros(width) if reference is None else _vector("reference", reference, width)
         if self._targets is None or self._targets[0] != r.tobytes():
-            plant = StateSpace(self.problem.A, self.problem.B, self.tracked, dt=1.0)
+            plant = StateSpace(self.problem.A, self.problem.B, self.H, dt=1.0)
             bounds = self._input[0][-1], self._input[1][-1]
             targets = steady_state_targets(plant, r, input_bounds=bounds)
             self._targets = (r.tobytes(), *targets)

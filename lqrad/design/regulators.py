@@ -20,6 +20,7 @@ from lqrad.arguments import (
     check_limits,
     check_shape,
     frozen_array,
+    renamed,
     shape_message,
 )
 from lqrad.design.controller import Controller
@@ -44,14 +45,15 @@ class Tracked(NamedTuple):
 _RANK = 1e-10
 
 
+@renamed(tracked="H")
 @called_as("lqr(plant, Q, R) for a plant, or dlqr(A, B, Q, R) for matrices")
 def lqr(
     plant: StateSpace,
     Q: ArrayLike,
     R: ArrayLike,
     *,
-    tracked: ArrayLike | None = None,
     M: ArrayLike | None = None,
+    H: ArrayLike | None = None,
     input_bounds: Pair | None = None,
 ) -> Controller:
     """Design a regulator for a plant whose state is measured: the gain of `dlqr`, ready to run.
@@ -63,61 +65,10 @@ def lqr(
         `discretise` gives, its M is taken too.
     Q, R, M : (n, n), (m, m), (n, m)
         Weights of the state, of the input and of the cross term x'Mu.
-    tracked : (nr, n), optional
-        H of the outputs H x that follow the reference, as far as the model is right; nothing when
-        not given.
+    H : (nr, n), optional
+        The outputs H x follow the reference, as far as the model is right; nothing when not given.
     input_bounds : pair (low, high), optional
-        Limits of the inputs.
-
-    Returns
-    -------
-    Controller
-        Its `step` takes the state for y.
-
-    Raises
-    ------
-    ArgumentError, NotStabilizableError, NotConvexError, ShapeError, DtypeError, NonFiniteError
-        As `lqi`.
-
-    Examples
-    --------
-    >>> plant = StateSpace([[1.0]], [[1.0]], dt=0.1)
-    >>> lqr(plant, [[1]], [[1]]).step([1.0]).round(4)
-    array([-0.618])
-    """
-    M, plant = _cross_weight(plant, Q, R, M), discrete_plant(plant)
-    H = None if tracked is None else _tracked(plant, tracked)
-    return _of_state(plant, Q, R, M, H, None, input_bounds)
-
-
-def lqi(
-    plant: StateSpace,
-    Q: ArrayLike,
-    R: ArrayLike,
-    Q_i: ArrayLike,
-    *,
-    tracked: ArrayLike | None = None,
-    M: ArrayLike | None = None,
-    input_bounds: Pair | None = None,
-) -> Controller:
-    """Design a regulator with integral action, for a plant whose state is measured.
-
-    It minimises sum_t 1/2 (x'Qx + z'Q_i z + 2 x'Mu + u'Ru) of the deviations from the steady state,
-    with the integrators z[t+1] = z[t] + H x[t] - r as further states.
-
-    Parameters
-    ----------
-    plant : StateSpace
-        In discrete time; also what `StateSpace.of` or `discretise` gives. With the Q and R of what
-        `discretise` gives, its M is taken too.
-    Q, R, M : (n, n), (m, m), (n, m)
-        Weights of the state, of the input and of the cross term x'Mu.
-    Q_i : (nr, nr)
-        Weight of the integrators, which are sums, not times dt.
-    tracked : (nr, n), optional
-        H of the outputs H x that follow the reference; when not given, the plant's outputs.
-    input_bounds : pair (low, high), optional
-        Limits of the inputs; the integrators do not wind up at them.
+        Limits of the inputs, each a number or (m,); integrators do not wind up at them.
 
     Returns
     -------
@@ -130,8 +81,58 @@ def lqi(
         If the plant is in continuous time, or no steady state holds some reference: names it.
     NotStabilizableError
         If no feedback stabilises the plant; names the mode.
-    NotConvexError, ShapeError, DtypeError, NonFiniteError
-        If a weight does not fit.
+    NotConvexError
+        If [Q M; M' R] is not positive semidefinite, or R + B'PB not positive definite.
+
+    See Also
+    --------
+    lqi : with integral action
+    lqg : for a state that is estimated
+    mpc : with limits on states, planned ahead
+    design_controller : the controller, and its loop looked at
+
+    Examples
+    --------
+    >>> plant = StateSpace([[1.0]], [[1.0]], dt=0.1)
+    >>> lqr(plant, [[1]], [[1]]).step([1.0]).round(4)
+    array([-0.618])
+    """
+    return regulator(plant, Q, R, M=M, H=H, input_bounds=input_bounds)
+
+
+@renamed(tracked="H")
+@called_as("lqi(plant, Q, R, Q_i)")
+def lqi(
+    plant: StateSpace,
+    Q: ArrayLike,
+    R: ArrayLike,
+    Q_i: ArrayLike,
+    *,
+    M: ArrayLike | None = None,
+    H: ArrayLike | None = None,
+    input_bounds: Pair | None = None,
+) -> Controller:
+    """Design a regulator with integral action, for a plant whose state is measured.
+
+    It minimises sum_t 1/2 (x'Qx + z'Q_i z + 2 x'Mu + u'Ru) of the deviations from the steady state,
+    with the integrators z[t+1] = z[t] + H x[t] - r as further states.
+
+    Parameters
+    ----------
+    plant, Q, R, M, H, input_bounds
+        As of `lqr`; without H, the plant's outputs C x + D u follow the reference.
+    Q_i : (nr, nr)
+        Weight of the integrators, which are sums, not times dt.
+
+    Returns
+    -------
+    Controller
+        Its `step` takes the state for y.
+
+    See Also
+    --------
+    lqr : without integrators; lists what is raised
+    lqg : with or without integrators, for a state that is estimated
 
     References
     ----------
@@ -150,10 +151,10 @@ def lqi(
     >>> x.round(6)
     array([3.])
     """
-    M, plant = _cross_weight(plant, Q, R, M), discrete_plant(plant)
-    return _of_state(plant, Q, R, M, _tracked(plant, tracked), Q_i, input_bounds)
+    return regulator(plant, Q, R, M=M, H=H, Q_i=Q_i, input_bounds=input_bounds)
 
 
+@renamed(tracked="H")
 @called_as("lqg(plant, Q, R, W, V)")
 def lqg(
     plant: StateSpace,
@@ -162,9 +163,9 @@ def lqg(
     W: ArrayLike,
     V: ArrayLike,
     *,
-    Q_i: ArrayLike | None = None,
-    tracked: ArrayLike | None = None,
     M: ArrayLike | None = None,
+    Q_i: ArrayLike | None = None,
+    H: ArrayLike | None = None,
     input_bounds: Pair | None = None,
 ) -> Controller:
     """Design a regulator for a plant whose state is estimated by the stationary Kalman filter.
@@ -177,21 +178,17 @@ def lqg(
 
     Parameters
     ----------
-    plant : StateSpace
-        In discrete time, as of `lqr`; its outputs C x + D u are what is measured.
-    Q, R, M : (n, n), (m, m), (n, m)
-        Weights of the state, of the input and of the cross term x'Mu.
+    plant, Q, R, M, input_bounds
+        As of `lqr`; the plant's outputs C x + D u are what is measured.
     W : (n, n)
         Covariance of what disturbs the state at each step.
     V : (ny, ny)
         Covariance of the sensors' noise.
     Q_i : (nr, nr), optional
         Weight of the integrators, as of `lqi`; none when not given.
-    tracked : (nr, n), optional
-        H of the outputs H x that follow the reference; with a Q_i, combinations of what is
-        measured. When not given: the plant's outputs where there is a Q_i, else nothing.
-    input_bounds : pair (low, high), optional
-        Limits of the inputs.
+    H : (nr, n), optional
+        The outputs H x follow the reference; with a Q_i, combinations of what is measured. When not
+        given: the plant's outputs where there is a Q_i, else nothing.
 
     Returns
     -------
@@ -199,13 +196,14 @@ def lqg(
 
     Raises
     ------
-    ArgumentError
-        If the plant is in continuous time, or no steady state holds some reference: names it.
     NotStabilizableError
-        If no feedback stabilises the plant, or what is measured does not show a mode that is not
-        stable; names the mode.
-    NotConvexError, ShapeError, DtypeError, NonFiniteError
-        If a weight or a covariance does not fit.
+        Also if what is measured does not show a mode that is not stable; names the mode.
+
+    See Also
+    --------
+    lqr : for a state that is measured; lists what else is raised
+    Observer.kalman : the filter by itself
+    expected_cost : the mean cost of the loop, in closed form
 
     References
     ----------
@@ -222,26 +220,30 @@ def lqg(
     >>> abs(controller.closed_loop(plant).poles).round(4)   # two of the regulator, two of the filter
     array([0.9171, 0.9171, 0.8993, 0.7432])
     """
-    M, plant = _cross_weight(plant, Q, R, M), discrete_plant(plant)
-    observer = Observer.kalman(plant, W, V)
-    H = None if tracked is None and Q_i is None else _tracked(plant, tracked)
-    gains = _gains(plant, Q, R, M, H, Q_i)
-    return Controller(observer, dt=plant.dt, input_bounds=input_bounds, **gains)
+    options = {"M": M, "H": H, "Q_i": Q_i}
+    return regulator(plant, Q, R, noises=(W, V), input_bounds=input_bounds, **options)
 
 
-def _of_state(
+def regulator(
     plant: StateSpace,
     Q: ArrayLike,
     R: ArrayLike,
-    M: ArrayLike | None,
-    H: Tracked | None,
-    Q_i: ArrayLike | None,
-    input_bounds: Pair | None,
+    *,
+    M: ArrayLike | None = None,
+    noises: Pair | None = None,
+    Q_i: ArrayLike | None = None,
+    H: ArrayLike | None = None,
+    input_bounds: Pair | None = None,
 ) -> Controller:
-    """The controller of a plant whose state is measured."""
-    gains = _gains(plant, Q, R, M, H, Q_i)
-    identity = np.eye(plant.n)
-    observer = Observer(plant.A, plant.B, identity, identity)
+    """Return a controller with an estimator where there are noises (W, V), and integrators with Q_i."""
+    M, plant = _cross_weight(plant, Q, R, M), discrete_plant(plant)
+    if noises is None:
+        identity = np.eye(plant.n)
+        observer = Observer(plant.A, plant.B, identity, identity)
+    else:
+        observer = Observer.kalman(plant, *noises)
+    tracked = None if H is None and Q_i is None else _tracked(plant, H)
+    gains = _gains(plant, Q, R, M, tracked, Q_i)
     return Controller(observer, dt=plant.dt, input_bounds=input_bounds, **gains)
 
 
@@ -288,11 +290,12 @@ def _gains(
     return {"K": K, "K_i": K_i, "F": u_ref + K @ x_ref + K_i @ z_ref, "H": H, "G": G}
 
 
+@renamed(tracked="H")
 def steady_state_targets(
     plant: StateSpace,
     reference: ArrayLike,
     *,
-    tracked: ArrayLike | None = None,
+    H: ArrayLike | None = None,
     input_bounds: Pair | None = None,
 ) -> tuple[Array, Array]:
     """Return the steady state in which the tracked outputs are at a reference.
@@ -305,8 +308,8 @@ def steady_state_targets(
         In discrete time.
     reference : (nr,)
         r.
-    tracked : (nr, n), optional
-        H, with G = 0; the plant's outputs C x + D u when not given.
+    H : (nr, n), optional
+        With G = 0; the plant's outputs C x + D u when not given.
     input_bounds : pair (low, high), optional
         Limits within which u_ref must be.
 
@@ -328,7 +331,7 @@ def steady_state_targets(
     (array([2.]), array([2.]))
     """
     plant = discrete_plant(plant)
-    H, G = _tracked(plant, tracked)
+    H, G = _tracked(plant, H)
     r = np.atleast_1d(frozen_array("reference", reference))
     check_shape("reference", r, (len(H),), "one number for each tracked output", symbols="(nr,)")
     N, blind, unit = _steady(plant, H, G)
@@ -423,13 +426,13 @@ def _value(direction: Array, r: Array) -> str:
     return f"{float(direction @ r / direction[np.abs(direction).argmax()]):.4g}"
 
 
-def _tracked(plant: StateSpace, tracked: ArrayLike | None) -> Tracked:
+def _tracked(plant: StateSpace, H: ArrayLike | None) -> Tracked:
     """What follows the reference, H x + G u: the plant's outputs, or the rows H that are given."""
-    if tracked is None:
+    if H is None:
         return Tracked(plant.C, plant.D)
-    H = frozen_array("tracked", tracked)
+    H = frozen_array("H", H)
     if H.ndim != 2 or H.shape[1] != plant.n or not len(H):
-        raise ShapeError(shape_message("tracked", H.shape, f"(nr, n) with n = {plant.n}", ""))
+        raise ShapeError(shape_message("H", H.shape, f"(nr, n) with n = {plant.n}", ""))
     return Tracked(H, np.zeros((len(H), plant.m)))
 
 

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import html
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.arguments import Array
+from lqrad.arguments import Array, called_as, renamed
 from lqrad.design.closed_loop import ClosedLoop, expected_cost, simulate_closed_loop
 from lqrad.design.controller import Controller
 from lqrad.design.margins import Margins, margins
-from lqrad.design.regulators import lqg, lqi, lqr
+from lqrad.design.regulators import Pair, regulator
 from lqrad.design.responses import StepResponse, step_response
 from lqrad.design.statespace import StateSpace
 from lqrad.errors import ArgumentError
 from lqrad.results import Report
-
-if TYPE_CHECKING:
-    pass
 
 # A simulation runs until the slowest mode of the closed loop has fallen to this.
 _LEFT = 1e-3
@@ -109,6 +106,8 @@ class Design(Report):
         return f"<pre>{html.escape(self.table())}</pre>"
 
 
+@renamed(tracked="H", steps="T")
+@called_as("design_controller(plant, Q, R)")
 def design_controller(
     plant: StateSpace,
     Q: ArrayLike,
@@ -118,44 +117,34 @@ def design_controller(
     W: ArrayLike | None = None,
     V: ArrayLike | None = None,
     Q_i: ArrayLike | None = None,
-    tracked: ArrayLike | None = None,
-    input_bounds: tuple[ArrayLike, ArrayLike] | None = None,
+    H: ArrayLike | None = None,
+    input_bounds: Pair | None = None,
     reference: ArrayLike | None = None,
     x0: ArrayLike | None = None,
-    steps: int | None = None,
+    T: int | None = None,
 ) -> Design:
-    """Design a controller and look at its loop.
+    """Design a controller by `lqr`, `lqi` or `lqg`, and look at its loop.
 
     Parameters
     ----------
-    plant : StateSpace
-        In discrete time. C x + D u is what is measured where there are W and V; without them the
-        controller reads the whole state, whatever C is, and the table says so.
-    Q, R, M : (n, n), (m, m), (n, m)
-        Weights of a step.
-    W, V : (n, n), (ny, ny), optional
-        Covariances of a step, for an estimator (`lqg`) of the state from C x + D u.
-    Q_i : (nr, nr), optional
-        Weight of integrators of the tracked outputs; none when not given.
-    tracked : (nr, n), optional
-        Rows of what follows the reference; the plant's C where there is a Q_i, else nothing.
-    input_bounds : pair (low, high), optional
-        Limits of the inputs.
+    plant, Q, R, M, W, V, Q_i, H, input_bounds
+        As of `lqg`. Without W and V the controller reads the whole state, whatever C is, and the
+        table says so.
     reference : (nr,), optional
         For the simulation; ones when not given.
     x0 : (n,), optional
         For the simulation; zero when not given, or ones where nothing is tracked.
-    steps : int, optional
-        Of the simulation; until the slowest mode has fallen to 1e-3 when not given.
+    T : int, optional
+        Steps of the simulation; until the slowest mode has fallen to 1e-3 when not given.
 
     Returns
     -------
     Design
 
-    Raises
-    ------
-    ArgumentError, NotStabilizableError, NotConvexError, ShapeError, DtypeError, NonFiniteError
-        As `lqi`, `lqg` and `margins`.
+    See Also
+    --------
+    lqr, lqi, lqg : what is designed; `lqr` lists what is raised
+    margins, step_response, simulate_closed_loop, expected_cost : what is looked at
 
     Examples
     --------
@@ -168,26 +157,22 @@ def design_controller(
     """
     if (W is None) != (V is None):
         raise ArgumentError("W and V belong together: an estimator weighs one against the other")
-    options: dict[str, Any] = {"tracked": tracked, "M": M, "input_bounds": input_bounds}
-    if W is not None and V is not None:
-        controller = lqg(plant, Q, R, W, V, Q_i=Q_i, **options)
-    elif Q_i is not None:
-        controller = lqi(plant, Q, R, Q_i, **options)
-    else:
-        controller = lqr(plant, Q, R, **options)
+    noises = None if W is None or V is None else (W, V)
+    design: dict[str, Any] = {"M": M, "noises": noises, "Q_i": Q_i, "H": H}
+    controller = regulator(plant, Q, R, input_bounds=input_bounds, **design)
     closed = controller.closed_loop(plant)
     response = step_response(closed) if controller.nr else None
-    if steps is None:
+    if T is None:
         slowest = min(abs(closed.poles[0]), 1 - 1e-9)
         needed = np.log(_LEFT) / np.log(slowest) if slowest > 0 else 0
-        steps = int(np.clip(2 * np.ceil(needed), _LEAST_STEPS, _MOST_STEPS))
+        T = int(np.clip(2 * np.ceil(needed), _LEAST_STEPS, _MOST_STEPS))
     if controller.nr:
         start = np.zeros(plant.n) if x0 is None else x0
         r = np.ones(controller.nr) if reference is None else reference
     else:
         start, r = np.ones(plant.n) if x0 is None else x0, None
     simulated = simulate_closed_loop(
-        plant, controller, steps, reference=r, x0=start, input_bounds=input_bounds
+        plant, controller, T, reference=r, x0=start, input_bounds=input_bounds
     )
     cost = None
     if W is not None:

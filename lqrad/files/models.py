@@ -217,6 +217,8 @@ def load_plant(path: str | Path) -> PlantFile:
         bounds = check_limits("low and high", (low, high), (plant.m,), names=("low", "high"))
         names = ("Q", "R", "M", "W", "V", "Q_i", "tracked", "reference", "x0")
         arguments = {name: frozen_array(name, data.pop(name)) for name in names if name in data}
+        if "tracked" in arguments:
+            arguments["H"] = arguments.pop("tracked")
     return PlantFile(plant, arguments | {"input_bounds": bounds}, tuple(data))
 
 

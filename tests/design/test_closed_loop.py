@@ -128,7 +128,7 @@ def test_the_cost_to_go_under_noise_is_that_of_the_runs(seed):
     Q, R, M = psd(rng, n), psd(rng, m) + np.eye(m), np.zeros((n, m))
     noise = {"W": 0.1 * psd(rng, n), "V": 0.1 * psd(rng, ny)}
     x0 = rng.normal(size=n)
-    mean = lqrad.expected_cost(plant, controller, Q, R, M=M, **noise, x0=x0, steps=25)
+    mean = lqrad.expected_cost(plant, controller, Q, R, M=M, **noise, x0=x0, T=25)
     loop = lqrad.simulate_closed_loop(
         plant,
         controller,
@@ -153,14 +153,12 @@ def test_the_cost_to_go_of_the_regulator_is_that_of_the_value_function():
     controller = lqrad.lqr(plant, system.Q, system.R)
     _, P, _ = lqrad.dlqr(system.A, system.B, system.Q, system.R)
     W = 1e-4 * np.eye(plant.n)
-    long = lqrad.expected_cost(
-        plant, controller, system.Q, system.R, W=0 * W, x0=system.x0, steps=9000
-    )
+    long = lqrad.expected_cost(plant, controller, system.Q, system.R, W=0 * W, x0=system.x0, T=9000)
     assert long == pytest.approx(0.5 * system.x0 @ P @ system.x0, rel=1e-9)
     rate = lqrad.expected_cost(plant, controller, system.Q, system.R, W=W)
     assert rate == pytest.approx(0.5 * np.trace(P @ W), rel=1e-9)
     both = [
-        lqrad.expected_cost(plant, controller, system.Q, system.R, W=W, x0=system.x0, steps=k)
+        lqrad.expected_cost(plant, controller, system.Q, system.R, W=W, x0=system.x0, T=k)
         for k in (9000, 9001)
     ]
     assert both[1] - both[0] == pytest.approx(rate, rel=1e-5)
@@ -201,7 +199,7 @@ def test_refusals():
     with pytest.raises(ShapeError, match=r"x0 has shape \(3, 1\), expected \(1,\) or \(2, 1\)"):
         run(plant, controller, 5, x0=np.ones((3, 1)), runs=2)
     with pytest.raises(
-        ShapeError, match=r"reference has shape \(4, 1\), expected \(nr,\) or \(steps"
+        ShapeError, match=r"reference has shape \(4, 1\), expected \(nr,\) or \(T, nr"
     ):
         run(plant, controller, 5, reference=np.ones((4, 1)))
     with pytest.raises(ArgumentError, match="input_delay is -1, expected a whole number"):
@@ -215,7 +213,7 @@ def test_refusals():
         ArgumentError, match="x0 is given and steps is not: a settled loop has forg"
     ):
         lqrad.expected_cost(plant, controller, [[1]], [[1]], W=[[1.0]], x0=[1.0])
-    assert lqrad.expected_cost(wild, controller, [[1]], [[1]], W=[[1.0]], steps=3) > 0
+    assert lqrad.expected_cost(wild, controller, [[1]], [[1]], W=[[1.0]], T=3) > 0
     with pytest.raises(NotStabilizableError, match=r"the closed loop has the pole 2\.38197"):
         lqrad.expected_cost(wild, controller, [[1]], [[1]], W=[[1.0]])
 

@@ -116,10 +116,10 @@ def test_integral_action_removes_what_a_wrong_model_leaves(kind):
     H = [[1.0, 0.0]]
     if kind == "lqi":
         controller = lqrad.lqi(plant, *weights, [[0.1]])
-        without = lqrad.lqr(plant, *weights, tracked=H)
+        without = lqrad.lqr(plant, *weights, H=H)
     else:
         controller = lqrad.lqg(plant, *weights, **noise, Q_i=[[0.1]])
-        without = lqrad.lqg(plant, *weights, **noise, tracked=H)
+        without = lqrad.lqg(plant, *weights, **noise, H=H)
     ends = [
         lqrad.simulate_closed_loop(real, c, 600, reference=[2.0]).x[-1, 0]
         for c in (controller, without)
@@ -175,7 +175,7 @@ def test_gains_of_lqi_are_those_of_python_control():
         plant, rng = random_plant(seed, m=2, n=3)
         H = rng.normal(size=(2, 3))
         Q, R, Q_i = psd(rng, 3) + np.eye(3), psd(rng, 2) + np.eye(2), np.diag([0.3, 0.7])
-        controller = lqrad.lqi(plant, Q, R, Q_i, tracked=H)
+        controller = lqrad.lqi(plant, Q, R, Q_i, H=H)
         system = control.ss(plant.A, plant.B, np.eye(3), 0, 0.1)
         block = np.block([[Q, np.zeros((3, 2))], [np.zeros((2, 3)), Q_i]])
         K, _, _ = control.dlqr(system, block, R, integral_action=H)
@@ -216,7 +216,7 @@ def test_refusals():
     with pytest.raises(
         ArgumentError, match="row 0 of H, the tracked outputs, is no combination of wha"
     ):
-        lqrad.lqg(moving, np.eye(2), [[1]], np.eye(2), [[1]], Q_i=[[1]], tracked=[[1.0, 1.0]])
+        lqrad.lqg(moving, np.eye(2), [[1]], np.eye(2), [[1]], Q_i=[[1]], H=[[1.0, 1.0]])
     with pytest.raises(ArgumentError, match="dt is 0, expected the time between two steps"):
         Controller(observer, [[1.0]], dt=0.0)
     with pytest.raises(

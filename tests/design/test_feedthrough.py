@@ -124,7 +124,7 @@ def test_the_mean_cost_is_that_of_the_textbook_and_the_least(seed):
         plant, c, 150, W=W, V=V, runs=1000, rng=seed, Q=Q, R=R, x0=np.zeros(plant.n)
     )
     mean, error = runs.mean_cost()
-    exact = lqrad.expected_cost(plant, c, Q, R, W=W, V=V, steps=150)
+    exact = lqrad.expected_cost(plant, c, Q, R, W=W, V=V, T=150)
     assert abs(mean - exact) < 5 * error
 
 

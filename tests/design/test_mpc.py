@@ -104,9 +104,7 @@ def test_a_plan_with_rates_is_that_of_the_problem_written_out(seed):
 
 
 def test_a_reference_is_followed_within_bounds():
-    controller = lqrad.mpc(
-        CART, 30, input_bounds=(-1, 1), rate_bounds=(-0.5, 0.5), tracked=[[1.0, 0.0]]
-    )
+    controller = lqrad.mpc(CART, 30, input_bounds=(-1, 1), rate_bounds=(-0.5, 0.5), H=[[1.0, 0.0]])
     x, u, _ = run(controller, [0.0, 0.0], 120, [2.0])
     np.testing.assert_allclose(x[-1], [2.0, 0.0], atol=1e-3)
     assert np.abs(u).max() <= 1.0
@@ -118,7 +116,7 @@ def test_a_reference_is_followed_within_bounds():
 def test_a_constant_input_that_a_reference_needs_is_known():
     """A lossy plant: around its steady state, not around zero, the deviations are small."""
     problem = LQProblem([[0.9]], [[0.1]], [[1.0]], [[0.01]])
-    controller = lqrad.mpc(problem, 10, input_bounds=(-3, 3), tracked=[[1.0]])
+    controller = lqrad.mpc(problem, 10, input_bounds=(-3, 3), H=[[1.0]])
     x, u, plans = run(controller, [0.0], 60, [2.0])
     assert x[-1, 0] == pytest.approx(2.0, abs=1e-9)
     assert u[-1, 0] == pytest.approx(2.0, abs=1e-9)
@@ -229,7 +227,7 @@ def test_with_an_observer_the_state_is_estimated():
     plant = StateSpace(CART.A, CART.B, [[1.0, 0.0]], dt=0.1)
     W, V = 1e-4 * np.eye(2), [[1e-4]]
     observer = Observer.kalman(plant, W, V)
-    controller = lqrad.mpc(CART, 20, input_bounds=(-1, 1), tracked=[[1.0, 0.0]], observer=observer)
+    controller = lqrad.mpc(CART, 20, input_bounds=(-1, 1), H=[[1.0, 0.0]], observer=observer)
     loop = lqrad.simulate_closed_loop(
         plant, controller, 100, reference=[1.0], W=W, V=V, rng=0, input_bounds=(-1, 1)
     )
@@ -257,13 +255,11 @@ def test_refusals():
         ShapeError, match=r"rate_bounds\[0\] has shape \(2,\), expected a number or \(1,\)"
     ):
         lqrad.mpc(CART, 3, rate_bounds=([0, 0], 1))
-    with pytest.raises(
-        ShapeError, match=r"tracked has shape \(2,\), expected \(nr, n\) with n = 2"
-    ):
-        lqrad.mpc(CART, 3, tracked=[1.0, 0.0])
+    with pytest.raises(ShapeError, match=r"H has shape \(2,\), expected \(nr, n\) with n = 2"):
+        lqrad.mpc(CART, 3, H=[1.0, 0.0])
     pulled = LQProblem(CART.A, CART.B, CART.Q, CART.R, q=[1.0, 0.0])
-    with pytest.raises(ArgumentError, match="tracked is given and the problem has q"):
-        lqrad.mpc(pulled, 3, tracked=[[1.0, 0.0]])
+    with pytest.raises(ArgumentError, match="H is given and the problem has q"):
+        lqrad.mpc(pulled, 3, H=[[1.0, 0.0]])
     with pytest.raises(lqrad.NotStabilizableError, match="B cannot move the mode"):
         lqrad.mpc(LQProblem([[2.0]], [[0.0]], [[1.0]], [[1.0]]), 3)
     controller = lqrad.mpc(CART, 3)
@@ -452,7 +448,7 @@ def test_many_threads_share_one_controller():
         12,
         input_bounds=(-1, 1),
         rate_bounds=(-0.3, 0.3),
-        tracked=[[1.0, 0.0]],
+        H=[[1.0, 0.0]],
     )
     starts = np.random.default_rng(0).normal(size=(16, 2))
 

@@ -17,7 +17,7 @@ def test_a_target_is_a_steady_state_at_the_reference(seed):
     nr = int(rng.integers(1, min(n, m) + 1))
     A, B = with_spectral_radius(rng.normal(size=(n, n)), 1.2), rng.normal(size=(n, m))
     H, r = rng.normal(size=(nr, n)), rng.normal(size=nr)
-    x, u = lqrad.steady_state_targets(StateSpace(A, B, dt=1.0), r, tracked=H)
+    x, u = lqrad.steady_state_targets(StateSpace(A, B, dt=1.0), r, H=H)
     np.testing.assert_allclose(A @ x + B @ u, x, rtol=1e-9, atol=1e-9 * np.abs(x).max())
     np.testing.assert_allclose(H @ x, r, rtol=1e-9, atol=1e-9)
     # Of all solutions it is that of the least input: any other differs by a null vector of this.
@@ -31,8 +31,8 @@ def test_units_do_not_decide_what_can_be_held():
     A, B, H = np.array([[0.9, 0.1], [0.0, 0.8]]), np.array([[0.0], [1.0]]), np.array([[1.0, 0.0]])
     units = np.diag([1e6, 1e-6])
     scaled = StateSpace(units @ A @ np.linalg.inv(units), units @ B * 1e-8, dt=1.0)
-    plain = lqrad.steady_state_targets(StateSpace(A, B, dt=1.0), [2.0], tracked=H)
-    far = lqrad.steady_state_targets(scaled, [2.0], tracked=H @ np.linalg.inv(units))
+    plain = lqrad.steady_state_targets(StateSpace(A, B, dt=1.0), [2.0], H=H)
+    far = lqrad.steady_state_targets(scaled, [2.0], H=H @ np.linalg.inv(units))
     np.testing.assert_allclose(far[0], units @ plain[0], rtol=1e-9)
     np.testing.assert_allclose(far[1], plain[1] * 1e8, rtol=1e-9)
 
@@ -50,8 +50,8 @@ def test_what_cannot_be_held_is_named():
     with pytest.raises(ArgumentError, match=r"1 r\[1\] is 0 in all of them; the plant has a zero"):
         lqrad.lqi(integrator, np.eye(2), [[1]], np.eye(2))
     washout = StateSpace([[0.5, 0.0], [1.0, 0.0]], [[1.0], [0.0]], [[1.0, -0.5]], dt=0.1)
-    # Its output is x[t] - x[t-1]/..., with no zero at one: this one has.
-    assert lqrad.steady_state_targets(washout, [1.0])
+    # Its output is u[t-1]: the pole at one half is cancelled by a zero there, and none is at one.
+    np.testing.assert_allclose(lqrad.steady_state_targets(washout, [1.0])[1], [1.0], rtol=1e-12)
     derivative = StateSpace([[0.0, 0.0], [1.0, 0.0]], [[1.0], [0.0]], [[1.0, -1.0]], dt=0.1)
     with pytest.raises(ArgumentError, match=r"1 r\[0\] is 0 in all of them"):
         lqrad.lqi(derivative, np.eye(2), [[1]], [[1]])
@@ -96,10 +96,8 @@ def test_weights_that_do_not_fit():
         ShapeError, match=r"Q_i has shape \(2, 2\), expected \(nr, nr\) = \(1, 1\) for 1 tr"
     ):
         lqrad.lqi(plant, [[1]], [[1]], np.eye(2))
-    with pytest.raises(
-        ShapeError, match=r"tracked has shape \(1, 2\), expected \(nr, n\) with n = 1"
-    ):
-        lqrad.lqr(plant, [[1]], [[1]], tracked=[[1.0, 0.0]])
+    with pytest.raises(ShapeError, match=r"H has shape \(1, 2\), expected \(nr, n\) with n = 1"):
+        lqrad.lqr(plant, [[1]], [[1]], H=[[1.0, 0.0]])
     with pytest.raises(ShapeError, match=r"reference has shape \(2,\), expected \(nr,\) = \(1,\)"):
         lqrad.steady_state_targets(plant, [1.0, 2.0])
 
@@ -116,3 +114,49 @@ def test_of_all_inputs_that_hold_a_reference_the_least_is_taken_in_any_units():
         _, u = lqrad.steady_state_targets(plant, [2.0])
         least = 2 * (g / np.abs(g).max()) / np.abs(g).max() / np.sum((g / np.abs(g).max()) ** 2)
         np.testing.assert_allclose(u, least, rtol=1e-9, atol=1e-11 * np.abs(least).max())
+
+
+def test_former_names_are_taken_and_names_of_other_packages_told():
+    plant, weights = StateSpace([[0.5]], [[1.0]], dt=0.1), ([[1.0]], [[1.0]])
+    H, loop = [[2.0]], lqrad.lqr(plant, [[1]], [[1]])
+    for design in (
+        lambda **named: lqrad.lqr(plant, *weights, **named).F,
+        lambda **named: lqrad.lqi(plant, *weights, [[1.0]], **named).F,
+        lambda **named: lqrad.lqg(plant, *weights, *weights, **named).F,
+        lambda **named: lqrad.design_controller(plant, *weights, **named).controller.F,
+        lambda **named: lqrad.mpc(lqrad.LQProblem([[0.5]], [[1.0]], *weights), 3, **named).tracked,
+        lambda **named: lqrad.steady_state_targets(plant, [1.0], **named)[1],
+    ):
+        np.testing.assert_array_equal(design(tracked=H), design(H=H))
+        with pytest.raises(ArgumentError, match="H is given twice, also as tracked"):
+            design(tracked=H, H=H)
+    for run in (
+        lambda **named: len(lqrad.simulate_closed_loop(plant, loop, **named).u),
+        lambda **named: lqrad.expected_cost(plant, loop, *weights, W=[[1.0]], **named),
+        lambda **named: len(lqrad.design_controller(plant, *weights, **named).simulated.u),
+    ):
+        assert run(steps=7) == run(T=7) != run(T=8)
+    problem = lqrad.LQProblem([[0.5]], [[1.0]], *weights)
+    for wrong, message in (
+        (
+            lambda: lqrad.lqr([[0.5]], [[1.0]], *weights),
+            r"write lqr\(plant, Q, R\) for a plant, or dlqr",
+        ),
+        (lambda: lqrad.lqi([[0.5]], [[1.0]], *weights, [[1.0]]), r"write lqi\(plant, Q, R, Q_i\)"),
+        (
+            lambda: lqrad.lqg([[0.5]], [[1.0]], *weights, *weights),
+            r"write lqg\(plant, Q, R, W, V\)",
+        ),
+        (
+            lambda: lqrad.design_controller([[0.5]], [[1.0]], *weights),
+            r"design_controller\(plant, Q",
+        ),
+        (
+            lambda: lqrad.mpc(problem, N=3),
+            r"unexpected keyword argument 'N'; write mpc\(problem, T\)",
+        ),
+        (lambda: lqrad.mpc([[0.5]], [[1.0]], *weights), "with a problem such as LQProblem"),
+        (lambda: lqrad.simulate_closed_loop(plant, loop, N=3), "argument 'N'; write simulate_clos"),
+    ):
+        with pytest.raises(ArgumentError, match=message):
+            wrong()

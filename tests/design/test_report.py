@@ -113,7 +113,7 @@ def test_a_plant_whose_state_is_measured_needs_no_words_on_it():
 
 def test_a_reference_without_integrators_and_a_start():
     found = lqrad.design_controller(
-        PLANT, np.eye(2), [[1]], tracked=[[1, 0]], reference=[0.5], x0=[0.1, 0.0], steps=300
+        PLANT, np.eye(2), [[1]], H=[[1, 0]], reference=[0.5], x0=[0.1, 0.0], T=300
     )
     assert found.simulated.x[0, 0] == 0.1
     assert found.simulated.x[-1, 0] == pytest.approx(0.5, abs=1e-6)
