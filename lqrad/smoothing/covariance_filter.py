@@ -58,12 +58,15 @@ class CovarianceFilter:
         S of cov = S S'.
     rounding : (T+1, n)
         What rounding has left of variances of predictions that are zero.
+    nothing : (n, T+1, ny)
+        Series of zeros, to which the states that start from axes of x[0] are the responses.
     """
 
     def __init__(self, problem: SmoothingProblem, data: Observations, root: Array) -> None:
         T, n, ny = data.z.shape[-2] - 1, problem.n, problem.ny
         self.A, self.C, self.W = problem.A, data.C, problem.W
         self.predicted_cov = np.empty((T + 1, n, n))
+        self.nothing = np.zeros((n, T + 1, ny))
         self.K, self.factor = np.empty((T + 1, n, ny)), np.empty((T + 1, ny, ny))
         Cs, Vs = (np.broadcast_to(z, (T + 1, *z.shape[-2:])) for z in (data.C, data.V))
         As, Ws = (np.broadcast_to(z, (T, n, n)) for z in (problem.A, problem.W))
@@ -112,6 +115,10 @@ class CovarianceFilter:
         f[..., 0, :] = start
         f[..., 1:, :] = times(self.A, times(self.K[:-1], z[..., :-1, :])) + c
         return self.loop.solve(f, overwrite=True)
+
+    def respond(self) -> Array:
+        """The derivatives (n, T+1, n) of the predicted states in the entries of m0."""
+        return self.predict(np.eye(len(self.nothing)), 0.0, self.nothing)
 
     def update(self, predicted: Array, z: Array) -> Array:
         """The filtered states."""
@@ -215,7 +222,7 @@ def smooth_by_recursions(
     """
     base, root = split_prior(problem)
     filtering = CovarianceFilter(problem, data, base)
-    nothing = np.zeros((problem.n, *data.z.shape[-2:]))
+    nothing = filtering.nothing
     moved = filtering.predict(root, 0.0, nothing)
     slopes = filtering.whiten(moved, nothing)  # of the innovations, whitened, in b
 

@@ -38,11 +38,11 @@ from lqrad.smoothing.covariance_filter import (
     smooth_by_recursions,
     symmetric,
 )
-from lqrad.smoothing.model import Balanced, SmoothingProblem
+from lqrad.smoothing.model import Balanced, SmoothingProblem, same_gaps
 from lqrad.smoothing.normal_equations import normal_equations
 
 # The normal equations are used where they give a known solution back to this relative accuracy,
-# and their solution is corrected where this is not better than another.
+# and corrected by a step of refinement where the error of that is larger than the second number.
 _MOST_LOSS = 1e-11
 _NO_LOSS = 1e-14
 
@@ -253,10 +253,9 @@ def kalman_filter(problem: SmoothingProblem, y: ArrayLike) -> Filtered:
         predicted = filtering.predict(problem.m0, problem.c, data.z)
         P, cov = filtering.predicted_cov, filtering.cov
         if is_rounded(problem):
-            nothing = np.zeros((problem.n, *data.z.shape[-2:]))
-            response = filtering.predict(np.eye(problem.n), 0.0, nothing)
+            response = filtering.respond()
             check_rounding(problem, "predicted_cov", P, response)
-            check_rounding(problem, "cov", cov, filtering.update(response, nothing))
+            check_rounding(problem, "cov", cov, filtering.update(response, filtering.nothing))
         return Filtered(
             x=filtering.update(predicted, data.z),
             cov=cov,
@@ -319,9 +318,7 @@ def rts_smoother(problem: SmoothingProblem, y: ArrayLike) -> Smoothed:
         predicted = filtering.predict(problem.m0, problem.c, data.z)
         x = smooth(predicted, data.z)
         if is_rounded(problem):
-            nothing = np.zeros((problem.n, *data.z.shape[-2:]))
-            response = smooth(filtering.predict(np.eye(problem.n), 0.0, nothing), nothing)
-            check_rounding(problem, "cov", cov, response)
+            check_rounding(problem, "cov", cov, smooth(filtering.respond(), filtering.nothing))
         e = filtering.whiten(predicted, data.z)
         p = filtering.costates(e)[..., 1:, :]
         loglik = filtering.loglik(e, data)
@@ -434,12 +431,7 @@ def _by_gaps(
     balanced = problem.balanced
     batch = y.shape[:-2]
     flat = y.reshape(-1, *y.shape[-2:]) / balanced.output
-    gaps = np.isnan(flat).reshape(len(flat), -1)
-    if (gaps == gaps[0]).all():
-        members = [np.arange(len(flat))]
-    else:
-        group = np.unique(gaps, axis=0, return_inverse=True)[1].ravel()
-        members = [np.flatnonzero(group == k) for k in range(group.max() + 1)]
+    members = same_gaps(flat)
     with np.errstate(over="ignore", invalid="ignore"):  # looked for in what comes out
         parts = [run(balanced.problem, flat[index]) for index in members]
     whole: dict[str, Any] = {}

@@ -15,7 +15,6 @@ the states, one pass backward for the costates.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import NamedTuple
 
@@ -34,7 +33,7 @@ from lqrad.arguments import (
     real_array,
     shape_message,
 )
-from lqrad.copies import ReadOnly
+from lqrad.copies import Fixed
 from lqrad.descent.objective import Objective
 from lqrad.errors import ArgumentError, DtypeError, NonFiniteError, NotConvexError, ShapeError
 from lqrad.linalg.banded import Bidiagonal
@@ -89,7 +88,7 @@ class Balanced(NamedTuple):
     output: Array
 
     def log_volume(self, seen: NDArray[np.bool_]) -> Array:
-        """What the balanced log-likelihoods (...) exceed those in the user's units by.
+        """The balanced log-likelihoods (...) minus those in the user's units.
 
         The density of y has the unit of 1/y for each entry seen (..., T+1, ny); the diffuse one is
         multiplied by the square root of a variance for each state.
@@ -126,13 +125,22 @@ class Whitened(NamedTuple):
     log_determinant: Array
 
 
-@dataclass(frozen=True, init=False, eq=False, repr=False)
-class SmoothingProblem(ReadOnly):
-    """A linear-Gaussian model of a series: (A, C, W, V, m0, P0), with offsets c and d.
+class SmoothingProblem(Fixed):
+    """A linear-Gaussian model of a series, x[t+1] = A x[t] + c + w[t] and y[t] = C x[t] + d + v[t].
 
-    The prior is on x[0], and y[0] observes x[0]: a series y (T+1, ny) has one row for each state.
-    An entry of y that is NaN was not observed. The arrays are checked, copied and made read-only
-    once, here; series are arguments of the methods, with batches as leading axes.
+    With x[0] ~ N(m0, P0), w[t] ~ N(0, W) and v[t] ~ N(0, V) the smoothed states minimise
+
+        J = 1/2 |x[0] - m0|^2_P0 + 1/2 sum_{t<T} |w[t]|^2_W + 1/2 sum_{t<=T} |y[t] - C x[t] - d|^2_V
+
+    with |a|^2_P = a'P^-1 a. The series y (T+1, ny) has one row for each state; an entry that is NaN
+    was not observed, and is left out of the sum. The variables z = (x[0], w[0], ..., w[T-1]) are what
+    x0 and u are to other problems: `objective(y)` has the value, the gradient and the products with
+    the Hessian. The states that follow from z are found there and have no method of their own, and
+    `simulate` draws. The costates that fulfil the optimality conditions are the p of
+    `kalman_smoother`, so that there is no Lagrangian to minimise and no residual to measure.
+
+    The arrays are checked, copied and made read-only once, here; series are arguments of the
+    methods, with batches as leading axes.
 
     Parameters
     ----------
@@ -160,9 +168,6 @@ class SmoothingProblem(ReadOnly):
 
     Raises
     ------
-    ShapeError, DtypeError, NonFiniteError
-        If an array does not fit; names it, what was expected and what came. A scalar is not
-        taken for a matrix.
     NotConvexError
         If W, V or P0 is not symmetric or has a negative eigenvalue, beyond rounding.
 
@@ -245,8 +250,7 @@ class SmoothingProblem(ReadOnly):
             P0 = frozen_array("P0", P0)
             check_shape("P0", P0, (n, n), why, symbols="(n, n)")
             check_covariance("P0", P0)
-        for name, value in {**arrays, "P0": P0, "n": n, "ny": ny, "T": T}.items():
-            object.__setattr__(self, name, value)  # the way into a frozen dataclass
+        self._set(P0=P0, n=n, ny=ny, T=T, **arrays)
 
     def __repr__(self) -> str:
         words = [f"n={self.n}", f"ny={self.ny}"]
@@ -259,14 +263,7 @@ class SmoothingProblem(ReadOnly):
         """Return y (..., T+1, ny) as an array of numbers and NaN, checked against the model.
 
         What is masked, or missing for pandas, is not observed: NaN. A single output may come as one
-        axis (T+1,), as a pandas Series does.
-
-        Raises
-        ------
-        ShapeError, DtypeError
-            If y does not fit.
-        NonFiniteError
-            If an entry is infinite; names it.
+        axis (T+1,), as a pandas Series does. An infinite entry raises NonFiniteError.
         """
         y = real_array("y", y, gaps=True)
         if y.ndim == 1 and self.ny == 1:
@@ -274,12 +271,9 @@ class SmoothingProblem(ReadOnly):
         T = self.T
         fits = y.ndim >= 2 and y.shape[-1] == self.ny and y.shape[-2] > 1 and y.size
         if not fits or T not in (None, y.shape[-2] - 1):
-            target: tuple[int, ...] = ()
-            if y.ndim == 1:
-                target = (len(y), self.ny)
-            elif (
-                y.ndim == 2 and len(y) == self.ny and y.shape[1] > 1 and T in (None, y.shape[1] - 1)
-            ):
+            target: tuple[int, ...] = (len(y), self.ny) if y.ndim == 1 else ()
+            turned = y.ndim == 2 and len(y) == self.ny and y.shape[1] > 1
+            if turned and T in (None, y.shape[1] - 1):
                 target = y.shape[::-1]
             rows = "T + 1" if T is None else str(T + 1)
             why = "with T >= 1: a row for each state" if T is None and not target else ""
@@ -354,8 +348,8 @@ class SmoothingProblem(ReadOnly):
     def objective(self, y: ArrayLike) -> Objective:
         """Return z -> J(z) of z = (x[0], w[0], ..., w[T-1]), for `lqrad.descend`.
 
-        The variables are unwhitened; the smoothed states are those that they lead to. J leaves
-        the terms of the log-likelihood out that do not depend on z.
+        The variables are not whitened; the smoothed states are those that follow from them. J has
+        only those terms of the log-likelihood that depend on z.
 
         Parameters
         ----------
@@ -505,19 +499,25 @@ class SmoothingProblem(ReadOnly):
             scaled["m0"] = self.m0 / state
             if self.P0 is not None:
                 scaled["P0"] = self.P0 / state[:, None] / state
-        problem = object.__new__(SmoothingProblem)  # what was checked holds in all units
         for name, array in scaled.items():
             if array is not None:
                 check_finite(f"{name} beside the noises", array, computed=True)
                 array.setflags(write=False)
-            object.__setattr__(problem, name, array)
-        for name in ("n", "ny", "T"):
-            object.__setattr__(problem, name, getattr(self, name))
+        problem = object.__new__(SmoothingProblem)  # what was checked holds in all units
+        problem._set(n=self.n, ny=self.ny, T=self.T, **scaled)
         return problem
 
     @cached_property
     def _dynamics(self) -> Bidiagonal:
         return Bidiagonal(self.A)
+
+
+def same_gaps(series: Array) -> list[list[int]]:
+    """The indices of series (g, T+1, ny), those with the same gaps together."""
+    groups: dict[bytes, list[int]] = {}
+    for k, gaps in enumerate(np.isnan(series)):
+        groups.setdefault(gaps.tobytes(), []).append(k)
+    return list(groups.values())
 
 
 def _stages(**given: ArrayLike | None) -> tuple[dict[str, Array], int | None]:
@@ -593,11 +593,12 @@ def covariance_root(covariance: Array) -> Array:
 
 @np.errstate(divide="ignore", invalid="ignore", over="ignore")
 def state_variances(problem: SmoothingProblem) -> Array:
-    """A variance (n,) for each state, in its units: what it moves by, or is known to, or passes on.
+    """A variance (n,) for each state, in its units, by which the state is scaled.
 
-    That of its noise; without one, that to which a sensor tells it; where no sensor reads it, what
-    moves a state that it drives through A by that state's deviation; else that of its prior, or of
-    what drives it. One is left for a state that is apart from all of this.
+    It is that of the state's noise; without noise, that with which a sensor determines the state;
+    without a sensor, that which moves another state through A by the deviation of the other; else
+    that of the prior, or of the states that drive it. A state without any of these has the variance
+    one.
     """
     A, C = _largest(problem.A**2, axes=2), _largest(problem.C**2, axes=2)
     V = _largest(np.diagonal(problem.V, axis1=-2, axis2=-1))

@@ -31,7 +31,7 @@ from lqrad.linalg.tridiagonal import congruences, substitute
 from lqrad.results import Report
 from lqrad.smoothing.covariance_filter import CovarianceFilter, estimate_start, split_prior
 from lqrad.smoothing.kalman import NORMAL_EQUATIONS, check_overflow, kalman_smoother
-from lqrad.smoothing.model import Observations, SmoothingProblem
+from lqrad.smoothing.model import Observations, SmoothingProblem, same_gaps
 
 # The arrays of a model, and those of them that are its prior.
 NAMES = ("A", "C", "W", "V", "m0", "P0", "c", "d")
@@ -134,9 +134,6 @@ def expect(problem: SmoothingProblem, y: Array) -> Expected:
     """
     balanced = problem.balanced
     flat = y.reshape(-1, *y.shape[-2:])
-    groups: dict[bytes, list[int]] = {}
-    for k, gaps in enumerate(np.isnan(flat)):
-        groups.setdefault(gaps.tobytes(), []).append(k)
     state, output = balanced.state, balanced.output
     with np.errstate(over="ignore", invalid="ignore"):  # looked for in what comes out
         units = {"A": np.outer(1 / state, state), "C": np.outer(1 / output, state)}
@@ -149,7 +146,7 @@ def expect(problem: SmoothingProblem, y: Array) -> Expected:
         units["W"] = units["P0"] = np.outer(1 / state, 1 / state)
         moment = np.outer(np.append(state, 1.0), np.append(state, 1.0))
         parts = [
-            _expect_group(balanced.problem, flat[members] / output) for members in groups.values()
+            _expect_group(balanced.problem, flat[members] / output) for members in same_gaps(flat)
         ]
         volume = float(balanced.log_volume(~np.isnan(y)).sum())
         expected = Expected(
@@ -292,8 +289,7 @@ def _answer_by_recursions(problem: SmoothingProblem, data: Observations) -> _Ans
         u[..., :-1, :] -= times(AK[:-1], p[..., 1:, :], transpose=True)
         return e, filtering.smooth(predicted, z, p), p, u
 
-    nothing = np.zeros((len(root), *data.z.shape[-2:]))
-    slopes, X, P, U = smooth(root, 0.0, nothing)
+    slopes, X, P, U = smooth(root, 0.0, filtering.nothing)
     e = filtering.whiten(filtering.predict(problem.m0, problem.c, data.z), data.z)
     L, b = estimate_start(problem, data, slopes, e)
     e, x, p, u = smooth(problem.m0 + b @ root, problem.c, data.z)
