@@ -1,6 +1,15 @@
-"""The order of the tests: the suite runs in two processes, which should end at the same time."""
+"""What all tests share: their order, and a generator of random numbers for each."""
+
+import numpy as np
+import pytest
+
+
+@pytest.fixture
+def rng():
+    """A generator of the test's own: what it draws does not depend on which tests ran before."""
+    return np.random.default_rng(0)
 
 
 def pytest_collection_modifyitems(items):
-    """Put the notebooks first, which take longest: whoever ends with one leaves the other idle."""
+    """Put the notebooks first, which take longest: two processes should end at the same time."""
     items.sort(key=lambda item: item.path.name != "test_notebooks.py")

@@ -18,15 +18,14 @@ ROUNDING = 1e-13
 CASES = [random_case(seed) for seed in range(30)]
 EVERY_CASE = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
-rng = np.random.default_rng(5)
-L = rng.normal(size=(6, 4))
+L = np.random.default_rng(5).normal(size=(6, 4))
 
 
 # --- the dot test -----------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5), (5, 1), (6, 4)])
-def test_a_matrix_and_its_transpose_pass(size):
+def test_a_matrix_and_its_transpose_pass(size, rng):
     A = rng.normal(size=size)
     assert dot_test(lambda u: A @ u, lambda v: A.T @ v, size[1:]) < ROUNDING
 
@@ -50,7 +49,7 @@ def test_a_wrong_transpose_fails(transpose, seen):
 
 
 @pytest.mark.parametrize("T", [1, 2, 50])
-def test_the_adjoint_pass_is_the_transpose_of_the_simulation(T):
+def test_the_adjoint_pass_is_the_transpose_of_the_simulation(T, rng):
     dynamics = Bidiagonal(rng.normal(size=(T, 3, 3)) / 2)
     forward, backward = dynamics.solve, lambda f: dynamics.solve(f, transpose=True)
     assert dot_test(forward, backward, (T + 1, 3)) < ROUNDING

@@ -587,10 +587,11 @@ class TestDivergence:
 
     def test_a_product_that_is_not_finite_is_a_divergence(self):
         objective = Objective((2,), lambda z: (z @ z, 2 * z), lambda z, v: v * np.nan, None, True)
-        for method in ("gradient", "conjugate-gradient"):
+        told = {"gradient": "product with a vector is not finite", "conjugate-gradient": "J is nan"}
+        for method, words in told.items():
             result = descend(objective, [1.0, 2.0], method=method)
             assert result.status is Status.DIVERGED
-            assert "not finite" in result.message or "nan" in result.message
+            assert words in result.message
 
     def test_the_heavy_ball_s_first_swing_is_no_divergence(self):
         # All of the error in the mode of L, where the transient is the largest.

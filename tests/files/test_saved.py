@@ -12,8 +12,10 @@ import pytest
 from lqrad.errors import ArgumentError, DtypeError, LqradError
 from lqrad.files.saved import load_parameters, save_parameters
 
-RNG = np.random.default_rng(0)
-THETA = {"W2": RNG.normal(size=(4, 3)), "b2": RNG.normal(size=3), "W1": RNG.normal(size=(2, 4))}
+THETA = {
+    name: np.random.default_rng(seed).normal(size=shape)
+    for seed, (name, shape) in enumerate({"W2": (4, 3), "b2": (3,), "W1": (2, 4)}.items())
+}
 
 
 def assert_same_bits(loaded, theta):
@@ -30,7 +32,11 @@ def assert_same_bits(loaded, theta):
     [
         THETA,
         {},
-        {"scalar": np.float64(0.1), "empty": np.zeros((0, 3)), "cube": RNG.normal(size=(2, 3, 4))},
+        {
+            "scalar": np.float64(0.1),
+            "empty": np.zeros((0, 3)),
+            "cube": np.arange(24).reshape(2, 3, 4) / 7,
+        },
         {"hard": np.array([-0.0, 5e-324, 1 / 3, 1.7976931348623157e308, np.nan, -np.inf])},
         {"columns": np.asfortranarray(THETA["W1"]), "every other": THETA["W2"][::2, ::-1]},
         {"ints": [1, 2**53], "single": np.array([0.1], dtype=np.float32)},

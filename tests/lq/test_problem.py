@@ -98,7 +98,7 @@ class Dense:
         L, B, Q = np.eye(N), np.zeros((N, T * m)), np.zeros((N, N))
         M, R = np.zeros((N, T * m)), np.zeros((T * m, T * m))
         for t in range(T):
-            now, then, put = (slice(k * n, (k + 1) * n) for k in (t, t + 1, 0))
+            now, then = (slice(k * n, (k + 1) * n) for k in (t, t + 1))
             put = slice(t * m, (t + 1) * m)
             L[then, now], B[then, put], Q[now, now] = -d.A[t], d.B[t], d.Q[t]
             M[now, put], R[put, put] = d.M[t], d.R[t]

@@ -15,7 +15,7 @@ from lqrad.nets.graph import Graph, Node
 from lqrad.nets.primitives import Primitive, take
 
 BATCH, WIDTH, CLASSES = 4, 3, 3
-rng = np.random.default_rng(3)
+DRAWN = np.random.default_rng(3)  # the data of several tests
 
 
 # --- random graphs, and oracles that know nothing of adjoints ----------------------------------
@@ -144,7 +144,7 @@ def test_forward_computes_every_variable_from_its_parents(case):
 
 
 @EVERY_CASE
-def test_a_costate_is_the_derivative_of_the_cost_in_its_variable(case):
+def test_a_costate_is_the_derivative_of_the_cost_in_its_variable(case, rng):
     """Added to the variable by hand, on its way to its children."""
     for name, p in case.p.items():
         u = rng.normal(size=p.shape)
@@ -156,7 +156,7 @@ def test_a_costate_is_the_derivative_of_the_cost_in_its_variable(case):
 
 
 @EVERY_CASE
-def test_the_gradient_is_the_derivative_of_the_cost_in_the_parameters(case):
+def test_the_gradient_is_the_derivative_of_the_cost_in_the_parameters(case, rng):
     g = case.graph.gradient(case.z, case.p, case.theta)
     assert g.keys() == case.theta.keys()
     for name in g:
@@ -170,7 +170,7 @@ def test_the_gradient_is_the_derivative_of_the_cost_in_the_parameters(case):
 
 
 @EVERY_CASE
-def test_the_objective_passes_the_taylor_test(case):
+def test_the_objective_passes_the_taylor_test(case, rng):
     objective = case.graph.objective(case.inputs)
     vector = case.graph.flatten(case.theta)
     # A short direction: on one side of the kinks of relu.
@@ -188,7 +188,7 @@ def test_the_objective_is_the_two_passes_over_the_flat_vector(case):
     assert (gradient == graph.flatten(graph.gradient(case.z, case.p, case.theta))).all()
 
 
-def test_the_result_does_not_depend_on_the_order_of_the_nodes():
+def test_the_result_does_not_depend_on_the_order_of_the_nodes(rng):
     case = CASES[0]
     expected = case.graph.objective(case.inputs).value_and_gradient(case.graph.flatten(case.theta))
     for _ in range(5):
@@ -309,7 +309,7 @@ WRITINGS = {
 }
 
 
-def test_fusing_and_splitting_nodes_gives_other_costates_and_the_same_gradient():
+def test_fusing_and_splitting_nodes_gives_other_costates_and_the_same_gradient(rng):
     inputs = {"x": rng.normal(size=(7, 3)), "y": rng.normal(size=(7, 4))}
     theta = {"W": rng.normal(size=(3, 4)), "b": rng.normal(size=4)}
     found = {}
@@ -345,10 +345,10 @@ def chain(*, W, costs=None, depth=3):
     return Graph(nodes, costs=costs or {"loss": 1.0}, parameters=shapes)
 
 
-DATA = {"x": rng.normal(size=(5, 2)), "y": rng.normal(size=(5, 2))}
+DATA = {"x": DRAWN.normal(size=(5, 2)), "y": DRAWN.normal(size=(5, 2))}
 
 
-def test_the_gradient_in_a_shared_parameter_is_the_sum_over_its_uses():
+def test_the_gradient_in_a_shared_parameter_is_the_sum_over_its_uses(rng):
     W = rng.normal(size=(2, 2))
     apart, shared = chain(W=["W0", "W1", "W2"]), chain(W=["W", "W", "W"])
     gradients = {}
@@ -361,7 +361,7 @@ def test_the_gradient_in_a_shared_parameter_is_the_sum_over_its_uses():
     assert shared.size == 4
 
 
-def test_costs_on_hidden_variables_add_up():
+def test_costs_on_hidden_variables_add_up(rng):
     """Hand-made: the penalty adds its own slope where it is attached, and its costate flows on."""
     weights = {"loss": 2.0, "size2": 0.5}
     graph = chain(W=["W0", "W1", "W2"], costs=weights)
@@ -393,7 +393,7 @@ def test_a_variable_that_is_used_twice_by_one_node_gets_both_products():
     assert graph.adjoint(z, {})["x"] == 2 * 3.0**3
 
 
-def test_a_cost_of_parameters_alone_needs_no_batch():
+def test_a_cost_of_parameters_alone_needs_no_batch(rng):
     size = Primitive("1/2 |W|^2", lambda W: 0.5 * np.sum(W**2), (lambda p, z, W: p * W,))
     nodes = [*chain(W=["W", "W", "W"]).nodes, Node("decay", size, (), ("W",))]
     graph = Graph(nodes, costs={"loss": 1.0, "decay": 0.1}, parameters={"W": (2, 2)})
@@ -406,7 +406,7 @@ def test_a_cost_of_parameters_alone_needs_no_batch():
     np.testing.assert_allclose(gradients[0] - gradients[1], 0.1 * w, rtol=1e-12)
 
 
-def test_descent_on_a_line_ends_at_the_least_squares_solution():
+def test_descent_on_a_line_ends_at_the_least_squares_solution(rng):
     x, y = rng.normal(size=(20, 3)), rng.normal(size=(20, 2))
     graph = Graph(
         [
@@ -438,7 +438,7 @@ def test_after_the_two_passes_the_conditions_hold_and_what_is_left_is_the_gradie
 
 
 @EVERY_CASE
-def test_the_residuals_are_the_derivatives_of_the_lagrangian_anywhere(case):
+def test_the_residuals_are_the_derivatives_of_the_lagrangian_anywhere(case, rng):
     """Where nothing is computed from anything: no value is its function, no costate an adjoint."""
 
     def moved(arrays, by=1.0):
@@ -542,7 +542,7 @@ def test_a_gradient_outlives_the_next_one():
     assert not np.shares_memory(first, second)
 
 
-def test_the_flat_vector_holds_the_parameters_in_their_order():
+def test_the_flat_vector_holds_the_parameters_in_their_order(rng):
     graph = Graph(
         [
             Node("a", primitives.affine, ("x",), ("W", "b")),
@@ -618,8 +618,8 @@ def graph_of(*nodes, costs=None, **parameters):
 h = Node("h", primitives.affine, ("x",), ("W", "b"))
 loss = Node("loss", primitives.squared, ("h", "y"))
 SHAPES = {"W": (2, 3), "b": (3,)}
-INPUTS = {"x": rng.normal(size=(5, 2)), "y": rng.normal(size=(5, 3))}
-THETA = {"W": rng.normal(size=(2, 3)), "b": rng.normal(size=3)}
+INPUTS = {"x": DRAWN.normal(size=(5, 2)), "y": DRAWN.normal(size=(5, 3))}
+THETA = {"W": DRAWN.normal(size=(2, 3)), "b": DRAWN.normal(size=3)}
 labelled = Node("loss", primitives.softmax_cross_entropy, ("h", "y"))
 
 
@@ -1042,7 +1042,7 @@ def test_the_representation_reads_like_the_program():
     ]
 
 
-def test_take_has_no_costate_outside_its_step():
+def test_take_has_no_costate_outside_its_step(rng):
     graph = graph_of(Node("s", take(1), ("x",)), Node("loss", primitives.squared_norm, ("s",)))
     x = rng.normal(size=(2, 3, 4))
     p = graph.adjoint(graph.forward({"x": x}, {}), {})["x"]

@@ -12,7 +12,6 @@ from lqrad.nets import primitives
 from lqrad.nets.networks import lq_graph, mlp, recurrent, residual_network
 from lqrad.nets.primitives import Primitive
 
-rng = np.random.default_rng(8)
 ACTIVATIONS = {
     "tanh": np.tanh,
     "relu": lambda a: np.maximum(a, 0),
@@ -27,7 +26,7 @@ LOSSES = {
 identity = Primitive("identity", lambda a: a, (lambda p, z, a: p,))
 
 
-def targets(loss, batch, outputs):
+def targets(loss, batch, outputs, rng):
     return {
         "softmax-cross-entropy": rng.integers(0, outputs, batch),
         "squared": rng.normal(size=(batch, outputs)),
@@ -77,12 +76,12 @@ BUILDERS = {
 @pytest.mark.parametrize("loss", LOSSES)
 @pytest.mark.parametrize("activation", ACTIVATIONS)
 @pytest.mark.parametrize("kind", BUILDERS)
-def test_a_network_computes_its_formula_and_its_gradient_has_order_two(kind, activation, loss):
+def test_a_network_computes_its_formula_and_its_gradient_has_order_two(kind, activation, loss, rng):
     build, output, shape = BUILDERS[kind]
     graph = build(activation, loss=loss)
     theta = graph.initial(np.random.default_rng(1))
     theta = {name: value + 0.1 * rng.normal(size=value.shape) for name, value in theta.items()}
-    data = {"x": rng.normal(size=(7, *shape)), "y": targets(loss, 7, 3)}
+    data = {"x": rng.normal(size=(7, *shape)), "y": targets(loss, 7, 3, rng)}
     z = graph.forward(data, theta)
     expected = [output(ACTIVATIONS[activation], theta, x) for x in data["x"]]
     np.testing.assert_allclose(z["output"], expected, rtol=0, atol=1e-13)
@@ -95,7 +94,7 @@ def test_a_network_computes_its_formula_and_its_gradient_has_order_two(kind, act
     assert graph.kkt_residual(z, graph.adjoint(z, theta), theta).relative < 1e-14
 
 
-def test_an_activation_and_a_loss_may_be_ones_own():
+def test_an_activation_and_a_loss_may_be_ones_own(rng):
     plain = mlp([3, 4, 2], identity, loss=primitives.squared)
     theta = plain.initial(rng)
     x = rng.normal(size=(5, 3))
@@ -103,7 +102,7 @@ def test_an_activation_and_a_loss_may_be_ones_own():
     np.testing.assert_allclose(z["output"], x @ theta["W1"] @ theta["W2"], rtol=0, atol=1e-14)
 
 
-def test_a_skip_connection_passes_the_costate_on_as_it_is():
+def test_a_skip_connection_passes_the_costate_on_as_it_is(rng):
     """However deep the network, an update of size zero leaves costates that do not fade."""
     depth = 50
     deep = residual_network(3, 4, 2, depth, loss="squared")
@@ -116,7 +115,7 @@ def test_a_skip_connection_passes_the_costate_on_as_it_is():
 
 
 @pytest.mark.parametrize("radius", [0.5, 1.0, 2.0])
-def test_the_costates_of_a_recurrent_network_grow_as_gradient_growth_says(radius):
+def test_the_costates_of_a_recurrent_network_grow_as_gradient_growth_says(radius, rng):
     T, width = 60, 4
     graph = recurrent(2, width, 3, T, loss="squared")
     theta = graph.initial(rng)
@@ -169,7 +168,7 @@ def test_the_linear_quadratic_graph_has_the_costates_and_the_gradient_of_the_pro
 
 
 @EVERY_LQ
-def test_both_have_the_same_residuals_away_from_any_solution(case):
+def test_both_have_the_same_residuals_away_from_any_solution(case, rng):
     problem, x0, u = case.problem, case.x0, case.u
     graph = lq_graph(problem, case.T)
     x = rng.normal(size=(case.T + 1, problem.n))
@@ -191,7 +190,7 @@ def test_both_have_the_same_residuals_away_from_any_solution(case):
         np.testing.assert_allclose(actual, block, rtol=0, atol=1e-13 * (1 + np.abs(block).max()))
 
 
-def test_a_batch_of_initial_states_averages_over_them():
+def test_a_batch_of_initial_states_averages_over_them(rng):
     case = random_case(5, n=3, m=2, T=6)
     graph = lq_graph(case.problem, 6)
     x0 = rng.normal(size=(4, 3))

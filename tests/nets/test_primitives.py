@@ -13,15 +13,15 @@ from lqrad.errors import ArgumentError, DtypeError, ShapeError
 from lqrad.nets import primitives
 from lqrad.nets.primitives import Primitive, take
 
-rng = np.random.default_rng(11)
+DRAWN = np.random.default_rng(11)  # what the cases are made of, when they are collected
 
 
 def normal(*shape):
-    return rng.normal(size=shape)
+    return DRAWN.normal(size=shape)
 
 
 def away_from_zero(*shape):
-    return np.sign(normal(*shape)) * rng.uniform(0.1, 2.0, shape)
+    return np.sign(normal(*shape)) * DRAWN.uniform(0.1, 2.0, shape)
 
 
 LABELS = np.array([0, 2, 1, 1, 2])
@@ -57,8 +57,8 @@ CASES = {
     "squared": (primitives.squared, [normal(5, 3), normal(5, 3)]),
     "squared, one number each": (primitives.squared, [normal(5), normal(5)]),
     "squared norm": (primitives.squared_norm, [normal(5, 3, 2)]),
-    "logistic": (primitives.logistic, [normal(5, 3), rng.integers(0, 2, (5, 3))]),
-    "logistic of chances": (primitives.logistic, [normal(5), rng.uniform(size=5)]),
+    "logistic": (primitives.logistic, [normal(5, 3), DRAWN.integers(0, 2, (5, 3))]),
+    "logistic of chances": (primitives.logistic, [normal(5), DRAWN.uniform(size=5)]),
     "logistic of booleans": (primitives.logistic, [normal(5), normal(5) > 0]),
     "softmax": (primitives.softmax_cross_entropy, [normal(5, 3), LABELS]),
     "softmax of one class": (primitives.softmax_cross_entropy, [normal(2, 1), np.zeros(2, int)]),
@@ -105,7 +105,7 @@ def test_the_products_are_with_the_transpose_of_the_derivative(primitive, argume
 
 
 @EVERY_ARGUMENT
-def test_the_products_are_the_columns_of_the_jacobian(primitive, arguments, k):
+def test_the_products_are_the_columns_of_the_jacobian(primitive, arguments, k, rng):
     """One random pair of vectors may miss a fault that the entries, one by one, do not."""
     z = np.asarray(primitive.function(*arguments))
     p = rng.normal(size=z.shape)
@@ -119,7 +119,7 @@ def test_the_products_are_the_columns_of_the_jacobian(primitive, arguments, k):
 
 
 @EVERY_ARGUMENT
-def test_the_taylor_remainder_has_order_two(primitive, arguments, k):
+def test_the_taylor_remainder_has_order_two(primitive, arguments, k, rng):
     weight = rng.normal(size=np.shape(primitive.function(*arguments)))
 
     def value_and_gradient(a):
@@ -133,7 +133,7 @@ def test_the_taylor_remainder_has_order_two(primitive, arguments, k):
 
 
 @EVERY_ARGUMENT
-def test_nothing_that_is_given_is_written_to(primitive, arguments, k):
+def test_nothing_that_is_given_is_written_to(primitive, arguments, k, rng):
     given = [np.array(argument) for argument in arguments]
     z = np.array(primitive.function(*given))
     p = rng.normal(size=z.shape)
@@ -152,7 +152,7 @@ def test_primitives_can_be_sent_to_other_processes(primitive):
 
 
 x, W, b, a = normal(5, 3), normal(3, 4), normal(4), normal(5, 3)
-yes = rng.integers(0, 2, (5, 3))
+yes = DRAWN.integers(0, 2, (5, 3))
 chance = 1 / (1 + np.exp(-a))
 
 
