@@ -1,27 +1,49 @@
-"""Figures without windows, and what all pictures share: colours, titles, checks of a series."""
+"""What all pictures share: figures without windows, panels, colours, line styles, names of curves.
+
+A picture is a function that draws on `ax` and is made one by `panel`; several panels are a `sheet`.
+"""
 
 from __future__ import annotations
 
+import inspect
 import io
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
+from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike
 
-from lqrad.arguments import Array, real_array
+from lqrad.arguments import Array, check_shape, real_array
 from lqrad.errors import ShapeError
 
-LEGEND: dict[str, Any] = {
+P = ParamSpec("P")
+Result = TypeVar("Result")
+
+NEW = cast(Axes, None)  # default of `ax`: axes of a figure of their own
+GAP = "relative gap  (J \N{MINUS SIGN} J*) / |J*|"
+
+_LINES: tuple[Any, ...] = ("-", "--", "-.", (0, (1, 1)), (0, (7, 2)), (0, (7, 2, 1, 2, 1, 2)))
+_LEGEND: dict[str, Any] = {
+    "loc": "lower left",
+    "bbox_to_anchor": (0, 1),
     "fontsize": "small",
     "labelspacing": 0.25,
-    "handlelength": 1.6,
-    "framealpha": 0.7,
-    "edgecolor": "none",
+    "handlelength": 2.4,
+    "borderaxespad": 0.1,
+    "borderpad": 0.2,
+    "frameon": False,
 }
+_MOST_COLUMNS = 4
+_APART = 0.08  # of the height of the axes: names of two curves have room
+_SHORT = 18  # letters of a name that is written beside the axes
+_BESIDE = "name beside the axes"
 
 
 class Labels(Protocol):
@@ -46,12 +68,74 @@ class Picture(Figure):
 
 def new_figure(width: float, height: float) -> Figure:
     """A figure of this size in inches, its panels kept apart."""
-    return Picture(figsize=(width, height), dpi=120, layout="constrained")
+    figure = Picture(figsize=(width, height), dpi=120, layout="constrained")
+    figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
+    return figure
 
 
-def new_axes() -> Axes:
-    """The axes of a new figure."""
-    return new_figure(6, 4).subplots()
+def panel(body: Callable[P, None]) -> Callable[P, Axes]:
+    """Make a picture of a function that draws on its argument `ax`, whose default is `NEW`.
+
+    Without axes it draws on those of a new figure. It returns the axes, with the house's look: no
+    spines at the top and at the right, except around maps, and curves named without covering any.
+    The docstring is given its paragraph on `ax`, and Returns.
+    """
+
+    @wraps(body)
+    def drawn(*args: P.args, **options: P.kwargs) -> Axes:
+        ax = cast("Axes | None", options.get("ax")) or new_figure(6, 4).subplots()
+        options["ax"] = ax
+        body(*args, **options)
+        maps = (QuadMesh, ContourSet)
+        if not ax.images and not any(isinstance(part, maps) for part in ax.collections):
+            ax.spines[["top", "right"]].set_visible(False)
+        _name_curves(ax)
+        return ax
+
+    _document(drawn, inspect.signature(body), "Axes", _AX)
+    return drawn
+
+
+def sheet(
+    width: float, height: float, rows: int, columns: int
+) -> Callable[[Callable[Concatenate[list[Axes], P], str]], Callable[P, Figure]]:
+    """Make a figure of several panels: the function draws on them, row by row, and returns a title.
+
+    The argument for the panels is not one of the figure's; its docstring is given Returns.
+    """
+
+    def decorate(body: Callable[Concatenate[list[Axes], P], str]) -> Callable[P, Figure]:
+        @wraps(body)
+        def drawn(*args: P.args, **options: P.kwargs) -> Figure:
+            figure = new_figure(width, height)
+            title = body(list(figure.subplots(rows, columns).flat), *args, **options)
+            if title:
+                figure.suptitle(title)
+            return figure
+
+        signature = inspect.signature(body)
+        rest = list(signature.parameters.values())[1:]
+        _document(drawn, signature.replace(parameters=rest), "Figure")
+        return drawn
+
+    return decorate
+
+
+_AX = "ax : Axes, optional\n    Where to draw; a new figure when not given.\n"
+
+
+def _document(
+    function: Callable[..., Any], signature: inspect.Signature, returned: str, more: str = ""
+) -> None:
+    """Write the arguments and what is returned into a function's signature and docstring."""
+    vars(function)["__signature__"] = signature.replace(return_annotation=returned)
+    lines = inspect.cleandoc(function.__doc__ or "").splitlines()
+    ends = [i for i, line in enumerate(lines) if i and set(line) == {"-"}]  # under the headings
+    start = lines.index("Parameters")
+    after = next((i - 1 for i in ends if i > start + 1), len(lines) + 1)
+    head, tail = lines[: after - 1], lines[after:]
+    told = f"{more}\nReturns\n-------\n{returned}"
+    function.__doc__ = "\n".join([*head, *told.splitlines(), *(["", *tail] if tail else [])])
 
 
 def one_series(name: str, z: ArrayLike) -> Array:
@@ -64,14 +148,28 @@ def one_series(name: str, z: ArrayLike) -> Array:
     return z
 
 
+def several(
+    results: Result | Sequence[Result], names: Sequence[str] | None
+) -> tuple[list[Result], list[str]]:
+    """Return one result or several as a list, and a name for each: empty where none are given."""
+    found = list(results) if isinstance(results, Sequence) else [results]
+    labels = [""] * len(found) if names is None else list(names)
+    check_shape("names", np.empty(len(labels)), (len(found),), "one for each result")
+    return found, labels
+
+
 def colors(count: int) -> Array:
     """Colours of rising lightness, dark enough to be read on white."""
     return np.array(mpl.colormaps["viridis"](np.linspace(0.0, 0.82, count)), dtype=np.float64)
 
 
-def add_title(ax: Axes, title: str, *, above: int = 0) -> None:
-    """Write a title, above so many rows of a legend."""
-    ax.set_title(title, loc="left", fontsize="medium", pad=6 + 13 * above)
+def curves(count: int) -> list[dict[str, Any]]:
+    """A colour and a line style for each curve: in grey too, two of them are told apart."""
+    styles = (_LINES[i % len(_LINES)] for i in range(count))
+    return [
+        {"color": color, "linestyle": style}
+        for color, style in zip(colors(count), styles, strict=True)
+    ]
 
 
 def with_units(names: Sequence[str], units: Sequence[str]) -> list[str]:
@@ -80,3 +178,55 @@ def with_units(names: Sequence[str], units: Sequence[str]) -> list[str]:
         name if unit in ("", "1") else f"{name} ({unit})"
         for name, unit in zip(names, units, strict=True)
     ]
+
+
+def power(exponent: float, _: Any = None) -> str:
+    """A power of ten, for the labels of an axis on which it is the exponent that is drawn."""
+    return f"$10^{{{exponent:g}}}$"
+
+
+def add_title(ax: Axes, title: str) -> None:
+    """Write a title, above the names of the curves."""
+    legend, figure = ax.get_legend(), ax.get_figure(root=True)
+    rows = 0.0  # in points
+    if legend is not None and figure is not None:
+        rows = legend.get_window_extent().height * 72 / figure.dpi
+    ax.set_title(title, loc="left", fontsize="medium", pad=6 + rows)
+
+
+def add_note(ax: Axes, text: str, point: tuple[Any, Any], **details: Any) -> None:
+    """Write a short text beside a point of the panel."""
+    ax.annotate(text, point, textcoords="offset points", fontsize="small", **details)
+
+
+def _name_curves(ax: Axes) -> None:
+    """Name curves where they end, if those places are apart; else in rows above the axes."""
+    for text in [text for text in ax.texts if text.get_gid() == _BESIDE]:
+        text.remove()
+    handles, names = ax.get_legend_handles_labels()
+    ends = _ends_apart(ax, handles, names)
+    beside: dict[str, Any] = {"xycoords": ("axes fraction", "data"), "xytext": (4, 0)}
+    for name, end in zip(names, ends, strict=False):
+        add_note(ax, name, (1.0, end), va="center", gid=_BESIDE, **beside)
+    if len(names) > 1 and not ends:
+        for columns in range(min(len(names), _MOST_COLUMNS), 0, -1):
+            legend = ax.legend(handles, names, ncols=columns, **_LEGEND)
+            if legend.get_window_extent().width <= ax.bbox.width:
+                break
+    add_title(ax, ax.get_title(loc="left"))
+
+
+def _ends_apart(ax: Axes, handles: list[Any], names: list[str]) -> list[float]:
+    """The heights at which the curves end, if their names have room there beside the axes; else nothing."""
+    figure = ax.get_figure(root=True)
+    if figure is None or figure.get_layout_engine() is None:  # which makes the room
+        return []
+    if len(names) < 2 or max(map(len, names)) > _SHORT:
+        return []
+    if not all(isinstance(line, Line2D) and line.get_linestyle() != "None" for line in handles):
+        return []
+    ends = [tuple(line.get_xydata()[-1]) for line in handles]
+    x, y = (ax.transData + ax.transAxes.inverted()).transform(ends).T
+    inside = x.min() > 0.9 and x.max() <= 1.0 and y.min() >= 0.0 and y.max() <= 1.0  # false for NaN
+    apart = inside and np.diff(np.sort(y)).min() > _APART
+    return [end[1] for end in ends] if apart else []

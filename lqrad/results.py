@@ -144,7 +144,8 @@ def plot(result: Any, *details: Any, **options: Any) -> Any:
     Parameters
     ----------
     result
-        What a function of lqrad returned.
+        What a function of lqrad returned; or a list of such results that are drawn together:
+        descents, or trainings.
     *details, **options
         Those of the function in `lqrad.plotting` that draws results of this type.
 
@@ -164,10 +165,7 @@ def plot(result: Any, *details: Any, **options: Any) -> Any:
     >>> ax.get_ylabel()
     '|d x[T] / d x[t+1]|'
     """
-    package, _, inside = type(result).__module__.partition(".")
-    chapter, _, module = inside.partition(".")
-    if package == "lqrad" and module:
-        import_module(f"lqrad.{chapter}.pictures")
+    import_module("lqrad.plotting")  # where each picture says which result it draws
     return draw(result, *details, **options)
 
 

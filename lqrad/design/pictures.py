@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 
 from lqrad.arguments import Array, check_count
@@ -15,7 +14,7 @@ from lqrad.design.margins import Margins
 from lqrad.design.report import Design
 from lqrad.design.responses import StepResponse
 from lqrad.design.statespace import StateSpace
-from lqrad.figure import LEGEND, add_title, colors, new_axes, new_figure
+from lqrad.figure import NEW, add_note, add_title, colors, curves, panel, sheet
 from lqrad.results import draw
 
 # So many frequencies make a smooth curve; no figure is read off them.
@@ -23,13 +22,12 @@ _POINTS = 2000
 _BAND = (5, 95)
 
 
-def plot_nyquist(
-    loop: StateSpace, margins: Margins, *, channel: int = 0, ax: Axes | None = None
-) -> Axes:
+@panel
+def plot_nyquist(loop: StateSpace, margins: Margins, *, channel: int = 0, ax: Axes = NEW) -> None:
     """Draw the Nyquist curve of a loop, and the disk that it stays out of.
 
-    The disk about -1 is what the disk margin allows: the loop is multiplied by all gains and phases
-    that keep the curve's points from reaching -1, drawn as the points that may not be reached.
+    The disk about -1 holds the points -1/f of all factors f that the disk margin allows: the closed
+    loop stays stable under each of them, since the curve does not enter the disk.
 
     Parameters
     ----------
@@ -38,12 +36,6 @@ def plot_nyquist(
     margins : Margins
     channel : int
         Which loop, where there are several: the others are open in the curve.
-    ax : Axes, optional
-        Where to draw; a new figure when not given.
-
-    Returns
-    -------
-    Axes
 
     Examples
     --------
@@ -53,7 +45,6 @@ def plot_nyquist(
     >>> ax.get_xlabel()
     'Re L'
     """
-    ax = new_axes() if ax is None else ax
     found = margins.loops[channel]
     dark, light = colors(2)
     L = loop.response(_frequencies(loop))[:, channel, channel]
@@ -62,7 +53,6 @@ def plot_nyquist(
     ax.plot(L.real, -L.imag, color=dark, linewidth=0.7, alpha=0.5, zorder=2)
     alpha = found.disk
     if alpha < 2:  # else it is a half-plane, or more
-        # The points -1/f of all factors f that the disk margin allows.
         low, high = (2 - alpha) / (2 + alpha), (2 + alpha) / (2 - alpha)
         middle, radius = -(low + high) / 2, (high - low) / 2
         ax.add_patch(Circle((middle, 0.0), radius, color=light, alpha=0.35, linewidth=0, zorder=1))
@@ -71,14 +61,8 @@ def plot_nyquist(
     for limit, name in ((found.gain[0], "lower"), (found.gain[1], "upper")):
         if 0 < limit < np.inf:
             ax.plot(-1 / limit, 0.0, "o", color=dark, markersize=4, zorder=4)
-            ax.annotate(
-                f"x {limit:.3g}",
-                (-1 / limit, 0.0),
-                xytext=(3, 5) if name == "upper" else (-4, 4),
-                textcoords="offset points",
-                ha="left" if name == "upper" else "right",
-                fontsize="small",
-            )
+            beside = (3, 5, "left") if name == "upper" else (-4, 4, "right")
+            add_note(ax, f"x {limit:.3g}", (-1 / limit, 0.0), xytext=beside[:2], ha=beside[2])
     circle = np.exp(1j * np.linspace(0, 2 * np.pi, 200))
     ax.plot(circle.real, circle.imag, ":", color="0.6", linewidth=0.8, zorder=1)
     reach = np.nanmax(np.abs(L), initial=1.0)
@@ -88,31 +72,17 @@ def plot_nyquist(
     ax.set_aspect("equal", adjustable="box")
     ax.set_xlabel("Re L")
     ax.set_ylabel("Im L")
-    ax.legend(loc="upper right", **LEGEND)
     add_title(ax, f"Nyquist curve: phase margin {found.phase:.3g}\N{DEGREE SIGN}")
-    return ax
 
 
-def plot_sensitivities(loop: StateSpace, *, ax: Axes | None = None) -> Axes:
+@panel
+def plot_sensitivities(loop: StateSpace, *, ax: Axes = NEW) -> None:
     """Draw the largest singular values of S = (I + L)^-1 and T = I - S over frequency.
 
     Parameters
     ----------
     loop : StateSpace
-    ax : Axes, optional
-        Where to draw; a new figure when not given.
-
-    Returns
-    -------
-    Axes
-
-    Examples
-    --------
-    >>> ax = plot_sensitivities(StateSpace([[0.9]], [[0.2]], dt=0.1))
-    >>> ax.get_xlabel()
-    'frequency [rad/s]'
     """
-    ax = new_axes() if ax is None else ax
     omega = _frequencies(loop)
     L = loop.response(omega)
     identity = np.eye(loop.m)
@@ -121,21 +91,20 @@ def plot_sensitivities(loop: StateSpace, *, ax: Axes | None = None) -> Axes:
         "|S|: what is left of a disturbance": S,
         "|T|: what is left of the sensors' noise": identity - S,
     }
-    for (label, z), color in zip(both.items(), colors(2), strict=True):
-        ax.loglog(omega, np.linalg.svd(z, compute_uv=False)[:, 0], color=color, label=label)
+    for (label, z), look in zip(both.items(), curves(2), strict=True):
+        ax.loglog(omega, np.linalg.svd(z, compute_uv=False)[:, 0], label=label, **look)
     ax.axhline(1.0, color="0.6", linewidth=0.8)
     low, high = ax.get_ylim()
     ax.set_ylim(max(low, 1e-4), high)
-    ax.set_xlabel("frequency [rad/s]")
+    ax.set_xlabel("frequency (rad/s)")
     ax.set_ylabel("largest gain")
-    ax.legend(loc="lower center", **LEGEND)
-    add_title(ax, "Sensitivities")
-    return ax
+    add_title(ax, "sensitivities")
 
 
+@panel
 def plot_step_response(
-    response: StepResponse, *, output: int = 0, names: Sequence[str] = (), ax: Axes | None = None
-) -> Axes:
+    response: StepResponse, *, output: int = 0, names: Sequence[str] = (), ax: Axes = NEW
+) -> None:
     """Draw the response of an output to a step in each input, its end and its settling.
 
     Parameters
@@ -144,38 +113,30 @@ def plot_step_response(
     output : int
     names : sequence of str
         What each input is called; u[j] when not given.
-    ax : Axes, optional
-        Where to draw; a new figure when not given.
-
-    Returns
-    -------
-    Axes
 
     Examples
     --------
     >>> import lqrad
     >>> system = StateSpace([[0.8]], [[0.2]], dt=0.1)
     >>> plot_step_response(lqrad.step_response(system)).get_xlabel()
-    'time [s]'
+    'time (s)'
     """
-    ax = new_axes() if ax is None else ax
     m = response.final.shape[1]
-    for j, color in enumerate(colors(m)):
+    for j, look in enumerate(curves(m)):
+        color = look["color"]
         label = names[j] if names else f"to u[{j}]"
-        ax.plot(response.t, response.y[:, output, j], color=color, label=label)
+        ax.plot(response.t, response.y[:, output, j], label=label, **look)
         final, settling = response.final[output, j], response.settling[output, j]
         ax.axhline(final, color=color, linewidth=0.7, linestyle=":")
         if np.isfinite(settling):
             at = int(np.abs(response.t - settling).argmin())
             ax.plot(settling, response.y[at, output, j], "o", color=color, markersize=4)
-    ax.set_xlabel("time [s]")
+    ax.set_xlabel("time (s)")
     ax.set_ylabel(f"output {output}")
-    if m > 1:
-        ax.legend(loc="best", **LEGEND)
-    add_title(ax, "Step response; dots: settled to 2 %")
-    return ax
+    add_title(ax, "step response (dots: settled to 2 %)")
 
 
+@panel
 def plot_closed_loop(
     loop: ClosedLoop,
     *,
@@ -183,8 +144,8 @@ def plot_closed_loop(
     names: Sequence[str] = (),
     inputs: bool = False,
     limits: tuple[Array, Array] | None = None,
-    ax: Axes | None = None,
-) -> Axes:
+    ax: Axes = NEW,
+) -> None:
     """Draw what a plant did: states, outputs or inputs over time, bands over the runs.
 
     Where there are several runs a curve is the median and its band holds nine tenths of them.
@@ -200,12 +161,6 @@ def plot_closed_loop(
         Draw the inputs instead.
     limits : pair (low, high) of (m,), optional
         Limits of the inputs, drawn as lines.
-    ax : Axes, optional
-        Where to draw; a new figure when not given.
-
-    Returns
-    -------
-    Axes
 
     Examples
     --------
@@ -213,29 +168,25 @@ def plot_closed_loop(
     >>> plant = StateSpace([[1.0]], [[1.0]], dt=0.1)
     >>> controller = lqrad.lqr(plant, [[1]], [[1]])
     >>> loop = lqrad.simulate_closed_loop(plant, controller, 20, x0=[1.0])
-    >>> plot_closed_loop(loop, names=["position [m]"]).get_xlabel()
-    'time [s]'
+    >>> plot_closed_loop(loop, names=["position (m)"]).get_xlabel()
+    'time (s)'
     """
-    ax = new_axes() if ax is None else ax
     if inputs:
-        curves, symbol = loop.u, "u"
+        z, symbol = loop.u, "u"
     elif rows is None:
-        curves, symbol = loop.x, "x"
+        z, symbol = loop.x, "x"
     else:
-        curves, symbol = loop.x @ np.asarray(rows).T, "tracked"
-    t = loop.t[: curves.shape[-2]]
-    count = check_count("curves", curves.shape[-1])
-    for i, color in enumerate(colors(count)):
+        z, symbol = loop.x @ np.asarray(rows).T, "tracked"
+    t = loop.t[: z.shape[-2]]
+    count = check_count("curves", z.shape[-1])
+    for i, look in enumerate(curves(count)):
         label = names[i] if names else f"{symbol}[{i}]"
-        curve = curves[..., i]
+        curve = z[..., i]
         if curve.ndim == 2:
             low, high = np.percentile(curve, _BAND, axis=0)
-            ax.fill_between(t, low, high, color=color, alpha=0.25, linewidth=0)
+            ax.fill_between(t, low, high, color=look["color"], alpha=0.25, linewidth=0)
             curve = np.median(curve, axis=0)
-        if inputs:
-            ax.step(t, curve, where="post", color=color, label=label)
-        else:
-            ax.plot(t, curve, color=color, label=label)
+        ax.plot(t, curve, drawstyle="steps-post" if inputs else "default", label=label, **look)
     if symbol == "tracked" and loop.reference is not None:
         for r, color in zip(loop.reference.T, colors(count), strict=False):
             ax.step(t[:-1], r, where="post", color=color, linewidth=0.8, linestyle=":")
@@ -243,25 +194,19 @@ def plot_closed_loop(
         for level in np.unique(np.concatenate(limits)):
             if np.isfinite(level):
                 ax.axhline(level, color="0.5", linewidth=0.8, linestyle="--")
-    ax.set_xlabel("time [s]")
+    ax.set_xlabel("time (s)")
     ax.set_ylabel(
         names[0] if len(names) == 1 else {"u": "inputs", "x": "states"}.get(symbol, "outputs")
     )
-    if count > 1:
-        ax.legend(loc="best", **LEGEND)
-    return ax
 
 
-def plot_design(design: Design) -> Figure:
+@sheet(11, 8, 2, 2)
+def plot_design(panels: list[Axes], design: Design) -> str:
     """Draw a design: its simulation within limits, its Nyquist curve and its sensitivities.
 
     Parameters
     ----------
     design : Design
-
-    Returns
-    -------
-    Figure
 
     Examples
     --------
@@ -271,20 +216,19 @@ def plot_design(design: Design) -> Figure:
     >>> len(figure.axes)
     4
     """
-    figure = new_figure(10, 7)
-    (top, nyquist), (bottom, sensitivity) = figure.subplots(2, 2)
+    top, nyquist, bottom, sensitivity = panels
     controller, loop = design.controller, design.controller.loop(design.plant)
     rows = controller.H if controller.nr else None
     plot_closed_loop(design.simulated, rows=rows, ax=top)
-    add_title(top, "Tracked outputs; dotted: their reference" if controller.nr else "States")
+    add_title(top, "tracked outputs (dotted: their reference)" if controller.nr else "states")
     limits = controller.low, controller.high
     plot_closed_loop(design.simulated, inputs=True, limits=limits, ax=bottom)
     bounded = np.isfinite(limits).any()
-    add_title(bottom, f"Inputs{'; dashed: their limits' if bounded else ''}")
+    add_title(bottom, f"inputs{' (dashed: their limits)' if bounded else ''}")
     worst = int(np.argmin([found.disk for found in design.margins.loops]))
     plot_nyquist(loop, design.margins, channel=worst, ax=nyquist)
     plot_sensitivities(loop, ax=sensitivity)
-    return figure
+    return ""
 
 
 def _frequencies(loop: StateSpace) -> Array:

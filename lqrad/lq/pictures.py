@@ -1,4 +1,4 @@
-"""Trajectories, costates and convergence: descent beside Riccati."""
+"""Trajectories, gains, costates and convergence: descent beside Riccati."""
 
 from __future__ import annotations
 
@@ -7,23 +7,27 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from lqrad.arguments import Array, check_shape, real_array
+from lqrad.descent.pictures import add_gap, over_iterations
 from lqrad.errors import NonFiniteError
 from lqrad.figure import (
-    LEGEND,
+    NEW,
     Labels,
     add_title,
     colors,
-    new_axes,
-    new_figure,
+    curves,
     one_series,
+    panel,
+    sheet,
     with_units,
 )
 from lqrad.lq.compare import Comparison
+from lqrad.lq.limits import Plan
+from lqrad.lq.riccati import Riccati, Trajectory
+from lqrad.lq.shooting import Shooting
 from lqrad.results import draw
 
 _MOST_NAMES = 6  # the colours of more curves than these could not be told apart
@@ -33,14 +37,15 @@ _CEILING = 1e250  # matplotlib's margins overflow above it
 _QUANTITIES = {"x": "state", "u": "input", "p": "costate (cost per unit of state)"}
 
 
+@panel
 def plot_trajectory(
     x: ArrayLike,
     *,
-    ax: Axes | None = None,
+    ax: Axes = NEW,
     dt: float | None = None,
     names: Sequence[str] | None = None,
     symbol: str = "x",
-) -> Axes:
+) -> None:
     """Draw a sequence against time, each column a curve with its name.
 
     Of more columns than can be told apart, the largest are named and the others are grey.
@@ -49,18 +54,12 @@ def plot_trajectory(
     ----------
     x : (T, k)
         States, inputs or costates, one row for each step.
-    ax : Axes, optional
-        Where to draw; a new figure when not given.
     dt : float, optional
         Seconds from row to row; the axis counts steps when not given.
     names : sequence of k str, optional
         Names of the columns, with units; x[0], x[1], ... when not given.
     symbol : str
         The letter of the sequence. Inputs "u" are drawn as held from step to step.
-
-    Returns
-    -------
-    Axes
 
     Raises
     ------
@@ -77,7 +76,6 @@ def plot_trajectory(
     columns = x.shape[1]
     labels = [f"{symbol}[{i}]" for i in range(columns)] if names is None else list(names)
     check_shape("names", np.empty(len(labels)), (columns,), f"to match {symbol} {x.shape}")
-    ax = new_axes() if ax is None else ax
     style = "default"
     if symbol == "u":
         x, style = np.concatenate([x, x[-1:]]), "steps-post"  # the last one is held for a step too
@@ -87,8 +85,8 @@ def plot_trajectory(
     # Of two curves that coincide, the wider one below shows on both sides of the other.
     widths = np.linspace(1.4, 2.2, len(named))[::-1]
     marker = "_" if len(x) == 1 else ""  # a line through one point is not seen
-    for i, color, width in zip(named, colors(len(named)), widths, strict=True):
-        (line,) = ax.plot(t, x[:, i], color=color, drawstyle=style, marker=marker)
+    for i, look, width in zip(named, curves(len(named)), widths, strict=True):
+        (line,) = ax.plot(t, x[:, i], drawstyle=style, marker=marker, **look)
         line.set(linewidth=width, label=labels[i])
     if grey.size:
         lines = ax.plot(t, grey, color="0.8", linewidth=0.8, drawstyle=style, zorder=1)
@@ -98,19 +96,17 @@ def plot_trajectory(
     if dt is None:
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set_ylabel(names[0] if names and columns == 1 else _QUANTITIES.get(symbol, symbol))
-    if columns > 1:
-        ax.legend(loc="best", **LEGEND)
-    return ax
 
 
+@panel
 def plot_costates(
     p: ArrayLike,
     Px: ArrayLike,
     *,
-    ax: Axes | None = None,
+    ax: Axes = NEW,
     dt: float | None = None,
     names: Sequence[str] | None = None,
-) -> Axes:
+) -> None:
     """Draw Riccati's P x[t+1] + v as curves, and the costates of a backward pass as circles.
 
     On the optimum they agree: the multiplier is the gradient of the value function.
@@ -121,12 +117,8 @@ def plot_costates(
         Costates.
     Px : (T, n)
         P[t+1] x[t+1] + v[t+1].
-    ax, dt, names
+    dt, names
         As in `plot_trajectory`.
-
-    Returns
-    -------
-    Axes
 
     Raises
     ------
@@ -141,13 +133,13 @@ def plot_costates(
     """
     p, Px = one_series("p", p), real_array("Px", Px)
     check_shape("Px", Px, p.shape, "to match p")
-    ax = plot_trajectory(Px, ax=ax, dt=dt, names=names, symbol="p")
+    plot_trajectory(Px, ax=ax, dt=dt, names=names, symbol="p")
     _add_circles(ax, p, _largest(Px), dt)
     add_title(ax, "costates: Riccati's P x (lines), backward pass (circles)")
-    return ax
 
 
-def plot_convergence(comparison: Comparison, *, ax: Axes | None = None) -> Axes:
+@panel
+def plot_convergence(comparison: Comparison, *, ax: Axes = NEW) -> None:
     """Draw the relative gap of each descent against its iterations, with the theoretical rates.
 
     The curve of a descent that met its tolerance ends in a dot, that of another one in a cross.
@@ -156,12 +148,6 @@ def plot_convergence(comparison: Comparison, *, ax: Axes | None = None) -> Axes:
     Parameters
     ----------
     comparison : Comparison
-    ax : Axes, optional
-        Where to draw; a new figure when not given.
-
-    Returns
-    -------
-    Axes
 
     References
     ----------
@@ -175,8 +161,6 @@ def plot_convergence(comparison: Comparison, *, ax: Axes | None = None) -> Axes:
     >>> ax.get_yscale()
     'log'
     """
-    ax = new_axes() if ax is None else ax
-    ax.set_yscale("log")
     descents, rates = comparison.descents, comparison.rates
     with np.errstate(over="ignore"):
         optimal, scale = float(comparison.optimum.cost), comparison.scale
@@ -191,26 +175,21 @@ def plot_convergence(comparison: Comparison, *, ax: Axes | None = None) -> Axes:
             # Two methods have the same rate: their dashes take turns.
             dashes = (6 * list(rates).index(descent.method), (4, 8))
             ax.plot(predicted, linestyle=dashes, color=color, linewidth=1, zorder=1)
-        end = "o" if descent.status.converged else "X"
-        gap = np.maximum(gap, _FLOOR)
-        ax.plot(gap, marker=end, markevery=[-1], color=color, label=descent.method)
-    # Linear before the first iteration, so that the start is seen too.
-    ax.set_xscale("symlog", linthresh=1, linscale=0.3, subs=range(2, 10))
-    ax.set_xlim(0, 1.2 * longest)
+        look = {"color": color, "label": descent.method}
+        add_gap(ax, np.maximum(gap, _FLOOR), converged=descent.status.converged, **look)
+    over_iterations(ax, 1.2 * longest)
     digits = (1, 2, 5) if longest < 50 else (1,)
     decades = range(math.ceil(math.log10(longest)) + 1)
     ticks = [0, *(digit * 10**decade for decade in decades for digit in digits)]
     ax.set_xticks([k for k in ticks if k <= 1.2 * longest])
     ax.xaxis.set_major_formatter(FuncFormatter(lambda k, _: f"{k:g}"))
-    ax.set_xlabel("iteration (dot: converged, cross: not)")
-    ax.set_ylabel("relative gap  (J \N{MINUS SIGN} J*) / |J*|")
-    rows = math.ceil(len(descents) / 3)
-    ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2, **LEGEND)
-    add_title(ax, "convergence: observed (solid), predicted (dashed)", above=rows)
-    return ax
+    add_title(ax, "convergence: observed (solid), predicted (dashed)")
 
 
-def plot_comparison(comparison: Comparison, system: Labels | None = None) -> Figure:
+@sheet(11, 8, 2, 2)
+def plot_comparison(
+    panels: list[Axes], comparison: Comparison, system: Labels | None = None
+) -> str:
     """Draw a comparison: states, inputs, convergence, and costates beside Riccati's P x.
 
     Lines are Riccati's, circles those of the descent with the smallest gap.
@@ -220,10 +199,6 @@ def plot_comparison(comparison: Comparison, system: Labels | None = None) -> Fig
     comparison : Comparison
     system : System, optional
         Gives the time axis its seconds, and the curves their names and units.
-
-    Returns
-    -------
-    Figure
 
     Raises
     ------
@@ -240,15 +215,11 @@ def plot_comparison(comparison: Comparison, system: Labels | None = None) -> Fig
     """
     problem, recursion, optimum = comparison.problem, comparison.recursion, comparison.optimum
     best = comparison.descents[int(np.argmin(comparison.gaps))]
-    dt = states = inputs = costates = None
+    dt, states, inputs = _names(system)
+    costates = None if system is None else system.state_names
     title = f"n = {problem.n}, m = {problem.m}, T = {recursion.T}"
-    if system is not None:
-        dt, costates, title = system.dt, system.state_names, f"{system.name}: {title}"
-        states = with_units(system.state_names, system.state_units)
-        inputs = with_units(system.input_names, system.input_units)
-    figure = new_figure(11, 8)
-    figure.suptitle(title)
-    (top_left, top_right), (low_left, low_right) = figure.subplots(2, 2)
+    title = title if system is None else f"{system.name}: {title}"
+    top_left, top_right, low_left, low_right = panels
     plot_trajectory(optimum.x, ax=top_left, dt=dt, names=states)
     add_title(top_left, "states: Riccati's feedback")
     plot_trajectory(optimum.u, ax=top_right, dt=dt, names=inputs, symbol="u")
@@ -262,11 +233,71 @@ def plot_comparison(comparison: Comparison, system: Labels | None = None) -> Fig
     Px = (recursion.P[1:] @ optimum.x[1:, :, None])[..., 0] + recursion.v[1:]
     plot_costates(p, Px, ax=low_right, dt=dt, names=costates)
     add_title(low_right, f"costates: Riccati's P x (lines), {best.method} (circles)")
-    for ax in figure.axes:
-        ax.spines[["top", "right"]].set_visible(False)
     for ax in (top_right, low_right):
         ax.set_xlim(top_left.get_xlim())
-    return figure
+    return title
+
+
+@sheet(11, 4, 1, 2)
+def plot_states_and_inputs(
+    panels: list[Axes], result: Trajectory | Plan | Shooting, system: Labels | None = None
+) -> str:
+    """Draw the states and the inputs of a trajectory.
+
+    Parameters
+    ----------
+    result : Trajectory, Plan or Shooting
+        Or anything else with x (T+1, n) and u (T, m).
+    system : System, optional
+        As in `plot_comparison`.
+
+    Examples
+    --------
+    >>> import lqrad
+    >>> problem = lqrad.LQProblem([[1.1]], [[1]], [[1]], [[1]])
+    >>> plot_states_and_inputs(lqrad.riccati(problem, T=20).rollout([1.0])).get_suptitle()
+    'J = 0.886885'
+    """
+    dt, states, inputs = _names(system)
+    plot_trajectory(result.x, ax=panels[0], dt=dt, names=states)
+    plot_trajectory(result.u, ax=panels[1], dt=dt, names=inputs, symbol="u")
+    add_title(panels[0], "states")
+    add_title(panels[1], "inputs")
+    panels[1].set_xlim(panels[0].get_xlim())
+    status = "" if isinstance(result, Trajectory) else f", {result.status.word}"
+    return f"J = {result.cost:.6g}{status}"
+
+
+@panel
+def plot_gains(solution: Riccati, *, dt: float | None = None, ax: Axes = NEW) -> None:
+    """Draw the entries of the feedback gain K over time.
+
+    Parameters
+    ----------
+    solution : Riccati
+    dt : float, optional
+        As in `plot_trajectory`.
+
+    Examples
+    --------
+    >>> import lqrad
+    >>> problem = lqrad.LQProblem([[1.1]], [[1]], [[1]], [[1]])
+    >>> plot_gains(lqrad.riccati(problem, T=20)).get_ylabel()
+    'gain K[i, j] (unit of u[i] per unit of x[j])'
+    """
+    T, m, n = solution.K.shape
+    names = [f"K[{i}, {j}]" for i in range(m) for j in range(n)]
+    plot_trajectory(solution.K.reshape(T, m * n), ax=ax, dt=dt, names=names, symbol="K")
+    ax.set_ylabel("gain K[i, j] (unit of u[i] per unit of x[j])")
+    add_title(ax, "feedback: u[t] = \N{MINUS SIGN}K[t] x[t] \N{MINUS SIGN} k[t]")
+
+
+def _names(system: Labels | None) -> tuple[float | None, list[str] | None, list[str] | None]:
+    """The sampling time of a system, and the names of its states and inputs."""
+    if system is None:
+        return None, None, None
+    states = with_units(system.state_names, system.state_units)
+    return system.dt, states, with_units(system.input_names, system.input_units)
 
 
 def _times(steps: int, dt: float | None) -> Array:
@@ -286,3 +317,6 @@ def _add_circles(ax: Axes, z: Array, columns: NDArray[np.intp], dt: float | None
 
 
 draw.register(Comparison, plot_comparison)
+for kind in (Trajectory, Plan, Shooting):
+    draw.register(kind, plot_states_and_inputs)
+draw.register(Riccati, plot_gains)

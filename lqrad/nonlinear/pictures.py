@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.animation import FuncAnimation, PillowWriter
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter, MaxNLocator, MultipleLocator
+from matplotlib.ticker import FuncFormatter, MultipleLocator
 from numpy.typing import ArrayLike
 
 from lqrad.arguments import Array, check_shape
+from lqrad.descent.pictures import plot_descent
 from lqrad.errors import ArgumentError
-from lqrad.figure import LEGEND, add_title, colors, new_axes, new_figure, one_series, with_units
+from lqrad.figure import NEW, add_title, colors, one_series, panel, sheet, with_units
 from lqrad.lq.pictures import plot_trajectory
 from lqrad.nonlinear.ilqr import ILQR
 from lqrad.outside import replace_file
@@ -32,27 +32,14 @@ if TYPE_CHECKING:
 _MOST_FRAMES_PER_SECOND = 50
 
 
-class Run(Protocol):
-    """A descent with its cost at each iteration: a result of `ilqr` or of `policy_gradient`."""
-
-    @property
-    def costs(self) -> Array:
-        """The cost at the start and after each iteration."""
-
-
-def plot_inputs(system: NonlinearSystem, u: ArrayLike, *, ax: Axes | None = None) -> Axes:
+@panel
+def plot_inputs(system: NonlinearSystem, u: ArrayLike, *, ax: Axes = NEW) -> None:
     """Draw inputs against time, with what lies outside their bounds shaded.
 
     Parameters
     ----------
     system : NonlinearSystem
     u : (T, m)
-    ax : Axes, optional
-        Where to draw; a new figure when not given.
-
-    Returns
-    -------
-    Axes
 
     Raises
     ------
@@ -67,7 +54,7 @@ def plot_inputs(system: NonlinearSystem, u: ArrayLike, *, ax: Axes | None = None
     'torque (N m)'
     """
     names = with_units(system.input_names, system.input_units)
-    ax = plot_trajectory(u, ax=ax, dt=system.dt, names=names, symbol="u")
+    plot_trajectory(u, ax=ax, dt=system.dt, names=names, symbol="u")
     low, high = system.bounds
     for limit in np.unique(system.bounds):
         ax.axhline(limit, color="0.5", linewidth=0.8, linestyle="--", zorder=1)
@@ -77,10 +64,10 @@ def plot_inputs(system: NonlinearSystem, u: ArrayLike, *, ax: Axes | None = None
     ax.axhspan(bottom - margin, low.min(), color="0.92", zorder=0)
     ax.axhspan(high.max(), top + margin, color="0.92", zorder=0)
     add_title(ax, "inputs, and their bounds (dashed)")
-    return ax
 
 
-def plot_portrait(system: NonlinearSystem, x: ArrayLike, *, ax: Axes | None = None) -> Axes:
+@panel
+def plot_portrait(system: NonlinearSystem, x: ArrayLike, *, ax: Axes = NEW) -> None:
     """Draw two states against each other, such as an angle and its rate, a dot for each step.
 
     The start and the target are marked, and where the abscissa is an angle, every upright (cross)
@@ -91,12 +78,6 @@ def plot_portrait(system: NonlinearSystem, x: ArrayLike, *, ax: Axes | None = No
     system : NonlinearSystem
         Its `portrait` tells which states.
     x : (T+1, n)
-    ax : Axes, optional
-        Where to draw; a new figure when not given.
-
-    Returns
-    -------
-    Axes
 
     Raises
     ------
@@ -111,7 +92,6 @@ def plot_portrait(system: NonlinearSystem, x: ArrayLike, *, ax: Axes | None = No
     ('angle (rad)', 'rate (rad/s)')
     """
     x = _states(system, x)
-    ax = new_axes() if ax is None else ax
     dark, light = colors(2)
     pair = list(system.portrait)
     names = with_units(system.state_names, system.state_units)
@@ -124,18 +104,11 @@ def plot_portrait(system: NonlinearSystem, x: ArrayLike, *, ax: Axes | None = No
         half_turns = np.arange(math.ceil(low / math.pi - 0.1), math.floor(high / math.pi + 0.1) + 1)
         for remainder, marker, word in ((0, "P", "upright"), (1, "o", "hanging")):
             angles = math.pi * half_turns[half_turns % 2 == remainder]
-            face = light if remainder == 0 else "none"
-            ax.plot(
-                angles,
-                0 * angles,
-                linestyle="none",
-                marker=marker,
-                color=light if remainder == 0 else "0.4",
-                markerfacecolor=face,
-                markersize=9,
-                label=word,
-                zorder=4,
-            )
+            (marks,) = ax.plot(angles, 0 * angles, marker, markersize=9, label=word, zorder=4)
+            if remainder == 0:
+                marks.set(color=light)
+            else:
+                marks.set(color="0.4", markerfacecolor="none")
         ax.xaxis.set_major_locator(MultipleLocator(math.pi / 2))
         ax.xaxis.set_major_formatter(FuncFormatter(lambda angle, _: _in_turns(angle)))
     else:
@@ -145,82 +118,17 @@ def plot_portrait(system: NonlinearSystem, x: ArrayLike, *, ax: Axes | None = No
             ax.set_aspect("equal", adjustable="datalim")
     ax.set_xlabel(names[pair[0]])
     ax.set_ylabel(names[pair[1]])
-    ax.legend(loc="best", **LEGEND)
     add_title(ax, f"portrait: a dot every {system.dt:g} s")
-    return ax
 
 
-def plot_descent(
-    results: Run | Sequence[Run],
-    *,
-    names: Sequence[str] | None = None,
-    reference: float | None = None,
-    ax: Axes | None = None,
-) -> Axes:
-    """Draw by how much the cost of each iteration is above the lowest one that is known.
-
-    Parameters
-    ----------
-    results : ILQR, PolicyGradient, or a sequence of either
-        Of one problem, by different methods or from different starts.
-    names : sequence of str, optional
-        What the curves are called.
-    reference : float, optional
-        The lowest cost; when not given, the lowest of the results, less what the last expansion of
-        `ilqr` still promises.
-    ax : Axes, optional
-        Where to draw; a new figure when not given.
-
-    Returns
-    -------
-    Axes
-
-    Raises
-    ------
-    ShapeError
-        If there are not as many names as results.
-
-    Examples
-    --------
-    >>> import lqrad
-    >>> from lqrad.nonlinear.ilqr import ilqr
-    >>> system = lqrad.nonlinear.van_der_pol()
-    >>> ax = plot_descent(ilqr(system.problem, system.x0, T=system.T, bounds=system.bounds))
-    >>> ax.get_yscale()
-    'log'
-    """
-    runs = list(results) if isinstance(results, Sequence) else [results]
-    labels = [""] * len(runs) if names is None else list(names)
-    check_shape("names", np.empty(len(labels)), (len(runs),), "one for each result")
-    ax = new_axes() if ax is None else ax
-    if reference is None:
-        reference = min(map(_least, runs))
-    scale = abs(reference) or 1.0
-    for run, label, color in zip(runs, labels, colors(len(runs)), strict=True):
-        gap = (run.costs - reference) / scale
-        seen = np.flatnonzero(gap > 0)
-        ax.plot(seen, gap[seen], ".-", color=color, markersize=4, linewidth=1.2, label=label)
-    ax.set_yscale("log")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set_xlabel("iteration")
-    ax.set_ylabel("relative gap  (J \N{MINUS SIGN} J*) / |J*|")
-    if names is not None:
-        ax.legend(loc="best", **LEGEND)
-    add_title(ax, f"cost above the lowest, J* = {reference:.6g}")
-    return ax
-
-
-def plot_swingup(system: NonlinearSystem, result: ILQR) -> Figure:
+@sheet(11, 8, 2, 2)
+def plot_swingup(panels: list[Axes], system: NonlinearSystem, result: ILQR) -> str:
     """Draw what `ilqr` found for a nonlinear system: states, inputs, portrait and convergence.
 
     Parameters
     ----------
     system : NonlinearSystem
     result : ILQR
-
-    Returns
-    -------
-    Figure
 
     Raises
     ------
@@ -236,19 +144,15 @@ def plot_swingup(system: NonlinearSystem, result: ILQR) -> Figure:
     >>> len(plot_swingup(system, result).axes)
     4
     """
-    figure = new_figure(11, 8)
-    figure.suptitle(f"{system.name}: {result.message}")
-    (top_left, top_right), (low_left, low_right) = figure.subplots(2, 2)
+    states, inputs, portrait, convergence = panels
     names = with_units(system.state_names, system.state_units)
-    plot_trajectory(_states(system, result.x), ax=top_left, dt=system.dt, names=names)
-    add_title(top_left, "states")
-    plot_inputs(system, result.u, ax=top_right)
-    top_right.set_xlim(top_left.get_xlim())
-    plot_portrait(system, result.x, ax=low_left)
-    plot_descent(result, ax=low_right)
-    for ax in figure.axes:
-        ax.spines[["top", "right"]].set_visible(False)
-    return figure
+    plot_trajectory(_states(system, result.x), ax=states, dt=system.dt, names=names)
+    add_title(states, "states")
+    plot_inputs(system, result.u, ax=inputs)
+    inputs.set_xlim(states.get_xlim())
+    plot_portrait(system, result.x, ax=portrait)
+    plot_descent(result, ax=convergence)
+    return f"{system.name}: {result.message}"
 
 
 def animate_cart_pole(
@@ -333,12 +237,6 @@ def animate_cart_pole(
         part = Path(folder) / "film.gif"
         film.save(part, writer=PillowWriter(fps=max(1, round(1 / (every * system.dt)))))
         replace_file(Path(path), lambda file: file.write(part.read_bytes()))
-
-
-def _least(run: Run) -> float:
-    """The cost that was reached, less the decrease that `ilqr` expects of a further step."""
-    promised = run.decreases[-1] if isinstance(run, ILQR) else 0.0
-    return float(run.costs[-1] - max(promised, 0.0))
 
 
 def _states(system: NonlinearSystem, x: ArrayLike) -> Array:

@@ -14,21 +14,24 @@ from numpy.typing import ArrayLike
 
 from lqrad.arguments import check_shape, real_array
 from lqrad.descent.descend import Descent
+from lqrad.descent.pictures import plot_descent
 from lqrad.errors import ArgumentError
-from lqrad.figure import LEGEND, add_title, colors, new_axes, new_figure, one_series
+from lqrad.figure import NEW, add_note, add_title, colors, one_series, panel, sheet
+from lqrad.lq.pictures import plot_trajectory
 from lqrad.pde.heat import HeatSystem
 from lqrad.pde.inverse import Inversion
 from lqrad.results import draw
 
 
+@panel
 def plot_field(
     system: HeatSystem,
     x: ArrayLike,
     *,
-    ax: Axes | None = None,
+    ax: Axes = NEW,
     label: str = "temperature (K)",
     limits: tuple[float, float] | None = None,
-) -> Axes:
+) -> None:
     """Draw a field: a plate as a picture with a scale beside it, a rod as a curve.
 
     Parameters
@@ -36,16 +39,10 @@ def plot_field(
     system : HeatSystem
     x : (n,)
         One number for each cell.
-    ax : Axes, optional
-        Where to draw; a new figure when not given.
     label : str
         What the numbers are, with their unit.
     limits : (float, float), optional
         Ends of the scale.
-
-    Returns
-    -------
-    Axes
 
     Raises
     ------
@@ -60,7 +57,6 @@ def plot_field(
     >>> ax.get_xlabel()
     'x (m)'
     """
-    ax = new_axes() if ax is None else ax
     x = real_array("x", x)
     check_shape("x", x, (system.n,), "one for each cell", symbols="(n,)")
     ax.set_xlabel("x (m)")
@@ -69,7 +65,7 @@ def plot_field(
         ax.set_ylabel(label)
         if limits is not None:
             ax.set_ylim(*limits)
-        return ax
+        return
     low, high = (None, None) if limits is None else limits
     image = ax.imshow(
         system.field(x),
@@ -82,7 +78,6 @@ def plot_field(
     assert ax.figure is not None
     ax.figure.colorbar(image, ax=ax, label=label, shrink=0.85)
     ax.set_ylabel("y (m)")
-    return ax
 
 
 def animate_field(
@@ -143,7 +138,8 @@ def animate_field(
     film.save(Path(path), writer=PillowWriter(fps=10))
 
 
-def plot_heat(system: HeatSystem, descent: Descent) -> Figure:
+@sheet(14, 7.5, 2, 3)
+def plot_heat(panels: list[Axes], system: HeatSystem, descent: Descent) -> str:
     """Draw a controlled body: target, temperature at the end, costates, heaters, convergence.
 
     Parameters
@@ -151,10 +147,6 @@ def plot_heat(system: HeatSystem, descent: Descent) -> Figure:
     system : HeatSystem
     descent : Descent
         What `descend` made of `system.problem().objective(system.x0, system.T)`.
-
-    Returns
-    -------
-    Figure
 
     Examples
     --------
@@ -169,71 +161,35 @@ def plot_heat(system: HeatSystem, descent: Descent) -> Figure:
     problem, u = system.problem(), descent.solution
     x = problem.simulate(system.x0, u)
     p = problem.adjoint(x, u)
-    seconds = system.dt * np.arange(system.T)
-    figure = new_figure(14, 7.5)
-    figure.set_layout_engine("constrained", w_pad=0.12, h_pad=0.08)
-    figure.suptitle(system.title)
-    panels = figure.subplots(2, 3)
     span = np.concatenate([system.target, x[-1]])
     limits = (float(span.min()), float(span.max()) + 1e-9)
-    fields = (
-        (panels[0, 0], "target", system.target, "temperature (K)", limits),
-        (
-            panels[0, 1],
-            f"temperature after {seconds[-1] + system.dt:g} s",
-            x[-1],
-            "temperature (K)",
-            limits,
-        ),
-        (
-            panels[0, 2],
-            "what is missing of the target",
-            x[-1] - system.target,
-            "difference (K)",
-            None,
-        ),
-        (panels[1, 0], "costate at the start: what heat is worth", p[0], "cost per K", None),
-    )
-    for ax, title, field, label, ends in fields:
-        plot_field(system, field, ax=ax, label=label, limits=ends)
-        add_title(ax, title)
-    ax = panels[1, 1]
+    missing, kelvin, end = x[-1] - system.target, "temperature (K)", len(u) * system.dt
+    fields = {
+        "target": (0, system.target, kelvin, limits),
+        f"temperature after {end:g} s": (1, x[-1], kelvin, limits),
+        "what is missing of the target": (2, missing, "difference (K)", None),
+        "costate at the start: what heat is worth": (3, p[0], "cost per K", None),
+    }
+    for title, (place, field, label, ends) in fields.items():
+        plot_field(system, field, ax=panels[place], label=label, limits=ends)
+        add_title(panels[place], title)
     shown = np.linspace(0, system.m - 1, min(system.m, 6)).astype(int)
-    for k, color in zip(shown, colors(len(shown)), strict=True):
-        ax.plot(seconds, u[:, k], color=color, label=f"u[{k}]", drawstyle="steps-post")
-    ax.set_xlabel("time (s)")
-    ax.set_ylabel("input")
-    ax.legend(loc="best", **LEGEND)
-    add_title(ax, f"heaters: {len(shown)} of {system.m}")
-    ax = panels[1, 2]
-    history, scale = descent.history, abs(descent.cost) or 1.0
-    if history.gap_bound is not None:
-        bounds = np.array(history.gap_bound, dtype=np.float64) / scale
-        ax.semilogy(bounds, color=colors(2)[0], label="proven gap")
-    last = history.cost[-1]
-    gaps = (history.cost - last) / scale
-    ax.semilogy(
-        np.where(gaps > 1e-15, gaps, np.nan), "--", color=colors(2)[1], label="above the last"
-    )
-    ax.set_xlabel("iteration")
-    ax.set_ylabel("relative gap")
-    ax.legend(loc="best", **LEGEND)
-    add_title(ax, f"descent by {descent.method}")
-    return figure
+    names = [f"u[{k}]" for k in shown]
+    plot_trajectory(u[:, shown], ax=panels[4], dt=system.dt, names=names, symbol="u")
+    add_title(panels[4], f"heaters: {len(shown)} of {system.m}")
+    plot_descent(descent, ax=panels[5])
+    proven = "" if descent.history.gap_bound is None else " (dashed: proven)"
+    add_title(panels[5], f"descent by {descent.method}{proven}")
+    return system.title
 
 
-def plot_l_curve(inversion: Inversion, *, ax: Axes | None = None) -> Axes:
+@panel
+def plot_l_curve(inversion: Inversion, *, ax: Axes = NEW) -> None:
     """Draw the size of the solution over its misfit, for all alpha, and the chosen one.
 
     Parameters
     ----------
     inversion : Inversion
-    ax : Axes, optional
-        Where to draw; a new figure when not given.
-
-    Returns
-    -------
-    Axes
 
     Examples
     --------
@@ -244,44 +200,27 @@ def plot_l_curve(inversion: Inversion, *, ax: Axes | None = None) -> Axes:
     >>> plot_l_curve(found).get_xlabel()
     'misfit in units of the noise'
     """
-    ax = new_axes() if ax is None else ax
     line, mark = colors(3)[:2]
     ax.loglog(inversion.misfits, inversion.sizes, color=line, linewidth=1.4)
     if math.isfinite(inversion.alpha):
         point = (inversion.misfit, inversion.size)
         ax.plot(*point, "o", color=mark)
         text = f"alpha = {inversion.alpha:.2g}"
-        ax.annotate(text, point, xytext=(8, -14), textcoords="offset points")
+        add_note(ax, text, point, xytext=(8, 6))
     ax.axvline(inversion.expected, color="0.5", linestyle="--", linewidth=1)
     ax.set_xlabel("misfit in units of the noise")
     ax.set_ylabel("size of the solution, less its prior")
     add_title(ax, "L-curve (dashed: what noise gives)")
-    return ax
 
 
-def plot_discrepancy(inversion: Inversion, *, ax: Axes | None = None) -> Axes:
+@panel
+def plot_discrepancy(inversion: Inversion, *, ax: Axes = NEW) -> None:
     """Draw the misfit over alpha, the level that noise gives, and the chosen alpha.
 
     Parameters
     ----------
     inversion : Inversion
-    ax : Axes, optional
-        Where to draw; a new figure when not given.
-
-    Returns
-    -------
-    Axes
-
-    Examples
-    --------
-    >>> import lqrad
-    >>> decay = lqrad.SparseLQProblem(None, [[0.9]], [[1.0]], [1.0], [1.0])
-    >>> y = [[1.0], [0.92], [0.79]]
-    >>> found = lqrad.pde.invert(decay, y, [[1.0]], noise=0.1)
-    >>> plot_discrepancy(found).get_xlabel()
-    'alpha'
     """
-    ax = new_axes() if ax is None else ax
     line, mark = colors(3)[:2]
     ax.loglog(inversion.alphas, inversion.misfits, color=line, linewidth=1.4)
     if math.isfinite(inversion.alpha):
@@ -290,38 +229,20 @@ def plot_discrepancy(inversion: Inversion, *, ax: Axes | None = None) -> Axes:
     ax.set_xlabel("alpha")
     ax.set_ylabel("misfit in units of the noise")
     add_title(ax, "discrepancy (dashed: what noise gives)")
-    return ax
 
 
-def plot_inversion(inversion: Inversion) -> Figure:
+@sheet(11, 4.5, 1, 2)
+def plot_inversion(panels: list[Axes], inversion: Inversion) -> str:
     """Draw the L-curve, and the misfit over alpha.
 
     Parameters
     ----------
     inversion : Inversion
-
-    Returns
-    -------
-    Figure
-
-    Examples
-    --------
-    >>> import lqrad
-    >>> decay = lqrad.SparseLQProblem(None, [[0.9]], [[1.0]], [1.0], [1.0])
-    >>> y = [[1.0], [0.92], [0.79]]
-    >>> found = lqrad.pde.invert(decay, y, [[1.0]], noise=0.1)
-    >>> len(plot_inversion(found).axes)
-    2
     """
-    figure = new_figure(10, 4)
-    left, right = figure.subplots(1, 2)
-    plot_l_curve(inversion, ax=left)
-    plot_discrepancy(inversion, ax=right)
-    for ax in (left, right):
-        ax.spines[["top", "right"]].set_visible(False)
+    plot_l_curve(inversion, ax=panels[0])
+    plot_discrepancy(inversion, ax=panels[1])
     what = "initial state" if inversion.unknown == "initial" else "source"
-    figure.suptitle(f"{what} of {inversion.solution.size} unknowns, alpha by {inversion.rule}")
-    return figure
+    return f"{what} of {inversion.solution.size} unknowns, alpha by {inversion.rule}"
 
 
 draw.register(Inversion, plot_inversion)

@@ -128,8 +128,8 @@ def test_every_picture_says_what_it_shows():
     figure = found.plot()
     assert isinstance(figure, Figure)
     titles = [ax.get_title(loc="left") for ax in figure.axes]
-    assert titles[0] == "Tracked outputs; dotted: their reference"
-    assert titles[2] == "Inputs; dashed: their limits"
+    assert titles[0] == "tracked outputs (dotted: their reference)"
+    assert titles[2] == "inputs (dashed: their limits)"
     assert titles[1].startswith("Nyquist curve: phase margin ")
     for ax in figure.axes:
         assert ax.get_xlabel()

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 import lqrad
 from lqrad.arguments import EPS
 from lqrad.growth.conditioning import conditioning, predicted_iterations
-from lqrad.growth.pictures.conditioning import plot_condition, plot_conditioning, plot_iterations
+from lqrad.growth.pictures import plot_condition, plot_conditioning, plot_iterations
 
 PROBLEM = lqrad.LQProblem([[0, 1], [-1, 1]], [[0], [1]], np.eye(2), [[1]])
 EXTREMES = {

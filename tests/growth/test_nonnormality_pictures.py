@@ -8,7 +8,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from lqrad.growth.nonnormality import nonnormality, pseudospectrum
-from lqrad.growth.pictures.nonnormality import plot_nonnormality, plot_powers, plot_pseudospectra
+from lqrad.growth.pictures import plot_nonnormality, plot_powers, plot_pseudospectra
 
 HUMP = [[0.9, 10.0], [0.0, 0.8]]
 EXTREMES = {

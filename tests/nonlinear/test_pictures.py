@@ -13,7 +13,8 @@ from matplotlib.patches import Polygon, Rectangle
 from lqrad.errors import ArgumentError, ShapeError
 from lqrad.nonlinear import systems as nonlinear
 from lqrad.nonlinear.ilqr import ilqr
-from lqrad.nonlinear.pictures import (
+from lqrad.nonlinear.systems import NONLINEAR_SYSTEMS
+from lqrad.plotting import (
     animate_cart_pole,
     plot_descent,
     plot_inputs,
@@ -43,9 +44,9 @@ def labelled(ax):
     return {line.get_label(): line for line in ax.lines if not line.get_label().startswith("_")}
 
 
-@pytest.mark.parametrize("name", nonlinear.NONLINEAR_SYSTEMS)
+@pytest.mark.parametrize("name", NONLINEAR_SYSTEMS)
 def test_every_system_is_drawn_with_labels_and_units(name):
-    system = nonlinear.NONLINEAR_SYSTEMS[name]()
+    system = NONLINEAR_SYSTEMS[name]()
     result = ilqr(system.problem, system.x0, T=system.T, bounds=system.bounds, max_iter=2)
     figure = plot_swingup(system, result)
     assert isinstance(figure, Figure)

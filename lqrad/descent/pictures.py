@@ -1,0 +1,101 @@
+"""Convergence: how far the cost of each iterate is above the lowest one."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from lqrad.arguments import Array
+from lqrad.descent.descend import Descent
+from lqrad.figure import GAP, NEW, add_title, colors, panel, several
+from lqrad.results import draw
+
+
+@panel
+def plot_descent(
+    results: Any | Sequence[Any],
+    *,
+    names: Sequence[str] | None = None,
+    reference: float | None = None,
+    ax: Axes = NEW,
+) -> None:
+    """Draw by how much the cost of each iterate is above the lowest that is known.
+
+    Dashed: the bounds that were proven of it, where there are any.
+
+    Parameters
+    ----------
+    results : Descent, ILQR, PolicyGradient, or a sequence of them
+        Of one problem, by different methods or from different starts.
+    names : sequence of str, optional
+        What the curves are called.
+    reference : float, optional
+        The lowest cost; when not given, the lowest of the results, less what the last expansion of
+        `ilqr` still promises.
+
+    Raises
+    ------
+    ShapeError
+        If there are not as many names as results.
+
+    Examples
+    --------
+    >>> import lqrad
+    >>> problem = lqrad.LQProblem([[1.1]], [[1]], [[1]], [[1]])
+    >>> ax = plot_descent(lqrad.descend(problem.objective([1.0], 20)))
+    >>> ax.get_yscale()
+    'log'
+    """
+    runs, labels = several(results, names)
+    costs = [_costs(run) for run in runs]
+    if reference is None:
+        reference = min(map(_lowest, runs, costs))
+    scale, proven = abs(reference) or 1.0, ""
+    for run, cost, label, color in zip(runs, costs, labels, colors(len(runs)), strict=True):
+        bound = getattr(getattr(run, "history", None), "gap_bound", None)
+        with np.errstate(over="ignore"):
+            gap = (cost - reference) / scale
+        if bound is not None and np.any(bound > 0):
+            ax.plot(bound / scale, "--", color=color, linewidth=1)
+            proven = " (dashed: proven)"
+        seen = np.flatnonzero(gap > 0)
+        ax.plot(seen, gap[seen], ".-", color=color, markersize=4, linewidth=1.2, label=label)
+    ax.set_yscale("log")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.set_xlabel("iteration")
+    ax.set_ylabel(GAP)
+    add_title(ax, f"cost above the lowest, J* = {reference:.6g}{proven}")
+
+
+def add_gap(ax: Axes, gap: Array, *, converged: bool, start: int = 0, **style: Any) -> None:
+    """Draw a gap over the iterations, which ends in a dot, or in a cross where it did not converge."""
+    k = start + np.arange(len(gap))
+    ax.plot(k, gap, marker="o" if converged else "X", markevery=[-1], **style)
+
+
+def over_iterations(ax: Axes, longest: float) -> None:
+    """Prepare axes for gaps over iterations of any number, in which the start is seen too."""
+    ax.set_yscale("log")
+    ax.set_xscale("symlog", linthresh=1, linscale=0.3, subs=range(2, 10))
+    ax.set_xlim(0, longest)
+    ax.set_xlabel("iteration (dot: converged, cross: not)")
+    ax.set_ylabel(GAP)
+
+
+def _costs(run: Any) -> Array:
+    """The cost at the start and after each iteration."""
+    costs: Array = run.history.cost if hasattr(run, "history") else run.costs
+    return costs
+
+
+def _lowest(run: Any, costs: Array) -> float:
+    """The cost that was reached, less the decrease that `ilqr` expects of a further step."""
+    promised = run.decreases[-1] if hasattr(run, "decreases") else 0.0
+    return float(np.nanmin(costs) if promised <= 0 else costs[-1] - promised)
+
+
+draw.register(Descent, plot_descent)
