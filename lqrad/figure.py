@@ -128,14 +128,19 @@ def _document(
     function: Callable[..., Any], signature: inspect.Signature, returned: str, more: str = ""
 ) -> None:
     """Write the arguments and what is returned into a function's signature and docstring."""
-    vars(function)["__signature__"] = signature.replace(return_annotation=returned)
+    parameters = [
+        part.replace(annotation="Axes | None") if part.name == "ax" else part
+        for part in signature.parameters.values()
+    ]
+    told = signature.replace(parameters=parameters, return_annotation=returned)
+    vars(function)["__signature__"] = told
     lines = inspect.cleandoc(function.__doc__ or "").splitlines()
     ends = [i for i, line in enumerate(lines) if i and set(line) == {"-"}]  # under the headings
     start = lines.index("Parameters")
     after = next((i - 1 for i in ends if i > start + 1), len(lines) + 1)
     head, tail = lines[: after - 1], lines[after:]
-    told = f"{more}\nReturns\n-------\n{returned}"
-    function.__doc__ = "\n".join([*head, *told.splitlines(), *(["", *tail] if tail else [])])
+    written = f"{more}\nReturns\n-------\n{returned}".splitlines()
+    function.__doc__ = "\n".join([*head, *written, *(["", *tail] if tail else [])])
 
 
 def one_series(name: str, z: ArrayLike) -> Array:
@@ -226,6 +231,7 @@ def _ends_apart(ax: Axes, handles: list[Any], names: list[str]) -> list[float]:
     if not all(isinstance(line, Line2D) and line.get_linestyle() != "None" for line in handles):
         return []
     ends = [tuple(line.get_xydata()[-1]) for line in handles]
+    ax.get_xlim()  # limits that are still to be found are not in transData before
     x, y = (ax.transData + ax.transAxes.inverted()).transform(ends).T
     inside = x.min() > 0.9 and x.max() <= 1.0 and y.min() >= 0.0 and y.max() <= 1.0  # false for NaN
     apart = inside and np.diff(np.sort(y)).min() > _APART

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
+import pkgutil
+import re
 import warnings
 from itertools import pairwise
 
@@ -12,8 +16,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import lqrad
+from lqrad import plotting
 from lqrad.errors import DtypeError, ShapeError
 from lqrad.plotting import plot_comparison, plot_convergence, plot_costates, plot_trajectory
+from lqrad.results import Report, draw
 from lqrad.systems import SYSTEMS
 
 SIGNATURES = {"png": b"\x89PNG\r\n", "pdf": b"%PDF", "svg": b"<?xml"}
@@ -42,8 +48,10 @@ def aircraft():
 
 
 def names_of(ax):
+    """What the curves are called: above the axes, or beside them where they end."""
     legend = ax.get_legend()
-    return [] if legend is None else [text.get_text() for text in legend.get_texts()]
+    texts = ax.texts if legend is None else legend.get_texts()
+    return [text.get_text() for text in texts]
 
 
 def named_lines(ax):
@@ -133,9 +141,12 @@ def test_of_many_curves_the_largest_are_named_and_the_others_grey(ax):
 
 def test_colours_survive_greyscale(ax):
     plot_trajectory(np.ones((2, 6)), ax=ax)
-    lightness = [np.dot(line.get_color()[:3], [0.299, 0.587, 0.114]) for line in ax.lines[:6]]
+    drawn = list(named_lines(ax).values())
+    lightness = [np.dot(line.get_color()[:3], [0.299, 0.587, 0.114]) for line in drawn]
     assert all(after - before > 0.05 for before, after in pairwise(lightness))
     assert max(lightness) < 0.75  # still to be seen on white
+    patterns = {str(line._unscaled_dash_pattern) for line in drawn}
+    assert len(patterns) == len(drawn) == 6  # and without any lightness the lines are told apart
 
 
 def test_of_curves_that_coincide_both_are_seen(ax):
@@ -430,3 +441,194 @@ def test_matplotlib_settings_are_left_as_they_are(aircraft):
     before = dict(plt.rcParams)
     aircraft[0].plot()
     assert dict(plt.rcParams) == before
+
+
+# --- every picture --------------------------------------------------------------------------------
+
+PICTURES = [getattr(plotting, name) for name in plotting.__all__ if name.startswith("plot_")]
+
+
+@pytest.mark.parametrize("picture", PICTURES, ids=lambda picture: picture.__name__)
+def test_every_picture_says_what_it_takes_and_returns(picture):
+    signature, told = inspect.signature(picture), inspect.getdoc(picture)
+    assert told.count("\nReturns\n-------\n") == 1
+    returned = told.partition("\nReturns\n-------\n")[2].split()[0]
+    assert signature.return_annotation == returned
+    assert returned in ("Axes", "Figure")
+    for name in signature.parameters:
+        assert re.search(rf"^([a-zA-Z_0-9]+, )*{name}\b.*( :|$)", told, re.MULTILINE), name
+    if returned == "Axes":
+        ax = signature.parameters["ax"]
+        assert (ax.kind, ax.default, ax.annotation) == (ax.KEYWORD_ONLY, None, "Axes | None")
+        assert "ax : Axes, optional\n    Where to draw; a new figure when not given.\n" in told
+        assert told.index("Parameters\n") < told.index("ax : Axes") < told.index("Returns\n")
+
+
+def lq():
+    return lqrad.LQProblem([[1.1, 0.2], [0, 0.9]], [[0.1], [1.0]], np.eye(2), [[1.0]])
+
+
+def model():
+    return lqrad.SmoothingProblem([[1]], [[1], [2]], [[1]], np.eye(2), [0], [[1]])
+
+
+def plant():
+    return lqrad.StateSpace([[1, 0.1], [0, 1]], [[0.005], [0.1]], [[1, 0]], dt=0.1)
+
+
+def nonlinear_result():
+    system = lqrad.nonlinear.van_der_pol()
+    return lqrad.ilqr(system.problem, system.x0, T=system.T, max_iter=3)
+
+
+def inversion():
+    decay = lqrad.SparseLQProblem(None, [[0.9]], [[1.0]], [1.0], [1.0])
+    return lqrad.pde.invert(decay, [[1.0], [0.92], [0.79]], [[1.0]], noise=0.1)
+
+
+def training():
+    graph = lqrad.mlp([1, 1], loss="squared")
+    data = {"x": [[0.0], [1.0]], "y": [[1.0], [3.0]]}
+    return lqrad.sgd(graph, graph.initial(0), data, epochs=5, rng=0)
+
+
+x0, y = [1.0, -1.0], np.ones((6, 2))
+DRAWN = {
+    "Blowup": lambda: lqrad.blowup(lq(), x0, T=20),
+    "ClosedLoop": lambda: lqrad.simulate_closed_loop(
+        plant(), lqrad.lqr(plant(), np.eye(2), [[1]]), 20, x0=x0
+    ),
+    "Comparison": lambda: lqrad.compare(lq(), x0, T=20),
+    "Conditioning": lambda: lqrad.growth.conditioning(lq(), [0.9, 1.1], [5, 10]),
+    "Cures": lambda: lqrad.growth.cures(lq(), x0, T=20),
+    "Descent": lambda: lqrad.descend(lq().objective(x0, 20)),
+    "Design": lambda: lqrad.design_controller(plant(), np.eye(2), [[1]]),
+    "Filtered": lambda: lqrad.kalman_filter(model(), y),
+    "GradientGrowth": lambda: lqrad.gradient_growth([[1.5]], T=30),
+    "ILQR": nonlinear_result,
+    "Inversion": inversion,
+    "LostDigits": lambda: lqrad.growth.lost_digits(lq(), x0),
+    "Nonnormality": lambda: lqrad.growth.nonnormality([[0.9, 10.0], [0.0, 0.8]]),
+    "Plan": lambda: lqrad.mpc(lq(), 5, input_bounds=(-1.0, 1.0)).plan(x0),
+    "PolicyGradient": lambda: lqrad.policies.policy_gradient(lq(), [[0.5, 0.5]], max_iter=4),
+    "Riccati": lambda: lqrad.riccati(lq(), T=20),
+    "Shooting": lambda: lqrad.lq.multiple_shooting(lq(), x0, T=20),
+    "Smoothed": lambda: lqrad.kalman_smoother(model(), y),
+    "StepResponse": lambda: lqrad.step_response(lqrad.StateSpace([[0.8]], [[0.2]], dt=0.1)),
+    "Training": training,
+    "Trajectory": lambda: lqrad.riccati(lq(), T=20).rollout(x0),
+}
+WITHOUT = {
+    "Cure": "one row of Cures, which is drawn",
+    "Duality": "two sequences of matrices that are equal",
+    "Ended": "a base of results",
+    "Fit": "one curve: plot_trajectory of its history",
+    "GraphKKT": "three numbers",
+    "History": "drawn with its Descent",
+    "KKT": "three numbers",
+    "LQGradient": "derivatives in matrices",
+    "LoopMargins": "numbers; plot_nyquist(loop, margins) draws them in the loop, which they have not",
+    "LowRank": "a change of variables",
+    "Margins": "numbers; plot_nyquist(loop, margins) draws them in the loop, which they have not",
+    "Modes": "a table with words",
+    "Score": "derivatives in matrices",
+    "Sweep": "a table of whatever its function returned",
+    "TaylorTest": "one number, the order",
+    "TrainingHistory": "drawn with its Training",
+}
+
+
+def kinds_of(base):
+    for kind in base.__subclasses__():
+        yield kind
+        yield from kinds_of(kind)
+
+
+def test_every_result_is_drawn_or_is_listed_with_the_reason():
+    for module in pkgutil.walk_packages(lqrad.__path__, "lqrad."):
+        if not module.name.endswith("__main__"):
+            importlib.import_module(module.name)
+    kinds = {kind for kind in kinds_of(Report) if kind.__module__.startswith("lqrad.")}
+    pictured = {kind.__name__ for kind in kinds if draw.dispatch(kind) is not draw.dispatch(object)}
+    assert pictured == DRAWN.keys()
+    assert {kind.__name__ for kind in kinds} - pictured == WITHOUT.keys()
+
+
+@pytest.mark.parametrize("name", DRAWN)
+def test_what_a_result_draws_is_labelled_has_the_house_look_and_covers_nothing(name):
+    result = DRAWN[name]()
+    assert type(result).__name__ == name
+    made = result.plot()
+    figure = made.figure if isinstance(made, Axes) else made
+    assert isinstance(figure, plotting.Picture)
+    figure.draw_without_rendering()
+    bars = [ax for ax in figure.axes if not ax.get_xlabel() and ax.get_ylabel()]
+    for ax in figure.axes:
+        if not ax.axison or ax in bars:
+            continue
+        assert ax.get_ylabel()
+        assert not re.search(r" \[[^\]]+\]$", ax.get_xlabel() + "\n" + ax.get_ylabel())  # (unit)
+        assert ax.spines["top"].get_visible() == ax.spines["right"].get_visible()
+        inside = ax.get_window_extent()
+        legend = ax.get_legend()
+        if legend is not None:
+            assert legend.get_window_extent().y0 >= inside.y1
+        for text in ax.texts:
+            if text.get_gid():
+                assert text.get_window_extent().x0 >= inside.x1
+
+
+def test_what_has_no_picture_says_what_to_try():
+    with pytest.raises(DtypeError, match=r"there is no picture of a Modes; lqrad\.plotting has"):
+        lqrad.controllability([[1.0]], [[1.0]]).plot()
+
+
+def test_several_descents_or_trainings_share_axes():
+    runs = [lqrad.descend(lq().objective(x0, 10), method=m) for m in ("gradient", "nesterov")]
+    ax = lqrad.plot(runs, names=["one", "other"])
+    assert list(named_lines(ax)) == ["one", "other"]
+    lowest = min(run.history.cost.min() for run in runs)
+    for run, line in zip(runs, named_lines(ax).values(), strict=True):
+        above = (run.history.cost - lowest) / lowest
+        np.testing.assert_array_equal(line.get_ydata(), above[above > 0])
+    dashed = [line for line in ax.lines if line.is_dashed()]
+    assert len(dashed) == 2
+    np.testing.assert_array_equal(dashed[1].get_ydata(), runs[1].history.gap_bound / lowest)
+    assert len(lqrad.plot((training(), training())).lines) == 2
+    for wrong in ([runs[0], training()], [DRAWN["Riccati"]()] * 2, []):
+        with pytest.raises(DtypeError, match="there is no picture of several results"):
+            lqrad.plot(wrong)
+
+
+def test_curves_are_named_where_they_end_if_those_places_are_apart():
+    apart, close = np.array([[0.0, 0.0], [1.0, -1.0]]), np.array([[1.0, -1.0], [0.0, 0.01]])
+    ax = plot_trajectory(apart, names=["up", "down"])
+    assert ax.get_legend() is None
+    assert [(text.get_text(), text.xy[1]) for text in ax.texts] == [("up", 1.0), ("down", -1.0)]
+    ax = plot_trajectory(close, names=["up", "down"])
+    assert ax.texts == []
+    assert names_of(ax) == ["up", "down"]
+    assert plot_trajectory(apart, names=["up" * 20, "down"]).get_legend() is not None
+
+
+def test_gains_are_drawn_entry_by_entry():
+    solution = DRAWN["Riccati"]()
+    lines = named_lines(plotting.plot_gains(solution, dt=0.1))
+    np.testing.assert_array_equal(lines["K[0, 1]"].get_ydata(), solution.K[:, 0, 1])
+
+
+def test_innovations_are_in_standard_deviations():
+    filtered = DRAWN["Filtered"]()
+    line = plotting.plot_innovations(filtered).lines[1]
+    expected = filtered.innovations[:, 1] / np.sqrt(filtered.innovation_cov[:, 1, 1])
+    np.testing.assert_array_equal(line.get_ydata(), expected)
+
+
+def test_a_smoothed_series_is_drawn_with_its_data_or_without():
+    smoothed, data = DRAWN["Smoothed"](), y.copy()
+    data[2:4, 0] = np.nan
+    first, _ = lqrad.plot(smoothed, data).axes
+    assert {"not observed", "observed"} <= set(names_of(first))
+    first, _ = lqrad.plot(smoothed).axes
+    assert names_of(first)[-1] == "smoothed mean"
+    assert list(first.patches) == []

@@ -308,6 +308,7 @@ def plot_cure_gaps(study: Cures, *, ax: Axes = NEW) -> None:
     ax.set_yticks(range(len(study.cures)), [_name(cure) for cure in study.cures])
     ax.set_ylim(len(study.cures) - 0.5, -0.5)
     ax.set_xlabel(_SIZE)
+    ax.set_ylabel("cure")
     add_title(ax, "where each ends")
 
 

@@ -128,6 +128,10 @@ def plot_smoothed_outputs(
     names : sequence of ny str, optional
         What the outputs are called, with their units.
 
+    Returns
+    -------
+    Figure
+
     Examples
     --------
     >>> import lqrad
