@@ -606,7 +606,7 @@ def test_curves_are_named_where_they_end_if_those_places_are_apart():
     assert ax.get_legend() is None
     assert [(text.get_text(), text.xy[1]) for text in ax.texts] == [("up", 1.0), ("down", -1.0)]
     ax = plot_trajectory(close, names=["up", "down"])
-    assert ax.texts == []
+    assert list(ax.texts) == []
     assert names_of(ax) == ["up", "down"]
     assert plot_trajectory(apart, names=["up" * 20, "down"]).get_legend() is not None
 
