@@ -15,10 +15,11 @@ from lqrad.descent.pictures import add_gap, over_iterations
 from lqrad.figure import GAP, NEW, Labels, add_note, add_title, colors, curves, panel, power, sheet
 from lqrad.growth.blowup import Blowup
 from lqrad.growth.conditioning import Conditioning, predicted_iterations
-from lqrad.growth.cures import Cure, Cures
+from lqrad.growth.cures import Cures
 from lqrad.growth.digits import LostDigits
 from lqrad.growth.gradient_growth import GradientGrowth
 from lqrad.growth.nonnormality import Nonnormality, pseudospectrum
+from lqrad.growth.remedies import Cure
 from lqrad.results import draw
 
 _DIGITS = -math.log10(EPS)
@@ -268,14 +269,14 @@ def plot_cure_histories(study: Cures, *, ax: Axes = NEW) -> None:
     >>> ax.get_yscale()
     'log'
     """
-    drawn = [cure for cure in study.cures if cure.status != "failed"]
+    drawn = [cure for cure in study.cures if cure.began]
     ceiling = _ceiling(study)
     for cure, look in zip(drawn, curves(len(drawn)), strict=True):
-        start, gaps = 0, cure.history
+        start, gaps = 0, cure.gaps
         if gaps is None:  # only its end is known
             start, gaps = cure.iterations, np.array([cure.gap])
         gaps = np.clip(np.abs(gaps), _FLOOR, ceiling)
-        converged = cure.status == "converged"
+        converged = cure.status.converged
         add_gap(ax, gaps, converged=converged, start=start, label=_name(cure), **look)
     over_iterations(ax, 1.4 * max(2, *(cure.iterations for cure in drawn)))
     ax.set_ylabel(_SIZE)
@@ -294,7 +295,7 @@ def plot_cure_gaps(study: Cures, *, ax: Axes = NEW) -> None:
     ceiling = _ceiling(study)
     for row, cure in enumerate(study.cures):
         gap = float(np.clip(abs(cure.gap), _FLOOR, ceiling))
-        good = cure.status == "converged"
+        good = cure.status.converged
         ax.plot([_FLOOR, gap], [row, row], color="0.85", linewidth=1, zorder=1)
         ax.plot(gap, row, "o" if good else "X", color=dark, markersize=7, zorder=3)
         if cure.bias:
@@ -357,7 +358,7 @@ def _ceiling(study: Cures) -> float:
     """Ten times the largest finite gap: where infinite ones are drawn."""
     gaps = [1.0]
     for cure in study.cures:
-        known = np.abs([cure.gap, cure.bias, *([] if cure.history is None else cure.history)])
+        known = np.abs([cure.gap, cure.bias, *([] if cure.gaps is None else cure.gaps)])
         gaps.append(float(np.max(known[np.isfinite(known)], initial=1.0)))
     return 10 * min(max(gaps), 1e300)
 
