@@ -44,6 +44,7 @@ from lqrad.linalg.riccati import sweep
 from lqrad.linalg.stages import times
 from lqrad.lq.interior import interior, well_within
 from lqrad.lq.problem import LQProblem, changed
+from lqrad.lq.rows import Rows, excess, units_of_rows
 from lqrad.results import Report
 
 # Rounding errors of a row, in units of EPS times its terms and the number of these.
@@ -175,13 +176,7 @@ class Limited:
         costs = {name: self._unit * getattr(problem, name) for name in "QRMSqrs"}
         self._scaled = problem = changed(problem, **costs)
         self.T, self.soft, self.names = T, soft, names
-        self._C, self._D, self._E = C, D, E
-        self._sizes = [np.abs(z) for z in (problem.A, problem.B, problem.c, C, D, E)]
-        self._entries = np.concatenate([C.any(axis=1) | D.any(axis=1), E.any(axis=1)])
-        self._single = [  # rows of one input, and which
-            (row, int(entries.argmax())) for row, entries in enumerate(D != 0) if entries.sum() == 1
-        ]
-        self._of_inputs = not len(E) and len(self._single) == len(D)
+        self.rows = Rows(problem, C, D, E)
         self._eps = _ROUNDINGS * (n + m) * EPS
         self._weights, self._linear = np.empty((T, n + m, n + m)), np.empty((T, n + m))
         self._weights[:, :n, :n], self._weights[:, n:, n:] = problem.Q, problem.R
@@ -193,7 +188,8 @@ class Limited:
         self._free = Feedback(problem.A, problem.B, P, K, L)
         roots = np.linalg.solve(L.swapaxes(-1, -2), np.broadcast_to(np.eye(m), L.shape))
         self._roots = np.asarray(roots, np.float64)  # the inverse of each L'
-        self._Y, terms = self._maps()
+        check_room("The map from inputs to limited rows", T, len(soft), T * m)
+        self._Y, terms = self.rows.of_deviations(K, self._roots, self._eps)
         size = np.linalg.norm(self._Y, axis=2)
         self._moved = size > self._eps * terms  # else what moves the row is rounding errors
         self._size = np.where(self._moved, size, 1.0)
@@ -202,29 +198,6 @@ class Limited:
         self._deviation = np.where(self._moved, size, 0.0).max(axis=0, initial=0.0)
         spring = _SPRING / np.where(self._deviation, self._deviation, 1.0) ** 2
         self.spring = spring / self._unit
-
-    def _maps(self) -> tuple[Array, Array]:
-        """The map Y (T, k+j, T m) from w to rows, and the size of what adds up to its entries."""
-        T, k, m = self.T, len(self._C), self._scaled.m
-        C, D, E, K = self._C, self._D, self._E, self._free.K
-        A, B = (np.broadcast_to(z, (T, *z.shape[-2:])) for z in (self._scaled.A, self._scaled.B))
-        check_room("The map from inputs to limited rows", T, len(self.soft), T * m)
-        Y, terms = np.zeros((T, len(self.soft), T * m)), np.empty((T, len(self.soft)))
-        x, x_terms = np.zeros((self._scaled.n, T * m)), np.zeros(self._scaled.n)
-        for t in range(T):
-            u = -K[t] @ x
-            u[:, t * m : (t + 1) * m] = self._roots[t]
-            u_terms = np.abs(K[t]) @ x_terms + np.linalg.norm(self._roots[t], axis=1)
-            Y[t, :k] = C @ x + D @ u
-            terms[t, :k] = np.abs(C) @ x_terms + np.abs(D) @ u_terms
-            x_terms = np.abs(A[t]) @ np.linalg.norm(x, axis=1)
-            x_terms += np.abs(B[t]) @ np.linalg.norm(u, axis=1)
-            x = A[t] @ x + B[t] @ u
-            # A state that only rounding errors move must move nothing later on.
-            x[np.linalg.norm(x, axis=1) <= self._eps * x_terms] = 0.0
-            Y[t, k:] = E @ x
-            terms[t, k:] = np.abs(E) @ x_terms
-        return Y, terms
 
     @np.errstate(over="ignore", invalid="ignore")  # looked for in what comes out
     def solve(
@@ -274,13 +247,14 @@ class Limited:
                 x, u, p, (cost, gap) = x + dx, u + du, corrected, less
         close = gap <= 2 * tol * abs(cost)
         status = Status.CONVERGED_GAP if close else Status.STALLED
-        g = self.rows(x, u)
+        g = self.rows.at(x, u)
         start = np.zeros_like(g) if y is None else self._unit * y
         y, beyond = np.zeros_like(g), excess(g, low, high)
         if not (beyond > 0).any():
             return self._plan(began, x, u, p, y, cost, gap, beyond, status, 0)
-        unit, size = self._units(g, low, high, cost), abs(cost)
-        rounding = self._eps * self._terms(x, u, low, high)
+        far = self._deviation * np.sqrt(2 * abs(cost))
+        unit, size = units_of_rows(g, low, high, far), abs(cost)
+        rounding = self._eps * self.rows.terms(x, u, low, high)
         slack = tol * unit
         exceeded = beyond > np.maximum(slack, rounding)
         if not exceeded.any():
@@ -295,7 +269,7 @@ class Limited:
         refutes = partial(self._refutes, x0, low, high)
         search = partial(self._search, low - g, high - g, slack, refutes)
         most = max_iter
-        if self._of_inputs:
+        if self.rows.of_inputs:
             most = min(max_iter, 40 + int(_WORK / u.size**3))
         found = search(give, start, most)
         iterations = found.iterations
@@ -326,14 +300,14 @@ class Limited:
             if not pins:
                 dw, dy = found.correction(tries[-1].rest.ravel())
                 w, y = w + dw.reshape(w.shape), y + dy.reshape(y.shape) / self._size
-        if self._of_inputs and certificate is None and not proven(tries[-1]):
+        if self.rows.of_inputs and certificate is None and not proven(tries[-1]):
             inner = interior(
                 self._scaled,
-                self._C,
-                self._D,
+                self.rows.C,
+                self.rows.D,
                 low,
                 high,
-                *well_within(self._scaled, self._C, self._D, low, high, x0, K, v),
+                *well_within(self._scaled, self.rows.C, self.rows.D, low, high, x0, K, v),
                 slopes=self._slopes,
                 unit=np.broadcast_to(unit, low.shape),
                 size=size,
@@ -389,22 +363,22 @@ class Limited:
         the inputs' slopes times the inputs. A rounding error in xi[t] counts by the largest x[t].
         """
         problem, T, n = self._scaled, self.T, self._scaled.n
-        ends = self._ranges(low, high)
+        ends = self.rows.ranges(low, high)
         if not np.isfinite(ends).all():
             return False
-        k, c = len(self._C), np.broadcast_to(problem.c, (T, n))
-        A, B, _, _, D, _ = self._sizes
+        k, c = len(self.rows.C), np.broadcast_to(problem.c, (T, n))
+        A, B, _, _, D, _ = self.rows.sizes
         largest = np.abs(ends).max(axis=0)
         in_x = np.zeros((T + 1, n))
-        in_x[:-1] += y[:, :k] @ self._C
-        in_x[1:] += y[:, k:] @ self._E
+        in_x[:-1] += y[:, :k] @ self.rows.C
+        in_x[1:] += y[:, k:] @ self.rows.E
         try:
             xi = Bidiagonal(problem.A).solve(in_x, transpose=True)
             reached = [np.abs(x0)[None], times(B, largest) + np.abs(c)]
             x = Bidiagonal(A).solve(np.concatenate(reached))
         except NonFiniteError:
             return False
-        slopes = y[:, :k] @ self._D + times(problem.B, xi[1:], transpose=True)
+        slopes = y[:, :k] @ self.rows.D + times(problem.B, xi[1:], transpose=True)
         limits = (y * np.where(y > 0, high, low))[y != 0]
         value = xi[0] @ x0 + (xi[1:] * c).sum() - limits.sum()
         value += np.where(slopes > 0, slopes * ends[0], slopes * ends[1]).sum()
@@ -436,13 +410,16 @@ class Limited:
         A, B, open_loop = self._scaled.A, self._scaled.B, not K.any()
         K, drive, y = K.copy(), drive.copy(), y.copy()
         free, pins = np.ones(drive.shape, bool), []
-        for row, i in self._single:
+        for row, i in self.rows.single:
             at = np.flatnonzero(pinned[:, row] & free[:, i])
             if not len(at):
                 continue
             free[at, i] = False
             limit = np.where(y[at, row] > 0, high[at, row], low[at, row])
-            K[at, i], drive[at, i] = self._C[row] / self._D[row, i], limit / self._D[row, i]
+            K[at, i], drive[at, i] = (
+                self.rows.C[row] / self.rows.D[row, i],
+                limit / self.rows.D[row, i],
+            )
             pins.append((at, row, i))
         dynamics = Bidiagonal(A - B @ K)
         x = dynamics.solve(np.concatenate([x0[None], times(B, drive) + self._scaled.c]))
@@ -458,16 +435,16 @@ class Limited:
         p = dynamics.solve(in_x, transpose=True)[1:]
         slopes = in_u + times(B, p, transpose=True)
         for at, row, i in pins:
-            pull = -slopes[at, i] / self._D[row, i]
+            pull = -slopes[at, i] / self.rows.D[row, i]
             y[at, row] = np.where(pull * y[at, row] > 0, pull, 0.0)
             slopes[at, i] = np.where(y[at, row] != 0, 0.0, slopes[at, i])
-        at, g = hard & (y != 0), self.rows(x, u)
-        beyond, rounding = excess(g, low, high), self._eps * self._terms(x, u, low, high)
+        at, g = hard & (y != 0), self.rows.at(x, u)
+        beyond, rounding = excess(g, low, high), self._eps * self.rows.terms(x, u, low, high)
         kept = not (beyond > np.maximum(slack, rounding))[hard].any()
         pull = (y * (np.where(y > 0, high, low) - g))[at].sum()
         if open_loop:
             # The slopes are a gradient in the inputs: none can gain more than by its whole range.
-            ends = self._ranges(low, high)
+            ends = self.rows.ranges(low, high)
             gain = np.where(slopes > 0, slopes * (u - ends[0]), slopes * (u - ends[1]))
             bounded = np.isfinite(gain)
             pull += gain[bounded].sum()
@@ -482,58 +459,15 @@ class Limited:
         left = self._free.gradient(*self._slopes(x, u))
         return float(self._scaled.cost(x, u)), 0.5 * float(np.vdot(left, left))
 
-    def _ranges(self, low: Array, high: Array) -> Array:
-        """The lowest and the highest inputs (2, T, m) that limits on single inputs allow."""
-        ends = np.full((2, self.T, self._scaled.m), np.inf)
-        ends[0] = -np.inf
-        for row, i in self._single:
-            if self._C[row].any():
-                continue
-            least, most = np.sort(np.stack([low[:, row], high[:, row]]) / self._D[row, i], axis=0)
-            ends[0, :, i] = np.maximum(ends[0, :, i], least)
-            ends[1, :, i] = np.minimum(ends[1, :, i], most)
-        return ends
-
-    def rows(self, x: Array, u: Array) -> Array:
-        """Return g, with g[t] = (C x[t] + D u[t], E x[t+1])."""
-        return _rows(x[:-1], x[1:], u, self._C, self._D, self._E)
-
-    def _terms(self, x: Array, u: Array, low: Array, high: Array) -> Array:
-        """The size of what adds up to each row; of the largest limit where a row has no entries."""
-        A, B, c, C, D, E = self._sizes
-        x, u = np.abs(x), np.abs(u)
-        ahead = times(A, x[:-1]) + times(B, u) + c
-        terms = _rows(np.concatenate([x[:1], ahead[:-1]]), ahead, u, C, D, E)
-        if not self._entries.all():
-            limits = np.abs(np.stack([low, high]))
-            largest = limits.max(initial=0.0, where=np.isfinite(limits))
-            terms = np.where(self._entries, terms, largest)
-        return terms
-
     def _slopes(self, x: Array, u: Array, y: Array | None = None) -> tuple[Array, Array]:
         """The partial derivatives of J + sum y g in each state and input."""
-        n, k = self._scaled.n, len(self._C)
+        n = self._scaled.n
         slopes = times(self._weights, np.concatenate([x[:-1], u], axis=1)) + self._linear
         in_x = np.concatenate([slopes[:, :n], (self._scaled.S @ x[-1] + self._scaled.s)[None]])
         in_u = slopes[:, n:]
         if y is not None:
-            in_x[:-1] += y[:, :k] @ self._C
-            in_x[1:] += y[:, k:] @ self._E
-            in_u += y[:, :k] @ self._D
+            self.rows.add_slopes(in_x, in_u, y)
         return in_x, in_u
-
-    def _units(self, g: Array, low: Array, high: Array, cost: float) -> Array:
-        """What an excess of each row is compared with: its largest limit, or how far it goes.
-
-        The smaller of the two: a limit of 1e20 that stands for none is no measure of the others.
-        """
-        sizes = [np.where(np.isfinite(z), np.abs(z), 0.0) for z in (low, high)]
-        largest = np.maximum(*sizes).max(axis=0)
-        # It has to go as far as its limits push it, also from rest.
-        far = np.maximum(np.abs(g), np.abs(np.clip(g, low, high))).max(axis=0)
-        far = np.maximum(far, self._deviation * np.sqrt(2 * abs(cost)))
-        unit = np.where(largest > 0, np.minimum(largest, far), far)
-        return np.where(unit > 0, unit, 1.0)
 
     def _plan(
         self,
@@ -560,7 +494,7 @@ class Limited:
             message += f", at most {gap:.1g} above the minimum"
         else:
             t, row = divmod(worst, beyond.shape[1])
-            step = t + (row >= len(self._C))  # rows of the next state stand behind the others
+            step = t + (row >= len(self.rows.C))  # rows of the next state stand behind the others
             message += (
                 f"; {reason}, and {self.names[row]} exceeds its limit by {most:.3g} at t={step}"
             )
@@ -577,13 +511,3 @@ def _unit(problem: LQProblem) -> float:
     weights = np.concatenate([np.ravel(getattr(problem, name)) for name in "RQS"])
     first = weights[np.flatnonzero(weights)[:1]]
     return float(2 ** (int(np.frexp(first)[1][0]) % 2)) if len(first) else 1.0
-
-
-def excess(g: Array, low: Array, high: Array) -> Array:
-    """Return how far rows are beyond their limits; zero where they are within."""
-    return np.maximum(np.maximum(g - high, low - g), 0.0)
-
-
-def _rows(x: Array, ahead: Array, u: Array, C: Array, D: Array, E: Array) -> Array:
-    """(C x[t] + D u[t], E x[t+1]) of all stages."""
-    return np.concatenate([x @ C.T + u @ D.T, ahead @ E.T], axis=1)

@@ -349,8 +349,7 @@ class LQProblem(Fixed):
 
         Parameters
         ----------
-        x0 : (..., n)
-        u : (..., T, m)
+        x0, u : (..., n), (..., T, m)
 
         Returns
         -------
@@ -451,9 +450,7 @@ class LQProblem(Fixed):
 
         Parameters
         ----------
-        x : (..., T+1, n)
-        u : (..., T, m)
-        p : (..., T, n)
+        x, u, p : (..., T+1, n), (..., T, m), (..., T, n)
 
         Returns
         -------
@@ -478,8 +475,7 @@ class LQProblem(Fixed):
 
         Parameters
         ----------
-        x : (..., T+1, n)
-        u : (..., T, m)
+        x, u : (..., T+1, n), (..., T, m)
 
         Examples
         --------
@@ -512,8 +508,7 @@ class LQProblem(Fixed):
 
         Parameters
         ----------
-        x0 : (..., n)
-        u : (..., T, m)
+        x0, u : (..., n), (..., T, m)
 
         Returns
         -------
@@ -576,9 +571,7 @@ class LQProblem(Fixed):
 
         Parameters
         ----------
-        x : (..., T+1, n)
-        u : (..., T, m)
-        p : (..., T, n)
+        x, u, p : (..., T+1, n), (..., T, m), (..., T, n)
         x0 : (..., n), optional
             The initial state is data, not a variable: where given, it stands in for x[0].
 
@@ -609,10 +602,7 @@ class LQProblem(Fixed):
 
         Parameters
         ----------
-        x : (..., T+1, n)
-        u : (..., T, m)
-        p : (..., T, n)
-        x0 : (..., n)
+        x, u, p, x0 : (..., T+1, n), (..., T, m), (..., T, n), (..., n)
 
         Returns
         -------
@@ -731,11 +721,6 @@ class LQProblem(Fixed):
 
     def horizon(self, T: int | None = None) -> int:
         """Return the horizon to use: this problem's own, or T where nothing varies in time.
-
-        Raises
-        ------
-        ArgumentError
-            If neither is known, or both are and differ.
 
         Examples
         --------
