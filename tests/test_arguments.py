@@ -72,7 +72,7 @@ def test_every_pair_of_limits_is_read_alike(name, argument):
 def test_a_barrier_reads_limits_as_the_others_do():
     assert lqrad.log_barrier(None, 1.0).value(np.array([[0.0]])) == 0.0
     with pytest.raises(
-        lqrad.ArgumentError, match="lo and hi leave nothing: low is inf and high is"
+        lqrad.ArgumentError, match="low and high leave nothing: low is inf and high is"
     ):
         lqrad.log_barrier(np.inf, np.inf)
 

@@ -642,7 +642,7 @@ def readings(rng):
 def inversion(C, y, noise, x0, u, weight, **data):
     problem = lqrad.SparseLQProblem(**data)
     found = lqrad.invert(problem, y, C, noise=noise, u=u, weight=weight, alpha=0.3)
-    return {"x0": (found.solution, "x"), "iterations": words(found.iterations)}
+    return {"x0": (found.w, "x"), "iterations": words(found.iterations)}
 
 
 @case("low_rank", "LowRank", data=constant, units="xuJ", rtol=OWN)
@@ -705,7 +705,7 @@ def nonlinear_passes(x0, sx, su, sJ, u):
 
 @case("ilqr", "ILQR", data=pendulum, units="xuJ", rtol=OWN)
 def nonlinear_optimum(x0, sx, su, sJ, u):
-    found = lqrad.ilqr(scaled_pendulum(sx, su, sJ), x0, u)
+    found = lqrad.ilqr(scaled_pendulum(sx, su, sJ), x0, u=u)
     return {
         "cost": (found.cost, "J"),
         "x": (found.x, ". x"),

@@ -40,7 +40,7 @@ from lqrad.lq.problem import LQProblem, changed
 from lqrad.lq.riccati import riccati
 from lqrad.nonlinear.beside import lower_beside
 from lqrad.nonlinear.control import ControlProblem
-from lqrad.results import Report
+from lqrad.results import Ended, Report, former
 
 _SHORTEST = 2.0**-12  # the last step that the line search tries
 _LEAST_SHARE = 1e-4  # of the decrease that the expansion promises, which a step must keep
@@ -48,13 +48,27 @@ _LEAST_SHARE = 1e-4  # of the decrease that the expansion promises, which a step
 _FIRST, _LAST, _FACTOR = 1e-6, 1e10, 4.0
 
 
+@dataclass(frozen=True, eq=False)
+class Expansions(Report):
+    """What `ilqr` saw at each trajectory, the first one included.
+
+    Attributes
+    ----------
+    cost : (iterations + 1,)
+    decrease : (iterations + 1,)
+        The decrease that each expansion promises; of the last one, what is left.
+    """
+
+    cost: Array
+    decrease: Array
+
+
 @dataclass(frozen=True, eq=False, repr=False)
-class ILQR(ReadOnly, Report):
+class ILQR(ReadOnly, Ended):
     """What `ilqr` returns: a trajectory, a feedback around it, and how it was found.
 
     Attributes
     ----------
-    problem : ControlProblem
     x : (T+1, n)
     u : (T, m)
     p : (T, n)
@@ -64,38 +78,42 @@ class ILQR(ReadOnly, Report):
     P : (T+1, n, n)
         Second derivatives of the cost to go.
     cost : float
+    status : Status
+    what, remedy : str
+        How it ended, and what to try where something is known; `message` is both.
+    iterations : int
+    seconds : float
+    history : Expansions
+        `history.cost` and `history.decrease`.
     gradient : (T, m)
         That of the cost in u.
-    iterations : int
-    costs : (iterations + 1,)
-    decreases : (iterations + 1,)
-        The decrease that each expansion promises; of the last one, what is left.
-    status : Status
-    message : str
-    seconds : float
     bounds : pair of (m,)
         Lower and upper limits of the inputs, infinite where there are none.
     lower : (T, m), or None
         Where the trajectory is stationary and no minimum, as at a kink or a maximum, inputs beside
         it whose cost is lower: what to start from again. None where none were found.
+    problem : ControlProblem
     """
 
-    problem: ControlProblem
     x: Array
     u: Array
     p: Array
     K: Array
     P: Array
     cost: float
-    gradient: Array
-    iterations: int
-    costs: Array
-    decreases: Array
     status: Status
-    message: str
+    what: str
+    remedy: str
+    iterations: int
     seconds: float
+    history: Expansions
+    gradient: Array
     bounds: tuple[Array, Array]
-    lower: Array | None = None
+    lower: Array | None
+    problem: ControlProblem
+
+    costs = former("history.cost")
+    decreases = former("history.decrease")
 
     def __repr__(self) -> str:
         return f"<ILQR: {self.message}>"
@@ -136,9 +154,9 @@ class _Expansion:
 def ilqr(
     problem: ControlProblem,
     x0: ArrayLike,
+    T: int | None = None,
     u: ArrayLike | None = None,
     *,
-    T: int | None = None,
     second_order: bool = False,
     bounds: tuple[ArrayLike | None, ArrayLike | None] | None = None,
     max_iter: int = 500,
@@ -151,19 +169,19 @@ def ilqr(
     ----------
     problem : ControlProblem
     x0 : (n,)
-    u : (T, m), optional
-        Where to start; zeros when not given.
     T : int, optional
         The horizon, where no u is given.
+    u : (T, m), optional
+        Where to start; zeros when not given. In the place of T, its former one, it is taken too.
     second_order : bool
         Use the second derivatives of f too (differential dynamic programming), wherever the
         expansion has a minimum with them.
-    bounds : pair (lo, hi), optional
+    bounds : pair (low, high), optional
         Limits of the inputs, each (m,), a number, or None for no limit.
     max_iter : int
         Limit on the iterations.
     tol : float
-        Stop where the expansion promises a decrease of at most tol |J|.
+        Relative change of the cost: stop where the expansion promises at most tol |J|.
     callback : callable, optional
         (iteration, x, u, cost) -> whether to stop; called with each trajectory.
 
@@ -173,8 +191,13 @@ def ilqr(
 
     Raises
     ------
-    ArgumentError, ShapeError, DtypeError, NonFiniteError
-        If an argument is not as described, or the first trajectory is not finite.
+    NonFiniteError
+        If the first trajectory is not finite.
+
+    See Also
+    --------
+    ControlProblem.objective : u -> J(u), for the first-order methods of `descend`.
+    policy_gradient : A feedback from a network or a matrix instead.
 
     References
     ----------
@@ -201,6 +224,9 @@ def ilqr(
     (True, True, True)
     """
     began = time.perf_counter()
+    third: Any = T
+    if u is None and np.ndim(third) == 2:
+        T, u = None, third
     x0, u, limits = _checked(problem, x0, u, T, bounds)
     max_iter, tol = check_count("max_iter", max_iter, least=0), check_tolerance(tol)
     x = problem.simulate(x0, u)
@@ -244,29 +270,29 @@ def ilqr(
         if lower is not None:
             status = Status.STATIONARY
     count = len(costs) - 1
-    message = (
+    what = (
         f"{status.word} after {count} iteration{'s' * (count != 1)}; J = {cost:.7g}, of which a "
         f"further step promises {decreases[-1]:.2g}"
     )
     if lower is not None:
-        message += f", and the cost falls along {lower[2]}, to {lower[1]:.7g}: start from `lower`"
+        what += f", and the cost falls along {lower[2]}, to {lower[1]:.7g}"
     return ILQR(
-        problem,
-        x,
-        u,
-        p,
-        expansion.K,
-        expansion.P,
-        cost,
-        gradient,
-        count,
-        np.array(costs),
-        np.array(decreases),
-        status,
-        message,
-        time.perf_counter() - began,
-        limits,
-        None if lower is None else lower[0],
+        x=x,
+        u=u,
+        p=p,
+        K=expansion.K,
+        P=expansion.P,
+        cost=cost,
+        status=status,
+        what=what,
+        remedy="" if lower is None else "start from `lower`",
+        iterations=count,
+        seconds=time.perf_counter() - began,
+        history=Expansions(np.array(costs), np.array(decreases)),
+        gradient=gradient,
+        bounds=limits,
+        lower=None if lower is None else lower[0],
+        problem=problem,
     )
 
 

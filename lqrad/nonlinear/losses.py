@@ -26,6 +26,7 @@ from lqrad.arguments import (
     check_type,
     frozen_array,
     real_array,
+    renamed,
 )
 from lqrad.descent.objective import Objective
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
@@ -174,10 +175,11 @@ def student_t(nu: float = 4.0, size: ArrayLike | None = None) -> Penalty:
     return Penalty(value, slope, convex=False)
 
 
+@renamed(lo="low", hi="high")
 def log_barrier(
-    lo: ArrayLike | None = None, hi: ArrayLike | None = None, *, weight: float = 1.0
+    low: ArrayLike | None = None, high: ArrayLike | None = None, *, weight: float = 1.0
 ) -> Penalty:
-    """Return -weight sum (log(z - lo) + log(hi - z)): smooth inside, infinite from the bounds on.
+    """Return -weight sum (log(z - low) + log(high - z)): smooth inside, infinite from the bounds on.
 
     As the weight goes to zero the minimiser goes to that within the bounds, at a cost that is at
     most weight times the number of bounds above its own: for bounds on states, where those on
@@ -185,7 +187,7 @@ def log_barrier(
 
     Parameters
     ----------
-    lo, hi : (k,) or (T, k), or numbers
+    low, high : (k,) or (T, k), or numbers
         None for no bound, or entries that are infinite.
     weight : float
         Positive.
@@ -196,20 +198,21 @@ def log_barrier(
 
     Examples
     --------
-    >>> barrier = log_barrier(hi=1.0)
+    >>> barrier = log_barrier(high=1.0)
     >>> barrier.value(np.array([[0.0], [1.0]])), barrier.slope(np.array([[0.5]]))
     (array([ 0., inf]), array([[2.]]))
     """
     weight = check_number("weight", weight, above=0)
-    if lo is None and hi is None:
-        raise ArgumentError("neither lo nor hi is given; a barrier needs at least one of them")
-    given = {
-        name: np.shape(real_array(name, z)) for name, z in (("lo", lo), ("hi", hi)) if z is not None
-    }
-    shape = max(given.values(), key=len)
-    low, high = check_limits("lo and hi", (lo, hi), shape, names=("lo", "hi"))
+    given = [np.shape(real_array(n, z)) for n, z in (("low", low), ("high", high)) if z is not None]
+    if not given:
+        raise ArgumentError("neither low nor high is given; a barrier needs at least one of them")
+    low, high = check_limits(
+        "low and high", (low, high), max(given, key=len), names=("low", "high")
+    )
     if not np.all(low < high):
-        raise ArgumentError(f"lo is {low} and hi is {high}, expected lo < hi: no room is left")
+        raise ArgumentError(
+            f"low is {low} and high is {high}, expected low < high: no room is left"
+        )
     sides = ((1.0, low), (-1.0, high))
 
     def value(z: Array) -> Array:
@@ -253,11 +256,6 @@ def penalised(
     Objective
         Of shape (..., T, m), for `descend`. Where the penalties are convex it has the gap bound of
         the problem, as they only add to its Hessian.
-
-    Raises
-    ------
-    ArgumentError, ShapeError
-        If an argument is not as described, or a penalty returns another shape.
 
     Examples
     --------
@@ -323,10 +321,9 @@ def robust_objective(
         start from the solution of `problem.objective(y)`, and expect the minimum nearby. Where the
         loss is convex, the problem's gap bound is valid here too.
 
-    Raises
-    ------
-    ArgumentError, NotConvexError
-        As `SmoothingProblem.objective`; or if nu is not positive.
+    See Also
+    --------
+    SmoothingProblem.objective, kalman_smoother : The same with Gaussian noise.
 
     References
     ----------

@@ -15,9 +15,10 @@ bidiagonal matrix of k columns, on which the minimum of every alpha is found at 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -36,13 +37,10 @@ from lqrad.arguments import (
     frozen_array,
     real_array,
 )
-from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError, ShapeError
+from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError, ShapeError, Status
 from lqrad.linalg.sparse_factors import factorised
 from lqrad.pde.problem import SparseLQProblem
-from lqrad.results import Report
-
-if TYPE_CHECKING:
-    pass
+from lqrad.results import Report, former
 
 UNKNOWNS = ("initial", "source")
 RULES = ("discrepancy", "l-curve")
@@ -54,14 +52,23 @@ _PER_DECADE = 20
 class Inversion(Report):
     """What `invert` returns. It shows as a sentence; `plot` draws how alpha was chosen.
 
+    There is no history: of a step no w is known, but a basis in which that of each alpha is.
+
     Attributes
     ----------
-    unknown : str
-        "initial" or "source".
-    solution : (n,) or (m,)
+    w : (n,) or (m,)
         The initial state, or the constant input.
     x : (T+1, n)
         The states that follow from it.
+    cost : float
+        |A w - d|^2 + alpha (w - w0)'W (w - w0).
+    status : Status
+    message : str
+    iterations : int
+        Steps of the bidiagonalisation.
+    seconds : float
+    unknown : str
+        "initial" or "source".
     alpha : float
         The weight; infinite where the prior explains the data.
     rule : str
@@ -72,32 +79,32 @@ class Inversion(Report):
         ((w - w0)'W(w - w0))^1/2.
     gradient : float
         Norm of the gradient at the solution over that at the prior, both evaluated there.
-    iterations : int
-        Steps of the bidiagonalisation.
     alphas, misfits, sizes : (j,)
         The L-curve, as far down in alpha as it has converged.
     """
 
-    unknown: str
-    solution: Array
+    w: Array
     x: Array
+    cost: float
+    status: Status
+    message: str
+    iterations: int
+    seconds: float
+    unknown: str
     alpha: float
     rule: str
     misfit: float
     expected: float
     size: float
     gradient: float
-    iterations: int
     alphas: Array
     misfits: Array
     sizes: Array
 
+    solution = former("w")
+
     def __repr__(self) -> str:
-        what = "initial state" if self.unknown == "initial" else "source"
-        return (
-            f"<Inversion: {what}, alpha = {self.alpha:.3g} ({self.rule}), misfit {self.misfit:.4g} "
-            f"where noise gives {self.expected:.4g}, {self.iterations} iterations>"
-        )
+        return f"<Inversion: {self.message}>"
 
 
 @np.errstate(over="ignore", invalid="ignore")  # looked for in what comes out
@@ -147,7 +154,7 @@ def invert(
     max_iter : int
         Limit on steps, each a simulation and its adjoint.
     tol : float
-        They end where the gradient's norm is tol times that at the prior.
+        Gradient norm beside the first: they end where it is tol times that at the prior.
 
     Returns
     -------
@@ -156,10 +163,7 @@ def invert(
     Raises
     ------
     ArgumentError
-        If an argument is not as described, the steps do not suffice, or no solution fits as closely as
-        the noise says.
-    ShapeError, DtypeError, NonFiniteError
-        If an array does not fit.
+        If the steps do not suffice, or no solution fits as closely as the noise says.
     NotConvexError
         If the weight is not positive definite.
 
@@ -185,9 +189,10 @@ def invert(
     >>> found = invert(rod, y, C, noise=0.01)
     >>> found
     <Inversion: initial state, alpha = ... (discrepancy), misfit 14.21 where noise gives 14.21, ...>
-    >>> int(found.solution.argmax())
+    >>> int(found.w.argmax())
     12
     """
+    began = time.perf_counter()
     check_type("problem", problem, SparseLQProblem, "SparseLQProblem(E, F, G, Q, R)")
     if problem.reaction:
         raise ArgumentError("problem has a reaction; `invert` takes linear dynamics")
@@ -223,24 +228,32 @@ def invert(
         shift, chosen, curve, iterations = _minimise(
             sensors, measure, d, rule, value, max_iter, tol
         )
-    solution = w0 + shift
-    x = states(solution)
+    w = w0 + shift
+    x = states(w)
     residual = sensors.residual(x)
     gradient = 0.0
     if iterations:
         slope = chosen * measure.times(shift) - sensors.transposed(residual)
         gradient = measure.dual_norm(slope) / measure.dual_norm(sensors.transposed(d))
+    misfit, moved = float(np.linalg.norm(residual)), _root(float(shift @ measure.times(shift)))
     return Inversion(
-        unknown=unknown,
-        solution=solution,
+        w=w,
         x=x,
+        cost=misfit**2 + (chosen * moved**2 if moved else 0.0),
+        status=Status.CONVERGED_GRADIENT,
+        message=(
+            f"{'initial state' if unknown == 'initial' else 'source'}, alpha = {chosen:.3g} ({rule}), "
+            f"misfit {misfit:.4g} where noise gives {math.sqrt(count):.4g}, {iterations} iterations"
+        ),
+        iterations=iterations,
+        seconds=time.perf_counter() - began,
+        unknown=unknown,
         alpha=chosen,
         rule=rule,
-        misfit=float(np.linalg.norm(residual)),
+        misfit=misfit,
         expected=math.sqrt(count),
-        size=_root(float(shift @ measure.times(shift))),
+        size=moved,
         gradient=gradient,
-        iterations=iterations,
         alphas=curve[0],
         misfits=curve[1],
         sizes=curve[2],

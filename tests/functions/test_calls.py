@@ -157,7 +157,7 @@ def test_a_function_of_one_point_becomes_one_of_many(f, way):
 )
 def test_functions_of_one_point_are_named_with_the_remedy(f, stage, end, message):
     problem = ControlProblem(f or (lambda x, u: x + u), stage, end, n=2, m=2)
-    for use in (problem.value_and_gradient, lambda x0, u: lqrad.ilqr(problem, x0, u)):
+    for use in (problem.value_and_gradient, lambda x0, u: lqrad.ilqr(problem, x0, u=u)):
         with pytest.raises(lqrad.LqradError, match=message) as caught:
             use([1.0, 2.0], np.ones((6, 2)))
         assert "lqrad.one_point" in caught.value.remedy

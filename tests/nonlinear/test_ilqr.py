@@ -101,8 +101,10 @@ def test_one_iteration_gives_riccatis_answer(seed, second_order, bounds):
     )
     assert result.cost == pytest.approx(optimum.cost, rel=1e-9)
     # The expansion is exact: it promised what came, and promises nothing more.
-    assert result.decreases[0] == pytest.approx(result.costs[0] - result.costs[1], rel=1e-9)
-    assert result.decreases[1] <= 1e-12 * abs(result.costs[0])
+    assert result.history.decrease[0] == pytest.approx(
+        result.history.cost[0] - result.history.cost[1], rel=1e-9
+    )
+    assert result.history.decrease[1] <= 1e-12 * abs(result.history.cost[0])
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -145,7 +147,7 @@ def distances(second_order):
         callback=lambda k, x, u, cost: seen.append(np.linalg.norm(u - best.u)),
     )
     assert result.cost == pytest.approx(best.cost, rel=1e-12)
-    return np.array(seen), result.decreases
+    return np.array(seen), result.history.decrease
 
 
 def test_with_second_derivatives_it_converges_quadratically():
@@ -182,7 +184,7 @@ def test_p_and_P_are_the_derivatives_of_the_optimal_cost_in_the_start():
     h = 1e-3
 
     def value(x):
-        return ilqr(problem, x, best.u, second_order=True, tol=1e-16).cost
+        return ilqr(problem, x, u=best.u, second_order=True, tol=1e-16).cost
 
     best = ilqr(problem, x0, T=T, second_order=True, tol=1e-15)
     A = problem.derivatives(best.x, best.u).A[0]
@@ -203,7 +205,7 @@ def test_K_is_the_slope_of_the_optimal_input_in_the_start():
     best = ilqr(problem, x0, T=T, second_order=True, tol=1e-15)
 
     def first_input(x):
-        return ilqr(problem, x, best.u, second_order=True, tol=1e-16).u[0]
+        return ilqr(problem, x, u=best.u, second_order=True, tol=1e-16).u[0]
 
     slope = [(first_input(x0 + e) - first_input(x0 - e)) / (2 * h) for e in h * np.eye(3)]
     np.testing.assert_allclose(-best.K[0], np.transpose(slope), rtol=1e-3, atol=1e-3)
@@ -266,7 +268,7 @@ def test_bounds_that_nothing_touches_change_nothing():
     problem, x0, T = lunge()
     free, wide = ilqr(problem, x0, T=T), ilqr(problem, x0, T=T, bounds=(-100, 100))
     np.testing.assert_allclose(wide.u, free.u, atol=1e-9)
-    np.testing.assert_allclose(wide.costs, free.costs, rtol=1e-9)
+    np.testing.assert_allclose(wide.history.cost, free.history.cost, rtol=1e-9)
 
 
 # Swinging up
@@ -286,10 +288,10 @@ def test_it_swings_up_from_zero_inputs_within_the_bounds(solved, name):
 @pytest.mark.parametrize("name", [*SWINGUPS, "quadrotor", "van-der-pol", "unicycle"])
 def test_costs_never_rise_and_the_result_is_of_one_trajectory(solved, name):
     system, result = solved(name)
-    assert (np.diff(result.costs) <= 0).all()
-    assert len(result.costs) == len(result.decreases) == result.iterations + 1
-    assert result.cost == result.costs[-1] == system.problem.cost(result.x, result.u)
-    assert result.costs[0] == system.problem.cost(
+    assert (np.diff(result.history.cost) <= 0).all()
+    assert len(result.history.cost) == len(result.history.decrease) == result.iterations + 1
+    assert result.cost == result.history.cost[-1] == system.problem.cost(result.x, result.u)
+    assert result.history.cost[0] == system.problem.cost(
         system.problem.simulate(system.x0, np.zeros_like(result.u)), np.zeros_like(result.u)
     )
     np.testing.assert_array_equal(result.p, system.problem.adjoint(result.x, result.u))
@@ -398,8 +400,8 @@ def test_the_limit_on_iterations(solved):
     result = ilqr(system.problem, system.x0, T=system.T, bounds=system.bounds, max_iter=3)
     assert result.status is Status.MAX_ITER
     assert result.iterations == 3
-    np.testing.assert_array_equal(result.costs, full.costs[:4])
-    np.testing.assert_array_equal(result.decreases, full.decreases[:4])
+    np.testing.assert_array_equal(result.history.cost, full.history.cost[:4])
+    np.testing.assert_array_equal(result.history.decrease, full.history.decrease[:4])
     assert result.message.startswith("stopped after 3 iterations; ")
     none = ilqr(system.problem, system.x0, T=system.T, max_iter=0)
     assert (none.iterations, none.status) == (0, Status.MAX_ITER)
@@ -418,7 +420,7 @@ def test_the_callback_sees_every_trajectory_and_may_stop(solved):
 
     result = ilqr(system.problem, system.x0, T=system.T, bounds=system.bounds, callback=callback)
     assert result.status is Status.CALLBACK
-    assert seen == list(enumerate(full.costs[:5]))
+    assert seen == list(enumerate(full.history.cost[:5]))
     assert result.iterations == 4
 
 
@@ -442,13 +444,13 @@ def test_a_jacobian_that_turns_wrong_stalls_and_the_gains_are_still_those_of_the
     assert result.message.startswith("stationary after 0 iterations; ")
     np.testing.assert_allclose(result.K, [[[-0.5]]])
     np.testing.assert_allclose(result.P[0], [[0.5]])
-    assert result.decreases == pytest.approx([0.25])
+    assert result.history.decrease == pytest.approx([0.25])
 
 
 def test_without_a_tolerance_it_ends_at_rounding_and_keeps_its_feedback():
     problem, x0, T = lunge()
     best = ilqr(problem, x0, T=T, second_order=True)
-    exact = ilqr(problem, x0, best.u, second_order=True, tol=0.0)
+    exact = ilqr(problem, x0, u=best.u, second_order=True, tol=0.0)
     assert exact.status in (Status.STALLED, Status.CONVERGED_GRADIENT)
     assert np.abs(exact.gradient).max() < 1e-9
     np.testing.assert_allclose(exact.K, best.K, atol=1e-4)
@@ -466,7 +468,7 @@ def test_a_cost_that_is_not_convex_is_brought_down_all_the_same():
     for second_order in (False, True):
         result = ilqr(problem, [0.1], T=5, second_order=second_order)
         assert result.status.converged
-        assert (np.diff(result.costs) < 0).all()
+        assert (np.diff(result.history.cost) < 0).all()
         # Equal inputs u = (x - 0.1) / 5, with sin x = 0.02 u, in some trough of the cosine.
         trough = (2 * round((result.x[-1, 0] / np.pi - 1) / 2) + 1) * np.pi
         end = scipy.optimize.brentq(
@@ -506,9 +508,9 @@ def test_a_weight_that_makes_steps_short_is_no_convergence(seed, second_order, b
     )
     x0 = 2 * rng.normal(size=2)
     options = {"second_order": second_order, "bounds": bounds, "tol": 1e-8}
-    result = ilqr(problem, x0, rng.normal(size=(3, 2)), **options)
+    result = ilqr(problem, x0, u=rng.normal(size=(3, 2)), **options)
     assert result.status.converged, result
-    again = ilqr(problem, x0, result.u, **options)
+    again = ilqr(problem, x0, u=result.u, **options)
     assert again.cost >= result.cost - 1e-7 * abs(result.cost)
 
 
@@ -521,7 +523,7 @@ def test_steps_that_overflow_are_shortened():
         n=1,
         m=1,
     )
-    result = ilqr(problem, [-6.0], np.full((1, 1), 0.0))
+    result = ilqr(problem, [-6.0], u=np.full((1, 1), 0.0))
     assert result.status.converged
     assert np.abs(result.gradient).max() < 1e-3
     far = ilqr(problem, [20.0], T=1)
@@ -605,7 +607,7 @@ def test_the_inputs_that_are_passed_are_not_changed():
     problem, x0, T = lunge()
     u = np.full((T, 2), 3.0)
     x0_before = x0.copy()
-    ilqr(problem, x0, u, bounds=(-1, 1), max_iter=2)
+    ilqr(problem, x0, u=u, bounds=(-1, 1), max_iter=2)
     np.testing.assert_array_equal(u, 3.0)
     np.testing.assert_array_equal(x0, x0_before)
 
@@ -667,7 +669,7 @@ def test_a_stationary_point_that_is_no_minimum_is_told_from_one(problem, x0, uni
     assert "and the cost falls along u[" in result.message
     lower = scaled.cost(scaled.simulate(x0, result.lower), result.lower)
     assert lower < result.cost
-    further = ilqr(scaled, x0, result.lower, bounds=(-unit, unit), max_iter=5)
+    further = ilqr(scaled, x0, u=result.lower, bounds=(-unit, unit), max_iter=5)
     assert further.cost < lower
 
 
@@ -724,4 +726,21 @@ def test_units_are_the_users_business(problem, x0, bounds):
         found = ilqr(scaled, D * x0, T=20, bounds=(E * bounds[0], E * bounds[1]), max_iter=8)
         assert (found.status, found.iterations) == (plain.status, plain.iterations)
         np.testing.assert_allclose(found.u / E, plain.u, rtol=1e-6, atol=1e-9)
-        np.testing.assert_allclose(found.costs / J, plain.costs, rtol=1e-9)
+        np.testing.assert_allclose(found.history.cost / J, plain.history.cost, rtol=1e-9)
+
+
+def test_former_names_and_places_are_taken():
+    problem, x0, u = near_rest(), [0.1, 0.0], np.full((6, 1), 0.01)
+    result = ilqr(problem, x0, u, max_iter=1)  # the inputs in the place of T
+    np.testing.assert_array_equal(result.u, ilqr(problem, x0, u=u, max_iter=1).u)
+    assert result.costs is result.history.cost
+    assert result.decreases is result.history.decrease
+
+
+def near_rest():
+    return ControlProblem(
+        lambda x, u: np.stack([x[..., 0] + 0.1 * x[..., 1], x[..., 1] + u[..., 0]], axis=-1),
+        lambda x, u: (x**2).sum(axis=-1) + (u**2).sum(axis=-1),
+        n=2,
+        m=1,
+    )

@@ -108,7 +108,7 @@ class TestPenalties:
             student_t(3.0),
             student_t(3.0, size=[1, 0, 2, 2]),
             log_barrier(-4.0, [4.0, 5.0], weight=0.3),
-            log_barrier(hi=4.0),
+            log_barrier(high=4.0),
             huber(0.5).of([[1.0, 2.0], [0.0, 1.0], [1.0, 1.0]], ref=[0.1, 0.2, 0.3]),
             student_t(2.0).of(np.arange(16.0).reshape(4, 2, 2), ref=np.arange(8.0).reshape(4, 2)),
         ],
@@ -217,7 +217,7 @@ class TestControl:
         )
         u = np.full((T, 1), -4.0)  # strictly inside
         for weight in (1.0, 1e-2, 1e-4):
-            barrier = log_barrier(hi=2.2, weight=weight).of([[1.0, 0.0]])
+            barrier = log_barrier(high=2.2, weight=weight).of([[1.0, 0.0]])
             result = descend(
                 penalised(problem, x0, T, state=barrier), u, method="l-bfgs", max_iter=3000
             )
@@ -230,7 +230,7 @@ class TestControl:
         assert excess < 1e-3
 
     def test_a_start_outside_of_the_barrier_is_told(self):
-        objective = penalised(cart(), [2.0, 1.0], 8, state=log_barrier(hi=0.0))
+        objective = penalised(cart(), [2.0, 1.0], 8, state=log_barrier(high=0.0))
         result = descend(objective)
         assert result.status is Status.DIVERGED
         assert "the state penalty is inf at x[1]; try a start where it is finite" in result.message
@@ -344,7 +344,7 @@ class TestBadInput:
                 make(value)
 
     def test_a_barrier_has_a_side(self):
-        with pytest.raises(ArgumentError, match="neither lo nor hi is given"):
+        with pytest.raises(ArgumentError, match="neither low nor high is given"):
             log_barrier()
 
     def test_what_is_no_penalty_is_named(self):
@@ -381,7 +381,7 @@ class TestBadInput:
 class TestNewcomers:
     def test_an_infinite_bound_of_a_barrier_is_none(self):
         both = log_barrier([-np.inf, -1.0], [2.0, np.inf], weight=0.3)
-        first, second = log_barrier(hi=2.0, weight=0.3), log_barrier(lo=-1.0, weight=0.3)
+        first, second = log_barrier(high=2.0, weight=0.3), log_barrier(low=-1.0, weight=0.3)
         z = np.array([[0.5, 7.0], [-9.0, 0.0], [2.0, 0.0], [0.0, -1.5]])
         np.testing.assert_allclose(both.value(z), first.value(z[:, :1]) + second.value(z[:, 1:]))
         inside = z[:2]
@@ -390,7 +390,7 @@ class TestNewcomers:
 
     @pytest.mark.parametrize("bounds", [(2.0, 1.0), (1.0, 1.0), ([0.0, 3.0], 2.0), (np.nan, 1.0)])
     def test_a_barrier_leaves_room(self, bounds):
-        words = "lo and hi leave nothing|no room is left|lo holds a NaN"
+        words = "low and high leave nothing|no room is left|low holds a NaN"
         with pytest.raises(ArgumentError, match=words):
             log_barrier(*bounds)
 
@@ -401,3 +401,8 @@ class TestNewcomers:
         objective = penalised(LQProblem([[1]], [[1]], [[1]], [[1]]), [1.0], 3, state=penalty)
         with pytest.raises(ShapeError, match=r"C has shape \(1, 2\), expected \(k, 1\)"):
             objective.value_and_gradient(np.ones((3, 1)))
+
+
+def test_the_sides_of_a_barrier_are_taken_under_their_former_names():
+    z = np.array([[0.5]])
+    assert log_barrier(lo=0.0, hi=1.0).value(z) == log_barrier(0.0, 1.0).value(z)

@@ -116,14 +116,12 @@ def test_it_solves_the_normal_equations(unknown, weight, rule):
     assert found.alpha == pytest.approx(alpha, rel=1e-6)
     expected = solve(alpha)
     scale = np.abs(expected).max()
-    np.testing.assert_allclose(found.solution - prior, expected, rtol=0, atol=1e-6 * scale)
+    np.testing.assert_allclose(found.w - prior, expected, rtol=0, atol=1e-6 * scale)
     assert found.misfit == pytest.approx(misfit(alpha), rel=1e-8)
     assert found.expected == pytest.approx(np.sqrt(seen.sum()))
     assert found.size == pytest.approx(np.sqrt(expected @ W @ expected), rel=1e-6)
     assert found.gradient < 1e-8
-    start, u = (
-        (found.solution, np.zeros(M)) if unknown == "initial" else (np.zeros(N), found.solution)
-    )
+    start, u = (found.w, np.zeros(M)) if unknown == "initial" else (np.zeros(N), found.w)
     np.testing.assert_array_equal(found.x, problem.simulate(start, np.broadcast_to(u, (T, M))))
     for k in range(0, len(found.alphas), 15):
         assert found.misfits[k] == pytest.approx(misfit(found.alphas[k]), rel=1e-6)
@@ -139,7 +137,7 @@ def test_what_is_known_enters():
     assert np.abs(found.x[3:] - problem.simulate(x0, u)[3:]).max() < 0.02
     y = problem.simulate(x0, np.broadcast_to(w, (T, M))) @ C.T
     found = invert(problem, y, C, noise=1e-3, unknown="source", x0=x0, alpha=1e-8)
-    np.testing.assert_allclose(found.solution, w, rtol=1e-8)
+    np.testing.assert_allclose(found.w, w, rtol=1e-8)
 
 
 @pytest.mark.parametrize("noise", [1e-1, 1e-2, 1e-3])
@@ -148,13 +146,13 @@ def test_the_discrepancy_principle_leaves_what_noise_leaves(noise, seed):
     problem, C, y, w, _ = case("initial", noise=noise, seed=seed)
     found = invert(problem, y, C, noise=noise)
     assert found.misfit == pytest.approx(np.sqrt(y.size), rel=1e-6)
-    assert np.linalg.norm(found.solution - w) < 2 * least_error(problem, y, C, noise, w)
+    assert np.linalg.norm(found.w - w) < 2 * least_error(problem, y, C, noise, w)
 
 
 def least_error(problem, y, C, noise, w):
     """That of the best alpha, which only who knows w can choose."""
     return min(
-        np.linalg.norm(invert(problem, y, C, noise=noise, alpha=alpha).solution - w)
+        np.linalg.norm(invert(problem, y, C, noise=noise, alpha=alpha).w - w)
         for alpha in np.logspace(-2, 4, 13)
     )
 
@@ -167,15 +165,15 @@ def test_the_l_curve_needs_no_noise_level_and_comes_near(noise, seed):
     found = invert(problem, y, C, noise=noise, alpha="l-curve")
     wrong = invert(problem, y, C, noise=30 * noise, alpha="l-curve")
     assert wrong.alpha == pytest.approx(found.alpha / 900, rel=1e-9)
-    np.testing.assert_allclose(wrong.solution, found.solution, atol=1e-6)
-    assert np.linalg.norm(found.solution - w) < 2 * least_error(problem, y, C, noise, w)
+    np.testing.assert_allclose(wrong.w, found.w, atol=1e-6)
+    assert np.linalg.norm(found.w - w) < 2 * least_error(problem, y, C, noise, w)
 
 
 def test_a_finer_noise_gives_a_finer_picture():
     errors = []
     for noise in (0.3, 0.03, 0.003):
         problem, C, y, w, _ = case("initial", noise=noise)
-        errors.append(np.linalg.norm(invert(problem, y, C, noise=noise).solution - w))
+        errors.append(np.linalg.norm(invert(problem, y, C, noise=noise).w - w))
     assert errors[0] > errors[1] > errors[2]
 
 
@@ -184,7 +182,7 @@ def test_where_the_prior_explains_the_data_nothing_is_added():
     found = invert(problem, y, C, noise=0.06, prior=w)
     assert found.alpha == np.inf
     assert found.iterations == 0
-    assert np.array_equal(found.solution, w)
+    assert np.array_equal(found.w, w)
     assert found.misfit <= found.expected
     assert isinstance(found.plot(), Figure)
 
@@ -202,8 +200,8 @@ def test_a_warm_spot_on_a_plate_is_found_by_sixty_sensors():
     y += 0.01 * rng.normal(size=y.shape)
     found = invert(plate, y, C, noise=0.01, weight=unit + 4 * line)
     assert found.misfit == pytest.approx(found.expected, rel=1e-6)
-    assert abs(int(found.solution.argmax()) - int(w.argmax())) <= 3 * k
-    assert np.linalg.norm(found.solution - w) < 0.4 * np.linalg.norm(w)
+    assert abs(int(found.w.argmax()) - int(w.argmax())) <= 3 * k
+    assert np.linalg.norm(found.w - w) < 0.4 * np.linalg.norm(w)
     assert found.iterations < 60
 
 
@@ -298,5 +296,5 @@ def test_it_is_the_minimum_that_a_descent_finds():
 
     objective = lqrad.Objective(shape=(N,), value_and_gradient=value)
     descent = lqrad.descend(objective, method="l-bfgs", tol=1e-8)
-    np.testing.assert_allclose(found.solution, descent.solution, atol=1e-5)
-    assert value(found.solution)[0] <= descent.cost * (1 + 1e-12)
+    np.testing.assert_allclose(found.w, descent.solution, atol=1e-5)
+    assert value(found.w)[0] <= descent.cost * (1 + 1e-12)
