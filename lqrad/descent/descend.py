@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike
 from lqrad.arguments import (
     EPS,
     Array,
+    called_as,
     check_choice,
     check_count,
     check_finite,
@@ -113,6 +114,7 @@ class Descent(Ended):
         return f"<Descent by {self.method}: {self.message}>"
 
 
+@called_as("descend(objective, start, method=..., step_size=..., max_iter=..., tol=...)")
 def descend(
     objective: Objective,
     start: ArrayLike | None = None,
@@ -151,11 +153,11 @@ def descend(
     max_iter : int
         Limit on steps; 0 only evaluates J at the start.
     tol : float
-        With a gap bound, stop where J - min J is proven to be at most tol |J|; without, where the
-        gradient's norm is at most tol times that at the start, which proves nothing of J - min J. The bound is quadratic in the
-        gradient: tol=1e-18 can be met, and gives z to about 1e-9.
-    bounds : pair (lo, hi), optional
-        lo <= z <= hi, each a number, an array that fits z, or None for no bound; the start is moved
+        Relative gap: stop where J - min J is proven to be at most tol |J|. The bound is quadratic in
+        the gradient: tol=1e-18 can be met, and gives z to about 1e-9. Without a bound, gradient norm
+        beside the first, which proves nothing of J - min J.
+    bounds : pair (low, high), optional
+        low <= z <= high, each a number, an array that fits z, or None for no bound; the start is moved
         inside. Methods: "gradient", projected, and "nesterov", FISTA with restart, in steps 1/L on
         quadratics, which need not be convex here, else with backtracking; and "l-bfgs".
     regulariser : Regulariser, optional
@@ -179,11 +181,17 @@ def descend(
 
     Raises
     ------
-    ArgumentError, DtypeError, ShapeError
-        If an argument is not as described, or the gradient has another shape than the objective.
+    ShapeError
+        If the gradient has another shape than the objective.
     NonFiniteError
         If `start` is not finite. Where J or its gradient is not, a trial step of a line search is
         shortened, and an iterate, the start included, ends the descent as `Status.DIVERGED`.
+
+    See Also
+    --------
+    Objective : What is minimised, and how to precondition it.
+    taylor_test : A test of its gradient.
+    lqrad.sgd : Descent on a part of the data at a time.
 
     References
     ----------

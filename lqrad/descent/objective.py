@@ -96,11 +96,6 @@ class Objective:
         -------
         Objective
 
-        Raises
-        ------
-        ShapeError, DtypeError, NonFiniteError
-            If the factor does not fit.
-
         Examples
         --------
         >>> steep = Objective(

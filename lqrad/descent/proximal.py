@@ -1,10 +1,10 @@
 """Bounds and l1: what a gradient step is followed by, and what is proven of where it ends.
 
-    minimise    F(z) = J(z) + h(z)    subject to    lo <= z <= hi
+    minimise    F(z) = J(z) + h(z)    subject to    low <= z <= high
 
 with J smooth and h convex, a sum over the entries of z, such as weight |z|_1. Gradient steps become
 
-    z+ = prox(z - s g),    prox(v) = argmin over lo <= z <= hi of  h(z) + |z - v|^2 / (2 s)
+    z+ = prox(z - s g),    prox(v) = argmin over low <= z <= high of  h(z) + |z - v|^2 / (2 s)
 
 and z is optimal where G(z) = (z - z+)/s, the gradient where there is neither h nor a bound, is zero.
 """
@@ -75,11 +75,6 @@ def l1(weight: ArrayLike) -> L1:
     weight : float or array that fits z
         At least zero.
 
-    Raises
-    ------
-    ArgumentError, NonFiniteError, DtypeError
-        If a weight is negative or not finite, or not a number.
-
     References
     ----------
     Beck and Teboulle, A fast iterative shrinkage-thresholding algorithm, 2009.
@@ -121,7 +116,7 @@ class ProximalOracle(Oracle):
                 "prox, such as l1(0.1)"
             )
         low, high = check_limits("bounds", bounds, objective.shape)
-        self.lo, self.hi = self.box = low.ravel(), high.ravel()
+        self.low, self.high = self.box = low.ravel(), high.ravel()
         if isinstance(regulariser, L1):
             regulariser.check(objective.shape)
         self.regulariser, self.step_size = regulariser, step_size
@@ -140,11 +135,11 @@ class ProximalOracle(Oracle):
     def inside(self, z: Array) -> Array:
         """The nearest point within the bounds."""
         assert self.box is not None
-        return np.minimum(np.maximum(z, self.lo), self.hi)
+        return np.minimum(np.maximum(z, self.low), self.high)
 
     def free(self, z: Array) -> NDArray[np.bool_]:
         """Which variables are between their bounds, and away from a kink of the regulariser."""
-        between = (z > self.lo) & (z < self.hi)
+        between = (z > self.low) & (z < self.high)
         return between if self.regulariser is None else between & (z != 0)
 
     def prox(self, v: Array, step: Array | float) -> Array:

@@ -179,9 +179,8 @@ class Graph(ReadOnly):
 
         Raises
         ------
-        ArgumentError, ShapeError, DtypeError, NonFiniteError
-            If an input or a parameter is missing or does not fit, or a value overflows; names it
-            and the node.
+        NonFiniteError
+            If a value overflows; names the node, as do the errors of inputs that do not fit it.
         """
         names = [only] if isinstance(only, str) else only
         nodes = self._leading_to([node.name for node in self.nodes] if names is None else names)
@@ -197,11 +196,6 @@ class Graph(ReadOnly):
         ----------
         z : dict of (batch, ...)
         theta : dict
-
-        Raises
-        ------
-        ArgumentError, ShapeError, DtypeError, NonFiniteError
-            If a value or a parameter is missing or does not fit, or a costate overflows.
         """
         values = self._checked_values(z, theta)
         p = self._costates(values, self._variables)
@@ -217,11 +211,6 @@ class Graph(ReadOnly):
         ----------
         z, p : dicts of (batch, ...)
         theta : dict
-
-        Raises
-        ------
-        ArgumentError, ShapeError, DtypeError, NonFiniteError
-            If something is missing or does not fit, or the gradient overflows.
         """
         values = self._checked_values(z, theta)
         return _finite("gradient", self._gradient(values, self._checked_costates(p, values)))
@@ -347,13 +336,7 @@ class Graph(ReadOnly):
         return self._flat(self._checked_theta(theta))
 
     def unflatten(self, vector: ArrayLike) -> Arrays:
-        """Return the parameters in a vector (size,), as views into it.
-
-        Raises
-        ------
-        ShapeError, DtypeError
-            If it is no vector of real numbers of this size.
-        """
+        """Return the parameters in a vector (size,), as views into it."""
         vector = real_array("vector", vector)
         check_shape("vector", vector, (self.size,), "to hold all parameters")
         check_finite("vector", vector)

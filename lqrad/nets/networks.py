@@ -61,11 +61,6 @@ def mlp(
         Inputs "x" (batch, widths[0]) and "y", as the loss wants it; nodes "a1" (before the
         activation), "h1" (after it), "a2", ..., "output", "loss"; parameters "W1", "b1", ...
 
-    Raises
-    ------
-    ArgumentError
-        If there are less than two widths, or a choice is none.
-
     Examples
     --------
     >>> mlp([64, 32, 10])

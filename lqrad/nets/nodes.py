@@ -27,14 +27,9 @@ class Node:
     name : str
     primitive : Primitive
     parents : tuple of str
-        Names of nodes; what no node is called is an input of the graph.
+        Names of nodes; a name that no node has is an input of the graph.
     parameters : tuple of str
         Several nodes may use the same one.
-
-    Raises
-    ------
-    ArgumentError
-        If the names are no tuples of text, or not as many as the primitive has arguments.
     """
 
     name: str
@@ -47,11 +42,8 @@ class Node:
         check_type(f"the primitive of node {self.name!r}", self.primitive, Primitive, example)
         for kind in ("parents", "parameters"):
             names = getattr(self, kind)
-            names = (
-                names
-                if isinstance(names, str)
-                else check_items(f"{kind} of {self.name!r}", names, "names")
-            )
+            if not isinstance(names, str):
+                names = check_items(f"{kind} of {self.name!r}", names, "names")
             if isinstance(names, str) or not all(isinstance(name, str) for name in names):
                 raise ArgumentError(
                     f"{kind} of {self} is {names!r}, expected a tuple of names such as ('a',)"

@@ -28,6 +28,7 @@ from lqrad.arguments import (
     EPS,
     Array,
     any_array,
+    called_as,
     check_choice,
     check_count,
     check_finite,
@@ -121,6 +122,7 @@ class Training(Ended):
         return f"<Training by {self.method}: {self.message}>"
 
 
+@called_as("sgd(graph, theta, data, epochs=..., rng=..., batch_size=..., step_size=...)")
 def sgd(
     graph: Trainable,
     theta: Mapping[str, ArrayLike],
@@ -188,12 +190,10 @@ def sgd(
         A J or a gradient that is not finite, or a J that has risen by 1/eps times its start, ends
         it as `Status.DIVERGED`, with the epoch and the step.
 
-    Raises
-    ------
-    ArgumentError, ShapeError
-        If an argument is not as described; data whose arrays differ in length are named.
-    LqradError
-        Of the graph, where it refuses the parameters or the data.
+    See Also
+    --------
+    Graph, lqrad.PolicyProblem : What is trained.
+    lqrad.descend : Descent on all of the data, with a tolerance.
 
     References
     ----------
@@ -462,9 +462,8 @@ class _Adam:
 def _remedy(loop: _Loop) -> str:
     """What to try after a divergence."""
     smaller = f"a step_size smaller than {loop.step:g}" if loop.k else "smaller parameters"
-    return f"try {smaller}" + (
-        "" if loop.clip < math.inf or not loop.k else ", or clip the gradients"
-    )
+    clip = ", or clip the gradients" if loop.k and loop.clip == math.inf else ""
+    return f"try {smaller}{clip}"
 
 
 def _what(status: Status, reason: str, rows: list[tuple[float, ...]], best_epoch: int) -> str:

@@ -923,3 +923,8 @@ class TestExtremeEigenvalues:
             extreme_eigenvalues(lambda v: v, (3,), products=0)
         with pytest.raises(NonFiniteError, match="product with a vector is not finite"):
             extreme_eigenvalues(lambda v: v * np.inf, (3,))
+
+
+def test_names_of_other_packages_are_met_by_ours():
+    with pytest.raises(ArgumentError, match=r"'lr'; write descend\(objective, .*step_size=\.\.\."):
+        descend(rosenbrock(), lr=0.1)
