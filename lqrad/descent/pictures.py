@@ -37,11 +37,6 @@ def plot_descent(
         The lowest cost; when not given, the lowest of the results, less what the last expansion of
         `ilqr` still promises.
 
-    Raises
-    ------
-    ShapeError
-        If there are not as many names as results.
-
     Examples
     --------
     >>> import lqrad

@@ -36,14 +36,6 @@ def plot_nyquist(loop: StateSpace, margins: Margins, *, channel: int = 0, ax: Ax
     margins : Margins
     channel : int
         Which loop, where there are several: the others are open in the curve.
-
-    Examples
-    --------
-    >>> import lqrad
-    >>> loop = StateSpace([[0.9]], [[0.2]], dt=0.1)
-    >>> ax = plot_nyquist(loop, lqrad.margins(loop))
-    >>> ax.get_xlabel()
-    'Re L'
     """
     found = margins.loops[channel]
     dark, light = colors(2)
@@ -113,13 +105,6 @@ def plot_step_response(
     output : int
     names : sequence of str
         What each input is called; u[j] when not given.
-
-    Examples
-    --------
-    >>> import lqrad
-    >>> system = StateSpace([[0.8]], [[0.2]], dt=0.1)
-    >>> plot_step_response(lqrad.step_response(system)).get_xlabel()
-    'time (s)'
     """
     m = response.final.shape[1]
     for j, look in enumerate(curves(m)):
@@ -207,14 +192,6 @@ def plot_design(panels: list[Axes], design: Design) -> str:
     Parameters
     ----------
     design : Design
-
-    Examples
-    --------
-    >>> import lqrad
-    >>> plant = StateSpace([[1, 0.1], [0, 1]], [[0.005], [0.1]], [[1, 0]], dt=0.1)
-    >>> figure = plot_design(lqrad.design_controller(plant, [[1, 0], [0, 1]], [[1]], Q_i=[[0.01]]))
-    >>> len(figure.axes)
-    4
     """
     top, nyquist, bottom, sensitivity = panels
     controller, loop = design.controller, design.controller.loop(design.plant)

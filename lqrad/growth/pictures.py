@@ -106,14 +106,6 @@ def plot_lost_digits(lost: LostDigits, *, ax: Axes = NEW) -> None:
     Parameters
     ----------
     lost : LostDigits
-
-    Examples
-    --------
-    >>> import lqrad
-    >>> problem = lqrad.LQProblem([[1.5]], [[1]], [[1]], [[1]])
-    >>> ax = plot_lost_digits(lqrad.lost_digits(problem, [1.0]))
-    >>> ax.get_yscale()
-    'log'
     """
     dark, light = colors(2)
     T = lost.horizons
@@ -260,14 +252,6 @@ def plot_cure_histories(study: Cures, *, ax: Axes = NEW) -> None:
     Parameters
     ----------
     study : Cures
-
-    Examples
-    --------
-    >>> import lqrad
-    >>> problem = lqrad.LQProblem([[1.1]], [[1]], [[1]], [[1]])
-    >>> ax = plot_cure_histories(lqrad.cures(problem, [1.0], T=20))
-    >>> ax.get_yscale()
-    'log'
     """
     drawn = [cure for cure in study.cures if cure.began]
     ceiling = _ceiling(study)
@@ -335,13 +319,6 @@ def plot_blowup(panels: list[Axes], study: Blowup, system: Labels | None = None)
     study : Blowup
     system : System, optional
         Gives the figure its name.
-
-    Examples
-    --------
-    >>> import lqrad
-    >>> problem = lqrad.LQProblem([[1.1]], [[1]], [[1]], [[1]])
-    >>> len(plot_blowup(lqrad.blowup(problem, [1.0], T=20)).axes)
-    4
     """
     plot_growth(study.growth, ax=panels[0])
     if study.digits is None:
@@ -374,14 +351,6 @@ def plot_powers(nonnormality: Nonnormality, *, ax: Axes = NEW) -> None:
     Parameters
     ----------
     nonnormality : Nonnormality
-
-    Examples
-    --------
-    >>> import lqrad
-    >>> study = lqrad.growth.nonnormality([[0.9, 10.0], [0.0, 0.8]])
-    >>> ax = plot_powers(study)
-    >>> ax.get_yscale(), ax.get_ylabel()
-    ('log', '|A$^k$|')
     """
     k, rho = nonnormality.k, nonnormality.spectral_radius
     with np.errstate(over="ignore"):
@@ -456,13 +425,6 @@ def plot_nonnormality(panels: list[Axes], nonnormality: Nonnormality) -> str:
     Parameters
     ----------
     nonnormality : Nonnormality
-
-    Examples
-    --------
-    >>> import lqrad
-    >>> study = lqrad.growth.nonnormality([[0.9, 10.0], [0.0, 0.8]])
-    >>> len(plot_nonnormality(study).axes)
-    2
     """
     plot_powers(nonnormality, ax=panels[0])
     plot_pseudospectra(nonnormality, ax=panels[1])

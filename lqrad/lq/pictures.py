@@ -61,11 +61,6 @@ def plot_trajectory(
     symbol : str
         The letter of the sequence. Inputs "u" are drawn as held from step to step.
 
-    Raises
-    ------
-    ShapeError
-        If `x` is not one series, or has not as many columns as there are names.
-
     Examples
     --------
     >>> ax = plot_trajectory([[1.0], [0.5], [0.25]], dt=0.1)
@@ -119,17 +114,6 @@ def plot_costates(
         P[t+1] x[t+1] + v[t+1].
     dt, names
         As in `plot_trajectory`.
-
-    Raises
-    ------
-    ShapeError
-        If `p` is not one series, or `Px` or the names do not match it.
-
-    Examples
-    --------
-    >>> ax = plot_costates([[2.0], [1.0]], [[2.0], [1.0]])
-    >>> ax.get_ylabel()
-    'costate (cost per unit of state)'
     """
     p, Px = one_series("p", p), real_array("Px", Px)
     check_shape("Px", Px, p.shape, "to match p")
@@ -152,14 +136,6 @@ def plot_convergence(comparison: Comparison, *, ax: Axes = NEW) -> None:
     References
     ----------
     Polyak, Introduction to Optimization, 1987, sections 1.4 and 3.2 (the rates).
-
-    Examples
-    --------
-    >>> import lqrad
-    >>> problem = lqrad.LQProblem([[1.1]], [[1]], [[1]], [[1]])
-    >>> ax = plot_convergence(lqrad.compare(problem, [1.0], T=20, methods=["gradient"]))
-    >>> ax.get_yscale()
-    'log'
     """
     descents, rates = comparison.descents, comparison.rates
     with np.errstate(over="ignore"):
@@ -199,19 +175,6 @@ def plot_comparison(
     comparison : Comparison
     system : System, optional
         Gives the time axis its seconds, and the curves their names and units.
-
-    Raises
-    ------
-    ShapeError
-        If the system has not as many states or inputs as the problem.
-
-    Examples
-    --------
-    >>> import lqrad
-    >>> problem = lqrad.LQProblem([[1.1]], [[1]], [[1]], [[1]])
-    >>> figure = plot_comparison(lqrad.compare(problem, [1.0], T=20))
-    >>> len(figure.axes)
-    4
     """
     problem, recursion, optimum = comparison.problem, comparison.recursion, comparison.optimum
     best = comparison.descents[int(np.argmin(comparison.gaps))]
@@ -277,13 +240,6 @@ def plot_gains(solution: Riccati, *, dt: float | None = None, ax: Axes = NEW) ->
     solution : Riccati
     dt : float, optional
         As in `plot_trajectory`.
-
-    Examples
-    --------
-    >>> import lqrad
-    >>> problem = lqrad.LQProblem([[1.1]], [[1]], [[1]], [[1]])
-    >>> plot_gains(lqrad.riccati(problem, T=20)).get_ylabel()
-    'gain K[i, j] (unit of u[i] per unit of x[j])'
     """
     T, m, n = solution.K.shape
     names = [f"K[{i}, {j}]" for i in range(m) for j in range(n)]

@@ -28,11 +28,6 @@ def plot_training(
     names : sequence of str, optional
         What the curves are called.
 
-    Raises
-    ------
-    ShapeError
-        If there are not as many names as trainings.
-
     Examples
     --------
     >>> import lqrad

@@ -40,18 +40,6 @@ def plot_inputs(system: NonlinearSystem, u: ArrayLike, *, ax: Axes = NEW) -> Non
     ----------
     system : NonlinearSystem
     u : (T, m)
-
-    Raises
-    ------
-    ShapeError
-        If `u` is not one series of m columns.
-
-    Examples
-    --------
-    >>> from lqrad.nonlinear.systems import pendulum_swingup
-    >>> ax = plot_inputs(pendulum_swingup(), [[4.0], [-4.0]])
-    >>> ax.get_ylabel()
-    'torque (N m)'
     """
     names = with_units(system.input_names, system.input_units)
     plot_trajectory(u, ax=ax, dt=system.dt, names=names, symbol="u")
@@ -78,11 +66,6 @@ def plot_portrait(system: NonlinearSystem, x: ArrayLike, *, ax: Axes = NEW) -> N
     system : NonlinearSystem
         Its `portrait` tells which states.
     x : (T+1, n)
-
-    Raises
-    ------
-    ShapeError
-        If `x` is not one series of n columns.
 
     Examples
     --------
@@ -129,20 +112,6 @@ def plot_swingup(panels: list[Axes], system: NonlinearSystem, result: ILQR) -> s
     ----------
     system : NonlinearSystem
     result : ILQR
-
-    Raises
-    ------
-    ShapeError
-        If the result has not as many states or inputs as the system.
-
-    Examples
-    --------
-    >>> import lqrad
-    >>> from lqrad.nonlinear.ilqr import ilqr
-    >>> system = lqrad.nonlinear.van_der_pol()
-    >>> result = ilqr(system.problem, system.x0, T=system.T, bounds=system.bounds)
-    >>> len(plot_swingup(system, result).axes)
-    4
     """
     states, inputs, portrait, convergence = panels
     names = with_units(system.state_names, system.state_units)

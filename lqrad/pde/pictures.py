@@ -43,19 +43,6 @@ def plot_field(
         What the numbers are, with their unit.
     limits : (float, float), optional
         Ends of the scale.
-
-    Raises
-    ------
-    ShapeError
-        If x has not one entry for each cell.
-
-    Examples
-    --------
-    >>> from lqrad.pde.heat import heat_plate
-    >>> plate = heat_plate((6, 8))
-    >>> ax = plot_field(plate, plate.target)
-    >>> ax.get_xlabel()
-    'x (m)'
     """
     x = real_array("x", x)
     check_shape("x", x, (system.n,), "one for each cell", symbols="(n,)")
@@ -147,16 +134,6 @@ def plot_heat(panels: list[Axes], system: HeatSystem, descent: Descent) -> str:
     system : HeatSystem
     descent : Descent
         What `descend` made of `system.problem().objective(system.x0, system.T)`.
-
-    Examples
-    --------
-    >>> import lqrad
-    >>> from lqrad.pde.heat import heat_plate
-    >>> plate = heat_plate((6, 8), heaters=(2, 2), T=5)
-    >>> objective = plate.problem().objective(plate.x0, 5)
-    >>> figure = plot_heat(plate, lqrad.descend(objective, method="conjugate-gradient"))
-    >>> figure.axes[0].get_title(loc="left")
-    'target'
     """
     problem, u = system.problem(), descent.solution
     x = problem.simulate(system.x0, u)
@@ -190,15 +167,6 @@ def plot_l_curve(inversion: Inversion, *, ax: Axes = NEW) -> None:
     Parameters
     ----------
     inversion : Inversion
-
-    Examples
-    --------
-    >>> import lqrad
-    >>> decay = lqrad.SparseLQProblem(None, [[0.9]], [[1.0]], [1.0], [1.0])
-    >>> y = [[1.0], [0.92], [0.79]]
-    >>> found = lqrad.pde.invert(decay, y, [[1.0]], noise=0.1)
-    >>> plot_l_curve(found).get_xlabel()
-    'misfit in units of the noise'
     """
     line, mark = colors(3)[:2]
     ax.loglog(inversion.misfits, inversion.sizes, color=line, linewidth=1.4)

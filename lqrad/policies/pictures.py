@@ -47,11 +47,6 @@ def plot_policy(
     names : sequence of three str
         What the states and the input are called, units included.
 
-    Raises
-    ------
-    ShapeError
-        If there are not two states, or the paths are not of them.
-
     Examples
     --------
     >>> import lqrad

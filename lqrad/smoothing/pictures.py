@@ -131,14 +131,6 @@ def plot_smoothed_outputs(
     Returns
     -------
     Figure
-
-    Examples
-    --------
-    >>> import lqrad
-    >>> model = lqrad.SmoothingProblem([[1]], [[1]], W=[[1]], V=[[1]], m0=[0], P0=[[1]])
-    >>> y = [[0.0], [np.nan], [3.0]]
-    >>> len(plot_smoothed_outputs(model, y, lqrad.kalman_smoother(model, y)).axes)
-    1
     """
     figure = new_figure(8, 1.0 + 3.0 * problem.ny)
     panels = figure.subplots(problem.ny, 1, sharex=True, squeeze=False)[:, 0]
@@ -159,11 +151,6 @@ def plot_innovations(filtered: Filtered, *, ax: Axes = NEW) -> None:
     ----------
     filtered : Filtered
         Of one series.
-
-    Raises
-    ------
-    ShapeError
-        If it is of several.
     """
     variances = np.diagonal(filtered.innovation_cov, axis1=-2, axis2=-1)
     z = one_series("filtered.innovations", filtered.innovations) / np.sqrt(variances)
