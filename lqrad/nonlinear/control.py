@@ -178,8 +178,7 @@ class ControlProblem:
 
         Parameters
         ----------
-        x0 : (..., n)
-        u : (..., T, m)
+        x0, u : (..., n), (..., T, m)
 
         Returns
         -------
@@ -239,8 +238,7 @@ class ControlProblem:
 
         Parameters
         ----------
-        x : (..., T+1, n)
-        u : (..., T, m)
+        x, u : (..., T+1, n), (..., T, m)
 
         Returns
         -------
@@ -265,8 +263,7 @@ class ControlProblem:
 
         Parameters
         ----------
-        x : (..., T+1, n)
-        u : (..., T, m)
+        x, u : (..., T+1, n), (..., T, m)
 
         Returns
         -------
@@ -292,8 +289,7 @@ class ControlProblem:
 
         Parameters
         ----------
-        x : (..., T+1, n)
-        u : (..., T, m)
+        x, u : (..., T+1, n), (..., T, m)
         """
         x, u = self._checked(x, u=u)
         return _total(self._costs(self._points(x, u), x[..., -1, :]))
@@ -308,8 +304,7 @@ class ControlProblem:
 
         Parameters
         ----------
-        x0 : (..., n)
-        u : (..., T, m)
+        x0, u : (..., n), (..., T, m)
 
         Returns
         -------
@@ -331,9 +326,7 @@ class ControlProblem:
 
         Parameters
         ----------
-        x : (..., T+1, n)
-        u : (..., T, m)
-        p : (..., T, n)
+        x, u, p : (..., T+1, n), (..., T, m), (..., T, n)
 
         Returns
         -------
@@ -355,9 +348,7 @@ class ControlProblem:
 
         Parameters
         ----------
-        x : (..., T+1, n)
-        u : (..., T, m)
-        p : (..., T, n)
+        x, u, p : (..., T+1, n), (..., T, m), (..., T, n)
         x0 : (..., n), optional
             The initial state is data, not a variable: where given, it stands in for x[0].
         """
@@ -376,10 +367,7 @@ class ControlProblem:
 
         Parameters
         ----------
-        x : (..., T+1, n)
-        u : (..., T, m)
-        p : (..., T, n)
-        x0 : (..., n)
+        x, u, p, x0 : (..., T+1, n), (..., T, m), (..., T, n), (..., n)
         """
         x, u, p = self._checked(x, u=u, p=p)
         start = np.broadcast_to(self._initial_state(x0, x), (*x.shape[:-2], self.n))

@@ -315,7 +315,11 @@ def _expand(
         regular = changed(
             expansion, R=expansion.R + weight * np.diag(_input_units(expansion, cost))
         )
-        return _box_sweep(regular, limits[0] - u, limits[1] - u) if bounded else _sweep(regular)
+        return (
+            _box_recursion(regular, limits[0] - u, limits[1] - u)
+            if bounded
+            else _recursion(regular)
+        )
 
     if second_order:
         with suppress(NotConvexError, NonFiniteError):
@@ -347,14 +351,14 @@ def _input_units(expansion: LQProblem, cost: float) -> Array:
     return np.where(units > 0, units, units.max() or 1.0)
 
 
-def _sweep(problem: LQProblem) -> _Expansion:
+def _recursion(problem: LQProblem) -> _Expansion:
     """The core's Riccati recursion."""
     solution = riccati(problem)
     value = float(solution.w[0])  # the minimum of the expansion: half of the slope
     return _Expansion(solution.K, solution.k, solution.P, 2 * value, -2 * value)
 
 
-def _box_sweep(problem: LQProblem, low: Array, high: Array) -> _Expansion:
+def _box_recursion(problem: LQProblem, low: Array, high: Array) -> _Expansion:
     """The recursion with du[t] = -k[t] held between low[t] and high[t], and no feedback at a bound."""
     T, n, m = len(low), problem.n, problem.m
     K, k, P = np.zeros((T, m, n)), np.zeros((T, m)), np.empty((T + 1, n, n))

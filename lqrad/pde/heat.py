@@ -219,8 +219,7 @@ def heat_rod(
     Raises
     ------
     ArgumentError
-        If an argument is not as described, or explicit Euler is unstable at this dt; names the
-        largest stable one.
+        If explicit Euler is unstable at this dt; names the largest stable one.
 
     References
     ----------
@@ -307,27 +306,24 @@ def heat_plate(
     for name, value in given.items():
         if len(check_items(name, value, "two")) != 2:
             raise ArgumentError(f"{name} is {value!r}, expected two: along y and x")
-    shape = (check_count("shape[0]", shape[0], least=2), check_count("shape[1]", shape[1], least=2))
-    heaters = (check_count("heaters[0]", heaters[0]), check_count("heaters[1]", heaters[1]))
-    lengths = (
-        check_number("lengths[0]", lengths[0], above=0),
-        check_number("lengths[1]", lengths[1], above=0),
-    )
+    cells = tuple(check_count(f"shape[{i}]", count, least=2) for i, count in enumerate(shape))
+    grid = tuple(check_count(f"heaters[{i}]", count) for i, count in enumerate(heaters))
+    metres = tuple(check_number(f"lengths[{i}]", z, above=0) for i, z in enumerate(lengths))
     ends = [check_items(f"sides[{i}]", pair, "two boundaries") for i, pair in enumerate(sides)]
     boundaries = [
         (_boundary(f"sides[{i}]", first), _boundary(f"sides[{i}]", last))
         for i, (first, last) in enumerate(ends)
     ]
-    L = diffusion(shape, lengths, diffusivity, boundaries)
-    y, x = ((np.arange(count) + 0.5) / count for count in shape)
+    L = diffusion(cells, metres, diffusivity, boundaries)
+    y, x = ((np.arange(count) + 0.5) / count for count in cells)
     bump = np.sin(np.pi * y)[:, None] * np.sin(np.pi * x)[None]
     ridge = np.exp(-(((y[:, None] - 0.3 - 0.4 * x[None]) / 0.15) ** 2))
     return _system(
         name="heat-plate",
-        shape=shape,
-        lengths=lengths,
+        shape=cells,
+        lengths=metres,
         L=L,
-        B=patches(shape, heaters),
+        B=patches(cells, grid),
         dt=dt,
         scheme=scheme,
         T=T,

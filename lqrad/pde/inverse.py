@@ -235,7 +235,7 @@ def invert(
     if iterations:
         slope = chosen * measure.times(shift) - sensors.transposed(residual)
         gradient = measure.dual_norm(slope) / measure.dual_norm(sensors.transposed(d))
-    misfit, moved = float(np.linalg.norm(residual)), _root(float(shift @ measure.times(shift)))
+    misfit, moved = float(np.linalg.norm(residual)), _norm(float(shift @ measure.times(shift)))
     return Inversion(
         w=w,
         x=x,
@@ -364,7 +364,7 @@ class _Weight:
 
     def dual_norm(self, g: Array) -> float:
         """(g'W^-1 g)^1/2."""
-        return _root(float(g @ self.solve(g)))
+        return _norm(float(g @ self.solve(g)))
 
 
 def _minimise(
@@ -383,7 +383,7 @@ def _minimise(
     U, V = np.empty((max_iter + 1, len(d))), np.empty((max_iter, len(z)))
     U[0] = first
     for k in range(1, max_iter + 1):
-        size = _root(float(z @ measure.times(z)))
+        size = _norm(float(z @ measure.times(z)))
         if k == 1 and size == 0:
             raise ArgumentError("C sees nothing of the unknown: all its effects on y are zero")
         diagonal.append(size)
@@ -396,7 +396,7 @@ def _minimise(
         z = measure.solve(sensors.transposed(U[k])) - below[k] * V[k - 1]
         for _ in range(2):
             z -= (V[:k] @ measure.times(z)) @ V[:k]
-        rest = _root(float(z @ measure.times(z)))
+        rest = _norm(float(z @ measure.times(z)))
         exhausted = k in (len(d), len(z)) or min(below[k], rest) <= 100 * EPS * diagonal[0]
         small = _Projected.of(diagonal, below, 0.0 if exhausted else rest)
         chosen = small.choose(rule, value, len(d), tol, exhausted)
@@ -527,7 +527,7 @@ def _vector(name: str, value: ArrayLike | None, shape: tuple[int, ...]) -> Array
     return array
 
 
-def _root(square: float) -> float:
+def _norm(square: float) -> float:
     """The root of v'W v."""
     if not math.isfinite(square):
         raise NonFiniteError("a product with A is not finite; are the dynamics unstable?")

@@ -83,11 +83,6 @@ class LowRank(Report):
         -------
         Objective
             Its gap bound, if any, is that of the objective itself.
-
-        Raises
-        ------
-        ArgumentError, ShapeError
-            If it is no objective, or one of another shape.
         """
         check_type("objective", objective, Objective, "problem.objective(x0, T)")
         if objective.shape != self.shape:
@@ -179,8 +174,6 @@ def low_rank(
 
     Raises
     ------
-    ArgumentError, ShapeError, DtypeError, NonFiniteError
-        If an argument is not as described.
     NotConvexError
         If R is not positive definite.
 

@@ -327,8 +327,7 @@ class SparseLQProblem(Fixed):
 
         Parameters
         ----------
-        x0 : (..., n)
-        u : (..., T, m)
+        x0, u : (..., n), (..., T, m)
 
         Returns
         -------
@@ -460,19 +459,11 @@ class SparseLQProblem(Fixed):
 
         Parameters
         ----------
-        x : (..., T+1, n)
-        u : (..., T, m)
-        p : (..., T, n)
+        x, u, p : (..., T+1, n), (..., T, m), (..., T, n)
 
         Returns
         -------
         (..., T, m)
-
-        Examples
-        --------
-        >>> problem = SparseLQProblem([[2.0]], [[1.0]], [[1.0]], [1.0], [1.0])
-        >>> problem.input_gradient([[8.0], [4.0], [2.0]], np.zeros((2, 1)), [[2.5], [1.0]]).ravel()
-        array([2.5, 1. ])
         """
         x, u, p = trajectory(self, x, u=u, p=p)
         gradient = times_rows(self.R, u) + self.r + times_rows(self._transposed_G, p)
@@ -487,8 +478,7 @@ class SparseLQProblem(Fixed):
 
         Parameters
         ----------
-        x : (..., T+1, n)
-        u : (..., T, m)
+        x, u : (..., T+1, n), (..., T, m)
 
         Examples
         --------
@@ -534,8 +524,7 @@ class SparseLQProblem(Fixed):
 
         Parameters
         ----------
-        x0 : (..., n)
-        u : (..., T, m)
+        x0, u : (..., n), (..., T, m)
         checkpoints : int, optional
             How many states to keep at a time, x0 among them. The others are simulated again when the
             backward pass needs them, by the fewest steps possible. Value and gradient are the
@@ -562,7 +551,7 @@ class SparseLQProblem(Fixed):
         """
         x, u, batch = self._start(x0, u)
         k = len(u) if checkpoints is None else check_count("checkpoints", checkpoints)
-        value, gradient = self._sweep(x, u, k)
+        value, gradient = self._two_passes(x, u, k)
         return self._checked_value(value, batch), self._checked_gradient(gradient, batch)
 
     def _checked_gradient(
@@ -571,7 +560,7 @@ class SparseLQProblem(Fixed):
         check_finite(what, gradient, computed=True)
         return _series_first(gradient, batch)
 
-    def _sweep(self, x: Array, u: Array, k: int) -> tuple[Any, Array]:
+    def _two_passes(self, x: Array, u: Array, k: int) -> tuple[Any, Array]:
         """Value and gradient, k states kept; every step is the same whatever is kept."""
         gradient, last = np.empty_like(u), len(u) - 1
         kept: dict[int, Array] = {}
@@ -636,7 +625,7 @@ class SparseLQProblem(Fixed):
             x, v, batch = quadratic._start(np.zeros(self.n), v, "v")
             k = len(v) if checkpoints is None else check_count("checkpoints", checkpoints)
             return self._checked_gradient(
-                quadratic._sweep(x, v, k)[1], batch, "the Hessian product"
+                quadratic._two_passes(x, v, k)[1], batch, "the Hessian product"
             )
         if x0 is None or u is None:
             raise ArgumentError(
@@ -676,27 +665,19 @@ class SparseLQProblem(Fixed):
 
         Parameters
         ----------
-        x : (..., T+1, n)
-        u : (..., T, m)
-        p : (..., T, n)
+        x, u, p : (..., T+1, n), (..., T, m), (..., T, n)
         x0 : (..., n), optional
             The initial state is data, not a variable: where given, it stands in for x[0].
-
-        Examples
-        --------
-        >>> problem = SparseLQProblem([[2.0]], [[1.0]], [[1.0]], [1.0], [1.0])
-        >>> problem.lagrangian([[8.0], [4.0], [4.0]], [[0.0], [4.0]], [[7.0], [-5.0]])
-        56.0
         """
         x, u, p = trajectory(self, x, u=u, p=p)
         if x0 is not None:
             x = x.copy()
             x[..., 0, :] = self._initial_state(x0, x)
-        value = self.cost(x, u) + inner(p, np.sum(self._residual_terms(x, u), axis=0))
+        value = self.cost(x, u) + inner(p, np.sum(self._constraint_terms(x, u), axis=0))
         check_finite("the Lagrangian", np.asarray(value), computed=True)
         return value if np.ndim(value) else float(value)
 
-    def _residual_terms(self, x: Array, u: Array) -> list[Array]:
+    def _constraint_terms(self, x: Array, u: Array) -> list[Array]:
         """The terms of F x[t] + G u[t] + c + phi(x[t]) - E x[t+1]."""
         now, new = x[..., :-1, :], x[..., 1:, :]
         terms = [times_rows(self.F, now), times_rows(self.G, u), np.broadcast_to(self.c, now.shape)]
@@ -711,25 +692,11 @@ class SparseLQProblem(Fixed):
 
         Parameters
         ----------
-        x : (..., T+1, n)
-        u : (..., T, m)
-        p : (..., T, n)
-        x0 : (..., n)
+        x, u, p, x0 : (..., T+1, n), (..., T, m), (..., T, n), (..., n)
 
         Returns
         -------
         KKT
-
-        Examples
-        --------
-        >>> problem = SparseLQProblem([[2.0]], [[1.0]], [[1.0]], [1.0], [1.0])
-        >>> x0, u = np.array([8.0]), np.zeros((3, 1))
-        >>> x = problem.simulate(x0, u)
-        >>> kkt = problem.kkt_residual(x, u, problem.adjoint(x), x0)
-        >>> float(abs(kkt.dynamics).max()), float(abs(kkt.state).max())
-        (0.0, 0.0)
-        >>> bool((kkt.input == problem.value_and_gradient(x0, u)[1]).all())
-        True
         """
         x, u, p = trajectory(self, x, u=u, p=p)
         start = self._initial_state(x0, x)[..., None, :] - 0.0 * x[..., :1, :]
@@ -750,7 +717,7 @@ class SparseLQProblem(Fixed):
             state.append(rows(self._reaction(1, later) * p[..., 1:, :], zero))
         return kkt_from_terms(
             dynamics=[
-                rows(*pair) for pair in zip(F_terms, self._residual_terms(x, u), strict=True)
+                rows(*pair) for pair in zip(F_terms, self._constraint_terms(x, u), strict=True)
             ],
             state=state,
             input=[
@@ -899,18 +866,7 @@ class SparseLQProblem(Fixed):
     # Checks
 
     def horizon(self, T: int | None = None) -> int:
-        """Return the horizon to use: this problem's own, or T where nothing varies in time.
-
-        Raises
-        ------
-        ArgumentError
-            If neither is known, or both are and differ.
-
-        Examples
-        --------
-        >>> SparseLQProblem(None, [[0.5]], [[1.0]], [1.0], [1.0]).horizon(10)
-        10
-        """
+        """Return the horizon to use: this problem's own, or T where nothing varies in time."""
         return known_horizon(self, T)
 
     def _start(self, x0: ArrayLike, u: ArrayLike, name: str = "u") -> tuple[Array, Array, Any]:
