@@ -54,7 +54,7 @@ def command(*words, **options):
     env = os.environ | {"PYTHONPATH": path, "PYTHONUNBUFFERED": ""}
     options = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
     program = [sys.executable, "-W", "error", "-m", "lqrad", *words]
-    return subprocess.run(program, env=env, text=True, timeout=60, **options)
+    return subprocess.run(program, env=env, text=True, timeout=300, **options)
 
 
 def table_of(out):

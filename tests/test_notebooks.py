@@ -60,7 +60,7 @@ def test_it_runs_from_top_to_bottom_without_a_warning(path, tmp_path, monkeypatc
     notebook.cells.insert(0, strict)
     client = nbclient.NotebookClient(
         notebook,
-        timeout=300,
+        timeout=900,
         kernel_name="python3",
         resources={"metadata": {"path": str(folder)}},
     )

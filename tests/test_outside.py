@@ -125,7 +125,7 @@ def test_who_is_killed_while_writing_leaves_the_old_file_and_nothing_else(tmp_pa
     path = tmp_path / "theta.npz"
     path.write_text("old")
     env = os.environ | {"PYTHONPATH": str(Path(lqrad.__file__).parents[1])}
-    done = subprocess.run([sys.executable, "-c", KILLED, str(path)], env=env, timeout=60)
+    done = subprocess.run([sys.executable, "-c", KILLED, str(path)], env=env, timeout=300)
     assert done.returncode == -9
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
@@ -257,7 +257,7 @@ def test_a_file_that_another_thread_holds_is_not_touched(tmp_path):
 def command(words, **options):
     env = os.environ | {"PYTHONPATH": str(Path(lqrad.__file__).parents[1])}
     program = [sys.executable, "-W", "error", "-m", "lqrad", *map(str, words)]
-    return subprocess.run(program, env=env | options.pop("env", {}), timeout=60, **options)
+    return subprocess.run(program, env=env | options.pop("env", {}), timeout=300, **options)
 
 
 @pytest.mark.parametrize("closed", ["1", "1 and 2"])
@@ -266,7 +266,7 @@ def test_closed_streams_end_quietly(tmp_path, closed):
     redirections = " ".join(f"{number}>&-" for number in closed.split(" and "))
     program = f"{sys.executable} -W error -m lqrad design --json --out {out} {redirections}"
     env = os.environ | {"PYTHONPATH": str(Path(lqrad.__file__).parents[1])}
-    done = subprocess.run(["sh", "-c", program], env=env, capture_output=True, timeout=60)
+    done = subprocess.run(["sh", "-c", program], env=env, capture_output=True, timeout=300)
     assert done.returncode == 0
     assert b"Traceback" not in done.stderr
     assert out.exists()
@@ -296,7 +296,9 @@ def test_an_interrupt_ends_a_command_quietly():
     program = "import os, signal, lqrad, lqrad.cli as cli; lqrad.compare = lambda *a, **k: "
     program += "os.kill(os.getpid(), signal.SIGINT); raise SystemExit(cli.main(['compare']))"
     env = os.environ | {"PYTHONPATH": str(Path(lqrad.__file__).parents[1])}
-    done = subprocess.run([sys.executable, "-c", program], env=env, capture_output=True, timeout=60)
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=env, capture_output=True, timeout=300
+    )
     assert (done.returncode, done.stdout, done.stderr) == (130, b"", b"lqrad: interrupted\n")
 
 

@@ -129,11 +129,11 @@ def naive(function, grid):
 
 def until(condition):
     """Wait for something that another thread or process brings about."""
-    for _ in range(6000):
+    for _ in range(24_000):
         if condition():
             return
         time.sleep(0.005)
-    raise AssertionError("waited for half a minute in vain")
+    raise AssertionError("waited for two minutes in vain")
 
 
 def saved(path):

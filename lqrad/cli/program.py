@@ -85,7 +85,7 @@ def _run(command: Command, options: argparse.Namespace) -> int:
     """Run a command, print what it found and save what was asked for."""
     inputs = [getattr(options, name, None) for name in ("file", "model", "series")]
     asked = {}
-    for option in (*command.options, *COMMON):
+    for option in (*COMMON, *command.options):
         if isinstance(option, Option) and option.endings:
             name = option.name.removeprefix("--")
             if (path := getattr(options, name)) is not None:

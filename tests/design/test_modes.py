@@ -114,17 +114,17 @@ def test_the_unit_of_a_rate_does_not_decide(unit):
     ],
 )
 def test_large_plants_take_no_longer_than_three_regulators(plant, dt):
-    """Both are timed twice and the better counts: the machine may have other things to do."""
+    """In the best of three rounds, each of which times both: the machine may have more to do."""
     sampled = lqrad.discretise(plant.A, plant.B, dt=dt)
     n, m = sampled.B.shape
 
-    def seconds(run):
-        laps = []
-        for _ in range(2):
-            start = time.perf_counter()
-            run()
-            laps.append(time.perf_counter() - start)
-        return min(laps)
+    def seconds(run, *arguments):
+        start = time.perf_counter()
+        run(*arguments)
+        return time.perf_counter() - start
 
-    regulator = seconds(lambda: lqrad.dlqr(sampled.A, sampled.B, np.eye(n), np.eye(m)))
-    assert seconds(lambda: lqrad.controllability(sampled.A, sampled.B)) < 3 * regulator
+    ratios = []
+    for _ in range(3):
+        regulator = seconds(lqrad.dlqr, sampled.A, sampled.B, np.eye(n), np.eye(m))
+        ratios.append(seconds(lqrad.controllability, sampled.A, sampled.B) / regulator)
+    assert min(ratios) < 3
