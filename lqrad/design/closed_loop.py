@@ -42,7 +42,7 @@ from lqrad.errors import ArgumentError, NonFiniteError, NotStabilizableError, Sh
 from lqrad.linalg.banded import first_nonfinite_step
 from lqrad.linalg.riccati import steady_covariance
 from lqrad.results import Report
-from lqrad.smoothing.model import covariance_root
+from lqrad.smoothing.arrays import covariance_root
 
 Pair = tuple[ArrayLike, ArrayLike]
 

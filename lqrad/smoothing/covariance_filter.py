@@ -26,11 +26,8 @@ from lqrad.errors import NotConvexError
 from lqrad.linalg.banded import Bidiagonal
 from lqrad.linalg.stages import inner, times
 from lqrad.linalg.tridiagonal import congruences, substitute
-from lqrad.smoothing.model import (
-    Observations,
-    SmoothingProblem,
-    state_variances,
-)
+from lqrad.smoothing.arrays import Observations, state_variances
+from lqrad.smoothing.model import SmoothingProblem
 
 # Without a prior the start counts as open in a direction to which the observations respond, relative
 # to their responses to single entries of x[0], by less than this for each of them.
@@ -211,48 +208,67 @@ class CovarianceFilter:
         return gains, cov, cov[1:] @ gains
 
 
+class StartedFilter:
+    """The filter of a start that may be vague: x[0] = m0 + root b + (0, base).
+
+    The filter runs from the covariance `base`. What is left of the prior, b ~ (0, I), or what there
+    is no prior for, is a regression of the innovations on their responses to b.
+
+    Attributes
+    ----------
+    filtering : CovarianceFilter
+    root : (k, n)
+    moved, slopes : (k, T+1, n), (k, T+1, ny)
+        The responses to b of the predictions and, whitened, of the innovations.
+    """
+
+    def __init__(self, problem: SmoothingProblem, data: Observations) -> None:
+        self.problem, self.data = problem, data
+        base, self.root = split_prior(problem)
+        self.filtering = CovarianceFilter(problem, data, base)
+        self.moved = self.filtering.predict(self.root, 0.0, self.filtering.nothing)
+        self.slopes = self.filtering.whiten(self.moved, self.filtering.nothing)
+
+    def predict(self, m0: Array, c: Array | float, z: Array) -> tuple[Array, Array, Array]:
+        """L and b, as of `estimate_start`, and the predictions from the start that they give."""
+        e = self.filtering.whiten(self.filtering.predict(m0, c, z), z)
+        L, b = estimate_start(self.problem, self.data, self.slopes, e)
+        return L, b, self.filtering.predict(m0 + b @ self.root, c, z)
+
+    def loglik(self, e: Array, L: Array, b: Array) -> Array:
+        """The log-likelihood, from the whitened innovations e at the start that was estimated."""
+        loglik = self.filtering.loglik(e, self.data) - np.log(np.abs(L.diagonal())).sum()
+        prior = 0.0 if self.problem.P0 is None else 0.5 * (b * b).sum(axis=-1)
+        return np.asarray(loglik - prior)
+
+
 def smooth_by_recursions(
     problem: SmoothingProblem, data: Observations, covariances: bool
 ) -> tuple[Array, Array | None, Array | None, Array, Array]:
-    """Return x, cov, lag_cov, p and loglik, as of `Smoothed`, by the filter and its adjoint.
-
-    x[0] = m0 + root b + (0, base): the filter runs from the covariance `base`, and what is left of
-    the prior, b ~ (0, I), or what there is no prior for, is a regression of the innovations on
-    their responses to b.
-    """
-    base, root = split_prior(problem)
-    filtering = CovarianceFilter(problem, data, base)
-    nothing = filtering.nothing
-    moved = filtering.predict(root, 0.0, nothing)
-    slopes = filtering.whiten(moved, nothing)  # of the innovations, whitened, in b
-
-    def predict(m0: Array, c: Array | float, z: Array) -> tuple[Array, Array, Array]:
-        """L and b, as of `estimate_start`, and the predictions from the start that they give."""
-        e = filtering.whiten(filtering.predict(m0, c, z), z)
-        L, b = estimate_start(problem, data, slopes, e)
-        return L, b, filtering.predict(m0 + b @ root, c, z)
+    """Return x, cov, lag_cov, p and loglik, as of `Smoothed`, by the filter and its adjoint."""
+    started = StartedFilter(problem, data)
+    filtering = started.filtering
 
     def smooth(predicted: Array, z: Array, e: Array) -> tuple[Array, Array]:
         p = filtering.costates(e)
         return filtering.smooth(predicted, z, p), p
 
-    L, b, predicted = predict(problem.m0, problem.c, data.z)
+    L, b, predicted = started.predict(problem.m0, problem.c, data.z)
     e = filtering.whiten(predicted, data.z)
     x, p = smooth(predicted, data.z, e)
-    loglik = filtering.loglik(e, data) - np.log(np.abs(L.diagonal())).sum()
-    if problem.P0 is not None:
-        loglik -= 0.5 * (b * b).sum(axis=-1)
     cov = lag_cov = None
     if covariances:
+        nothing = filtering.nothing
         cov, lag_cov = filtering.smooth_covariances()
-        spread = substitute(L, smooth(moved, nothing, slopes)[0].swapaxes(0, 1))  # (T+1, k, n)
+        spread = smooth(started.moved, nothing, started.slopes)[0].swapaxes(0, 1)
+        spread = substitute(L, spread)  # (T+1, k, n)
         cov = symmetric(cov + square(spread))
         lag_cov += spread[1:].swapaxes(-1, -2) @ spread[:-1]
         if is_rounded(problem):
-            response = predict(np.eye(problem.n), 0.0, nothing)[2]
+            response = started.predict(np.eye(problem.n), 0.0, nothing)[2]
             response, _ = smooth(response, nothing, filtering.whiten(response, nothing))
             check_rounding(problem, "cov", cov, response)
-    return x, cov, lag_cov, p[..., 1:, :], loglik
+    return x, cov, lag_cov, p[..., 1:, :], started.loglik(e, L, b)
 
 
 def is_rounded(problem: SmoothingProblem) -> bool:
@@ -298,7 +314,7 @@ def split_prior(problem: SmoothingProblem) -> tuple[Array, Array]:
     filter starts from covariances of the size that it will have, and nothing is lost under a wider
     one. Without a prior the rows of the root are the axes of x[0].
     """
-    width = np.sqrt(state_variances(problem))
+    width = np.sqrt(state_variances(problem.A, problem.C, problem.W, problem.V, problem.P0))
     if problem.P0 is None:
         return np.diag(width), np.eye(problem.n)
     L = root_of(problem.P0)

@@ -30,6 +30,7 @@ from lqrad.errors import ArgumentError, LqradError, NonFiniteError, NotConvexErr
 from lqrad.linalg.banded import Bidiagonal
 from lqrad.linalg.stages import times
 from lqrad.results import Report
+from lqrad.smoothing.arrays import same_gaps
 from lqrad.smoothing.covariance_filter import (
     CovarianceFilter,
     check_rounding,
@@ -38,7 +39,7 @@ from lqrad.smoothing.covariance_filter import (
     smooth_by_recursions,
     symmetric,
 )
-from lqrad.smoothing.model import Balanced, SmoothingProblem, same_gaps
+from lqrad.smoothing.model import Balanced, SmoothingProblem
 from lqrad.smoothing.normal_equations import normal_equations
 
 # The normal equations are used where they give a known solution back to this relative accuracy,
@@ -171,13 +172,6 @@ class Smoothed(Report):
             covariances were asked for, then the deviations sd[0], ... of the states, sd_level[0], ...
             of C x, and sd_y[0], ... of an observation y, which has the sensor's noise in it too. What
             is not observed yet lies in y[0] +- 1.96 sd_y[0] with probability 0.95.
-
-        Raises
-        ------
-        ShapeError
-            If this is a batch, or the index does not have a label for each row.
-        LqradError
-            If pandas is not installed.
         """
         try:
             pandas = importlib.import_module("pandas")
@@ -213,7 +207,7 @@ class Smoothed(Report):
 
 
 def kalman_filter(problem: SmoothingProblem, y: ArrayLike) -> Filtered:
-    """Run the filter over a series.
+    """Estimate each state from the observations up to it, by square-root recursions.
 
     The covariances are squares of triangular roots, which orthogonal transformations update: they
     are positive semidefinite whatever rounding does. W and V may be singular.
@@ -286,10 +280,9 @@ def rts_smoother(problem: SmoothingProblem, y: ArrayLike) -> Smoothed:
     -------
     Smoothed
 
-    Raises
-    ------
-    ArgumentError, NotConvexError
-        As `kalman_filter`.
+    See Also
+    --------
+    kalman_smoother : Keeps its digits under a vague prior, and needs none.
 
     References
     ----------
@@ -330,14 +323,14 @@ def rts_smoother(problem: SmoothingProblem, y: ArrayLike) -> Smoothed:
 def kalman_smoother(
     problem: SmoothingProblem, y: ArrayLike, *, covariances: bool = True
 ) -> Smoothed:
-    """Smooth a series, by the method that keeps its digits.
+    """Smooth a series, by normal equations, or by recursions where those lose digits.
 
     The normal equations are block tridiagonal: one banded Cholesky factorisation and two banded
     solves give the means and costates, the pivots the likelihood, and the blocks of the inverse
     next to the diagonal the covariances, all in time and memory proportional to T. Where P0, W or
     V is singular, or the equations do not return a known solution to eleven digits, the recursions
-    of the filter and its adjoint are used; a vague prior does no harm to them, since its vague
-    part is estimated from the data, as the whole of x[0] is where there is no prior.
+    of the filter and its adjoint are used. They estimate the vague part of a prior from the data,
+    as they do all of x[0] where there is no prior, and lose no digits by it.
 
     Parameters
     ----------
@@ -417,14 +410,8 @@ def _by_gaps(
 ) -> _Result:
     """Run each group of series (g, T+1, ny) with the same gaps at once, in balanced units.
 
-    Returns the results put together, in the units of the problem.
-
-    Raises
-    ------
-    NonFiniteError
-        If a number of the result overflows.
-    NotConvexError
-        If a variance is negative: rounding has left no digit of it.
+    Returns the results put together, in the units of the problem. Numbers that overflow and
+    variances that rounding has made negative are refused.
     """
     check_type("problem", problem, SmoothingProblem, "SmoothingProblem(A, C, W, V, m0, P0)")
     y = problem.series(y)
@@ -490,9 +477,9 @@ def check_overflow(name: str, array: Array) -> None:
 
 
 def _round_to_zero(cov: Array, size: Array | float = 1.0) -> None:
-    """Make variances (..., n, n) that are zero but for rounding so, in place, beside their size.
+    """Set negative variances of covariances (..., n, n) to zero, in place, where rounding made them.
 
-    An exact observation leaves such, of either sign.
+    Where an exact observation makes a variance zero, rounding leaves a number of either sign.
     """
     variances = np.diagonal(cov, axis1=-2, axis2=-1)
     if variances.min() < 0:

@@ -35,38 +35,20 @@ from lqrad.arguments import (
 )
 from lqrad.copies import Fixed
 from lqrad.descent.objective import Objective
-from lqrad.errors import ArgumentError, DtypeError, NonFiniteError, NotConvexError, ShapeError
+from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 from lqrad.linalg.banded import Bidiagonal
 from lqrad.linalg.stages import inner, times
 from lqrad.linalg.tridiagonal import substitute
-
-# What each array looks like in letters, and how many more than T stages it has where it varies.
-_SYMBOLS = {"A": "nn", "C": "yn", "W": "nn", "V": "yy", "c": "n", "d": "y"}
-_EXTRA = {"A": 0, "W": 0, "c": 0, "C": 1, "V": 1, "d": 1}
-
-
-class Observations(NamedTuple):
-    """A series with its gaps closed, so that a missing entry adds nothing to any sum.
-
-    A missing entry has a row of zeros in C, a zero in z, and in V the variance one and no
-    covariances. Its innovation is zero, its gain is zero, and the logarithm of its variance too.
-
-    Attributes
-    ----------
-    z : (..., T+1, ny)
-        y - d.
-    C : (ny, n), (T+1, ny, n) or (..., T+1, ny, n)
-        Constant where that is so and nothing is missing; with a batch in front only where its
-        series have different gaps.
-    V : (ny, ny), (T+1, ny, ny) or (..., T+1, ny, ny)
-    entries : (...)
-        How many entries are observed.
-    """
-
-    z: Array
-    C: Array
-    V: Array
-    entries: Array
+from lqrad.smoothing.arrays import (
+    Observations,
+    Whitened,
+    cholesky_factor,
+    covariance_root,
+    largest,
+    model_arrays,
+    root_of_two,
+    state_variances,
+)
 
 
 class Balanced(NamedTuple):
@@ -96,33 +78,6 @@ class Balanced(NamedTuple):
         entries = np.ones(seen.shape[-2]) @ seen  # which is six times as fast as a sum of booleans
         volume = entries @ np.log(self.output)
         return np.asarray(volume - np.log(self.state).sum() if self.problem.P0 is None else volume)
-
-
-class Whitened(NamedTuple):
-    """The rows of the least-squares problem, each scaled to noise of unit variance.
-
-    J = 1/2 |prior (x[0] - m0)|^2 + 1/2 sum |noise w[t]|^2 + 1/2 sum |z[t] - C x[t]|^2
-
-    Attributes
-    ----------
-    prior : (n, n)
-        L^-1 for P0 = L L'; zero where there is no prior.
-    noise : (n, n) or (T, n, n)
-        L^-1 for W = L L'.
-    root : (ny, ny), (T+1, ny, ny) or (..., T+1, ny, ny)
-        L^-1 for V = L L'.
-    C, z : as of Observations
-        L^-1 C and L^-1 (y - d).
-    log_determinant : (...)
-        That of P0, W and V together, over all stages, for each series.
-    """
-
-    prior: Array
-    noise: Array
-    root: Array
-    C: Array
-    z: Array
-    log_determinant: Array
 
 
 class SmoothingProblem(Fixed):
@@ -197,8 +152,6 @@ class SmoothingProblem(Fixed):
     References
     ----------
     Durbin and Koopman, Time Series Analysis by State Space Methods, 2nd edition, 2012, chapter 4.
-    Rauch, Tung and Striebel, Maximum likelihood estimates of linear dynamic systems, AIAA Journal
-    3 (1965), 1445-1450.
 
     Examples
     --------
@@ -237,7 +190,7 @@ class SmoothingProblem(Fixed):
         c: ArrayLike | None = None,
         d: ArrayLike | None = None,
     ) -> None:
-        arrays, T = _stages(A=A, C=C, W=W, V=V, c=c, d=d)
+        arrays, T = model_arrays(A=A, C=C, W=W, V=V, c=c, d=d)
         ny, n = arrays["C"].shape[-2:]
         if m0 is None and P0 is not None:
             raise ArgumentError("m0 is None and P0 is given; pass the mean of x[0], or P0=None too")
@@ -314,15 +267,12 @@ class SmoothingProblem(Fixed):
     def whitened(self, observations: Observations) -> Whitened:
         """Return the rows of the least-squares problem, scaled by Cholesky factors.
 
-        Raises
-        ------
-        NotConvexError
-            If P0, W or V is not positive definite; names the stage.
+        Raises NotConvexError if P0, W or V is not positive definite.
         """
         z, C, V, _ = observations
-        roots = {"W": _factor("W", self.W), "V": _factor("V", V)}
+        roots = {"W": cholesky_factor("W", self.W), "V": cholesky_factor("V", V)}
         if self.P0 is not None:
-            roots["P0"] = _factor("P0", self.P0)
+            roots["P0"] = cholesky_factor("P0", self.P0)
         # A constant factor counts at every stage.
         stages = {"P0": 1, "W": z.shape[-2] - 1, "V": z.shape[-2]}
         log_determinant = np.zeros(())
@@ -471,11 +421,11 @@ class SmoothingProblem(Fixed):
     @cached_property
     def balanced(self) -> Balanced:
         """The same model in units in which its noises are of order one."""
-        states = state_variances(self)
-        outputs = _largest(np.diagonal(self.V, axis1=-2, axis2=-1))
+        states = state_variances(self.A, self.C, self.W, self.V, self.P0)
+        outputs = largest(np.diagonal(self.V, axis1=-2, axis2=-1))
         exact = outputs == 0  # what such a sensor reads gives the unit
-        outputs[exact] = (_largest(self.C**2, axes=2) @ states)[exact]
-        state, output = (_root_of_two(v) for v in (states, outputs))
+        outputs[exact] = (largest(self.C**2, axes=2) @ states)[exact]
+        state, output = (root_of_two(v) for v in (states, outputs))
         if (state == 1).all() and (output == 1).all():
             return Balanced(self, state, output)
         return Balanced(self.in_units(state, output), state, output)
@@ -510,123 +460,3 @@ class SmoothingProblem(Fixed):
     @cached_property
     def _dynamics(self) -> Bidiagonal:
         return Bidiagonal(self.A)
-
-
-def same_gaps(series: Array) -> list[list[int]]:
-    """The indices of series (g, T+1, ny), those with the same gaps together."""
-    groups: dict[bytes, list[int]] = {}
-    for k, gaps in enumerate(np.isnan(series)):
-        groups.setdefault(gaps.tobytes(), []).append(k)
-    return list(groups.values())
-
-
-def _stages(**given: ArrayLike | None) -> tuple[dict[str, Array], int | None]:
-    """Return frozen copies of A, C, W, V, c, d, zeros for a missing c or d, and the horizon T."""
-    for name in "ACWV":
-        if given[name] is None:
-            raise DtypeError(f"{name} is None, expected an array of real numbers")
-    arrays = {name: frozen_array(name, value) for name, value in given.items() if value is not None}
-    A, C = arrays["A"], arrays["C"]
-    if A.ndim not in (2, 3) or A.shape[-1] != A.shape[-2] or 0 in A.shape:
-        raise ShapeError(
-            f"A has shape {A.shape}, expected (n, n) or (T, n, n), not empty{_scalar_remedy(A)}"
-        )
-    n = A.shape[-1]
-    if C.ndim not in (2, 3) or C.shape[-1] != n or 0 in C.shape:
-        message = (
-            f"C has shape {C.shape}, expected (ny, n) or (T + 1, ny, n) with n = {n} "
-            f"to match A {A.shape}{_scalar_remedy(C)}"
-        )
-        if C.ndim == 2 and len(C) == n:
-            message += "; did you pass C.T?"
-        elif C.ndim == 1 and len(C) == n:
-            message += "; did you mean C[None, :]?"
-        raise ShapeError(message)
-    letters = {"n": n, "y": C.shape[-2]}
-    varying: tuple[str, int] | None = None
-    for name, symbols in _SYMBOLS.items():
-        expected = tuple(letters[i] for i in symbols)
-        array = arrays.setdefault(name, frozen_array(name, np.zeros(expected)))
-        extra = _EXTRA[name]
-        if array.ndim == len(expected) + 1 and array.shape[1:] == expected and len(array) > extra:
-            steps = len(array) - extra
-            if varying and steps != varying[1]:
-                raise ShapeError(
-                    f"{name} has {len(array)} stages and {varying[0]} has "
-                    f"{varying[1] + _EXTRA[varying[0]]}; A, W, c have one for each step, T, "
-                    "and C, V, d one for each row of y, T + 1"
-                )
-            varying = varying or (name, steps)
-            continue
-        why = f"or with a leading axis of T{' + 1' if extra else ''} stages, for n = {n}, ny = {letters['y']}"
-        shape = ", ".join(symbols.replace("y", "Y")).replace("Y", "ny")
-        symbols = f"({shape}{',' if len(expected) == 1 else ''})"
-        check_shape(name, array, expected, why, symbols=symbols)
-    return arrays, varying[1] if varying else None
-
-
-def _scalar_remedy(array: Array) -> str:
-    return "; write a scalar as [[value]]" if array.ndim < 2 and array.size == 1 else ""
-
-
-def _factor(name: str, covariance: Array) -> Array:
-    """The Cholesky factor of a covariance that must be positive definite."""
-    try:
-        return np.asarray(np.linalg.cholesky(covariance))
-    except np.linalg.LinAlgError:
-        least = np.linalg.eigvalsh(covariance)[..., 0].ravel()
-        stage = int(np.argmin(least))
-        where = f"{name} at stage {stage % covariance.shape[-3]}" if covariance.ndim > 2 else name
-        raise NotConvexError(
-            f"{where} is singular (eigenvalue {least[stage]:.3g}), and its inverse would weigh the "
-            "misfit; use kalman_smoother, which needs no inverse, or make it positive definite"
-        ) from None
-
-
-def covariance_root(covariance: Array) -> Array:
-    """A matrix L with L L' = covariance, which may be singular; units of its rows do not matter."""
-    size = np.sqrt(np.diagonal(covariance, axis1=-2, axis2=-1))
-    size = np.where(size > 0, size, 1.0)[..., None]
-    values, vectors = np.linalg.eigh(covariance / size / size.swapaxes(-1, -2))
-    return np.asarray(size * vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :])
-
-
-@np.errstate(divide="ignore", invalid="ignore", over="ignore")
-def state_variances(problem: SmoothingProblem) -> Array:
-    """A variance (n,) for each state, in its units, by which the state is scaled.
-
-    It is that of the state's noise; without noise, that with which a sensor determines the state;
-    without a sensor, that which moves another state through A by the deviation of the other; else
-    that of the prior, or of the states that drive it. A state without any of these has the variance
-    one.
-    """
-    A, C = _largest(problem.A**2, axes=2), _largest(problem.C**2, axes=2)
-    V = _largest(np.diagonal(problem.V, axis1=-2, axis2=-1))
-    variances = _largest(np.diagonal(problem.W, axis1=-2, axis2=-1))
-
-    def fill(found: Array) -> bool:
-        """Take what was found for the states that lack a variance; whether some did."""
-        take = (variances == 0) & (found > 0) & np.isfinite(found)
-        variances[take] = found[take]
-        return bool(take.any())
-
-    fill(1 / (C[V > 0] / V[V > 0, None]).max(axis=0, initial=0.0))
-    drives = A.T > 0
-    while fill(np.where(drives & (variances > 0), variances / A.T, np.inf).min(axis=1)):
-        pass
-    if problem.P0 is not None:
-        fill(problem.P0.diagonal())
-    while fill((A * variances).max(axis=1)):
-        pass
-    variances[variances == 0] = 1.0
-    return variances
-
-
-def _largest(array: Array, axes: int = 1) -> Array:
-    """The largest entries over time of squares, or of what has that many axes without time."""
-    return np.array(array.reshape(-1, *array.shape[-axes:]).max(axis=0))
-
-
-def _root_of_two(variances: Array) -> Array:
-    """The power of two next to each deviation, below it; exactly d times it in units d, powers of two."""
-    return np.asarray(np.ldexp(1.0, np.frexp(variances)[1] // 2), dtype=np.float64)

@@ -1,11 +1,9 @@
 """The normal equations of smoothing: one symmetric block-tridiagonal system.
 
-    W p[t]  = x[t+1] - A x[t] - c                              for t = 0, ..., T-1
-    p[t-1]  = A'p[t] + C'V^-1 (y[t] - C x[t] - d)              for t = 1, ..., T, with p[T] = 0
-    P0^-1 (x[0] - m0) = A'p[0] + C'V^-1 (y[0] - C x[0] - d)
-
-Without the p[t] = W^-1 (x[t+1] - A x[t] - c) this is H x = g. The matrix H, its factor, and how many
-digits they keep depend on the model and the gaps of the series, and not on what was observed.
+In the states alone J = 1/2 |R x - r|^2, with the rows R of `NormalEquations`. At its minimum H x = g,
+with H = R'R and g = R'r: the optimality conditions in `lqrad.smoothing.kalman`, without the costates
+p[t] = W^-1 (x[t+1] - A x[t] - c). The matrix H, its factor, and how many digits they keep depend
+on the model and the gaps of the series, and not on what was observed.
 """
 
 from __future__ import annotations
@@ -18,8 +16,9 @@ from lqrad.arguments import Array
 from lqrad.errors import NotConvexError
 from lqrad.linalg.stages import inner, times
 from lqrad.linalg.tridiagonal import BlockTridiagonal
+from lqrad.smoothing.arrays import Observations
 from lqrad.smoothing.covariance_filter import LOG_2PI, is_rounded, square
-from lqrad.smoothing.model import Observations, SmoothingProblem
+from lqrad.smoothing.model import SmoothingProblem
 
 # Equations are kept for the next series of the same model where they take no more bytes than this.
 _MOST_KEPT = 2**24

@@ -29,9 +29,10 @@ from lqrad.errors import NotConvexError
 from lqrad.linalg.stages import times
 from lqrad.linalg.tridiagonal import congruences, substitute
 from lqrad.results import Report
-from lqrad.smoothing.covariance_filter import CovarianceFilter, estimate_start, split_prior
+from lqrad.smoothing.arrays import Observations, same_gaps
+from lqrad.smoothing.covariance_filter import StartedFilter
 from lqrad.smoothing.kalman import NORMAL_EQUATIONS, check_overflow, kalman_smoother
-from lqrad.smoothing.model import Observations, SmoothingProblem, same_gaps
+from lqrad.smoothing.model import SmoothingProblem
 
 # The arrays of a model, and those of them that are its prior.
 NAMES = ("A", "C", "W", "V", "m0", "P0", "c", "d")
@@ -125,13 +126,7 @@ class Expected(NamedTuple):
 
 
 def expect(problem: SmoothingProblem, y: Array) -> Expected:
-    """Smooth each group of series with the same gaps at once, in balanced units, and add up.
-
-    Raises
-    ------
-    NonFiniteError
-        If a number of the result overflows.
-    """
+    """Smooth each group of series with the same gaps at once, in balanced units, and add up."""
     balanced = problem.balanced
     flat = y.reshape(-1, *y.shape[-2:])
     state, output = balanced.state, balanced.output
@@ -269,36 +264,32 @@ def _answer_by_normal_equations(
 def _answer_by_recursions(problem: SmoothingProblem, data: Observations) -> _Answer:
     """From the filter and its adjoint, with no inverse of W, V or P0.
 
-    As in `kalman_smoother`, x[0] = m0 + root b with a vague part b that is estimated. What is known
-    with b given is followed by the part of its error: with h the Hessian of -L in b, and X, P, U
-    the derivatives of x, p, u in b, the costates' covariance is N - P'h^-1 P, and so on.
+    The vague part b of x[0] is estimated, see `StartedFilter`. Each covariance is that with b given,
+    and a term for the error of b: with h the Hessian of -L in b, and X, P, U the derivatives of x, p,
+    u in b, that of the costates is N - P'h^-1 P.
     """
-    base, root = split_prior(problem)
-    filtering = CovarianceFilter(problem, data, base)
+    started = StartedFilter(problem, data)
+    filtering = started.filtering
     K, factor, A = filtering.K, filtering.factor, problem.A
     roots = substitute(factor, np.broadcast_to(np.eye(problem.ny), factor.shape))  # F^-1/2
     weighted = roots @ data.C
     AK = np.zeros_like(K)  # at T there is nothing left to predict
     AK[:-1] = A @ K[:-1]
 
-    def smooth(start: Array, c: Array | float, z: Array) -> tuple[Array, Array, Array, Array]:
-        predicted = filtering.predict(start, c, z)
+    def smooth(predicted: Array, z: Array) -> tuple[Array, Array, Array, Array]:
         e = filtering.whiten(predicted, z)
         p = filtering.costates(e)
         u = times(roots, e, transpose=True)
         u[..., :-1, :] -= times(AK[:-1], p[..., 1:, :], transpose=True)
         return e, filtering.smooth(predicted, z, p), p, u
 
-    slopes, X, P, U = smooth(root, 0.0, filtering.nothing)
-    e = filtering.whiten(filtering.predict(problem.m0, problem.c, data.z), data.z)
-    L, b = estimate_start(problem, data, slopes, e)
-    e, x, p, u = smooth(problem.m0 + b @ root, problem.c, data.z)
-    loglik = filtering.loglik(e, data) - np.log(np.abs(L.diagonal())).sum()
-    if problem.P0 is not None:
-        loglik -= 0.5 * (b * b).sum(axis=-1)
+    L, b, predicted = started.predict(problem.m0, problem.c, data.z)
+    e, x, p, u = smooth(predicted, data.z)
+    loglik = started.loglik(e, L, b)
 
     # How p, u and x answer to c and d, with b given, and with b following.
-    X, P, U = (substitute(L, z.swapaxes(0, 1)) for z in (X, P, U))  # (T+1, k, ...)
+    _, *answers = smooth(started.moved, filtering.nothing)
+    X, P, U = (substitute(L, z.swapaxes(0, 1)) for z in answers)  # (T+1, k, ...)
     N, _ = congruences(filtering.loop.A, _product(weighted, weighted))
     ahead = A @ filtering.cov[:-1]
     pulled = N[1:] @ ahead

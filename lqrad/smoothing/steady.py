@@ -40,8 +40,6 @@ def dlqe(
     ------
     NotStabilizableError
         If C does not see a mode of A that is not stable, or W does not move one on the unit circle.
-    NotConvexError, ShapeError, DtypeError, NonFiniteError
-        If an array does not fit; names it.
 
     References
     ----------

@@ -1,0 +1,186 @@
+"""The arrays of a linear-Gaussian model and its series: shapes, gaps, factors of covariances, units."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from lqrad.arguments import Array, check_shape, frozen_array
+from lqrad.errors import DtypeError, NotConvexError, ShapeError
+
+# What each array looks like in letters, and how many more than T stages it has where it varies.
+_SYMBOLS = {"A": "nn", "C": "yn", "W": "nn", "V": "yy", "c": "n", "d": "y"}
+_EXTRA = {"A": 0, "W": 0, "c": 0, "C": 1, "V": 1, "d": 1}
+
+
+class Observations(NamedTuple):
+    """A series with its gaps closed, so that a missing entry adds nothing to any sum.
+
+    A missing entry has a row of zeros in C, a zero in z, and in V the variance one and no
+    covariances. Its innovation is zero, its gain is zero, and the logarithm of its variance too.
+
+    Attributes
+    ----------
+    z : (..., T+1, ny)
+        y - d.
+    C : (ny, n), (T+1, ny, n) or (..., T+1, ny, n)
+        Constant where that is so and nothing is missing; with a batch in front only where its
+        series have different gaps.
+    V : (ny, ny), (T+1, ny, ny) or (..., T+1, ny, ny)
+    entries : (...)
+        How many entries are observed.
+    """
+
+    z: Array
+    C: Array
+    V: Array
+    entries: Array
+
+
+class Whitened(NamedTuple):
+    """The rows of the least-squares problem, each scaled to noise of unit variance.
+
+    J = 1/2 |prior (x[0] - m0)|^2 + 1/2 sum |noise w[t]|^2 + 1/2 sum |z[t] - C x[t]|^2
+
+    Attributes
+    ----------
+    prior : (n, n)
+        L^-1 for P0 = L L'; zero where there is no prior.
+    noise : (n, n) or (T, n, n)
+        L^-1 for W = L L'.
+    root : (ny, ny), (T+1, ny, ny) or (..., T+1, ny, ny)
+        L^-1 for V = L L'.
+    C, z : as of Observations
+        L^-1 C and L^-1 (y - d).
+    log_determinant : (...)
+        That of P0, W and V together, over all stages, for each series.
+    """
+
+    prior: Array
+    noise: Array
+    root: Array
+    C: Array
+    z: Array
+    log_determinant: Array
+
+
+def same_gaps(series: Array) -> list[list[int]]:
+    """The indices of series (g, T+1, ny), those with the same gaps together."""
+    groups: dict[bytes, list[int]] = {}
+    for k, gaps in enumerate(np.isnan(series)):
+        groups.setdefault(gaps.tobytes(), []).append(k)
+    return list(groups.values())
+
+
+def model_arrays(**given: ArrayLike | None) -> tuple[dict[str, Array], int | None]:
+    """Return frozen copies of A, C, W, V, c, d, zeros for a missing c or d, and the horizon T."""
+    for name in "ACWV":
+        if given[name] is None:
+            raise DtypeError(f"{name} is None, expected an array of real numbers")
+    arrays = {name: frozen_array(name, value) for name, value in given.items() if value is not None}
+    A, C = arrays["A"], arrays["C"]
+    if A.ndim not in (2, 3) or A.shape[-1] != A.shape[-2] or 0 in A.shape:
+        raise ShapeError(
+            f"A has shape {A.shape}, expected (n, n) or (T, n, n), not empty{_scalar_remedy(A)}"
+        )
+    n = A.shape[-1]
+    if C.ndim not in (2, 3) or C.shape[-1] != n or 0 in C.shape:
+        message = (
+            f"C has shape {C.shape}, expected (ny, n) or (T + 1, ny, n) with n = {n} "
+            f"to match A {A.shape}{_scalar_remedy(C)}"
+        )
+        if C.ndim == 2 and len(C) == n:
+            message += "; did you pass C.T?"
+        elif C.ndim == 1 and len(C) == n:
+            message += "; did you mean C[None, :]?"
+        raise ShapeError(message)
+    letters = {"n": n, "y": C.shape[-2]}
+    varying: tuple[str, int] | None = None
+    for name, symbols in _SYMBOLS.items():
+        expected = tuple(letters[i] for i in symbols)
+        array = arrays.setdefault(name, frozen_array(name, np.zeros(expected)))
+        extra = _EXTRA[name]
+        if array.ndim == len(expected) + 1 and array.shape[1:] == expected and len(array) > extra:
+            steps = len(array) - extra
+            if varying and steps != varying[1]:
+                raise ShapeError(
+                    f"{name} has {len(array)} stages and {varying[0]} has "
+                    f"{varying[1] + _EXTRA[varying[0]]}; A, W, c have one for each step, T, "
+                    "and C, V, d one for each row of y, T + 1"
+                )
+            varying = varying or (name, steps)
+            continue
+        why = f"or with a leading axis of T{' + 1' if extra else ''} stages, for n = {n}, ny = {letters['y']}"
+        shape = ", ".join(symbols.replace("y", "Y")).replace("Y", "ny")
+        symbols = f"({shape}{',' if len(expected) == 1 else ''})"
+        check_shape(name, array, expected, why, symbols=symbols)
+    return arrays, varying[1] if varying else None
+
+
+def _scalar_remedy(array: Array) -> str:
+    return "; write a scalar as [[value]]" if array.ndim < 2 and array.size == 1 else ""
+
+
+def cholesky_factor(name: str, covariance: Array) -> Array:
+    """The Cholesky factor of a covariance that must be positive definite."""
+    try:
+        return np.asarray(np.linalg.cholesky(covariance))
+    except np.linalg.LinAlgError:
+        least = np.linalg.eigvalsh(covariance)[..., 0].ravel()
+        stage = int(np.argmin(least))
+        where = f"{name} at stage {stage % covariance.shape[-3]}" if covariance.ndim > 2 else name
+        raise NotConvexError(
+            f"{where} is singular (eigenvalue {least[stage]:.3g}), and its inverse would weigh the "
+            "misfit; use kalman_smoother, which needs no inverse, or make it positive definite"
+        ) from None
+
+
+def covariance_root(covariance: Array) -> Array:
+    """A matrix L with L L' = covariance, which may be singular; units of its rows do not matter."""
+    size = np.sqrt(np.diagonal(covariance, axis1=-2, axis2=-1))
+    size = np.where(size > 0, size, 1.0)[..., None]
+    values, vectors = np.linalg.eigh(covariance / size / size.swapaxes(-1, -2))
+    return np.asarray(size * vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :])
+
+
+@np.errstate(divide="ignore", invalid="ignore", over="ignore")
+def state_variances(A: Array, C: Array, W: Array, V: Array, P0: Array | None) -> Array:
+    """A variance (n,) for each state, in its units, by which the state is scaled.
+
+    It is that of the state's noise; without noise, that with which a sensor determines the state;
+    without a sensor, that which moves another state through A by the deviation of the other; else
+    that of the prior, or of the states that drive it. A state without any of these has the variance
+    one.
+    """
+    A, C = largest(A**2, axes=2), largest(C**2, axes=2)
+    V = largest(np.diagonal(V, axis1=-2, axis2=-1))
+    variances = largest(np.diagonal(W, axis1=-2, axis2=-1))
+
+    def fill(found: Array) -> bool:
+        """Take what was found for the states that lack a variance; whether some did."""
+        take = (variances == 0) & (found > 0) & np.isfinite(found)
+        variances[take] = found[take]
+        return bool(take.any())
+
+    fill(1 / (C[V > 0] / V[V > 0, None]).max(axis=0, initial=0.0))
+    drives = A.T > 0
+    while fill(np.where(drives & (variances > 0), variances / A.T, np.inf).min(axis=1)):
+        pass
+    if P0 is not None:
+        fill(P0.diagonal())
+    while fill((A * variances).max(axis=1)):
+        pass
+    variances[variances == 0] = 1.0
+    return variances
+
+
+def largest(array: Array, axes: int = 1) -> Array:
+    """The largest entries over time of squares, or of what has that many axes without time."""
+    return np.array(array.reshape(-1, *array.shape[-axes:]).max(axis=0))
+
+
+def root_of_two(variances: Array) -> Array:
+    """The power of two next to each deviation, below it; exactly d times it in units d, powers of two."""
+    return np.asarray(np.ldexp(1.0, np.frexp(variances)[1] // 2), dtype=np.float64)
