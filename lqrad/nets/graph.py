@@ -19,9 +19,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import cached_property
-from graphlib import CycleError, TopologicalSorter
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -30,20 +28,17 @@ from numpy.typing import ArrayLike, NDArray
 from lqrad.arguments import (
     Array,
     any_array,
-    check_count,
     check_finite,
     check_generator,
-    check_items,
-    check_number,
     check_shape,
     check_type,
     real_array,
 )
-from lqrad.copies import ReadOnly
 from lqrad.descent.objective import Objective
 from lqrad.errors import ArgumentError, DtypeError, NonFiniteError, ShapeError
 from lqrad.nets.nodes import Arrays, Node, listed
 from lqrad.nets.primitives import relu
+from lqrad.nets.structure import Structure
 from lqrad.results import Report
 
 # Overflow is looked for in the results and told in words; NumPy's warnings would only repeat it.
@@ -75,12 +70,16 @@ class GraphKKT(Report):
     relative: float
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Graph(ReadOnly):
+class Graph(Structure):
     """Variables that are functions of each other, without a cycle, and the cost of some of them.
 
+        minimise    J = sum over the costs i of  weight[i] * (mean of z[i] over the batch)
+        subject to  z[i] = f_i(z of the parents of i, theta of i)      for every node i
+
     Values, costates, inputs and parameters are dicts of arrays by name. All but the parameters
-    have the batch as their leading axis.
+    have the batch as their leading axis. The simulation is `forward`, and the inputs are what x0 is
+    elsewhere. A primitive has first derivatives alone: there is no Hessian product, and no
+    linearisation.
 
     Parameters
     ----------
@@ -128,38 +127,17 @@ class Graph(ReadOnly):
     >>> line.gradient(z, p, theta)
     {'W': array([[-2.]]), 'b': array([-1.])}
 
+    See Also
+    --------
+    mlp, recurrent, residual_network, lq_graph : Graphs that are made already.
+    sgd : Training.
+    lqrad.PolicyProblem : A graph as the policy of a control problem.
+
     References
     ----------
     Bryson and Ho, Applied Optimal Control, 1975, section 2.2 (multistage systems).
     Griewank and Walther, Evaluating Derivatives, 2008, chapter 3 (the reverse mode).
     """
-
-    nodes: Sequence[Node]
-    costs: Mapping[str, float] = field(kw_only=True)
-    parameters: Mapping[str, tuple[int, ...]] = field(kw_only=True, default_factory=dict)
-    inputs: tuple[str, ...] = field(init=False)
-    labels: tuple[str, ...] = field(init=False)
-
-    def __post_init__(self) -> None:
-        for name in ("costs", "parameters"):
-            check_type(name, getattr(self, name), Mapping, "{'name': value}")
-        nodes = _parents_first(self.nodes)
-        arguments = [
-            (name, node.primitive.has_vjp(k))
-            for node in nodes
-            for k, name in enumerate(node.arguments)
-        ]
-        own = {node.name for node in nodes}.union(self.parameters, *(n.parameters for n in nodes))
-        checked = {
-            "nodes": nodes,
-            "costs": {name: check_number(f"costs[{name!r}]", w) for name, w in self.costs.items()},
-            "parameters": {name: _shape(name, shape) for name, shape in self.parameters.items()},
-            "inputs": tuple(dict.fromkeys(name for name, _ in arguments if name not in own)),
-            "labels": tuple(dict.fromkeys(name for name, smooth in arguments if not smooth)),
-        }
-        for name, value in checked.items():
-            object.__setattr__(self, name, value)  # the way into a frozen dataclass
-        self._check()
 
     # The two passes
 
@@ -326,11 +304,6 @@ class Graph(ReadOnly):
 
     # The parameters as one vector
 
-    @cached_property
-    def size(self) -> int:
-        """The number of entries of all parameters."""
-        return sum(math.prod(shape) for shape in self.parameters.values())
-
     def flatten(self, theta: Given) -> Array:
         """Return the parameters as one vector (size,), a copy."""
         return self._flat(self._checked_theta(theta))
@@ -408,74 +381,7 @@ class Graph(ReadOnly):
 
         return Objective(shape=(self.size,), value_and_gradient=value_and_gradient)
 
-    # Which nodes matter to what
-
-    def _leading_to(self, names: Collection[str]) -> list[Node]:
-        """The named nodes and those that they depend on, parents first."""
-        needed = set(names)
-        for name in needed.difference(node.name for node in self.nodes):
-            nodes = listed([node.name for node in self.nodes])
-            raise ArgumentError(f"{name!r} is no node of the graph; its nodes are {nodes}")
-        for node in reversed(self.nodes):
-            if node.name in needed:
-                needed.update(node.parents)
-        return [node for node in self.nodes if node.name in needed]
-
-    @cached_property
-    def _variables(self) -> tuple[str, ...]:
-        """What has a costate: the inputs but for the labels, and the nodes."""
-        inputs = (name for name in self.inputs if name not in self.labels)
-        return (*inputs, *(node.name for node in self.nodes))
-
-    @cached_property
-    def _trained(self) -> frozenset[str]:
-        """The nodes that depend on a parameter."""
-        names: set[str] = set()
-        for node in self.nodes:
-            if node.parameters or not names.isdisjoint(node.parents):
-                names.add(node.name)
-        return frozenset(names)
-
-    @cached_property
-    def _sampled(self) -> frozenset[str]:
-        """The nodes that depend on an input."""
-        names = set(self.inputs)
-        for node in self.nodes:
-            if not names.isdisjoint(node.parents):
-                names.add(node.name)
-        return frozenset(names)
-
-    # Checks
-
-    def _check(self) -> None:
-        """Raise unless every name stands for one thing, which exists and is used."""
-        used = {name: node for node in self.nodes for name in node.parameters}
-        for node in self.nodes:
-            if node.name in used or node.name in self.parameters:
-                raise ArgumentError(f"the name of {node} is taken by a parameter; rename one")
-            for name in node.parents:
-                if name in used or name in self.parameters:
-                    raise ArgumentError(
-                        f"the parent {name!r} of {node} is a parameter; name it among those"
-                    )
-            for name in node.arguments:
-                if name in self.labels and name not in self.inputs:
-                    raise ArgumentError(
-                        f"{name!r} is taken without a derivative by a node, expected an input there: "
-                        f"a gradient would not see that {node} depends on it"
-                    )
-        for name in used:
-            if name not in self.parameters:
-                raise ArgumentError(
-                    f"the parameter {name!r} of {used[name]} has no shape; add it to parameters, "
-                    f"which has {listed(self.parameters)}"
-                )
-        for name in self.parameters:
-            if name not in used:
-                raise ArgumentError(f"the parameter {name!r} is used by no node; leave it out")
-        if not self.costs:
-            raise ArgumentError("costs is empty, expected the weight of one node at least")
-        self._leading_to(self.costs)
+    # What is given
 
     def _checked_inputs(self, inputs: Given, nodes: Sequence[Node]) -> Arrays:
         """Return the inputs of the nodes as arrays of one batch."""
@@ -506,16 +412,6 @@ class Graph(ReadOnly):
         if not array.ndim:
             raise ShapeError(f"{what} has shape (), expected (batch, ...)")
         return array
-
-    @cached_property
-    def _smooth(self) -> dict[str, Node]:
-        """The inputs that a node has a derivative in, and that node."""
-        return {
-            name: node
-            for node in self.nodes
-            for k, name in enumerate(node.arguments)
-            if name in self.inputs and node.primitive.has_vjp(k)
-        }
 
     def _checked_theta(self, theta: Given) -> Arrays:
         users = {name: node for node in self.nodes for name in node.parameters}
@@ -548,20 +444,6 @@ class Graph(ReadOnly):
             check_shape(f"p[{name!r}]", array, values[name].shape, "that of its variable")
             check_finite(f"p[{name!r}]", array)
         return arrays
-
-    def __repr__(self) -> str:
-        nodes = (
-            f"  {node.name} = {node.primitive.name}({', '.join(node.arguments)})"
-            + (f", a cost of weight {self.costs[node.name]:g}" if node.name in self.costs else "")
-            for node in self.nodes
-        )
-        return "\n".join(
-            [
-                f"graph of {listed(self.inputs)} with {self.size} parameters in "
-                f"{listed(self.parameters)}",
-                *nodes,
-            ]
-        )
 
 
 _OVERFLOW = "is not finite, though all that it is computed from is: it overflowed"
@@ -606,29 +488,3 @@ def _relative(terms: Mapping[str, list[Array]]) -> float:
     largest = max(float(np.abs(part).max()) for parts in terms.values() for part in parts)
     residual = max(float(np.abs(total).max()) for total in _sums(terms).values())
     return residual / largest if largest > 0 else 0.0
-
-
-def _parents_first(nodes: Sequence[Node]) -> tuple[Node, ...]:
-    by_name: dict[str, Node] = {}
-    for node in check_items("nodes", nodes, "Nodes"):
-        check_type("an entry of nodes", node, Node, "Node(name, primitive, parents)")
-        if node.name in by_name:
-            raise ArgumentError(f"the name of {node} is taken by another node; rename one")
-        by_name[node.name] = node
-    try:
-        order = list(
-            TopologicalSorter({name: node.parents for name, node in by_name.items()}).static_order()
-        )
-    except CycleError as error:
-        cycle = " -> ".join(repr(name) for name in error.args[1])
-        raise ArgumentError(
-            f"the nodes have a cycle: {cycle}; unroll a loop in time, with one node for each step"
-        ) from None
-    return tuple(by_name[name] for name in order if name in by_name)
-
-
-def _shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    if isinstance(shape, (int, np.integer)):
-        raise ShapeError(f"parameters[{name!r}] is {shape}, expected a shape such as ({shape},)")
-    shape = tuple(check_items(f"parameters[{name!r}]", shape, "lengths"))
-    return tuple(check_count(f"a length of parameters[{name!r}]", length) for length in shape)
