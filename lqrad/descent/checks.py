@@ -39,7 +39,7 @@ def dot_test(
     transpose: Callable[[Array], Array],
     shape: tuple[int, ...],
     *,
-    rng: np.random.Generator | None = None,
+    rng: np.random.Generator | int | None = None,
 ) -> float:
     """Return how far `transpose` is from being the transpose of the linear map `forward`.
 
@@ -55,7 +55,7 @@ def dot_test(
         v -> L'v, from arrays of the shape of L u.
     shape : tuple of int
         The shape of u.
-    rng : numpy.random.Generator, optional
+    rng : Generator or int, optional
         Where u and v come from; a fixed seed when not given.
 
     Returns
@@ -134,7 +134,7 @@ def taylor_test(
     *,
     hessian_product: Callable[[Array, Array], Array] | None = None,
     direction: ArrayLike | None = None,
-    rng: np.random.Generator | None = None,
+    rng: np.random.Generator | int | None = None,
 ) -> TaylorTest:
     """Check a gradient, and a Hessian product, by the order of the Taylor remainder.
 
@@ -149,7 +149,7 @@ def taylor_test(
     direction : array of the shape of z, optional
         Along which to expand, and how far at most; when not given random, each entry in units of
         that of z.
-    rng : numpy.random.Generator, optional
+    rng : Generator or int, optional
         Where the direction comes from; a fixed seed when not given.
 
     Returns

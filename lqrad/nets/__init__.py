@@ -5,7 +5,8 @@ from lqrad.nets.graph import Graph, GraphKKT
 from lqrad.nets.networks import lq_graph, mlp, recurrent, residual_network
 from lqrad.nets.nodes import Node
 from lqrad.nets.primitives import Primitive
-from lqrad.nets.sgd import Training, cosine_decay, sgd, step_decay
+from lqrad.nets.schedules import cosine_decay, step_decay
+from lqrad.nets.sgd import Training, sgd
 
 residual = residual_network  # its former name
 

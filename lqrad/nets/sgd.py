@@ -42,13 +42,13 @@ from lqrad.arguments import (
 )
 from lqrad.descent.objective import Objective
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError, Status
+from lqrad.nets.schedules import Schedule
 from lqrad.outside import progress_bar
 from lqrad.results import Ended, Report, former
 
 _STEP_SIZES = {"plain": 0.1, "momentum": 0.01, "adam": 0.001}
 _BETA2, _EPSILON = 0.999, 1e-8  # Kingma and Ba's for Adam
 
-Schedule = Callable[[int], float]
 _Move = Callable[[Array, float], Array]  # (g[k], step[k]) -> theta[k+1] - theta[k]
 
 
@@ -311,36 +311,6 @@ def sgd(
     if progress and bar is None:
         print(result, file=sys.stderr)
     return result
-
-
-def cosine_decay(step_size: float, steps: int) -> Schedule:
-    """A schedule that falls from `step_size` to zero along half a cosine, over so many steps.
-
-    References
-    ----------
-    Loshchilov and Hutter, SGDR: stochastic gradient descent with warm restarts, 2017, equation 5.
-
-    Examples
-    --------
-    >>> [round(cosine_decay(0.1, 4)(k), 3) for k in range(6)]
-    [0.1, 0.085, 0.05, 0.015, 0.0, 0.0]
-    """
-    step_size, steps = check_number("step_size", step_size, least=0), check_count("steps", steps)
-    return lambda k: step_size * (1 + math.cos(math.pi * min(k / steps, 1.0))) / 2
-
-
-def step_decay(step_size: float, every: int, factor: float = 0.1) -> Schedule:
-    """A schedule that begins with `step_size` and is multiplied by `factor` after every so many steps.
-
-    Examples
-    --------
-    >>> [step_decay(0.8, every=2, factor=0.5)(k) for k in range(6)]
-    [0.8, 0.8, 0.4, 0.4, 0.2, 0.2]
-    """
-    step_size = check_number("step_size", step_size, least=0)
-    factor = check_number("factor", factor, least=0)
-    every = check_count("every", every)
-    return lambda k: step_size * factor ** (k // every)
 
 
 class _DivergenceError(Exception):

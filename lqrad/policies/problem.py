@@ -191,7 +191,7 @@ class PolicyProblem(ReadOnly):
         """Return the parameters in a vector (size,), as views into it."""
         return self.policy.unflatten(vector)
 
-    def initial(self, rng: np.random.Generator) -> Arrays:
+    def initial(self, rng: np.random.Generator | int) -> Arrays:
         """Return parameters to start a training from: `Graph.initial`."""
         return self.policy.initial(rng)
 

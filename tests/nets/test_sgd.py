@@ -19,7 +19,8 @@ from lqrad.errors import (
     Status,
 )
 from lqrad.nets.networks import mlp
-from lqrad.nets.sgd import cosine_decay, sgd, step_decay
+from lqrad.nets.schedules import cosine_decay, step_decay
+from lqrad.nets.sgd import sgd
 
 METHODS = ["plain", "momentum", "adam"]
 EVERY_METHOD = pytest.mark.parametrize("method", METHODS)
