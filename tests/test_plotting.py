@@ -566,7 +566,8 @@ def test_what_a_result_draws_is_labelled_has_the_house_look_and_covers_nothing(n
         if not ax.axison or ax in bars:
             continue
         assert ax.get_ylabel()
-        assert not re.search(r" \[[^\]]+\]$", ax.get_xlabel() + "\n" + ax.get_ylabel())  # (unit)
+        for label in (ax.get_xlabel(), ax.get_ylabel()):
+            assert not re.search(r" \[[^\]]+\]$", label)  # units are in round brackets
         parts = [*ax.images, *ax.collections]
         is_map = any(part.get_array() is not None for part in parts)
         for side in ("top", "right"):
@@ -607,6 +608,9 @@ def test_curves_are_named_where_they_end_if_those_places_are_apart():
     ax = plot_trajectory(apart, names=["up", "down"])
     assert ax.get_legend() is None
     assert [(text.get_text(), text.xy[1]) for text in ax.texts] == [("up", 1.0), ("down", -1.0)]
+    ax.figure.draw_without_rendering()
+    edge = ax.get_window_extent().x1
+    assert all(text.get_window_extent().x0 > edge for text in ax.texts)
     ax = plot_trajectory(close, names=["up", "down"])
     assert list(ax.texts) == []
     assert names_of(ax) == ["up", "down"]
