@@ -33,7 +33,7 @@ from lqrad.arguments import (
     shape_message,
 )
 from lqrad.copies import ReadOnly
-from lqrad.design.observer import Observer, discrete_plant
+from lqrad.design.observer import Observer, discrete_plant, signal
 from lqrad.design.statespace import StateSpace
 from lqrad.errors import ArgumentError, ShapeError
 
@@ -72,9 +72,14 @@ class Controller(ReadOnly):
 
     Raises
     ------
-    ShapeError, DtypeError, NonFiniteError, ArgumentError
-        If an array does not fit, a lower limit is above the upper one, or what is to be integrated
-        is not measured.
+    ArgumentError
+        If what is to be integrated is not measured.
+
+    See Also
+    --------
+    lqr, lqi, lqg : design one
+    mpc : plans ahead, with limits on states
+    save_controller : into a file
 
     Examples
     --------
@@ -158,12 +163,7 @@ class Controller(ReadOnly):
         Returns
         -------
         (..., m)
-            Within its limits.
-
-        Raises
-        ------
-        ArgumentError, ShapeError, DtypeError, NonFiniteError
-            If y or the reference does not fit; the memory is as it was.
+            Within its limits. Where an argument is refused, the memory is as it was.
 
         Examples
         --------
@@ -172,7 +172,7 @@ class Controller(ReadOnly):
         >>> controller.step([[1.0], [2.0]]).ravel(), controller.x_hat.ravel()     # two runs
         (array([-0.3, -0.6]), array([0.3, 0.6]))
         """
-        y = self._signal("y", y, self.observer.ny)
+        y = signal("y", y, self.observer.ny)
         r = self._reference(reference)
         with np.errstate(over="ignore", invalid="ignore"):  # looked for below
             if self.predicts:
@@ -254,17 +254,7 @@ class Controller(ReadOnly):
                 "reference is given, but nothing is tracked",
                 "say what follows it when designing, by H",
             )
-        return self._signal("reference", reference, self.nr)
-
-    def _signal(self, name: str, value: ArrayLike, width: int) -> Array:
-        array = real_array(name, value)
-        if array.ndim == 0 and width == 1:
-            array = array[None]
-        if array.ndim == 0 or array.shape[-1] != width:
-            expected = f"(..., {width})"
-            raise ShapeError(shape_message(name, array.shape, expected, "", (width,)))
-        check_finite(name, array)
-        return array
+        return signal("reference", reference, self.nr)
 
     # As a linear system, the limits apart
 

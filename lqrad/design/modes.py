@@ -96,6 +96,10 @@ def controllability(system: Any, B: ArrayLike | None = None) -> Modes:
     -------
     Modes
 
+    See Also
+    --------
+    observability : its dual
+
     References
     ----------
     Hautus, Controllability and observability conditions of linear autonomous systems, Indagationes
@@ -129,6 +133,10 @@ def observability(system: Any, C: ArrayLike | None = None) -> Modes:
     Returns
     -------
     Modes
+
+    See Also
+    --------
+    controllability : its dual; cites the sources
 
     Examples
     --------

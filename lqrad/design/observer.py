@@ -9,7 +9,6 @@ form of `dlqe`, has K = A L.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -24,15 +23,14 @@ from lqrad.arguments import (
     real_array,
     shape_message,
 )
-from lqrad.copies import ReadOnly
+from lqrad.copies import Fixed
 from lqrad.design.sampling import Sampled
 from lqrad.design.statespace import StateSpace
 from lqrad.errors import ArgumentError, ShapeError
 from lqrad.smoothing.steady import dlqe
 
 
-@dataclass(frozen=True, init=False, eq=False, repr=False)
-class Observer(ReadOnly):
+class Observer(Fixed):
     """A model of a plant, and the gain by which measurements correct it.
 
     Parameters
@@ -46,10 +44,10 @@ class Observer(ReadOnly):
     D : (ny, m), optional
         Feedthrough of the input that is applied when y is measured; zero when not given.
 
-    Raises
-    ------
-    ShapeError, DtypeError, NonFiniteError
-        If an array does not fit; names it.
+    See Also
+    --------
+    Controller : an observer with its feedback
+    kalman_filter : the filter of a series that has been measured
 
     Examples
     --------
@@ -78,9 +76,7 @@ class Observer(ReadOnly):
         L = frozen_array("L", L)
         why = f"to match A {model.A.shape} and C {model.C.shape}"
         check_shape("L", L, (model.n, model.ny), why, symbols="(n, ny)")
-        for name in "ABCD":
-            object.__setattr__(self, name, getattr(model, name))  # the way into a frozen dataclass
-        object.__setattr__(self, "L", L)
+        self._set(A=model.A, B=model.B, C=model.C, D=model.D, L=L)
 
     @classmethod
     def kalman(cls, plant: StateSpace, W: ArrayLike, V: ArrayLike) -> Observer:
@@ -100,10 +96,9 @@ class Observer(ReadOnly):
         Observer
             With L = P C'(C P C' + V)^-1, where P is the covariance of x[t] - x_hat[t].
 
-        Raises
-        ------
-        NotStabilizableError, NotConvexError, ShapeError
-            As `dlqe`.
+        See Also
+        --------
+        dlqe : the filter in its predicting form; says what is raised
 
         Examples
         --------
@@ -139,7 +134,7 @@ class Observer(ReadOnly):
 
         The input u that is applied when y is measured is needed where there is a feedthrough D.
         """
-        x_hat, y = _vector("x_hat", x_hat, self.n), _vector("y", y, self.ny)
+        x_hat, y = signal("x_hat", x_hat, self.n), signal("y", y, self.ny)
         innovation = y - x_hat @ self.C.T
         if self.D.any():
             if u is None:
@@ -147,13 +142,13 @@ class Observer(ReadOnly):
                     "u is not given, and what is measured contains D u",
                     "pass the input that is applied when y is measured: correct(x_hat, y, u)",
                 )
-            innovation = innovation - _vector("u", u, self.B.shape[1]) @ self.D.T
+            innovation = innovation - signal("u", u, self.B.shape[1]) @ self.D.T
         return _finite("x_bar", x_hat + innovation @ self.L.T)
 
     @np.errstate(over="ignore", invalid="ignore")
     def predict(self, x_bar: ArrayLike, u: ArrayLike) -> Array:
         """Return A x_bar + B u, for x_bar (..., n) and u (..., m)."""
-        x_bar, u = _vector("x_bar", x_bar, self.n), _vector("u", u, self.B.shape[1])
+        x_bar, u = signal("x_bar", x_bar, self.n), signal("u", u, self.B.shape[1])
         return _finite("x_hat", x_bar @ self.A.T + u @ self.B.T)
 
 
@@ -162,9 +157,11 @@ def _finite(name: str, found: Array) -> Array:
     return np.asarray(found)
 
 
-def _vector(name: str, value: ArrayLike, width: int) -> Array:
-    """Finite numbers (..., width)."""
+def signal(name: str, value: ArrayLike, width: int) -> Array:
+    """Return finite numbers (..., width); a number stands for (1,)."""
     array = real_array(name, value)
+    if array.ndim == 0 and width == 1:
+        array = array[None]
     if array.ndim == 0 or array.shape[-1] != width:
         raise ShapeError(shape_message(name, array.shape, f"(..., {width})", "", (width,)))
     check_finite(name, array)

@@ -92,7 +92,7 @@ class StepResponse(Report):
         return _COLUMNS, rows
 
 
-def step_response(system: Any, *, T: int | None = None) -> StepResponse:
+def step_response(system: Any, T: int | None = None) -> StepResponse:
     """Return the response of a stable system in discrete time to a unit step in each input.
 
     Parameters
@@ -110,6 +110,11 @@ def step_response(system: Any, *, T: int | None = None) -> StepResponse:
     ArgumentError
         If the system is in continuous time, or a pole is on the unit circle or outside, so that
         the response does not settle: names it.
+
+    See Also
+    --------
+    StateSpace.simulate : any inputs
+    Controller.closed_loop, design_controller : the loop whose response one wants
 
     Examples
     --------

@@ -40,7 +40,7 @@ from lqrad.arguments import (
     steps_in,
 )
 from lqrad.copies import ReadOnly
-from lqrad.design.statespace import StateSpace
+from lqrad.design.statespace import StateSpace, part
 from lqrad.errors import NonFiniteError, ShapeError
 from lqrad.linalg.balance import balance, in_units
 from lqrad.linalg.paths import paths
@@ -86,8 +86,9 @@ class Sampled(ReadOnly):
         return np.arange(start, start + m)
 
     @cached_property
-    def _system(self) -> StateSpace:
-        return self.plant(np.eye(len(self._stage)))
+    def _dynamics(self) -> tuple[Array, Array]:
+        system = self.plant(np.eye(len(self._stage)))
+        return system.A, system.B
 
     @cached_property
     def _weights(self) -> tuple[Array, Array, Array]:
@@ -105,30 +106,11 @@ class Sampled(ReadOnly):
         full.setflags(write=False)
         return full[:N, :N], full[N:, N:], full[:N, N:]
 
-    @property
-    def A(self) -> Array:
-        """State matrix, of the inputs before, too."""
-        return self._system.A
-
-    @property
-    def B(self) -> Array:
-        """Input matrix."""
-        return self._system.B
-
-    @property
-    def Q(self) -> Array:
-        """Weight of the state."""
-        return self._weights[0]
-
-    @property
-    def R(self) -> Array:
-        """Weight of the input."""
-        return self._weights[1]
-
-    @property
-    def M(self) -> Array:
-        """Cross weight."""
-        return self._weights[2]
+    A: Array = part("_dynamics", 0, "State matrix, of the inputs before, too.")
+    B: Array = part("_dynamics", 1, "Input matrix.")
+    Q: Array = part("_weights", 0, "Weight of the state.")
+    R: Array = part("_weights", 1, "Weight of the input.")
+    M: Array = part("_weights", 2, "Cross weight.")
 
     def __repr__(self) -> str:
         delay = f", {self.delayed} of the inputs before in the state" if self.delayed else ""
@@ -221,8 +203,11 @@ def discretise(
         If [Q M; M' R] is not symmetric positive semidefinite.
     NonFiniteError
         If an unstable mode overflows within dt.
-    ShapeError, DtypeError
-        If an array does not fit; names it.
+
+    See Also
+    --------
+    StateSpace.of : a system of another package
+    lqr, lqi, lqg, design_controller : take what it gives
 
     Examples
     --------

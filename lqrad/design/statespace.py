@@ -31,7 +31,7 @@ from lqrad.arguments import (
     shape_message,
     stage_arrays,
 )
-from lqrad.copies import ReadOnly
+from lqrad.copies import Fixed
 from lqrad.errors import ArgumentError, LqradError, ShapeError
 from lqrad.linalg.balance import balance, in_units
 from lqrad.linalg.banded import Bidiagonal
@@ -42,7 +42,12 @@ from lqrad.linalg.stages import times
 Complex = NDArray[np.complex128]
 
 
-class StateSpace(ReadOnly):
+def part(of: str, k: int, doc: str) -> Any:
+    """Return a property: the k-th of several arrays that are made when one is first read."""
+    return property(lambda system: getattr(system, of)[k], doc=doc)
+
+
+class StateSpace(Fixed):
     """A linear time-invariant system, in discrete time or, with dt = 0, in continuous time.
 
     Parameters
@@ -68,12 +73,11 @@ class StateSpace(ReadOnly):
     undelayed : StateSpace
         The system whose inputs arrive at once; with `delay`, it is this one.
 
-    Raises
-    ------
-    ShapeError, DtypeError, NonFiniteError
-        If an array does not fit; names it.
-    ArgumentError
-        If dt is negative or not finite.
+    See Also
+    --------
+    discretise : a system in continuous time, sampled
+    margins, step_response, controllability, observability : what it is like
+    LQProblem : the same dynamics with a cost
 
     Examples
     --------
@@ -121,18 +125,14 @@ class StateSpace(ReadOnly):
         delay = check_count("delay", delay, least=0)
         if delay and not dt:
             raise ArgumentError("delay is in steps, and a system in continuous time has none")
-        self._set(own=(A, B, C, D), after=n, dt=dt, delay=delay)
+        self._fill(own=(A, B, C, D), after=n, dt=dt, delay=delay)
 
-    def _set(
+    def _fill(
         self, *, own: tuple[Array, Array, Array, Array], after: int, dt: float, delay: int
     ) -> None:
         n, m = own[1].shape
         values = {"_own": own, "_after": after, "dt": dt, "delay": delay}
-        values |= {"n": n + delay * m, "m": m, "ny": len(own[2])}
-        vars(self).update(values)  # past __setattr__
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        raise AttributeError(f"a StateSpace is read-only; make a new one to change {name}")
+        self._set(n=n + delay * m, m=m, ny=len(own[2]), **values)
 
     def __repr__(self) -> str:
         time = f"dt={self.dt:g} s" if self.dt else "continuous time"
@@ -145,7 +145,7 @@ class StateSpace(ReadOnly):
         if not self.delay:
             return self
         found = object.__new__(StateSpace)
-        found._set(own=self._own, after=len(self._own[0]), dt=self.dt, delay=0)
+        found._fill(own=self._own, after=len(self._own[0]), dt=self.dt, delay=0)
         return found
 
     def delayed(self, steps: int, *, after: int | None = None) -> StateSpace:
@@ -160,7 +160,7 @@ class StateSpace(ReadOnly):
         found, n = object.__new__(StateSpace), len(self._own[0])
         steps = check_count("steps", steps, least=0)
         after = n if after is None else check_count("after", after, least=0, most=n)
-        found._set(own=self._own, after=after, dt=self.dt, delay=self.delay + steps)
+        found._fill(own=self._own, after=after, dt=self.dt, delay=self.delay + steps)
         return found
 
     @cached_property
@@ -186,25 +186,10 @@ class StateSpace(ReadOnly):
         none.setflags(write=False)
         return *wide, none
 
-    @property
-    def A(self) -> Array:
-        """State matrix, the inputs on their way included."""
-        return self._matrices[0]
-
-    @property
-    def B(self) -> Array:
-        """Input matrix."""
-        return self._matrices[1]
-
-    @property
-    def C(self) -> Array:
-        """Output matrix."""
-        return self._matrices[2]
-
-    @property
-    def D(self) -> Array:
-        """Feedthrough; zero where the input is late."""
-        return self._matrices[3]
+    A: Array = part("_matrices", 0, "State matrix, the inputs on their way included.")
+    B: Array = part("_matrices", 1, "Input matrix.")
+    C: Array = part("_matrices", 2, "Output matrix.")
+    D: Array = part("_matrices", 3, "Feedthrough; zero where the input is late.")
 
     @property
     def poles(self) -> Complex:
@@ -276,8 +261,8 @@ class StateSpace(ReadOnly):
         ------
         ArgumentError
             If the system is in continuous time.
-        ShapeError, DtypeError, NonFiniteError
-            If u or x0 does not fit, or a state overflows; names the step.
+        NonFiniteError
+            If a state overflows; names the step.
 
         Examples
         --------
@@ -333,7 +318,7 @@ class StateSpace(ReadOnly):
         """
         if isinstance(system, cls):
             return system
-        if isinstance(system, _HalfLoop):
+        if callable(getattr(system, "loop", None)):  # a controller
             raise ArgumentError(
                 f"system is a {type(system).__name__}, which is half of a loop",
                 "pass controller.loop(plant)",
@@ -409,13 +394,6 @@ def _finite_where_unseen(A: Array, B: Array, C: Array, points: Complex) -> Compl
             parts = A[np.ix_(own, own)], B[np.ix_(own, [j])], C[np.ix_([i], own)]
             found[at_pole, i, j] = gain_at(*parts, np.zeros((1, 1)), points[at_pole])[:, 0, 0]
     return found
-
-
-@runtime_checkable
-class _HalfLoop(Protocol):
-    """A controller, which makes a loop of a plant."""
-
-    def loop(self, plant: Any, /) -> StateSpace: ...
 
 
 @runtime_checkable

@@ -209,9 +209,7 @@ def test_refusals():
     wild = lqrad.StateSpace([[3.0]], [[1.0]], dt=0.1)
     with pytest.raises(NonFiniteError, match=r"the closed loop overflowed at step \d+"):
         run(wild, controller, 5000, x0=[1.0])
-    with pytest.raises(
-        ArgumentError, match="x0 is given and steps is not: a settled loop has forg"
-    ):
+    with pytest.raises(ArgumentError, match="x0 is given and T is not: a settled loop has forg"):
         lqrad.expected_cost(plant, controller, [[1]], [[1]], W=[[1.0]], x0=[1.0])
     assert lqrad.expected_cost(wild, controller, [[1]], [[1]], W=[[1.0]], T=3) > 0
     with pytest.raises(NotStabilizableError, match=r"the closed loop has the pole 2\.38197"):

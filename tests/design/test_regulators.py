@@ -153,10 +153,13 @@ def test_former_names_are_taken_and_names_of_other_packages_told():
         ),
         (
             lambda: lqrad.mpc(problem, N=3),
-            r"unexpected keyword argument 'N'; write mpc\(problem, T\)",
+            r"missing a required argument: 'T'; write mpc\(problem, T\)",
         ),
         (lambda: lqrad.mpc([[0.5]], [[1.0]], *weights), "with a problem such as LQProblem"),
-        (lambda: lqrad.simulate_closed_loop(plant, loop, N=3), "argument 'N'; write simulate_clos"),
+        (
+            lambda: lqrad.simulate_closed_loop(plant, loop, N=3),
+            "argument: 'T'; write simulate_clos",
+        ),
     ):
         with pytest.raises(ArgumentError, match=message):
             wrong()
