@@ -290,12 +290,10 @@ def check_items(name: str, value: Any, of: str) -> list[Any]:
     >>> check_items("horizons", range(2, 4), "whole numbers")
     [2, 3]
     """
-    if isinstance(value, (str, bytes, Mapping)) or not isinstance(value, Iterable):
-        raise ArgumentError(f"{name} is {_short(value)}, expected a list of {of}")
-    try:
-        return list(value)
-    except TypeError:  # an array () can be iterated over only until one tries
-        raise ArgumentError(f"{name} is {_short(value)}, expected a list of {of}") from None
+    if not isinstance(value, (str, bytes, Mapping)) and isinstance(value, Iterable):
+        with suppress(TypeError):  # an array () can be iterated over only until one tries
+            return list(value)
+    raise ArgumentError(f"{name} is {_short(value)}, expected a list of {of}")
 
 
 def check_lengths(name: str, value: Any) -> tuple[int, ...]:
@@ -339,6 +337,15 @@ def memory() -> int:
 # Arrays
 
 
+_RAGGED = "is not a rectangular array of numbers; are its rows of equal length?"
+
+
+def entry_name(name: str, index: Iterable[Any]) -> str:
+    """Return how an entry of an array is called in a message, such as "Q[2, 0]"."""
+    inside = ", ".join(str(int(i)) for i in index)
+    return f"{name}[{inside}]" if inside else name
+
+
 def real_array(name: str, value: ArrayLike, *, gaps: bool = False) -> Array:
     """Return `value` as a plain float64 array, without a copy where it is one already.
 
@@ -372,9 +379,7 @@ def real_array(name: str, value: ArrayLike, *, gaps: bool = False) -> Array:
     try:
         array = np.asarray(value)
     except ValueError as error:  # a ragged nested sequence
-        raise DtypeError(
-            f"{name} is not a rectangular array of numbers; are its rows of equal length?"
-        ) from error
+        raise DtypeError(f"{name} {_RAGGED}") from error
     except Exception as error:  # an object whose conversion to an array fails
         raise DtypeError(
             f"{name} is {_short(value)}, which NumPy cannot make an array of: {error}"
@@ -420,13 +425,11 @@ def _filled(name: str, value: Any, gaps: bool) -> Array:
         try:
             value = np.ma.stack([np.ma.asanyarray(part) for part in value])
         except ValueError as error:  # parts of unequal shapes
-            raise DtypeError(
-                f"{name} is not a rectangular array of numbers; are its rows of equal length?"
-            ) from error
+            raise DtypeError(f"{name} {_RAGGED}") from error
     mask = np.ma.getmaskarray(value)
     if mask.any() and not gaps:
-        index = ", ".join(str(int(i)) for i in np.argwhere(mask)[0])
-        raise DtypeError(f"{name}[{index}] is masked, expected a number; fill it, or leave it out")
+        where = entry_name(name, np.argwhere(mask)[0])
+        raise DtypeError(f"{where} is masked, expected a number; fill it, or leave it out")
     data = np.ma.getdata(value)
     return np.where(mask, np.nan, data) if mask.any() else np.asarray(data)
 
@@ -441,7 +444,7 @@ def _from_objects(name: str, array: NDArray[np.object_], gaps: bool) -> Array:
         if number is None and gaps and (entry is None or type(entry).__name__ == "NAType"):
             number = math.nan
         if number is None:
-            where = f"entry [{', '.join(map(str, index))}]" if index else "it"
+            where = entry_name("entry ", index) if index else "it"
             raise DtypeError(
                 f"{name} holds objects, expected real numbers: {where} is {_short(entry)}, of type "
                 f"{type(entry).__name__}",
@@ -483,8 +486,8 @@ def check_finite(name: str, array: Array, *, computed: bool = False) -> None:
         return
     finite = np.isfinite(array)
     if not finite.all():
-        index = tuple(int(i) for i in np.argwhere(~finite)[0])
-        where = f"{name}[{', '.join(map(str, index))}]" if index else name
+        index = tuple(np.argwhere(~finite)[0])
+        where = entry_name(name, index)
         if computed:
             raise NonFiniteError(f"{where} is {array[index]}: it overflowed", OVERFLOW_REMEDY)
         raise NonFiniteError(
@@ -577,8 +580,8 @@ def check_limits(
     low, high = sides
     empty = (low > high) | (low == np.inf) | (high == -np.inf)
     if empty.any():
-        index = tuple(int(i) for i in np.argwhere(empty)[0])
-        at = f" at [{', '.join(map(str, index))}]" if index else ""
+        index = tuple(np.argwhere(empty)[0])
+        at = entry_name(" at ", index) if index else ""
         raise ArgumentError(
             f"{name} leave nothing{at}: low is {low[index]:.6g} and high is {high[index]:.6g}, "
             "expected low <= high, and a finite number between them; no limit is -inf below and "

@@ -9,6 +9,7 @@ import os
 import stat
 import uuid
 import zipfile
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -309,12 +310,15 @@ def _read_json(content: io.BytesIO) -> dict[str, Any]:
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """The names of an object and their values, each given once."""
-    data = dict(pairs)
-    if len(data) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in data if names.count(name) > 1)
-        raise ValueError(f"{twice} is given more than once")
-    return data
+    _check_once([name for name, _ in pairs])
+    return dict(pairs)
+
+
+def _check_once(names: list[str]) -> None:
+    """Raise ValueError where a name is given more than once."""
+    for name, count in Counter(names).items():
+        if count > 1:
+            raise ValueError(f"{name} is given more than once")
 
 
 def _check_depth(name: str, value: Any) -> None:
@@ -333,10 +337,9 @@ def _read_npz(content: io.BytesIO) -> dict[str, Any]:
     with zipfile.ZipFile(content) as archive:
         members = archive.infolist()
         check_room("its arrays", _COPIES, sum(member.file_size for member in members) // 8)
-        for member in members:
-            name = member.filename.removesuffix(".npy")
-            if name in data:
-                raise ValueError(f"{name} is given more than once")
+        names = [member.filename.removesuffix(".npy") for member in members]
+        _check_once(names)
+        for name, member in zip(names, members, strict=True):
             with archive.open(member) as file:
                 _check_size(name, file, member.file_size)
             with archive.open(member) as file:
@@ -374,9 +377,8 @@ def _read_mat(content: io.BytesIO) -> dict[str, Any]:
             "it is of MATLAB's version 7.3; save(name, '-v7') writes one to read"
         ) from error
     names = [name for name, _, _ in held]
+    _check_once(names)
     for name, shape, kind in held:
-        if names.count(name) > 1:
-            raise ValueError(f"{name} is given more than once")
         if kind == "struct":
             raise DtypeError(
                 f"{name} is a struct", f"save(file, '-struct', '{name}') writes its fields"

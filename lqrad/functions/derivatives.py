@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from lqrad.arguments import EPS, Array
+from lqrad.arguments import EPS, Array, entry_name
 from lqrad.errors import ArgumentError, DtypeError, LqradError
 from lqrad.functions.carried import Carried, Pass, carried, read_only
 
@@ -163,11 +163,10 @@ def check_given(
     slack = 1e-6 * size + 1e-10 * size.max(axis=points) + 64 * EPS * rounding
     wrong = ~((low - slack <= given) & (given <= high + slack))  # NaN is wrong too
     if wrong.any():
-        index = tuple(int(i) for i in np.argwhere(wrong)[0])
-        at = f"[{', '.join(map(str, index[:-1]))}]" if index[:-1] else ""
+        index = tuple(np.argwhere(wrong)[0])
         j = index[-1]
         raise ArgumentError(
-            f"{name} is wrong: that of {of}{at} in {entries[j] if entries else f'entry {j}'} is "
+            f"{name} is wrong: that of {entry_name(of, index[:-1])} in {entries[j] if entries else f'entry {j}'} is "
             f"{0.5 * (low + high)[index]:.6g}, and {given[index]:.6g} is given"
         )
 
