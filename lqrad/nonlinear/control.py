@@ -228,8 +228,7 @@ class ControlProblem:
                 f"f returned shape {value.shape} for x {x.shape} and u {u.shape}, expected "
                 f"{x.shape}; did you stack the entries along the last axis, np.stack(..., axis=-1)?"
             )
-        if value.dtype.kind == "c":
-            raise DtypeError("f returned complex numbers for real ones; is a root negative there?")
+        _check_real("f", value)
         return np.asarray(value, dtype=np.float64)
 
     @_quiet
@@ -482,10 +481,7 @@ class ControlProblem:
                 "point",
                 f"did you {remedy}? A function of one point becomes one of many by lqrad.one_point",
             )
-        if value.dtype.kind == "c":
-            raise DtypeError(
-                f"{name} returned complex numbers for real ones; is a root negative there?"
-            )
+        _check_real(name, value)
         return value
 
     def _check_points(self, name: str, z: Array) -> None:
@@ -590,6 +586,13 @@ class ControlProblem:
         if not arrays[0].size:
             raise ShapeError(f"x has shape {arrays[0].shape}, expected (..., T+1, n), and not none")
         return arrays
+
+
+def _check_real(name: str, value: Any) -> None:
+    if value.dtype.kind == "c":
+        raise DtypeError(
+            f"{name} returned complex numbers for real ones; is a root negative there?"
+        )
 
 
 def _total(costs: dict[str, Array]) -> float | Array:

@@ -208,19 +208,10 @@ def ilqr(
 
     Examples
     --------
-    >>> def swing(x, u, dt=0.05):
-    ...     angle, rate = x[..., 0], x[..., 1]
-    ...     rate = rate + dt * (9.81 * np.sin(angle) + u[..., 0])
-    ...     return np.stack([angle + dt * rate, rate], axis=-1)
-    >>> pendulum = ControlProblem(
-    ...     swing,
-    ...     lambda x, u: 0.05 * (u**2).sum(axis=-1),
-    ...     lambda x: 500 * (x**2).sum(axis=-1),
-    ...     n=2,
-    ...     m=1,
-    ... )
-    >>> result = ilqr(pendulum, [np.pi, 0.0], T=60, bounds=(-8, 8))
-    >>> result.status.converged, bool(abs(result.x[-1]).max() < 0.1), float(abs(result.u).max()) <= 8
+    >>> from lqrad.nonlinear.systems import pendulum_swingup
+    >>> system = pendulum_swingup()
+    >>> result = ilqr(system.problem, system.x0, system.T, bounds=system.bounds)
+    >>> result.status.converged, bool(abs(result.x[-1]).max() < 0.1), float(abs(result.u).max()) <= 4
     (True, True, True)
     """
     began = time.perf_counter()

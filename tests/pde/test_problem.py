@@ -649,9 +649,9 @@ def test_the_horizon_is_that_of_what_varies():
     assert varying.horizon() == varying.horizon(5) == 5
     with pytest.raises(ArgumentError, match=r"T is 4, but the problem varies over 5 stages"):
         varying.horizon(4)
-    constant = reacting()[0]._changed(q=np.zeros(8), T=None)
+    constant = SparseLQProblem(None, EYE, ONE, np.ones(3), [1.0], reaction=cubic(3))
     with pytest.raises(ArgumentError, match="pass the horizon T"):
-        constant.objective(np.zeros(8))
+        constant.objective(np.zeros(3))
     with pytest.raises(ArgumentError, match="T is 0"):
         constant.horizon(0)
 
