@@ -229,6 +229,10 @@ def kalman_filter(problem: SmoothingProblem, y: ArrayLike) -> Filtered:
     NotConvexError
         If an innovation has no positive definite covariance, V being singular; names the time.
 
+    See Also
+    --------
+    kalman_smoother : The same from the whole series, with or without a prior.
+
     References
     ----------
     Anderson and Moore, Optimal Filtering, 1979, sections 3.1, 6.3 and 6.5 (square roots).
@@ -351,6 +355,11 @@ def kalman_smoother(
         If there is no prior and the data leave a direction of x[0] open, or if V is singular and
         an entry of y is known before it is observed; names the direction and the time. If a variance
         is lost in the rounding of a P0 that is all but singular.
+
+    See Also
+    --------
+    loglik_gradient : The derivatives of the log-likelihood in the arrays of the problem.
+    lqrad.nonlinear.robust_objective : The same with penalties that outliers move less.
 
     References
     ----------

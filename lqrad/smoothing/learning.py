@@ -7,7 +7,6 @@ held fixed or shared. `em` alternates a smoothing pass with closed-form steps; w
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -28,25 +27,15 @@ from lqrad.arguments import (
     check_type,
     real_array,
 )
-from lqrad.descent.descend import Descent, descend
-from lqrad.descent.objective import Objective
 from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError, ShapeError, Status
 from lqrad.results import Ended, Report
+from lqrad.smoothing.climb import FAR, Climb, build_problem
 from lqrad.smoothing.covariance_filter import CovarianceFilter, split_prior
 from lqrad.smoothing.model import Balanced, SmoothingProblem
-from lqrad.smoothing.score import NAMES, PRIOR, Expected, expect, score_of
+from lqrad.smoothing.score import NAMES, PRIOR, Expected, expect
 
 # How many axes each array has where it does not vary in time.
 _AXES = {"A": 2, "C": 2, "W": 2, "V": 2, "m0": 1, "P0": 2, "c": 1, "d": 1}
-# Of central differences: truncation, step^2, and rounding, EPS / step, are about the same.
-_STEP = EPS ** (1 / 3)
-# The arrays of a model change by no more than this where a parameter moves by _PROBE of its length:
-# a variance exp(theta) has a length of one, and so has an offset of theta standard deviations.
-_PROBE, _PART = 2.0**-8, 1.5 * 2.0**-8
-# The powers of two, up and down, among which a length is sought.
-_DOUBLINGS = 200
-# Lengths that differ by more doublings than this are others.
-_FAR = 4
 # A log-likelihood is known to this part of it, for the smoother may lose five digits.
 _LOST = 1e-10
 # An output whose innovation's deviation is no more than this many roundings of the data is exact.
@@ -131,11 +120,10 @@ def fit(
     relative error of about 1e-10. The likelihood may have several maxima: the one that is found is
     near the start. It is flat where a variance is next to nothing: start from large ones.
 
-    Each parameter has a length, a power of two, at which the arrays at theta0 begin to change: a
-    variance by its own size, an offset by a standard deviation. It makes the descent the same in
-    all units of theta, and is found by some calls of `build` more, about one for each doubling from
-    |theta0|, or from one. A parameter that moves nothing there keeps that as its length. Where the
-    descent ends so far away that the lengths there are others, it goes on in those.
+    The descent is the same in all units of theta: each parameter is measured in its length, a power
+    of two at which the arrays at theta0 begin to change, such as one for a log-variance. Finding the
+    lengths takes about one call of `build` for each doubling from |theta0|, or from one. Where the
+    descent ends so far away that the lengths are others there, it goes on in those.
 
     Parameters
     ----------
@@ -163,6 +151,11 @@ def fit(
     NotConvexError, NonFiniteError
         If there is no model or no likelihood at theta0, or a step of the differences from it.
 
+    See Also
+    --------
+    em : Learns whole arrays, from starts that are far away.
+    loglik_gradient : The gradient in each array.
+
     References
     ----------
     Durbin and Koopman, Time Series Analysis by State Space Methods, 2nd edition, 2012, chapter 7.
@@ -187,10 +180,10 @@ def fit(
     if start.ndim != 1 or not start.size:
         raise ShapeError(f"theta0 has shape {start.shape}, expected (k,), the parameters in a row")
     check_finite("theta0", start)
-    first = _build(build, start)
+    first = build_problem(build, start)
     y = first.series(y)
     max_iter = check_count("max_iter", max_iter, least=0)
-    climb = _Climb(build, first, start, y)
+    climb = Climb(build, first, start, y)
     history: list[float] = []
     theta = start
     while True:
@@ -199,8 +192,8 @@ def fit(
         history += list(climb.logliks(descent.history.cost))[bool(history) :]
         theta = climb.lengths * descent.solution
         # Far from its start theta may have other lengths, in which it is not at a maximum.
-        onward = _Climb(build, first, theta, y)
-        far = np.abs(np.log2(onward.lengths / climb.lengths)).max() > _FAR
+        onward = Climb(build, first, theta, y)
+        far = np.abs(np.log2(onward.lengths / climb.lengths)).max() > FAR
         again = far or descent.status is Status.STALLED  # from here the tolerance may be met
         if not again or rise <= _LOST * (1 + abs(descent.cost)) or len(history) > max_iter:
             break
@@ -209,7 +202,7 @@ def fit(
     if vanished := _without_noise(climb.model(theta), climb.data):
         status, what, remedy = Status.DIVERGED, vanished, _NO_MAXIMUM
     return Fit(
-        problem=_build(build, theta, first),
+        problem=build_problem(build, theta, first),
         theta=theta,
         loglik=history[-1],
         status=status,
@@ -219,97 +212,6 @@ def fit(
         seconds=time.perf_counter() - began,
         history=History(np.array(history)),
     )
-
-
-class _Climb:
-    """The log-likelihood of y as a function of z = theta / lengths, in units of the model at `start`.
-
-    So that the descent is the same whatever the units of the user and of the parameters are.
-
-    Parameters
-    ----------
-    build : callable
-        theta (k,) -> SmoothingProblem, with the shapes of `first`.
-    start : (k,)
-        Where the lengths are found.
-    y : (..., T+1, ny)
-    """
-
-    def __init__(
-        self,
-        build: Callable[[Array], SmoothingProblem],
-        first: SmoothingProblem,
-        start: Array,
-        y: Array,
-    ) -> None:
-        self.build, self.first, self.start = build, first, start
-        balanced = _build(build, start, first).balanced
-        self.state, self.output = balanced.state, balanced.output
-        seen = ~np.isnan(y)
-        self.entries = max(1, int(seen.sum()))
-        self.volume = float(balanced.log_volume(seen).sum())
-        self.data = y / self.output
-        self.lengths = np.array([_length(self.model, start, i) for i in range(start.size)])
-
-    def model(self, theta: Array) -> SmoothingProblem:
-        return _build(self.build, theta, self.first).in_units(self.state, self.output)
-
-    def logliks(self, costs: Array) -> Array:
-        """The log-likelihoods in the units of the user."""
-        return np.asarray(-self.entries * costs - self.volume)
-
-    def evaluate(self, z: Array) -> tuple[float, Array]:
-        """Minus the log-likelihood for each entry of y, and its gradient in z."""
-        theta = self.lengths * z
-        problem = self.model(theta)
-        score = score_of(problem, expect(problem, self.data))
-        slopes = np.empty_like(theta)
-        # Far from zero it is theta that is rounded: truncation, step^2, against EPS |z| / step.
-        for i, h in enumerate(_STEP * np.cbrt(np.maximum(1.0, np.abs(z)))):
-            ends, places = [], (self.lengths[i] * (z[i] - h), self.lengths[i] * (z[i] + h))
-            for end in places:
-                near = theta.copy()
-                near[i] = end
-                try:
-                    ends.append(self.model(near))
-                except (NotConvexError, ArithmeticError) as error:
-                    kind = NotConvexError if isinstance(error, NotConvexError) else NonFiniteError
-                    raise kind(
-                        f"build fails at theta[{i}] = {end:.9g}, a step of the differences away from "
-                        f"{theta[i]:.9g}: {error}",
-                        "let theta hold logarithms of variances",
-                    ) from error
-            slopes[i] = sum(
-                np.vdot(gradient, getattr(ends[1], name) - getattr(ends[0], name))
-                for name in NAMES
-                if (gradient := getattr(score, name)) is not None
-            ) / ((places[1] - places[0]) / self.lengths[i])
-        return -score.loglik / self.entries, -slopes / self.entries
-
-    def descend(self, max_iter: int, tol: float, *, onward: bool) -> Descent:
-        """Descend by L-BFGS from `start`, at which there must be a likelihood.
-
-        To a gradient of tol, and of tol times that at the start where it does not go on from another.
-        """
-        start = self.start / self.lengths
-        known = self.evaluate(start)
-
-        def trial(z: Array) -> tuple[float, Array]:
-            if np.array_equal(z, start):
-                return known
-            try:
-                return self.evaluate(z)
-            except (NotConvexError, ArithmeticError, np.linalg.LinAlgError) as error:
-                theta = self.lengths * z
-                raise NonFiniteError(f"no likelihood at theta = {theta}: {error}") from error
-
-        return descend(
-            Objective(shape=start.shape, value_and_gradient=trial),
-            start,
-            method="l-bfgs",
-            max_iter=max_iter,
-            tol=tol / (max(tol if onward else 1.0, float(np.linalg.norm(known[1]))) or 1.0),
-        )
 
 
 def em(
@@ -329,8 +231,7 @@ def em(
 
     and the same for [C d] and V; no W is inverted, and the range of a singular one is kept. The
     log-likelihood never decreases. EM starts well from far away, and ends slowly: linearly at the
-    rate of the information that is missing, so that a small step does not prove a maximum; see
-    `loglik_gradient`. Use `fit` for arrays with structure.
+    rate of the information that is missing, so that a small step does not prove a maximum.
 
     Parameters
     ----------
@@ -352,12 +253,9 @@ def em(
     -------
     Fit
 
-    Raises
-    ------
-    ArgumentError
-        If a name in `learn` is unknown, varies in time, or is of the prior where there is none.
-    NotConvexError
-        As `kalman_smoother`.
+    See Also
+    --------
+    fit : Learns arrays with structure, and ends faster.
 
     References
     ----------
@@ -518,67 +416,3 @@ def _regress(wz: Array, zz: Array) -> Array:
     size = np.where(size > 0, size, 1.0)
     solution = np.linalg.lstsq(zz / np.outer(size, size), (wz / size).T, rcond=None)[0]
     return np.asarray(solution.T / size)
-
-
-def _length(model: Callable[[Array], SmoothingProblem], theta: Array, i: int) -> float:
-    """The length of theta[i]: the largest power of two that changes the balanced arrays in part only.
-
-    Units of theta, powers of two, multiply it exactly.
-    """
-    here = model(theta)
-    sizes = _sizes(here)
-
-    def is_small(length: float) -> bool:
-        """Whether a probe along theta[i] leaves a model, whose arrays are nearly the same."""
-        near = theta.copy()
-        near[i] += _PROBE * length
-        try:
-            with np.errstate(over="ignore", invalid="ignore"):
-                there = model(near)
-        except (NotConvexError, ArithmeticError, np.linalg.LinAlgError):
-            return False
-        return all(
-            (np.abs(getattr(there, name) - getattr(here, name)) <= _PART * size).all()
-            for name, size in sizes.items()
-        )
-
-    # Of zero it is one, and of a number that is too small to be changed in part.
-    own = theta[i] if abs(theta[i]) > np.finfo(np.float64).tiny / EPS else 0.0
-    default = math.ldexp(1.0, math.frexp(own)[1])
-    length, factor = default, 2.0 if is_small(default) else 0.5
-    for _ in range(_DOUBLINGS):
-        if is_small(factor * length) is (factor < 1):
-            return length if factor > 1 else factor * length
-        length *= factor
-    return default
-
-
-def _sizes(problem: SmoothingProblem) -> dict[str, Array | float]:
-    """What a change of each balanced array is small beside; entries that are zero count as noises."""
-    sizes: dict[str, Array | float] = {"c": 1.0, "d": 1.0}
-    for name in ("A", "C"):
-        sizes[name] = max(1.0, float(np.abs(getattr(problem, name)).max()))
-    for name in ("W", "V") if problem.P0 is None else ("W", "V", "P0"):
-        deviations = np.sqrt(np.diagonal(getattr(problem, name), axis1=-2, axis2=-1))
-        deviations = np.where(deviations > 0, deviations, 1.0)
-        sizes[name] = deviations[..., :, None] * deviations[..., None, :]
-    return sizes if problem.P0 is None else sizes | {"m0": 1.0}
-
-
-def _build(
-    build: Callable[[Array], SmoothingProblem], theta: Array, first: SmoothingProblem | None = None
-) -> SmoothingProblem:
-    """What the user's map makes of theta, checked to be a problem of the same kind as the first."""
-    problem = build(theta.copy())
-    if not isinstance(problem, SmoothingProblem):
-        raise ArgumentError(
-            f"build returned {type(problem).__name__} at theta = {theta}, expected a SmoothingProblem"
-        )
-    for name in NAMES:
-        shape = np.shape(getattr(problem, name))
-        if first is not None and shape != np.shape(getattr(first, name)):
-            raise ArgumentError(
-                f"build returned {name} of shape {shape} at theta = {theta}, and of shape "
-                f"{np.shape(getattr(first, name))} at theta0; shapes must not depend on theta"
-            )
-    return problem

@@ -634,7 +634,7 @@ def test_a_start_decades_away_ends_at_the_same_maximum(start):
 
 def test_a_fit_near_its_maximum_evaluates_nothing_twice(monkeypatch):
     count = []
-    monkeypatch.setattr("lqrad.smoothing.learning.expect", lambda *a: count.append(1) or expect(*a))
+    monkeypatch.setattr("lqrad.smoothing.climb.expect", lambda *a: count.append(1) or expect(*a))
     result = fit(lambda theta: local_level(theta), [9.0, 7.0], FLOW[:, None])
     assert result.status.converged
     assert len(count) <= 2 * len(result.history.loglik)

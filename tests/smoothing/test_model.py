@@ -38,6 +38,14 @@ def test_arrays_are_copied_once_and_cannot_be_written():
             getattr(problem, name)[...] = 0
 
 
+def test_attributes_cannot_be_set():
+    problem = model()
+    with pytest.raises(AttributeError, match="A of a SmoothingProblem cannot be set"):
+        problem.A = np.eye(2)
+    with pytest.raises(AttributeError, match="P0 of a SmoothingProblem cannot be set"):
+        problem.in_units(np.ones(problem.n), np.ones(problem.ny)).P0 = None
+
+
 def test_dimensions_are_read_off_and_the_horizon_off_what_varies():
     assert (model().n, model().ny, model().T) == (2, 1, None)
     assert model(c=np.zeros((7, 2))).T == 7

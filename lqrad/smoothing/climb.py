@@ -1,0 +1,184 @@
+"""The log-likelihood as a function of parameters theta, in units in which a descent finds its way.
+
+A user's map makes a model of theta. Each parameter has a length, the largest power of two at which the
+arrays of the model change in part only, and the descent is in z = theta / lengths.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from lqrad.arguments import EPS, Array
+from lqrad.descent.descend import Descent, descend
+from lqrad.descent.objective import Objective
+from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError
+from lqrad.smoothing.model import SmoothingProblem
+from lqrad.smoothing.score import NAMES, expect, score_of
+
+# Of central differences: truncation, step^2, and rounding, EPS / step, are about the same.
+_STEP = EPS ** (1 / 3)
+# The arrays of a model change by no more than this where a parameter moves by _PROBE of its length:
+# a variance exp(theta) has a length of one, and so has an offset of theta standard deviations.
+_PROBE, _PART = 2.0**-8, 1.5 * 2.0**-8
+# The powers of two, up and down, among which a length is sought.
+_DOUBLINGS = 200
+# Lengths that differ by more doublings than this are others.
+FAR = 4
+
+
+class Climb:
+    """The log-likelihood of y as a function of z = theta / lengths, in units of the model at `start`.
+
+    So that the descent is the same whatever the units of the user and of the parameters are.
+
+    Parameters
+    ----------
+    build : callable
+        theta (k,) -> SmoothingProblem, with the shapes of `first`.
+    start : (k,)
+        Where the lengths are found.
+    y : (..., T+1, ny)
+    """
+
+    def __init__(
+        self,
+        build: Callable[[Array], SmoothingProblem],
+        first: SmoothingProblem,
+        start: Array,
+        y: Array,
+    ) -> None:
+        self.build, self.first, self.start = build, first, start
+        balanced = build_problem(build, start, first).balanced
+        self.state, self.output = balanced.state, balanced.output
+        seen = ~np.isnan(y)
+        self.entries = max(1, int(seen.sum()))
+        self.volume = float(balanced.log_volume(seen).sum())
+        self.data = y / self.output
+        self.lengths = np.array([_length(self.model, start, i) for i in range(start.size)])
+
+    def model(self, theta: Array) -> SmoothingProblem:
+        return build_problem(self.build, theta, self.first).in_units(self.state, self.output)
+
+    def logliks(self, costs: Array) -> Array:
+        """The log-likelihoods in the units of the user."""
+        return np.asarray(-self.entries * costs - self.volume)
+
+    def evaluate(self, z: Array) -> tuple[float, Array]:
+        """Minus the log-likelihood for each entry of y, and its gradient in z."""
+        theta = self.lengths * z
+        problem = self.model(theta)
+        score = score_of(problem, expect(problem, self.data))
+        slopes = np.empty_like(theta)
+        # Far from zero it is theta that is rounded: truncation, step^2, against EPS |z| / step.
+        for i, h in enumerate(_STEP * np.cbrt(np.maximum(1.0, np.abs(z)))):
+            ends, places = [], (self.lengths[i] * (z[i] - h), self.lengths[i] * (z[i] + h))
+            for end in places:
+                near = theta.copy()
+                near[i] = end
+                try:
+                    ends.append(self.model(near))
+                except (NotConvexError, ArithmeticError) as error:
+                    kind = NotConvexError if isinstance(error, NotConvexError) else NonFiniteError
+                    raise kind(
+                        f"build fails at theta[{i}] = {end:.9g}, a step of the differences away from "
+                        f"{theta[i]:.9g}: {error}",
+                        "let theta hold logarithms of variances",
+                    ) from error
+            slopes[i] = sum(
+                np.vdot(gradient, getattr(ends[1], name) - getattr(ends[0], name))
+                for name in NAMES
+                if (gradient := getattr(score, name)) is not None
+            ) / ((places[1] - places[0]) / self.lengths[i])
+        return -score.loglik / self.entries, -slopes / self.entries
+
+    def descend(self, max_iter: int, tol: float, *, onward: bool) -> Descent:
+        """Descend by L-BFGS from `start`, at which there must be a likelihood.
+
+        To a gradient of tol, and of tol times that at the start where it does not go on from another.
+        """
+        start = self.start / self.lengths
+        known = self.evaluate(start)
+
+        def trial(z: Array) -> tuple[float, Array]:
+            if np.array_equal(z, start):
+                return known
+            try:
+                return self.evaluate(z)
+            except (NotConvexError, ArithmeticError, np.linalg.LinAlgError) as error:
+                theta = self.lengths * z
+                raise NonFiniteError(f"no likelihood at theta = {theta}: {error}") from error
+
+        return descend(
+            Objective(shape=start.shape, value_and_gradient=trial),
+            start,
+            method="l-bfgs",
+            max_iter=max_iter,
+            tol=tol / (max(tol if onward else 1.0, float(np.linalg.norm(known[1]))) or 1.0),
+        )
+
+
+def _length(model: Callable[[Array], SmoothingProblem], theta: Array, i: int) -> float:
+    """The length of theta[i]: the largest power of two that changes the balanced arrays in part only.
+
+    Units of theta, powers of two, multiply it exactly.
+    """
+    here = model(theta)
+    sizes = _sizes(here)
+
+    def is_small(length: float) -> bool:
+        """Whether a probe along theta[i] leaves a model, whose arrays are nearly the same."""
+        near = theta.copy()
+        near[i] += _PROBE * length
+        try:
+            with np.errstate(over="ignore", invalid="ignore"):
+                there = model(near)
+        except (NotConvexError, ArithmeticError, np.linalg.LinAlgError):
+            return False
+        return all(
+            (np.abs(getattr(there, name) - getattr(here, name)) <= _PART * size).all()
+            for name, size in sizes.items()
+        )
+
+    # Of zero it is one, and of a number that is too small to be changed in part.
+    own = theta[i] if abs(theta[i]) > np.finfo(np.float64).tiny / EPS else 0.0
+    default = math.ldexp(1.0, math.frexp(own)[1])
+    length, factor = default, 2.0 if is_small(default) else 0.5
+    for _ in range(_DOUBLINGS):
+        if is_small(factor * length) is (factor < 1):
+            return length if factor > 1 else factor * length
+        length *= factor
+    return default
+
+
+def _sizes(problem: SmoothingProblem) -> dict[str, Array | float]:
+    """What a change of each balanced array is small beside; entries that are zero count as noises."""
+    sizes: dict[str, Array | float] = {"c": 1.0, "d": 1.0}
+    for name in ("A", "C"):
+        sizes[name] = max(1.0, float(np.abs(getattr(problem, name)).max()))
+    for name in ("W", "V") if problem.P0 is None else ("W", "V", "P0"):
+        deviations = np.sqrt(np.diagonal(getattr(problem, name), axis1=-2, axis2=-1))
+        deviations = np.where(deviations > 0, deviations, 1.0)
+        sizes[name] = deviations[..., :, None] * deviations[..., None, :]
+    return sizes if problem.P0 is None else sizes | {"m0": 1.0}
+
+
+def build_problem(
+    build: Callable[[Array], SmoothingProblem], theta: Array, first: SmoothingProblem | None = None
+) -> SmoothingProblem:
+    """What the user's map makes of theta, checked to be a problem of the same kind as the first."""
+    problem = build(theta.copy())
+    if not isinstance(problem, SmoothingProblem):
+        raise ArgumentError(
+            f"build returned {type(problem).__name__} at theta = {theta}, expected a SmoothingProblem"
+        )
+    for name in NAMES:
+        shape = np.shape(getattr(problem, name))
+        if first is not None and shape != np.shape(getattr(first, name)):
+            raise ArgumentError(
+                f"build returned {name} of shape {shape} at theta = {theta}, and of shape "
+                f"{np.shape(getattr(first, name))} at theta0; shapes must not depend on theta"
+            )
+    return problem
