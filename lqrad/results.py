@@ -149,10 +149,6 @@ def plot(result: Any, *details: Any, **options: Any) -> Any:
     *details, **options
         Those of the function in `lqrad.plotting` that draws results of this type.
 
-    Returns
-    -------
-    matplotlib Axes or Figure
-
     Raises
     ------
     DtypeError

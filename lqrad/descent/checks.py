@@ -58,10 +58,6 @@ def dot_test(
     rng : Generator or int, optional
         Where u and v come from; a fixed seed when not given.
 
-    Returns
-    -------
-    float
-
     Raises
     ------
     ShapeError
@@ -151,10 +147,6 @@ def taylor_test(
         that of z.
     rng : Generator or int, optional
         Where the direction comes from; a fixed seed when not given.
-
-    Returns
-    -------
-    TaylorTest
 
     Raises
     ------

@@ -92,10 +92,6 @@ class Objective:
         factor : (r, r) or (T, r, r)
             Nonsingular, for z of shape (..., T, r). Map the solution back by factor[t] w[t].
 
-        Returns
-        -------
-        Objective
-
         Examples
         --------
         >>> steep = Objective(
@@ -132,10 +128,6 @@ class Objective:
             w -> F w and g -> F'g, of arrays of this objective's shape.
         solve_transposed : callable, optional
             g -> h of F'h = g; without it the new objective has no gap bound.
-
-        Returns
-        -------
-        Objective
 
         Examples
         --------

@@ -276,10 +276,6 @@ class Graph(Structure):
         ----------
         z, p : dicts of (batch, ...)
         theta : dict
-
-        Returns
-        -------
-        GraphKKT
         """
         values = self._checked_values(z, theta)
         p, f = self._checked_costates(p, values), self._functions(values)

@@ -130,10 +130,6 @@ def policy_gradient(
         Relative gap: stop where J(K) - min J is proven to be at most tol J(K); where nothing can be
         proven the gradient norm beside the first.
 
-    Returns
-    -------
-    PolicyGradient
-
     Raises
     ------
     ArgumentError
