@@ -45,7 +45,7 @@ from lqrad.lq.riccati import riccati
 from lqrad.results import Cells, Report
 from lqrad.sweeps import Sweep, sweep
 
-METHODS = ("gradient", "conjugate-gradient")
+PREDICTED = ("gradient", "conjugate-gradient")
 _PRODUCTS = 100  # of H, and of its inverse: kappa is right to a percent then, and rather above
 _ANGLES = 1024  # of the upper half of the unit circle, at which a limit is looked for
 _PEAK = np.linspace(-3.0, 3.0, 61)  # and these about each eigenvalue, in units of its distance
@@ -111,12 +111,12 @@ class Conditioning(ReadOnly, Report):
         """
         gradient, conjugate = predicted_iterations(self.condition, self.tol).values()
         conjugate = np.minimum(conjugate, self.horizons * self.problem.m)
-        return dict(zip(METHODS, (gradient, conjugate), strict=True))
+        return dict(zip(PREDICTED, (gradient, conjugate), strict=True))
 
     @property
     def observed(self) -> dict[str, Array]:
         """Iterations that `descend` took; NaN where it was not run or did not get there."""
-        return {method: self._found(method) for method in METHODS}
+        return {method: self._found(method) for method in PREDICTED}
 
     @property
     def rates(self) -> Array:
@@ -165,7 +165,7 @@ class Conditioning(ReadOnly, Report):
         """Return a dictionary for each cell: radius, T, eigenvalues, iterations, error."""
         columns = {"smallest": self.smallest, "largest": self.largest, "condition": self.condition}
         for kind, found in (("predicted", self.predicted), ("observed", self.observed)):
-            columns |= {f"{method} {kind}": found[method] for method in METHODS}
+            columns |= {f"{method} {kind}": found[method] for method in PREDICTED}
         return [
             {"radius": radius, "T": T}
             | {name: float(column[i, j]) for name, column in columns.items()}
@@ -329,7 +329,7 @@ def predicted_iterations(condition: ArrayLike, tol: float) -> dict[str, Array]:
         gradient = -0.5 * math.log(tol) / shrunk
         conjugate = math.acosh(tol**-0.5) / np.arccosh(1 + 2 / (kappa - 1))
     return dict(
-        zip(METHODS, (np.maximum(1.0, np.ceil(k)) for k in (gradient, conjugate)), strict=True)
+        zip(PREDICTED, (np.maximum(1.0, np.ceil(k)) for k in (gradient, conjugate)), strict=True)
     )
 
 
@@ -350,7 +350,7 @@ def _cell(
     found = {"smallest": unit / inverse, "largest": unit * L}
     predicted = predicted_iterations(kappa, tol)
     predicted["conjugate-gradient"] = np.minimum(predicted["conjugate-gradient"], start.size)
-    for method in METHODS:
+    for method in PREDICTED:
         found[method] = math.nan
         if predicted[method] <= max_iter and kappa < 1 / EPS:
             result = descend(

@@ -176,14 +176,14 @@ class Rational:
         G = _square(add([a * c for c in self.num], self.den, b))
         if not G:
             return inf, 0.0
-        best, where = _root(F[0], G[0]), 0.0
+        best, where = _root_of_quotient(F[0], G[0]), 0.0
         if len(F) <= len(G):
-            at_end = _root(F[-1], G[-1]) if len(F) == len(G) else 0.0
+            at_end = _root_of_quotient(F[-1], G[-1]) if len(F) == len(G) else 0.0
             if at_end < best:
                 best, where = at_end, inf
         turns = add(times(derivative(F), G), times(F, derivative(G)), -1)
         for v in _frequencies(turns):
-            at = _root(_of_square(F, v, len(turns)), _of_square(G, v, len(turns)))
+            at = _root_of_quotient(_of_square(F, v, len(turns)), _of_square(G, v, len(turns)))
             if at < best:
                 best, where = at, float(v)
         return best, where
@@ -196,7 +196,7 @@ def _log_ratio(above: int, below: int) -> float:
     return log(above) - log(below)
 
 
-def _root(above: int, below: int) -> float:
+def _root_of_quotient(above: int, below: int) -> float:
     """The square root of a quotient; infinite where below is zero or no float is as large."""
     if not below:
         return inf

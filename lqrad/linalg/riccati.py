@@ -6,7 +6,7 @@ is 1/2 x'P[t]x, and its minimiser is u[t] = -K[t] x[t], with P[T] = S and
     G = R + B'P[t+1]B       N = B'P[t+1]A + M'       K[t] = G^-1 N
     P[t] = Q + A'P[t+1]A - N'K[t]
 
-`sweep` runs it backward, a stage at a time, and in factors where P would become indefinite; `double`
+`recursion` runs it backward, by stages, and in factors where P would become indefinite; `double`
 goes to its limit, the solution of the discrete algebraic Riccati equation, by doubling the horizon;
 `lyapunov` sums what a stable closed loop makes of a given stage cost, `steady_covariance` what it makes
 of a given noise.
@@ -23,7 +23,7 @@ from scipy.linalg.lapack import dgesv, dposv, dpotrf
 from lqrad.arguments import EPS, Array, check_finite
 from lqrad.errors import NonFiniteError, NotConvexError
 from lqrad.linalg.balance import balance, in_units
-from lqrad.linalg.riccati_factors import sweep_in_factors
+from lqrad.linalg.riccati_factors import recursion_in_factors
 from lqrad.linalg.stages import times
 
 # The tail may be called settled from this stage on, and is looked at again each quarter further on.
@@ -37,8 +37,8 @@ _INDEFINITE = 1e-12
 _MOST_DOUBLINGS = 42
 
 
-class Sweep(NamedTuple):
-    """What `sweep` returns: P (T+1, n, n), K (T, m, n), L (T, m, m), and how many stages it ran."""
+class Recursion(NamedTuple):
+    """What `recursion` returns: P (T+1, n, n), K (T, m, n), L (T, m, m), and how many stages it ran."""
 
     P: Array
     K: Array
@@ -46,18 +46,18 @@ class Sweep(NamedTuple):
     swept: int
 
 
-def sweep(A: Array, B: Array, Q: Array, R: Array, M: Array, S: Array, T: int) -> Sweep:
+def recursion(A: Array, B: Array, Q: Array, R: Array, M: Array, S: Array, T: int) -> Recursion:
     """Run the Riccati recursion backward from P[T] = S.
 
     P is symmetric to the last bit: each stage reads one triangle of P[t+1] only. Without that the
     antisymmetric part of the rounding errors grows like the open loop and ruins K where A is
-    unstable. Where nothing varies in time, the sweep stops as soon as the rest of the horizon
+    unstable. Where nothing varies in time, the recursion stops as soon as the rest of the horizon
     would change no entry of P by more than 2 eps sqrt(P[i, i] P[j, j]), and the earlier stages
     are filled with the last P, K and L; see `_settled` for how that is known.
 
-    Where the weights are semidefinite and P[0], or an R + B'PB on the way to it, is not, the sweep is
-    done again in factors, `sweep_in_factors`. Rounding errors do this where a mode grows and Q does
-    not see it.
+    Where the weights are semidefinite and P[0], or an R + B'PB on the way to it, is not, all is done
+    again in factors, `recursion_in_factors`. Rounding errors do this where a mode grows and Q does not
+    see it.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def sweep(A: Array, B: Array, Q: Array, R: Array, M: Array, S: Array, T: int) ->
 
     Returns
     -------
-    Sweep
+    Recursion
         P (T+1, n, n); K (T, m, n); L (T, m, m), the lower Cholesky factor of R + B'P[t+1]B; and
         the number of stages that were run before the tail had settled, T if it never did.
 
@@ -88,14 +88,14 @@ def sweep(A: Array, B: Array, Q: Array, R: Array, M: Array, S: Array, T: int) ->
     Examples
     --------
     >>> one = np.eye(1)
-    >>> P, K, L, swept = sweep(one, one, one, one, 0 * one, one, 200)
+    >>> P, K, L, swept = recursion(one, one, one, one, 0 * one, one, 200)
     >>> print(round(P[0, 0, 0], 12))  # p = 1 + p - p^2 / (1 + p) for the golden ratio
     1.61803398875
     >>> swept < 50
     True
     """
     try:
-        plain = _sweep(A, B, Q, R, M, S, T)
+        plain = recursion_of_P(A, B, Q, R, M, S, T)
         if _semidefinite(plain.P[0]):
             return plain
     except NotConvexError:
@@ -107,16 +107,16 @@ def sweep(A: Array, B: Array, Q: Array, R: Array, M: Array, S: Array, T: int) ->
         if factored is None:
             return plain
     _check(*factored, B, R, 0)
-    return Sweep(*factored, T)
+    return Recursion(*factored, T)
 
 
 def _in_factors(
     A: Array, B: Array, Q: Array, R: Array, M: Array, S: Array, T: int
 ) -> tuple[Array, Array, Array] | None:
-    """`sweep_in_factors` in balanced units: its reflections mix rows of different units."""
+    """`recursion_in_factors` in balanced units: its reflections mix rows of different units."""
     n = len(S)
     x, u, _, _, cost = balance(A, B, Q=np.concatenate([Q.reshape(-1, n, n), S[None]]), R=R)
-    found = sweep_in_factors(
+    found = recursion_in_factors(
         in_units(A, x, x),
         in_units(B, x, u),
         in_units(Q, -x, x, -cost),
@@ -136,7 +136,7 @@ def _in_factors(
     )
 
 
-def _sweep(A: Array, B: Array, Q: Array, R: Array, M: Array, S: Array, T: int) -> Sweep:
+def recursion_of_P(A: Array, B: Array, Q: Array, R: Array, M: Array, S: Array, T: int) -> Recursion:
     """The recursion of P itself."""
     n, m = B.shape[-2:]
     # Transposed, so that each stage is in column order, as BLAS wants it.
@@ -176,7 +176,7 @@ def _sweep(A: Array, B: Array, Q: Array, R: Array, M: Array, S: Array, T: int) -
     for i in range(m):
         L[:, i, i + 1 :] = 0.0
     _check(P[t:], K[t:], L[t:], B, R, t)
-    return Sweep(P, K, L, swept)
+    return Recursion(P, K, L, swept)
 
 
 def _semidefinite(P: Array) -> bool:
@@ -225,7 +225,7 @@ def _settled(P: Array, t: int, F: Array) -> bool:
 
 
 def _check(P: Array, K: Array, L: Array, B: Array, R: Array, start: int) -> None:
-    """Raise for the first stage, in the order of the sweep, that is no solution; P[0] is P[start].
+    """Raise for the first stage, in the order of the recursion, that is no solution; P[0] is P[start].
 
     The factor of a singular R + B'PB may exist by the grace of rounding errors: it counts as
     singular where a pivot is no larger than they are.

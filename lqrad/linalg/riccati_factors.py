@@ -20,7 +20,7 @@ from scipy.linalg.lapack import dpstrf, dtrtrs
 from lqrad.arguments import EPS, Array
 
 
-def sweep_in_factors(
+def recursion_in_factors(
     A: Array, B: Array, Q: Array, R: Array, M: Array, S: Array, T: int
 ) -> tuple[Array, Array, Array] | None:
     """Run the recursion backward from P[T] = S; None where a weight is indefinite.
@@ -48,10 +48,10 @@ def sweep_in_factors(
     Examples
     --------
     >>> one = np.eye(1)
-    >>> P, K, L = sweep_in_factors(one, one, one, one, 0 * one, one, 40)
+    >>> P, K, L = recursion_in_factors(one, one, one, one, 0 * one, one, 40)
     >>> print(round(P[0, 0, 0], 12))  # the golden ratio
     1.61803398875
-    >>> sweep_in_factors(one, one, -one, one, 0 * one, one, 40) is None
+    >>> recursion_in_factors(one, one, -one, one, 0 * one, one, 40) is None
     True
     """
     n, m = B.shape[-2:]
@@ -60,7 +60,7 @@ def sweep_in_factors(
     weights[..., m:, :m], weights[..., :m, m:] = M, M.swapaxes(-1, -2)
     roots = []
     for weight in (S, *weights.reshape(-1, m + n, m + n)):
-        W = _root(weight)
+        W = _half(weight)
         if W is None:
             return None
         roots.append(W)
@@ -81,7 +81,7 @@ def sweep_in_factors(
     return (P + P.swapaxes(1, 2)) / 2, K, L
 
 
-def _root(weight: Array) -> Array | None:
+def _half(weight: Array) -> Array | None:
     """Return W with W'W = weight, or None where that is indefinite.
 
     Where no more than rounding errors are left of the weight, scaled to a unit diagonal, W ends.

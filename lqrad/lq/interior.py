@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 from lqrad.arguments import Array
 from lqrad.errors import NonFiniteError, NotConvexError
 from lqrad.linalg.feedback import Feedback
-from lqrad.linalg.riccati import sweep
+from lqrad.linalg.riccati import recursion
 from lqrad.linalg.stages import times
 from lqrad.lq.problem import LQProblem
 
@@ -196,7 +196,7 @@ class _Newton:
         more = (rows.CD.T * weight[:, None, :]) @ rows.CD
         Q, M, R = problem.Q + more[:, :n, :n], problem.M + more[:, :n, n:], more[:, n:, n:]
         A, B = (np.broadcast_to(z, (T, *z.shape[-2:])) for z in (problem.A, problem.B))
-        P, K, L, _ = sweep(A, B, Q, problem.R + R, M, problem.S, T)
+        P, K, L, _ = recursion(A, B, Q, problem.R + R, M, problem.S, T)
         self.feedback = Feedback(A, B, P, K, L)
 
     def step(self, product: Array | float) -> tuple[Array, Array, _Sides]:

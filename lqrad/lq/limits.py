@@ -40,7 +40,7 @@ from lqrad.errors import NonFiniteError, Status
 from lqrad.linalg.banded import Bidiagonal
 from lqrad.linalg.feedback import Feedback
 from lqrad.linalg.nearest import Nearest, Refutes, nearest
-from lqrad.linalg.riccati import sweep
+from lqrad.linalg.riccati import recursion
 from lqrad.linalg.stages import times
 from lqrad.lq.interior import interior, well_within
 from lqrad.lq.problem import LQProblem, changed
@@ -184,7 +184,7 @@ class Limited:
         self._weights[:, n:, :n] = problem.M.swapaxes(-1, -2)
         self._linear[:, :n], self._linear[:, n:] = problem.q, problem.r
         self._c = np.broadcast_to(problem.c, (T, n)) if problem.c.any() else None
-        P, K, L, _ = sweep(problem.A, problem.B, problem.Q, problem.R, problem.M, problem.S, T)
+        P, K, L, _ = recursion(problem.A, problem.B, problem.Q, problem.R, problem.M, problem.S, T)
         self._free = Feedback(problem.A, problem.B, P, K, L)
         roots = np.linalg.solve(L.swapaxes(-1, -2), np.broadcast_to(np.eye(m), L.shape))
         self._roots = np.asarray(roots, np.float64)  # the inverse of each L'
@@ -222,8 +222,8 @@ class Limited:
         max_iter : int
             Limit on steps; each changes the set of limits at work.
         tol : float
-            Relative gap: that of the cost to the minimum beside the cost; and the same of an excess relative to its row's largest limit, or
-            to how far the row goes where that is less.
+            Relative gap: that to the minimum beside the cost. An excess of a row within this part of its
+            largest limit, or of how far the row goes where that is less, is none.
 
         Returns
         -------

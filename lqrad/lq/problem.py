@@ -74,7 +74,8 @@ class LQProblem(Fixed):
 
     The arrays are checked, copied and made read-only once, here. Everything that depends on the
     initial state or the inputs is an argument of the methods, with batches as leading axes:
-    x0 (..., n), u (..., T, m), x (..., T+1, n), p (..., T, n).
+    x0 (..., n), u (..., T, m), x (..., T+1, n), p (..., T, n). Of the methods of other problems it
+    lacks `linearise`: it is its own linearisation.
 
     Parameters
     ----------
@@ -537,12 +538,16 @@ class LQProblem(Fixed):
         return u_slopes
 
     @_quiet
-    def hessian_product(self, v: ArrayLike) -> Array:
+    def hessian_product(
+        self, v: ArrayLike, x0: ArrayLike | None = None, u: ArrayLike | None = None
+    ) -> Array:
         """Return H v, with H the Hessian of the cost in u: the two passes, without the offsets.
 
         Parameters
         ----------
         v : (..., T, m)
+        x0, u : optional
+            The point, as other problems need it; of this one H is the same at all.
 
         Returns
         -------
@@ -690,7 +695,7 @@ class LQProblem(Fixed):
             x0,
             T,
             self.value_and_gradient,
-            lambda x0, u, v: self.hessian_product(v),
+            lambda x0, u, v: self.hessian_product(v, x0, u),
             gap_bound=None if self._input_curvature is None else self._gap_bound,
             quadratic=True,
             curvature=self._diagonal_curvature,

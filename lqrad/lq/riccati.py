@@ -27,7 +27,7 @@ from lqrad.arguments import (
     initial_state,
 )
 from lqrad.copies import ReadOnly
-from lqrad.linalg.riccati import sweep
+from lqrad.linalg.riccati import recursion
 from lqrad.linalg.stages import substitute, times
 from lqrad.lq.problem import LQProblem, changed
 from lqrad.results import Report
@@ -219,7 +219,7 @@ def riccati(problem: LQProblem, T: int | None = None) -> Riccati:
     if odd:
         weights = {name: 2 * getattr(problem, name) for name in ("Q", "R", "M", "S", *"qrs")}
         problem = changed(problem, **weights)
-    P, K, L, swept = sweep(problem.A, problem.B, problem.Q, problem.R, problem.M, problem.S, T)
+    P, K, L, swept = recursion(problem.A, problem.B, problem.Q, problem.R, problem.M, problem.S, T)
     k, v, w = np.zeros((T, problem.m)), np.zeros((T + 1, problem.n)), np.zeros(T + 1)
     if any(z.any() for z in (problem.c, problem.q, problem.r, problem.s)):
         k, v, w = _linear_part(problem, P, K, L)

@@ -17,7 +17,7 @@ import lqrad
 from lqrad.arguments import EPS
 from lqrad.errors import ArgumentError, DtypeError, NonFiniteError, ShapeError
 from lqrad.growth.conditioning import (
-    METHODS,
+    PREDICTED,
     Conditioning,
     _inverse_root,
     conditioning,
@@ -252,7 +252,7 @@ def test_no_method_takes_more_iterations_than_predicted(seed):
     problem = random_problem(seed, n=1 + seed, m=1 + seed % 3)
     for tol in (1e-2, 1e-8):
         found = conditioning(problem, RADII, [1, 6, 20, 60], tol=tol, max_iter=1000)
-        gradient, conjugate = (found.observed[method] for method in METHODS)
+        gradient, conjugate = (found.observed[method] for method in PREDICTED)
         run = found.predicted["gradient"] <= 1000
         assert run.any()
         np.testing.assert_array_equal(np.isfinite(gradient), run)
@@ -296,7 +296,7 @@ def test_what_would_take_too_long_is_not_run(study):
     assert np.isnan(study.observed["conjugate-gradient"][hidden]).all()
     assert np.isfinite(study.observed["conjugate-gradient"][~hidden]).all()
     found = conditioning(random_problem(0), [0.9], [5], max_iter=0)
-    assert all(np.isnan(found.observed[method]).all() for method in METHODS)
+    assert all(np.isnan(found.observed[method]).all() for method in PREDICTED)
 
 
 # --- the grid, and how it is run ------------------------------------------------------------------
@@ -415,7 +415,7 @@ def test_everything_found_survives_json(study):
     assert cells[1]["condition"] == study.condition[0, 1]
     assert cells[1]["smallest"] == study.smallest[0, 1]
     assert cells[1]["largest"] == study.largest[0, 1]
-    for method in METHODS:
+    for method in PREDICTED:
         assert cells[1][f"{method}_observed"] == study.observed[method][0, 1]
         assert cells[1][f"{method}_predicted"] == study.predicted[method][0, 1]
     assert cells[-1]["gradient_observed"] is None

@@ -1,6 +1,6 @@
-"""The Riccati sweep against a plain loop, 50-digit arithmetic, and itself without early stopping.
+"""The Riccati recursion against a plain loop, 50-digit arithmetic, and itself without early stopping.
 
-A sweep whose A has a time axis never stops early: it is the oracle for one that may.
+A recursion whose A has a time axis never stops early: it is the oracle for one that may.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import pytest
 from random_problems import psd, with_spectral_radius
 
 from lqrad.errors import NonFiniteError, NotConvexError
-from lqrad.linalg.riccati import double, lyapunov, steady_covariance, sweep
+from lqrad.linalg.riccati import double, lyapunov, recursion, steady_covariance
 
 EPS = np.finfo(float).eps
 
@@ -60,8 +60,8 @@ def draw(seed, n=3, m=2, radius=1.0, cross=True, rank=None):
 
 
 def in_full(A, B, Q, R, M, S, T):
-    """The sweep over all stages: a time axis keeps it from stopping early."""
-    result = sweep(np.broadcast_to(A, (T, *A.shape)), B, Q, R, M, S, T)
+    """The recursion over all stages: a time axis keeps it from stopping early."""
+    result = recursion(np.broadcast_to(A, (T, *A.shape)), B, Q, R, M, S, T)
     assert result.swept == T
     return result
 
@@ -92,7 +92,7 @@ def rotation(angle):
 def test_sweep_is_the_recursion(n, m, T, radius):
     stage = draw(n + 10 * m, n, m, radius)
     P, K = loop(*stage, T)
-    for run in (sweep, in_full):
+    for run in (recursion, in_full):
         result = run(*stage, T)
         assert distance(result.P, P) < 1e-12
         assert distance(result.K, K) < 1e-12
@@ -109,7 +109,7 @@ def test_anything_may_vary_in_time(varying):
     # A cross weight of one stage need not fit the weights of another.
     data[4] = data[4] * (varying == "ABQRM")
     P, K = loop(*data, stages[0][5], T)
-    result = sweep(*data, stages[0][5], T)
+    result = recursion(*data, stages[0][5], T)
     assert result.swept == T
     assert distance(result.P, P) < 1e-12
     assert distance(result.K, K) < 1e-12
@@ -117,7 +117,7 @@ def test_anything_may_vary_in_time(varying):
 
 def test_the_factor_is_that_of_the_input_weight():
     A, B, Q, R, M, S = draw(3)
-    result = sweep(A, B, Q, R, M, S, 20)
+    result = recursion(A, B, Q, R, M, S, 20)
     G = R + B.T @ result.P[1:] @ B
     assert (np.triu(result.L, 1) == 0).all()
     assert distance(result.L @ result.L.swapaxes(1, 2), G) < 20 * EPS
@@ -126,7 +126,7 @@ def test_the_factor_is_that_of_the_input_weight():
 def test_symmetric_to_the_last_bit_and_no_input_is_touched():
     stage = draw(1, n=5, radius=1.3)
     copies = [z.copy() for z in stage]
-    P = sweep(*stage, 50).P
+    P = recursion(*stage, 50).P
     assert (P.swapaxes(1, 2) == P).all()
     assert all((z == copy).all() for z, copy in zip(stage, copies, strict=True))
 
@@ -138,7 +138,7 @@ def test_unstable_systems_lose_no_digits(radius, T, n, m):
     stage = draw(7, n, m, radius)
     P, K = exact(*stage, min(T, 150))  # long settled to all digits of a float by then
     settled = len(K) < T
-    for run in (sweep, in_full):
+    for run in (recursion, in_full):
         result = run(*stage, T)
         assert distance(result.K[-len(K) :], K) < 1e-12
         assert distance(result.P[-len(P) :], P) < 1e-12
@@ -161,8 +161,8 @@ def test_units_of_the_states_change_nothing(radius):
     A, B, Q, R, M, S = draw(5, n=4, radius=radius)
     D = np.diag(2.0 ** np.array([0, 30, -20, 7]))
     inverse = np.linalg.inv(D)
-    plain = sweep(A, B, Q, R, M, S, 400)
-    scaled = sweep(
+    plain = recursion(A, B, Q, R, M, S, 400)
+    scaled = recursion(
         D @ A @ inverse, D @ B, inverse @ Q @ inverse, R, inverse @ M, inverse @ S @ inverse, 400
     )
     assert scaled.swept == plain.swept < 400
@@ -179,7 +179,7 @@ def test_stopping_early_changes_nothing(seed):
     n, m = int(rng.integers(1, 7)), int(rng.integers(1, 4))
     radius = rng.choice([0.3, 0.9, 1.0, 1.01, 1.5, 2.0])
     stage = draw(seed, n, m, radius, rank=int(rng.integers(1, n + 1)))
-    full, early = in_full(*stage, 1500), sweep(*stage, 1500)
+    full, early = in_full(*stage, 1500), recursion(*stage, 1500)
     assert distance(early.P, full.P) < 1e-12
     assert distance(early.K, full.K) < 1e-12
     assert distance(early.L, full.L) < 1e-12
@@ -190,7 +190,7 @@ def test_stopping_early_changes_nothing(seed):
 def test_slow_and_oscillating_closed_loops(radius, angle):
     T = int(40 / (1 - radius))
     *stage, T = regulator(radius * rotation(angle), T, weight=1e-3)
-    full, early = in_full(*stage, T), sweep(*stage, T)
+    full, early = in_full(*stage, T), recursion(*stage, T)
     closed = stage[0] - stage[1] @ full.K[0]
     assert abs(np.abs(np.linalg.eigvals(closed)).max() - radius) < 1e-4
     assert early.swept < T
@@ -207,7 +207,7 @@ def test_a_change_that_comes_late_is_waited_for(n):
     Q, S = np.zeros((n, n)), np.diag(np.eye(n)[0])
     for weights in ((Q, S), (S, Q)):
         stage = (A, B, weights[0], np.eye(1), 0 * B, weights[1])
-        full, early = in_full(*stage, 400), sweep(*stage, 400)
+        full, early = in_full(*stage, 400), recursion(*stage, 400)
         assert early.swept < 400
         assert distance(early.P, full.P) < 1e-12
 
@@ -234,7 +234,7 @@ def test_growth_without_limit_never_stops_early(kind):
     A, B, Q = GROWTH[kind]
     stage = (A, B, Q, np.eye(1), 0 * B, Q)
     T = 5000
-    early = sweep(*stage, T)
+    early = recursion(*stage, T)
     assert early.swept == T
     assert (early.P == in_full(*stage, T).P).all()
 
@@ -242,7 +242,7 @@ def test_growth_without_limit_never_stops_early(kind):
 def test_slower_than_any_geometric_rate_never_stops_early():
     """P = 1 / (1 + j) after j stages: each change is small, and their sum is not."""
     one = np.eye(1)
-    result = sweep(one, one, 0 * one, one, 0 * one, one, 20_000)
+    result = recursion(one, one, 0 * one, one, 0 * one, one, 20_000)
     assert result.swept == 20_000
     assert result.P[0, 0, 0] == pytest.approx(1 / 20_001, rel=1e-11)
 
@@ -250,10 +250,10 @@ def test_slower_than_any_geometric_rate_never_stops_early():
 def test_changes_too_small_to_see_are_added_up():
     """P[0, 1] = 1e-16 j after j stages: no stage matters, and all of them together do."""
     A, B, T = np.array([[1.0, 1e-16], [0.0, 1.0]]), np.zeros((2, 1)), 30_000
-    early = sweep(A, B, np.zeros((2, 2)), np.eye(1), B, np.eye(2), T)
+    early = recursion(A, B, np.zeros((2, 2)), np.eye(1), B, np.eye(2), T)
     assert early.P[0, 0, 1] == pytest.approx(1e-16 * T, rel=1e-11)
     # over a short horizon they do not add up to anything
-    assert sweep(A, B, np.zeros((2, 2)), np.eye(1), B, np.eye(2), 20).swept == 16
+    assert recursion(A, B, np.zeros((2, 2)), np.eye(1), B, np.eye(2), 20).swept == 16
 
 
 @pytest.mark.parametrize("period", [2, 3, 4, 8, 16, 5, 64])
@@ -262,7 +262,7 @@ def test_periodic_solutions_never_stop_early(period):
     A = np.roll(np.eye(period), 1, axis=0)
     B = np.zeros((period, 1))
     S = np.diag(np.eye(period)[0])
-    result = sweep(A, B, 0 * S, np.eye(1), B, S, 1000)
+    result = recursion(A, B, 0 * S, np.eye(1), B, S, 1000)
     assert result.swept == 1000
     assert (result.P[-1 - period :: -period] == S).all()
     assert result.P[-2, 0, 0] == 0
@@ -270,14 +270,14 @@ def test_periodic_solutions_never_stop_early(period):
 
 def test_a_repeated_value_stops_at_the_first_look():
     one = np.eye(2)
-    result = sweep(2 * one, one, 0 * one, one, 0 * one, 0 * one, 100)  # P = 0 although A grows
+    result = recursion(2 * one, one, 0 * one, one, 0 * one, 0 * one, 100)  # P = 0 although A grows
     assert result.swept == 16
     assert not result.P.any()
     assert not result.K.any()
 
 
 def test_the_filled_stages_repeat_the_last():
-    result = sweep(*draw(2, radius=0.5), 500)
+    result = recursion(*draw(2, radius=0.5), 500)
     first = 500 - result.swept
     assert result.swept < 200
     for array in (result.P, result.K, result.L):
@@ -294,7 +294,7 @@ def test_not_convex_names_the_stage(stage):
     R[stage] -= 1000 * np.eye(2)
     message = rf"^R \+ B'P\[{stage + 1}\]B is not positive definite at stage t={stage}, .* give R more weight"
     with pytest.raises(NotConvexError, match=message):
-        sweep(A, B, Q, R, M, S, 10)
+        recursion(A, B, Q, R, M, S, 10)
 
 
 def test_a_singular_input_weight_is_not_rescued_by_rounding_errors():
@@ -307,14 +307,14 @@ def test_a_singular_input_weight_is_not_rescued_by_rounding_errors():
         S = others @ others.T
         A, zero = rng.normal(size=(n, n)), np.zeros((1, 1))
         with pytest.raises(NotConvexError, match="at stage t=19, to working precision"):
-            sweep(A, B, np.eye(n), zero, 0 * B, (S + S.T) / 2, 20)
+            recursion(A, B, np.eye(n), zero, 0 * B, (S + S.T) / 2, 20)
 
 
 def test_a_singular_R_will_do_where_the_states_carry_weight():
     A, B, Q, _, _, S = draw(6, n=4, m=2)
     R = np.zeros((2, 2))
     P, K = loop(A, B, Q, R, np.zeros((4, 2)), S, 30)
-    result = sweep(A, B, Q, R, np.zeros((4, 2)), S, 30)
+    result = recursion(A, B, Q, R, np.zeros((4, 2)), S, 30)
     assert distance(result.P, P) < 1e-10
     assert distance(result.K, K) < 1e-10
 
@@ -322,7 +322,7 @@ def test_a_singular_R_will_do_where_the_states_carry_weight():
 @pytest.mark.parametrize("varying", [False, True])
 def test_overflow_names_the_stage(varying):
     A, B = np.diag([10.0, 0.5]), np.array([[0.0], [1.0]])
-    run = in_full if varying else sweep
+    run = in_full if varying else recursion
     with pytest.raises(NonFiniteError, match=r"overflowed at stage t=(\d+): .* dare") as caught:
         run(A, B, np.eye(2), np.eye(1), 0 * B, np.eye(2), 400)
     t = int(str(caught.value).split("t=")[1].split(":")[0])
@@ -338,7 +338,7 @@ def test_doubling_is_the_limit_of_the_sweep(n, radius):
     A, B, Q, R, M, _ = draw(n, n, 2, radius, cross=False)
     G = B @ np.linalg.solve(R, B.T)
     P = double(A, (G + G.T) / 2, Q)
-    limit = sweep(A, B, Q, R, M, 0 * Q, 2000)
+    limit = recursion(A, B, Q, R, M, 0 * Q, 2000)
     assert limit.swept < 2000
     assert (P == P.T).all()
     assert np.abs(P - limit.P[0]).max() < 1e-10 * np.abs(P).max()
