@@ -1,18 +1,14 @@
-"""All public names: those at the top, and those of the chapters."""
+"""All public names: those at the top, and those of the chapters (scripts/names.py lists them)."""
 
 from __future__ import annotations
 
-import inspect
+import importlib.util
+from pathlib import Path
 
-import lqrad
+SCRIPT = Path(__file__).parent.parent / "scripts" / "names.py"
+_specification = importlib.util.spec_from_file_location("public_names", SCRIPT)
+listing = importlib.util.module_from_spec(_specification)
+_specification.loader.exec_module(listing)
 
-CHAPTERS = {
-    name: module
-    for name, module in vars(lqrad).items()
-    if inspect.ismodule(module) and hasattr(module, "__all__") and name != "plotting"
-}
-# Where each name stands: the chapter whose module defines it, or the top.
-HOME = dict.fromkeys(lqrad.__all__, "lqrad") | {
-    name: f"lqrad.{chapter}" for chapter, module in CHAPTERS.items() for name in module.__all__
-}
-NAMES = sorted(HOME)
+PUBLIC = {name: thing for _, name, thing in listing.public()}
+NAMES = sorted(PUBLIC)
