@@ -46,14 +46,13 @@ def plot_descent(
     'log'
     """
     runs, labels = several(results, names)
-    costs = [_costs(run) for run in runs]
     if reference is None:
-        reference = min(map(_lowest, runs, costs))
+        reference = min(map(_lowest, runs))
     scale, proven = abs(reference) or 1.0, ""
-    for run, cost, label, color in zip(runs, costs, labels, colors(len(runs)), strict=True):
-        bound = getattr(getattr(run, "history", None), "gap_bound", None)
+    for run, label, color in zip(runs, labels, colors(len(runs)), strict=True):
+        bound = getattr(run.history, "gap_bound", None)
         with np.errstate(over="ignore"):
-            gap = (cost - reference) / scale
+            gap = (run.history.cost - reference) / scale
         if bound is not None and np.any(bound > 0):
             ax.plot(bound / scale, "--", color=color, linewidth=1)
             proven = " (dashed: proven)"
@@ -81,16 +80,10 @@ def over_iterations(ax: Axes, longest: float) -> None:
     ax.set_ylabel(GAP)
 
 
-def _costs(run: Any) -> Array:
-    """The cost at the start and after each iteration."""
-    costs: Array = run.history.cost if hasattr(run, "history") else run.costs
-    return costs
-
-
-def _lowest(run: Any, costs: Array) -> float:
-    """The cost that was reached, less the decrease that `ilqr` expects of a further step."""
-    promised = run.decreases[-1] if hasattr(run, "decreases") else 0.0
-    return float(np.nanmin(costs) if promised <= 0 else costs[-1] - promised)
+def _lowest(run: Any) -> float:
+    """The lowest cost of a descent; of `ilqr` the last, less the decrease that a step promises."""
+    cost, promised = run.history.cost, getattr(run.history, "decrease", [0.0])[-1]
+    return float(cost[-1] - promised if promised > 0 else np.nanmin(cost))
 
 
 draw.register(Descent, plot_descent)

@@ -37,7 +37,9 @@ def oscillator():
 
 
 def names_of(ax):
-    return [text.get_text() for text in ax.get_legend().get_texts()]
+    """What the curves are called: above the axes, or beside them where they end."""
+    texts = ax.texts if ax.get_legend() is None else ax.get_legend().get_texts()
+    return [text.get_text() for text in texts]
 
 
 def labelled(ax):
