@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import cached_property, partial, wraps
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -40,11 +40,47 @@ from lqrad.linalg.peak import response as gain_at
 from lqrad.linalg.stages import times
 
 Complex = NDArray[np.complex128]
+Signals = tuple[Array, Array]
 
 
 def part(of: str, k: int, doc: str) -> Any:
     """Return a property: the k-th of several arrays that are made when one is first read."""
     return property(lambda system: getattr(system, of)[k], doc=doc)
+
+
+def _in_either_order(simulate: Callable[..., Signals]) -> Callable[..., Signals]:
+    """Take (u, x0), and u alone, for (x0, u): a single x0 has one axis, and u has two at least."""
+
+    @wraps(simulate)
+    def called(system: StateSpace, *given: Any, **named: Any) -> Signals:
+        if "u" not in named and len(given) == 1:
+            given = (named.pop("x0", None), *given)
+        elif not given:
+            named.setdefault("x0", None)
+        elif len(given) == 2 and not named:
+            new, former = (_fit(system, *pair) for pair in (given, given[::-1]))
+            if new and former:
+                raise ArgumentError(
+                    "x0 and u have shapes of which either may be the other's",
+                    "name them: simulate(x0=x0, u=u)",
+                )
+            given = given[::-1] if former else given
+        return simulate(system, *given, **named)
+
+    return called
+
+
+def _fit(system: StateSpace, x0: Any, u: Any) -> bool:
+    """Whether two arguments have the shapes of an initial state and of inputs."""
+    inputs = real_array("u", u).shape if u is not None else ()
+    start = (system.n,) if x0 is None else real_array("x0", x0).shape
+    if len(inputs) < 2 or inputs[-1] != system.m or start[-1:] != (system.n,):
+        return False
+    try:
+        np.broadcast_shapes(inputs[:-2], start[:-1])
+    except ValueError:
+        return False
+    return True
 
 
 class StateSpace(Fixed):
@@ -243,14 +279,17 @@ class StateSpace(Fixed):
         found[infinite.ravel()] = D
         return np.asarray(found.reshape(*omega.shape, self.ny, self.m))
 
-    def simulate(self, u: ArrayLike, x0: ArrayLike | None = None) -> tuple[Array, Array]:
+    @_in_either_order
+    def simulate(self, x0: ArrayLike | None, u: ArrayLike) -> tuple[Array, Array]:
         """Return the states and outputs that inputs make, in discrete time.
+
+        The former order (u, x0), and u alone, is taken as well where the shapes tell it.
 
         Parameters
         ----------
+        x0 : (..., n) or None
+            Initial state; None is zero.
         u : (..., T, m)
-        x0 : (..., n), optional
-            Initial state; zero when not given.
 
         Returns
         -------
@@ -266,7 +305,7 @@ class StateSpace(Fixed):
 
         Examples
         --------
-        >>> x, y = StateSpace([[0.5]], [[1.0]], [[2.0]], dt=0.1).simulate(np.ones((3, 1)))
+        >>> x, y = StateSpace([[0.5]], [[1.0]], [[2.0]], dt=0.1).simulate([0.0], np.ones((3, 1)))
         >>> x.ravel(), y.ravel()
         (array([0.  , 1.  , 1.5 , 1.75]), array([0., 2., 3.]))
         """

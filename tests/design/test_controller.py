@@ -55,7 +55,7 @@ def test_the_linear_system_does_what_the_steps_do(seed):
     controller, _ = random_controller(seed)
     rng = np.random.default_rng(seed)
     y, r = rng.normal(size=(12, controller.observer.ny)), rng.normal(size=(12, controller.nr))
-    _, u = controller.statespace().simulate(np.hstack([y, r]))
+    _, u = controller.statespace().simulate(None, np.hstack([y, r]))
     for t in range(12):
         np.testing.assert_allclose(controller.step(y[t], r[t]), u[t], rtol=1e-9, atol=1e-9)
 
@@ -64,7 +64,7 @@ def test_the_linear_system_does_what_the_steps_do(seed):
 def test_the_closed_loop_does_what_the_steps_do(seed):
     controller, plant = random_controller(seed)
     r = np.random.default_rng(seed).normal(size=(12, controller.nr))
-    _, both = controller.closed_loop(plant).simulate(r)
+    _, both = controller.closed_loop(plant).simulate(None, r)
     loop = lqrad.simulate_closed_loop(plant, controller, 12, reference=r)
     tracked = loop.x[:-1] @ controller.H.T
     np.testing.assert_allclose(both, np.hstack([tracked, loop.u]), rtol=1e-8, atol=1e-8)

@@ -85,7 +85,7 @@ def test_the_closed_loop_is_what_a_run_without_limits_does(seed):
     plant, c, _, rng = servo(seed)
     loop, r = c.closed_loop(plant), rng.normal(size=(25, c.nr))
     run = lqrad.simulate_closed_loop(plant, c, 25, reference=r)
-    _, outputs = loop.simulate(r)
+    _, outputs = loop.simulate(None, r)
     np.testing.assert_allclose(outputs[:25, : c.nr], run.y, rtol=1e-8, atol=1e-8)
     np.testing.assert_allclose(outputs[:25, c.nr :], run.u, rtol=1e-8, atol=1e-8)
     o, n = c.observer, plant.n

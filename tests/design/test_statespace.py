@@ -25,7 +25,7 @@ def test_a_simulation_is_a_loop_over_its_equations(seed):
         dt=0.5,
     )
     u, x0 = rng.normal(size=(3, 7, m)), rng.normal(size=n)
-    x, y = system.simulate(u, x0)
+    x, y = system.simulate(x0, u)
     assert x.shape == (3, 8, n)
     for run in range(3):
         state = x0
@@ -115,7 +115,7 @@ def test_refusals():
     ):
         system.simulate(np.zeros((3, 2)))
     with pytest.raises(ShapeError, match="their leading axes, the batch, do not fit"):
-        system.simulate(np.zeros((2, 3, 1)), np.zeros((4, 2)))
+        system.simulate(np.zeros((4, 2)), np.zeros((2, 3, 1)))
     with pytest.raises(NonFiniteError, match="u"):
         system.simulate([[np.nan]])
     with pytest.raises(ArgumentError, match="system is a list without the attributes A and B"):
@@ -185,3 +185,27 @@ def test_a_pole_is_infinite_only_where_its_states_join_an_input_to_an_output():
     found = StateSpace(A, B, np.eye(3), dt=0).response([0.0, 1.0])
     assert found[0].tolist() == [[np.inf, 0], [0, 1], [0, 0]]
     assert found[1, 1, 1] == pytest.approx(0.5 - 0.5j)
+
+
+def test_initial_states_come_first_and_the_former_order_is_taken_where_shapes_tell_it():
+    rng = np.random.default_rng(0)
+    for n, m in ((2, 1), (2, 2), (1, 1)):
+        system = StateSpace(0.5 * np.eye(n), np.ones((n, m)), dt=0.1)
+        x0, u = rng.normal(size=n), rng.normal(size=(4, m))
+        right = system.simulate(x0=x0, u=u)
+        zero = system.simulate(np.zeros(n), u)
+        assert not np.array_equal(right[0], zero[0])
+        for found in (
+            system.simulate(x0, u),
+            system.simulate(u, x0),
+            system.simulate(u, x0=x0),
+            system.simulate(x0, u=u),
+        ):
+            np.testing.assert_array_equal(found[0], right[0])
+        for found in (system.simulate(u), system.simulate(u=u), system.simulate(None, u)):
+            np.testing.assert_array_equal(found[0], zero[0])
+    square = StateSpace(0.5 * np.eye(2), np.eye(2), dt=0.1)
+    runs, u = rng.normal(size=(3, 2)), rng.normal(size=(4, 2))
+    with pytest.raises(ArgumentError, match="of which either may be the other's; name them"):
+        square.simulate(runs, u)
+    assert square.simulate(x0=runs, u=u)[0].shape == (3, 5, 2)
