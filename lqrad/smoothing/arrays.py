@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from lqrad.arguments import Array, check_shape, frozen_array
-from lqrad.errors import DtypeError, NotConvexError, ShapeError
+from lqrad.errors import DtypeError, NonFiniteError, NotConvexError, ShapeError
 
 # What each array looks like in letters, and how many more than T stages it has where it varies.
-_SYMBOLS = {"A": "nn", "C": "yn", "W": "nn", "V": "yy", "c": "n", "d": "y"}
+SYMBOLS = {"A": "nn", "C": "yn", "W": "nn", "V": "yy", "c": "n", "d": "y"}
 _EXTRA = {"A": 0, "W": 0, "c": 0, "C": 1, "V": 1, "d": 1}
 
 
@@ -74,6 +75,16 @@ def same_gaps(series: Array) -> list[list[int]]:
     return list(groups.values())
 
 
+def check_overflow(name: str, array: Array) -> None:
+    """Raise NonFiniteError unless all of a result is finite."""
+    # A sum of squares is finite only if all entries are, and costs less than asking each.
+    if not math.isfinite(np.vdot(array, array)) and not np.isfinite(array).all():
+        raise NonFiniteError(
+            f"{name} is not finite: it overflowed",
+            "look for an entry of y, or of the model, that is far out of size beside the noises",
+        )
+
+
 def model_arrays(**given: ArrayLike | None) -> tuple[dict[str, Array], int | None]:
     """Return frozen copies of A, C, W, V, c, d, zeros for a missing c or d, and the horizon T."""
     for name in "ACWV":
@@ -98,7 +109,7 @@ def model_arrays(**given: ArrayLike | None) -> tuple[dict[str, Array], int | Non
         raise ShapeError(message)
     letters = {"n": n, "y": C.shape[-2]}
     varying: tuple[str, int] | None = None
-    for name, symbols in _SYMBOLS.items():
+    for name, symbols in SYMBOLS.items():
         expected = tuple(letters[i] for i in symbols)
         array = arrays.setdefault(name, frozen_array(name, np.zeros(expected)))
         extra = _EXTRA[name]

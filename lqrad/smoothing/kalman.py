@@ -30,7 +30,7 @@ from lqrad.errors import ArgumentError, LqradError, NonFiniteError, NotConvexErr
 from lqrad.linalg.banded import Bidiagonal
 from lqrad.linalg.stages import times
 from lqrad.results import Report
-from lqrad.smoothing.arrays import same_gaps
+from lqrad.smoothing.arrays import check_overflow, same_gaps
 from lqrad.smoothing.covariance_filter import (
     CovarianceFilter,
     check_rounding,
@@ -473,16 +473,6 @@ def _in_units(whole: dict[str, Any], balanced: Balanced, seen: NDArray[np.bool_]
         check_overflow(name, np.where(seen, array, 0.0) if name == "innovations" else array)
         if name in _SHARED and name != "lag_cov":
             _check_variances(name, array)
-
-
-def check_overflow(name: str, array: Array) -> None:
-    """Raise NonFiniteError unless all of a result is finite."""
-    # A sum of squares is finite only if all entries are, and costs less than asking each.
-    if not math.isfinite(np.vdot(array, array)) and not np.isfinite(array).all():
-        raise NonFiniteError(
-            f"{name} is not finite: it overflowed",
-            "look for an entry of y, or of the model, that is far out of size beside the noises",
-        )
 
 
 def _round_to_zero(cov: Array, size: Array | float = 1.0) -> None:

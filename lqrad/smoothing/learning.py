@@ -29,13 +29,14 @@ from lqrad.arguments import (
 )
 from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError, ShapeError, Status
 from lqrad.results import Ended, Report
+from lqrad.smoothing.arrays import SYMBOLS
 from lqrad.smoothing.climb import FAR, Climb, build_problem
 from lqrad.smoothing.covariance_filter import CovarianceFilter, split_prior
 from lqrad.smoothing.model import Balanced, SmoothingProblem
 from lqrad.smoothing.score import NAMES, PRIOR, Expected, expect
 
 # How many axes each array has where it does not vary in time.
-_AXES = {"A": 2, "C": 2, "W": 2, "V": 2, "m0": 1, "P0": 2, "c": 1, "d": 1}
+_AXES = {name: len(symbols) for name, symbols in SYMBOLS.items()} | {"m0": 1, "P0": 2}
 # A log-likelihood is known to this part of it, for the smoother may lose five digits.
 _LOST = 1e-10
 # An output whose innovation's deviation is no more than this many roundings of the data is exact.

@@ -29,9 +29,9 @@ from lqrad.errors import NotConvexError
 from lqrad.linalg.stages import times
 from lqrad.linalg.tridiagonal import congruences, substitute
 from lqrad.results import Report
-from lqrad.smoothing.arrays import Observations, same_gaps
+from lqrad.smoothing.arrays import Observations, check_overflow, same_gaps
 from lqrad.smoothing.covariance_filter import StartedFilter
-from lqrad.smoothing.kalman import NORMAL_EQUATIONS, check_overflow, kalman_smoother
+from lqrad.smoothing.kalman import NORMAL_EQUATIONS, kalman_smoother
 from lqrad.smoothing.model import SmoothingProblem
 
 # The arrays of a model, and those of them that are its prior.
