@@ -150,7 +150,7 @@ def test_all_of_the_outputs_follow_their_reference(seed):
     np.testing.assert_allclose(y, r, rtol=1e-6, atol=1e-6)
     run = lqrad.simulate_closed_loop(plant, c, 3000, reference=r)
     np.testing.assert_allclose(run.x[-1], x, rtol=1e-6, atol=1e-6)
-    x_ref, u_ref = lqrad.design.regulators.steady_state_targets(plant, r)
+    x_ref, u_ref = lqrad.steady_state_targets(plant, r)
     np.testing.assert_allclose(plant.C @ x_ref + plant.D @ u_ref, r, atol=1e-9)
 
 
