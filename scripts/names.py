@@ -21,7 +21,7 @@ def public() -> Iterator[tuple[str, str, Any]]:
         if inspect.ismodule(module) and hasattr(module, "__all__") and name != "plotting"
     }
     listed = {name: f"lqrad.{home}" for home, module in chapters.items() for name in module.__all__}
-    for name in sorted({*lqrad.__all__, *listed}, key=str.lower):
+    for name in sorted({*lqrad.__all__, *listed}, key=lambda name: (name.lower(), name)):
         thing = getattr(lqrad, name)
         if not inspect.ismodule(thing):
             yield listed.get(name, "lqrad"), name, thing
