@@ -92,7 +92,7 @@ EXEMPT = {
 
 def public() -> Iterator[str]:
     """The name of every public function, class and method that takes an argument."""
-    for name in [*NAMES, "systems"]:
+    for name in [*NAMES, "primitives", "systems"]:
         thing = getattr(lqrad, name)
         if inspect.ismodule(thing):
             for key, value in vars(thing).items():

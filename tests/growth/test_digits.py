@@ -102,7 +102,7 @@ def test_a_blowup_holds_growth_digits_and_cures():
     study = blowup(problem, [1.0], 100)
     assert study.growth.rate == pytest.approx(math.log(1.3), rel=1e-6)
     assert study.digits.observed < 100
-    assert study.cures["none"].status == "ill-conditioned"
+    assert study.cures["none"].status is lqrad.Status.ILL_CONDITIONED
     assert study.cures.table() in repr(study)
     assert "observed from T = " in repr(study)
     found = json.loads(json.dumps(study.to_dict(), allow_nan=False))
