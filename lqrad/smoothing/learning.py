@@ -48,7 +48,7 @@ _NO_MAXIMUM = "hold V fixed, or learn fewer arrays"
 class History(Report):
     """The log-likelihood of each iterate, the start first.
 
-    As an array, which it was formerly, it is that of `loglik`: history[-1] and len(history).
+    As an array, which it was formerly, it is that of `loglik`: history[-1], history.max().
     """
 
     loglik: Array
@@ -61,6 +61,11 @@ class History(Report):
 
     def __getitem__(self, index: Any) -> Any:
         return self.loglik[index]
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name == "loglik":  # before it is set, in a copy
+            raise AttributeError(name)
+        return getattr(self.loglik, name)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

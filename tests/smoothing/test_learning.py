@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import mpmath
 import numpy as np
 import pytest
@@ -790,3 +792,11 @@ VARYING = random_case(17, n=2, ny=2, T=9, varying="all").problem
 def test_what_em_cannot_learn_is_named(problem, learn, match):
     with pytest.raises(ArgumentError, match=match):
         em(problem, FLOW[:, None] if problem.ny == 1 else np.zeros((10, 2)), learn=learn)
+
+
+def test_the_history_is_read_as_the_array_that_it_was():
+    y = np.random.default_rng(0).normal(size=(30, 1))
+    model = SmoothingProblem([[1]], [[1]], [[1]], [[1]], [0], [[1]])
+    history = em(model, y, learn=("W", "V")).history
+    assert history[-1] == history.max() == history.loglik[-1]
+    assert history.size == len(history) == len(copy.deepcopy(history).loglik)
