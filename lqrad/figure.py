@@ -78,7 +78,7 @@ def panel(body: Callable[P, None]) -> Callable[P, Axes]:
 
     Without axes it draws on those of a new figure. It returns the axes, with the house's look: no
     spines at the top and at the right, except around maps, and curves named without covering any.
-    The docstring is given its paragraph on `ax`, and Returns.
+    The docstring is given Returns, and what it does not tell of the arguments: their types, and `ax`.
     """
 
     @wraps(body)
@@ -135,12 +135,22 @@ def _document(
     told = signature.replace(parameters=parameters, return_annotation=returned)
     vars(function)["__signature__"] = told
     lines = inspect.cleandoc(function.__doc__ or "").splitlines()
-    ends = [i for i, line in enumerate(lines) if i and set(line) == {"-"}]  # under the headings
-    start = lines.index("Parameters")
-    after = next((i - 1 for i in ends if i > start + 1), len(lines) + 1)
-    head, tail = lines[: after - 1], lines[after:]
-    written = f"{more}\nReturns\n-------\n{returned}".splitlines()
-    function.__doc__ = "\n".join([*head, *written, *(["", *tail] if tail else [])])
+    # The sections start at their headings, which are underlined.
+    starts = [i - 1 for i, line in enumerate(lines) if i and set(line) == {"-"}] or [len(lines) + 1]
+    if "Parameters" in lines:
+        start = lines.index("Parameters")
+        after = next((i for i in starts if i > start), len(lines) + 1)
+        section = lines[start + 2 : after - 1]
+    else:
+        start, after, section = starts[0], starts[0], []
+    known = {name for line in section for name in line.partition(" : ")[0].split(", ")}
+    section[:0] = [
+        f"{part.name} : {part.annotation}" for part in parameters if part.name not in known | {"ax"}
+    ]
+    written = ["Parameters", "----------", *section, *more.splitlines()]
+    written += ["", "Returns", "-------", returned]
+    tail = ["", *lines[after:]] if lines[after:] else []
+    function.__doc__ = "\n".join([*lines[: start - 1], "", *written, *tail])
 
 
 def one_series(name: str, z: ArrayLike) -> Array:

@@ -43,10 +43,6 @@ def plot_growth(growth: GradientGrowth, *, ax: Axes = NEW) -> None:
     Vertical lines stand where, counted from the end, an open-loop gradient has lost its digits, and
     where it overflows.
 
-    Parameters
-    ----------
-    growth : GradientGrowth
-
     Examples
     --------
     >>> import lqrad
@@ -101,12 +97,7 @@ def plot_growth(growth: GradientGrowth, *, ax: Axes = NEW) -> None:
 
 @panel
 def plot_lost_digits(lost: LostDigits, *, ax: Axes = NEW) -> None:
-    """Draw the error of the open-loop gradient at the optimum over the horizon, and its prediction.
-
-    Parameters
-    ----------
-    lost : LostDigits
-    """
+    """Draw the error of the open-loop gradient at the optimum over the horizon, and its prediction."""
     dark, light = colors(2)
     T = lost.horizons
     seen = np.isfinite(lost.errors) & (lost.errors > 0)
@@ -132,10 +123,6 @@ def plot_condition(conditioning: Conditioning, *, ax: Axes = NEW) -> None:
 
     On the solid line it is 1/eps: beyond it no descent has a digit. The dashed line is the law
     rho^(2 T) = 1/eps. What failed, by overflow perhaps, is hatched.
-
-    Parameters
-    ----------
-    conditioning : Conditioning
 
     Examples
     --------
@@ -180,10 +167,6 @@ def plot_iterations(conditioning: Conditioning, *, ax: Axes = NEW) -> None:
     The line of conjugate gradients ends at the largest T m: where they have not met the tolerance
     before, they end there but for rounding errors.
 
-    Parameters
-    ----------
-    conditioning : Conditioning
-
     References
     ----------
     Polyak, Introduction to Optimization, 1987, section 1.4 (the predictions).
@@ -213,12 +196,7 @@ def plot_iterations(conditioning: Conditioning, *, ax: Axes = NEW) -> None:
 
 @sheet(11, 4.8, 1, 2)
 def plot_conditioning(panels: list[Axes], conditioning: Conditioning) -> str:
-    """Draw the condition number over horizon and spectral radius, and iterations against it.
-
-    Parameters
-    ----------
-    conditioning : Conditioning
-    """
+    """Draw the condition number over horizon and spectral radius, and iterations against it."""
     plot_condition(conditioning, ax=panels[0])
     plot_iterations(conditioning, ax=panels[1])
     return f"n = {conditioning.problem.n}, m = {conditioning.problem.m}"
@@ -247,12 +225,7 @@ def _edges(centres: Array) -> Array:
 
 @panel
 def plot_cure_histories(study: Cures, *, ax: Axes = NEW) -> None:
-    """Draw the gap of each remedy against its iterations; a dot where it converged, a cross if not.
-
-    Parameters
-    ----------
-    study : Cures
-    """
+    """Draw the gap of each remedy against its iterations; a dot where it converged, a cross if not."""
     drawn = [cure for cure in study.cures if cure.began]
     ceiling = _ceiling(study)
     for cure, look in zip(drawn, curves(len(drawn)), strict=True):
@@ -269,12 +242,7 @@ def plot_cure_histories(study: Cures, *, ax: Axes = NEW) -> None:
 
 @panel
 def plot_cure_gaps(study: Cures, *, ax: Axes = NEW) -> None:
-    """Draw what each remedy leaves of the gap, and its bias, from which no iteration takes it away.
-
-    Parameters
-    ----------
-    study : Cures
-    """
+    """Draw what each remedy leaves of the gap, and its bias, from which no iteration takes it away."""
     dark, light = colors(2)
     ceiling = _ceiling(study)
     for row, cure in enumerate(study.cures):
@@ -299,12 +267,7 @@ def plot_cure_gaps(study: Cures, *, ax: Axes = NEW) -> None:
 
 @sheet(13, 5.5, 1, 2)
 def plot_cures(panels: list[Axes], study: Cures) -> str:
-    """Draw both: the gaps by iteration, and where each remedy ends.
-
-    Parameters
-    ----------
-    study : Cures
-    """
+    """Draw both: the gaps by iteration, and where each remedy ends."""
     plot_cure_histories(study, ax=panels[0])
     plot_cure_gaps(study, ax=panels[1])
     return ""
@@ -316,7 +279,6 @@ def plot_blowup(panels: list[Axes], study: Blowup, system: Labels | None = None)
 
     Parameters
     ----------
-    study : Blowup
     system : System, optional
         Gives the figure its name.
     """
@@ -346,12 +308,7 @@ def _name(cure: Cure) -> str:
 
 @panel
 def plot_powers(nonnormality: Nonnormality, *, ax: Axes = NEW) -> None:
-    """Draw |A^k| with its peak, its asymptotic rate, and the bounds K and e n K of the peak.
-
-    Parameters
-    ----------
-    nonnormality : Nonnormality
-    """
+    """Draw |A^k| with its peak, its asymptotic rate, and the bounds K and e n K of the peak."""
     k, rho = nonnormality.k, nonnormality.spectral_radius
     with np.errstate(over="ignore"):
         rate = rho ** k.astype(np.float64)
@@ -389,10 +346,6 @@ def plot_pseudospectra(nonnormality: Nonnormality, *, ax: Axes = NEW) -> None:
 
     A contour 10^-3 encloses every eigenvalue that a perturbation of A by 0.001 can bring about. What
     crosses the unit circle by far more than that makes a hump of the powers.
-
-    Parameters
-    ----------
-    nonnormality : Nonnormality
     """
     A, z = nonnormality.A, nonnormality.kreiss_point
     size = max(1.0, nonnormality.spectral_radius)
@@ -420,12 +373,7 @@ def plot_pseudospectra(nonnormality: Nonnormality, *, ax: Axes = NEW) -> None:
 
 @sheet(11, 5, 1, 2)
 def plot_nonnormality(panels: list[Axes], nonnormality: Nonnormality) -> str:
-    """Draw the powers of A beside its pseudospectra.
-
-    Parameters
-    ----------
-    nonnormality : Nonnormality
-    """
+    """Draw the powers of A beside its pseudospectra."""
     plot_powers(nonnormality, ax=panels[0])
     plot_pseudospectra(nonnormality, ax=panels[1])
     return (

@@ -129,10 +129,6 @@ def plot_convergence(comparison: Comparison, *, ax: Axes = NEW) -> None:
     The curve of a descent that met its tolerance ends in a dot, that of another one in a cross.
     Dashed, from the same start: the rates that the condition number of the Hessian predicts.
 
-    Parameters
-    ----------
-    comparison : Comparison
-
     References
     ----------
     Polyak, Introduction to Optimization, 1987, sections 1.4 and 3.2 (the rates).
@@ -172,7 +168,6 @@ def plot_comparison(
 
     Parameters
     ----------
-    comparison : Comparison
     system : System, optional
         Gives the time axis its seconds, and the curves their names and units.
     """
@@ -237,7 +232,6 @@ def plot_gains(solution: Riccati, *, dt: float | None = None, ax: Axes = NEW) ->
 
     Parameters
     ----------
-    solution : Riccati
     dt : float, optional
         As in `plot_trajectory`.
     """
