@@ -12,6 +12,7 @@ The chapters, each with its problem, what solves it, what studies it and what dr
     lqrad.policies    inputs from a network, trained through the closed loop
     lqrad.design      from a model to a controller: discretise, regulate, judge, simulate
     lqrad.systems     example plants; lqrad.nonlinear.systems has the nonlinear ones
+    lqrad.datasets    packaged series: the Nile, sunspots, carbon dioxide, and others
     lqrad.files       models, series, controllers and parameters in files
     lqrad.plotting    pictures of all results
 
@@ -30,6 +31,7 @@ of the chapters are found from there, too.
 
 from typing import TYPE_CHECKING, Any
 
+from lqrad import datasets as datasets
 from lqrad import (
     descent,
     design,

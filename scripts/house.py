@@ -32,7 +32,7 @@ ORDER = [
     ["policies"],
     ["systems"],
     ["files"],
-    ["plotting"],
+    ["datasets", "plotting"],
     ["cli"],
     ["__main__"],
 ]

@@ -17,7 +17,7 @@ import numpy as np
 from names import NAMES
 
 import lqrad
-from lqrad import nonlinear, primitives, systems
+from lqrad import datasets, nonlinear, primitives, systems
 
 Call = tuple[Callable[..., Any], dict[str, Any]]
 
@@ -92,13 +92,13 @@ EXEMPT = {
 
 def public() -> Iterator[str]:
     """The name of every public function, class and method that takes an argument."""
-    for name in [*NAMES, "primitives", "systems"]:
+    for name in [*NAMES, "datasets", "primitives", "systems"]:
         thing = getattr(lqrad, name)
         if inspect.ismodule(thing):
             for key, value in vars(thing).items():
                 if (
                     not key.startswith("_")
-                    and getattr(value, "__module__", "") == thing.__name__
+                    and getattr(value, "__module__", "").startswith(thing.__name__)
                     and callable(value)
                     and not isinstance(value, lqrad.Primitive)
                     and key != "Primitive"
@@ -850,6 +850,7 @@ CALLS |= {
         lqrad.mpc(problem(), 3, H=data()["C"]).plan,
         {"x": np.ones(2), "reference": np.ones(1)},
     ),
+    "datasets.load": lambda: (datasets.load, {"name": "nile"}),
     "load_controller": lambda: (lqrad.load_controller, {"path": saved_controller()}),
     "load_parameters": lambda: (lqrad.load_parameters, {"path": saved_parameters()}),
     "save_controller": lambda: (

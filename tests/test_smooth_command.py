@@ -7,15 +7,16 @@ import json
 
 import numpy as np
 import pytest
-from nile import FLOW
 
 import lqrad
 from lqrad.cli import main
+from lqrad.datasets import load
 from lqrad.errors import ArgumentError, ShapeError
 from lqrad.files import load_smoothing_model
 from lqrad.files.series import load_series
 from lqrad.plotting import plot_smoothed, plot_smoothed_outputs
 
+FLOW = load("nile")[1][:, 0]
 LEVEL = {"A": [[1]], "C": [[1]], "W": [[1469.1]], "V": [[15099]]}
 GAPS = [*range(20, 40), *range(60, 80)]
 

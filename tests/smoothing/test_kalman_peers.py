@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from nile import FLOW, YEARS
 from random_smoothing import distance, random_case, stages
 
+from lqrad.datasets import load
 from lqrad.smoothing.kalman import kalman_filter, kalman_smoother, rts_smoother
 from lqrad.smoothing.model import SmoothingProblem
 
+YEARS, FLOW = load("nile")[0], load("nile")[1][:, 0]
 NAN = np.nan
 LOG_2PI = np.log(2 * np.pi)
 

@@ -7,7 +7,6 @@ import copy
 import mpmath
 import numpy as np
 import pytest
-from nile import FLOW
 from random_smoothing import (
     GAPS,
     cholesky,
@@ -20,6 +19,7 @@ from random_smoothing import (
     with_gaps,
 )
 
+from lqrad.datasets import load
 from lqrad.errors import (
     ArgumentError,
     DtypeError,
@@ -33,6 +33,7 @@ from lqrad.smoothing.learning import em, fit
 from lqrad.smoothing.model import SmoothingProblem
 from lqrad.smoothing.score import expect, loglik_gradient
 
+FLOW = load("nile")[1][:, 0]
 NAMES = ("A", "C", "W", "V", "m0", "P0", "c", "d")
 COVARIANCES = ("W", "V", "P0")
 NAN = np.nan
