@@ -18,7 +18,9 @@ def public() -> Iterator[tuple[str, str, Any]]:
     chapters = {
         name: module
         for name, module in vars(lqrad).items()
-        if inspect.ismodule(module) and hasattr(module, "__all__") and name not in ("cli", "plotting")
+        if inspect.ismodule(module)
+        and hasattr(module, "__all__")
+        and name not in ("cli", "plotting")
     }
     listed = {name: f"lqrad.{home}" for home, module in chapters.items() for name in module.__all__}
     for name in sorted({*lqrad.__all__, *listed}, key=lambda name: (name.lower(), name)):
