@@ -6,9 +6,9 @@ dt seconds with its inputs held constant in between (zero-order hold), which is 
     x[t+1] = A x[t] + B u[t],    A = exp(F dt),    B = (integral over s = 0 ... dt of exp(F s)) G
 
 The weights follow Bryson's rule: Q and R are diagonal, with one over the square of the deviation
-that is still acceptable in that state or input, and S = Q. A source is the source of the dynamics;
-the acceptable deviations, the initial states and the horizons are our choice. Parameters are positive
-numbers; those that may be zero say so.
+that is still acceptable in that state or input, and S = Q. Where the dynamics are from is the
+`source` of each plant; the acceptable deviations, the initial states and the horizons are our choice.
+Parameters are positive numbers; those that may be zero say so.
 
 References
 ----------
@@ -38,34 +38,22 @@ from lqrad.arguments import (
 )
 from lqrad.design.sampling import discretise
 from lqrad.errors import ArgumentError
-from lqrad.lq.example import Example
+from lqrad.lq.example import Plant, columns
 from lqrad.lq.problem import LQProblem
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class System(Example):
+class System(Plant):
     """A discrete-time system x[t+1] = A x[t] + B u[t], and a task for a controller of it.
 
     Parameters
     ----------
-    name : str
-        What the command line calls it.
     A, B : (n, n), (n, m)
         State and input matrix.
-    dt : float
-        Time from one sample to the next, in seconds.
     Q, R, S : (n, n), (m, m), (n, n)
         Weights of the states, of the inputs and of the final state.
-    x0 : (n,)
-        An initial state, to be brought to zero.
-    T : int
-        A number of inputs in which an optimal controller does most of that.
-    state_names, input_names : tuple of str
-        What each state and each input is.
-    state_units, input_units : tuple of str
-        Their units; "1" where there is none.
-    source : str
-        Where the equations and the numbers come from.
+    x0, T, dt, name, source, state_names, input_names, state_units, input_units
+        As of `Plant`: the task is to bring x0 to zero.
 
     Examples
     --------
@@ -92,14 +80,7 @@ class System(Example):
     Q: Array
     R: Array
     S: Array
-    state_names: tuple[str, ...]
-    input_names: tuple[str, ...]
-    state_units: tuple[str, ...]
-    input_units: tuple[str, ...]
     _arrays = ("A", "B", "Q", "R", "S", "x0")
-
-    def _sizes(self) -> str:
-        return f"n={self.B.shape[0]}, m={self.B.shape[1]}"
 
     def problem(self) -> LQProblem:
         """The linear-quadratic problem of these matrices.
@@ -120,11 +101,6 @@ def double_integrator(*, dt: float = 0.1) -> System:
     ----------
     dt : float
         Sampling time in seconds.
-
-    References
-    ----------
-    Rao and Bernstein, Naive control of the double integrator, IEEE Control Systems Magazine 21(5),
-    2001, pp. 86-97.
 
     Examples
     --------
@@ -184,11 +160,6 @@ def inverted_pendulum(
         Gravitational acceleration in m/s^2.
     dt : float
         Sampling time in seconds.
-
-    References
-    ----------
-    Control Tutorials for MATLAB and Simulink, University of Michigan and Carnegie Mellon
-    University, Inverted Pendulum: System Modeling (equations, sign of the angle and numbers).
 
     Examples
     --------
@@ -265,13 +236,6 @@ def mass_spring_chain(
     dt : float
         Sampling time in seconds.
 
-    References
-    ----------
-    Wang and Boyd, Fast model predictive control using online optimization, IEEE Transactions on
-    Control Systems Technology 18(2), 2010, pp. 267-278 (the chain of oscillating masses between
-    walls, with unit masses and springs and steps of 0.5 s; there without dampers and with other
-    actuators).
-
     Examples
     --------
     >>> mass_spring_chain(50)
@@ -318,12 +282,6 @@ def aircraft(*, dt: float = 0.5) -> System:
     ----------
     dt : float
         Sampling time in seconds.
-
-    References
-    ----------
-    Bryson, Control of Spacecraft and Aircraft, Princeton University Press, 1994, p. 151; the
-    matrices are those printed in Boyd, EE263: Introduction to Linear Dynamical Systems, lecture
-    notes, Stanford University.
 
     Examples
     --------
@@ -379,18 +337,12 @@ def quadrotor(
     mass : float
         Mass in kg.
     inertia : (3,)
-        Principal moments of inertia about the x, y and z axes, in kg m^2.
+        Principal moments of inertia about the x, y and z axes, in kg m^2; the small products of
+        inertia of the source are left out.
     gravity : float
         Gravitational acceleration in m/s^2.
     dt : float
         Sampling time in seconds.
-
-    References
-    ----------
-    Mahony, Kumar and Corke, Multirotor aerial vehicles: modeling, estimation, and control of
-    quadrotor, IEEE Robotics and Automation Magazine 19(3), 2012, pp. 20-32 (rigid-body equations).
-    Foerster, System Identification of the Crazyflie 2.0 Nano Quadrocopter, Bachelor thesis,
-    ETH Zurich, 2015 (mass and moments of inertia; its small products of inertia are left out).
 
     Examples
     --------
@@ -510,22 +462,9 @@ def _weighted(
     source: str,
 ) -> System:
     """The system x[t+1] = A x[t] + B u[t] with weights by Bryson's rule."""
-    state_names, state_units, state_limits = zip(*states, strict=True)
-    input_names, input_units, input_limits = zip(*inputs, strict=True)
+    names, (state_limits,), (input_limits,) = columns(states, inputs)
     Q, R = (np.diag(1 / np.square(limits)) for limits in (state_limits, input_limits))
+    x0 = np.asarray(x0)
     return System(
-        name=name,
-        A=A,
-        B=B,
-        dt=float(dt),
-        Q=Q,
-        R=R,
-        S=Q,
-        x0=np.asarray(x0),
-        T=T,
-        state_names=state_names,
-        input_names=input_names,
-        state_units=state_units,
-        input_units=input_units,
-        source=source,
+        name=name, A=A, B=B, dt=float(dt), Q=Q, R=R, S=Q, x0=x0, T=T, source=source, **names
     )

@@ -309,10 +309,6 @@ def expected_cost(
     T : int, optional
         A horizon whose costs are summed; the cost of one step, once settled, when not given.
 
-    Returns
-    -------
-    float
-
     Raises
     ------
     NotStabilizableError

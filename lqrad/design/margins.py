@@ -192,10 +192,6 @@ def margins(loop: Any) -> Margins:
     loop : StateSpace, or what `StateSpace.of` takes
         The loop L, broken where it goes through m signals; `Controller.loop` makes one.
 
-    Returns
-    -------
-    Margins
-
     Raises
     ------
     ArgumentError

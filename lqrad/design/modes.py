@@ -92,10 +92,6 @@ def controllability(system: Any, B: ArrayLike | None = None) -> Modes:
     system : StateSpace or what `StateSpace.of` takes, or A (n, n) of a system in discrete time
     B : (n, m), where A is given
 
-    Returns
-    -------
-    Modes
-
     See Also
     --------
     observability : its dual
@@ -129,10 +125,6 @@ def observability(system: Any, C: ArrayLike | None = None) -> Modes:
     ----------
     system : StateSpace or what `StateSpace.of` takes, or A (n, n) of a system in discrete time
     C : (ny, n), where A is given
-
-    Returns
-    -------
-    Modes
 
     See Also
     --------

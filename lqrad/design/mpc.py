@@ -85,10 +85,6 @@ def mpc(
     tol : float
         A relative gap: of the cost to its proven minimum; and of what exceeds a bound, to the bound.
 
-    Returns
-    -------
-    MPC
-
     Raises
     ------
     ArgumentError

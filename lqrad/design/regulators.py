@@ -190,10 +190,6 @@ def lqg(
         The outputs H x follow the reference; with a Q_i, combinations of what is measured. When not
         given: the plant's outputs where there is a Q_i, else nothing.
 
-    Returns
-    -------
-    Controller
-
     Raises
     ------
     NotStabilizableError

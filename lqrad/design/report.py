@@ -137,10 +137,6 @@ def design_controller(
     T : int, optional
         Steps of the simulation; until the slowest mode has fallen to 1e-3 when not given.
 
-    Returns
-    -------
-    Design
-
     See Also
     --------
     lqr, lqi, lqg : what is designed; `lqr` lists what is raised

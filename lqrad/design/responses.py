@@ -101,10 +101,6 @@ def step_response(system: Any, T: int | None = None) -> StepResponse:
     T : int, optional
         How many steps; until the slowest mode has fallen to 1e-4 when not given.
 
-    Returns
-    -------
-    StepResponse
-
     Raises
     ------
     ArgumentError

@@ -191,10 +191,6 @@ def discretise(
     input_delay : float
         Time in seconds before an input reaches the plant, any number of steps and a part of one.
 
-    Returns
-    -------
-    Sampled
-
     Raises
     ------
     ArgumentError

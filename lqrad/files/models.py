@@ -81,10 +81,6 @@ def load_model(path: str | Path) -> Model:
         A file whose name ends in .json, .npz or .mat (MATLAB's format up to version 7). What its
         arrays mean is told at the top of this module.
 
-    Returns
-    -------
-    Model
-
     Raises
     ------
     ArgumentError
@@ -124,10 +120,6 @@ def load_smoothing_model(path: str | Path) -> SmoothingProblem:
     path : str or Path
         A file as of `load_model`. Without P0 there is no prior. What it says of inputs and of a
         cost is not used.
-
-    Returns
-    -------
-    SmoothingProblem
 
     Raises
     ------
@@ -174,10 +166,6 @@ def load_plant(path: str | Path) -> PlantFile:
         A file as of `load_model`. It may hold M; C, D, W and V, for an estimator, the whole state
         being measured where there are none; tracked, Q_i, low, high, input_delay, discrete,
         reference and x0.
-
-    Returns
-    -------
-    PlantFile
 
     Raises
     ------

@@ -168,10 +168,6 @@ def load_controller(path: str | Path) -> Controller:
     path : str or Path
         A file whose name ends in .json or .npz.
 
-    Returns
-    -------
-    Controller
-
     Raises
     ------
     ArgumentError, ShapeError, DtypeError, NonFiniteError

@@ -85,10 +85,6 @@ def load_series(path: str | Path, columns: int) -> Series:
     columns : int
         The number of outputs.
 
-    Returns
-    -------
-    Series
-
     Raises
     ------
     ArgumentError

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from lqrad.arguments import Array, frozen_array
 from lqrad.copies import ReadOnly
@@ -53,3 +54,47 @@ class Example(ReadOnly):
 
     def __repr__(self) -> str:
         return f"<{self.title}>"
+
+
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
+class Plant(Example):
+    """A base of plants of a few states and inputs, each with a name and a unit.
+
+    Parameters
+    ----------
+    name, x0, T, dt, source
+        As of `Example`.
+    state_names, input_names : tuple of str
+        What each state and each input is.
+    state_units, input_units : tuple of str
+        Their units; "1" where there is none.
+    """
+
+    state_names: tuple[str, ...]
+    input_names: tuple[str, ...]
+    state_units: tuple[str, ...]
+    input_units: tuple[str, ...]
+
+    def _sizes(self) -> str:
+        return f"n={len(self.x0)}, m={len(self.input_names)}"
+
+
+def columns(states: Iterable[Any], inputs: Iterable[Any]) -> tuple[dict[str, Any], Any, Any]:
+    """Return the names and units of a `Plant`, and what else is said of its states and its inputs.
+
+    Examples
+    --------
+    >>> names, limits, _ = columns([("angle", "rad", 0.2), ("rate", "1/s", 1.0)], [("force", "N")])
+    >>> names["state_units"], limits
+    (('rad', '1/s'), [(0.2, 1.0)])
+    """
+    (state_names, state_units, *of_states), (input_names, input_units, *of_inputs) = (
+        zip(*rows, strict=True) for rows in (states, inputs)
+    )
+    names = {
+        "state_names": state_names,
+        "input_names": input_names,
+        "state_units": state_units,
+        "input_units": input_units,
+    }
+    return names, of_states, of_inputs

@@ -185,10 +185,6 @@ def ilqr(
     callback : callable, optional
         (iteration, x, u, cost) -> whether to stop; called with each trajectory.
 
-    Returns
-    -------
-    ILQR
-
     Raises
     ------
     NonFiniteError

@@ -9,10 +9,9 @@ its inputs held in between, and a quadratic cost of what the target lacks:
 d and e hold the deviations that are still acceptable (Bryson's rule), `rest` the inputs that hold
 the target; a deviation at the end costs as much as one for `last` seconds. Angles are counted from
 the target, upright, so that a pendulum hangs at pi and its cost (angle / d)^2 has a slope there: that
-of 1 - cos(angle) is zero, and zero inputs would be a stationary point. A source is the source of the
-equations and, where it says so, of the numbers; the acceptable deviations, the limits of the inputs,
-the starts and the horizons are our choice. Parameters are positive numbers; those that may be zero
-say so.
+of 1 - cos(angle) is zero, and zero inputs would be a stationary point. Where the equations are from
+is the `source` of each plant; the acceptable deviations, the limits of the inputs, the starts and the
+horizons are our choice. Parameters are positive numbers; those that may be zero say so.
 
 References
 ----------
@@ -31,39 +30,27 @@ from numpy.typing import ArrayLike
 
 from lqrad.arguments import Array, check_number, check_numbers, frozen_array, steps_in
 from lqrad.errors import ArgumentError
-from lqrad.lq.example import Example
+from lqrad.lq.example import Plant, columns
 from lqrad.nonlinear.control import ControlProblem
 from lqrad.nonlinear.integrators import rk4
 
 
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
-class NonlinearSystem(Example):
+class NonlinearSystem(Plant):
     """A nonlinear plant and a task for it: from x0 to the target in T steps, within bounds.
 
     Parameters
     ----------
-    name : str
-        What the command line calls it.
     problem : ControlProblem
         The sampled dynamics and the cost.
-    x0 : (n,)
-        The initial state.
     target : (n,)
         The state to be reached.
-    T : int
-        The horizon, a number of steps.
-    dt : float
-        Time from one sample to the next, in seconds.
     bounds : pair of (m,)
         Lower and upper limits of the inputs, for `lqrad.ilqr`.
-    state_names, input_names : tuple of str
-        What each state and each input is.
-    state_units, input_units : tuple of str
-        Their units; "1" where there is none.
     portrait : pair of int
         The two states that a picture draws against each other, such as an angle and its rate.
-    source : str
-        Where the equations come from.
+    x0, T, dt, name, source, state_names, input_names, state_units, input_units
+        As of `Plant`.
 
     Examples
     --------
@@ -85,10 +72,6 @@ class NonlinearSystem(Example):
     problem: ControlProblem
     target: Array
     bounds: tuple[Array, Array]
-    state_names: tuple[str, ...]
-    input_names: tuple[str, ...]
-    state_units: tuple[str, ...]
-    input_units: tuple[str, ...]
     portrait: tuple[int, int]
     _arrays = ("x0", "target")
 
@@ -96,9 +79,6 @@ class NonlinearSystem(Example):
         super().__post_init__()
         low, high = (frozen_array(f"bounds[{i}]", z) for i, z in enumerate(self.bounds))
         object.__setattr__(self, "bounds", (low, high))
-
-    def _sizes(self) -> str:
-        return f"n={self.problem.n}, m={self.problem.m}"
 
 
 def pendulum_swingup(
@@ -132,10 +112,6 @@ def pendulum_swingup(
         Limit of the torque in either direction, in N m.
     dt : float
         Sampling time in seconds.
-
-    References
-    ----------
-    Tedrake, Underactuated Robotics, course notes, MIT, chapter 2, The Simple Pendulum.
 
     Examples
     --------
@@ -206,12 +182,6 @@ def cart_pole_swingup(
         Limit of the force in either direction, in N.
     dt : float
         Sampling time in seconds.
-
-    References
-    ----------
-    Barto, Sutton and Anderson, Neuronlike adaptive elements that can solve difficult learning
-    control problems, IEEE Transactions on Systems, Man, and Cybernetics 13(5), 1983, pp. 834-846,
-    appendix.
 
     Examples
     --------
@@ -297,11 +267,6 @@ def planar_quadrotor(
     ArgumentError
         If both thrusts together do not carry the weight.
 
-    References
-    ----------
-    Tedrake, Underactuated Robotics, course notes, MIT, chapter 3, Acrobots, Cart-Poles, and
-    Quadrotors (equations).
-
     Examples
     --------
     >>> system = planar_quadrotor()
@@ -368,11 +333,6 @@ def van_der_pol(
     dt : float
         Sampling time.
 
-    References
-    ----------
-    van der Pol, On relaxation-oscillations, The London, Edinburgh, and Dublin Philosophical
-    Magazine and Journal of Science 2(11), 1926, pp. 978-992.
-
     Examples
     --------
     >>> van_der_pol().bounds
@@ -416,10 +376,6 @@ def unicycle_parking(
         Limit of the turning rate in either direction, in rad/s.
     dt : float
         Sampling time in seconds.
-
-    References
-    ----------
-    LaValle, Planning Algorithms, Cambridge University Press, 2006, section 13.1.2.3.
 
     Examples
     --------
@@ -480,8 +436,7 @@ def _sampled(
 ) -> NonlinearSystem:
     """The system dx/dt = f(x, u) over so many seconds, with the cost of the module's head."""
     dt = check_number("dt", dt, above=0)
-    state_names, state_units, x0, target, d = zip(*states, strict=True)
-    input_names, input_units, low, high, rest, e = zip(*inputs, strict=True)
+    names, (x0, target, d), (low, high, rest, e) = columns(states, inputs)
 
     def stage_cost(x: Any, u: Any) -> Any:
         return 0.5 * dt * (_squares(x, target, d) + _squares(u, rest, e))
@@ -497,12 +452,9 @@ def _sampled(
         T=max(1, round(steps_in(seconds, dt))),
         dt=float(dt),
         bounds=(np.asarray(low), np.asarray(high)),
-        state_names=state_names,
-        input_names=input_names,
-        state_units=state_units,
-        input_units=input_units,
         portrait=portrait,
         source=source,
+        **names,
     )
 
 
