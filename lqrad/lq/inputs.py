@@ -8,7 +8,7 @@ The objective u -> J(u) from x0, for `lqrad.descend`, and the terms of weights a
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -26,6 +26,15 @@ from lqrad.arguments import (
 )
 from lqrad.descent.objective import Objective
 from lqrad.errors import ShapeError
+
+
+class Slopes(NamedTuple):
+    """First derivatives along a trajectory: of the next state in x and u, and of the cost."""
+
+    A: Array  # (..., T, n, n)
+    B: Array  # (..., T, n, m)
+    x: Array  # (..., T+1, n), with that of the terminal cost at the end
+    u: Array  # (..., T, m)
 
 
 def input_objective(

@@ -43,7 +43,7 @@ from lqrad.linalg.balance import Units, balance, in_units
 from lqrad.linalg.banded import Bidiagonal
 from lqrad.linalg.curvature import input_curvature
 from lqrad.linalg.stages import add_times, inner, substitute, times
-from lqrad.lq.inputs import described, input_objective, references
+from lqrad.lq.inputs import Slopes, described, input_objective, references
 from lqrad.lq.optimality import KKT, kkt_from_terms
 
 # Overflow is looked for in the results and told in words; NumPy's warnings would only repeat it.
@@ -383,6 +383,18 @@ class LQProblem(Fixed):
             check_finite("x0", x0)
             check_finite("u", u)
             raise
+
+    def next_state(self, x: Array, u: Array, t: int) -> Array:
+        """Return A[t] x + B[t] u + c[t] (..., n) for x (..., n) and u (..., m)."""
+        A, B = (M if M.ndim == 2 else M[t] for M in (self.A, self.B))
+        return np.asarray(x @ A.T + u @ B.T + (self.c if self.c.ndim == 1 else self.c[t]))
+
+    @_quiet
+    def derivatives(self, x: ArrayLike, u: ArrayLike) -> Slopes:
+        """Return A (..., T, n, n), B (..., T, n, m), and the cost's slopes in x and u along (x, u)."""
+        x, u = trajectory(self, x, u=u)
+        A, B = (np.broadcast_to(M, u.shape[:-1] + M.shape[-2:]) for M in (self.A, self.B))
+        return Slopes(A, B, self._state_slopes(x, u), self._input_slopes(x, u))
 
     @_quiet
     def adjoint(self, x: ArrayLike, u: ArrayLike | None = None) -> Array:

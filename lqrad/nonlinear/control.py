@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -42,7 +42,7 @@ from lqrad.functions.carried import Carried, read_only
 from lqrad.functions.derivatives import check_given, derivatives
 from lqrad.linalg.banded import Bidiagonal, first_nonfinite_step
 from lqrad.linalg.stages import inner, times
-from lqrad.lq.inputs import input_objective
+from lqrad.lq.inputs import Slopes, input_objective
 from lqrad.lq.optimality import KKT, kkt_from_terms
 from lqrad.lq.problem import LQProblem, unchecked
 
@@ -51,26 +51,16 @@ _COSTS = ("stage_cost", "terminal_cost")
 _quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
 
 
-class Slopes(NamedTuple):
-    """First derivatives along a trajectory: of f, and of the cost."""
-
-    A: Array  # (..., T, n, n)
-    B: Array  # (..., T, n, m)
-    x: Array  # (..., T+1, n), with that of the terminal cost at the end
-    u: Array  # (..., T, m)
-
-
 class ControlProblem:
     """Nonlinear dynamics, a stage cost and a terminal cost, written in NumPy.
 
         minimise    J = sum_{t<T} l(x[t], u[t], t)  +  phi(x[T])
         subject to  x[t+1] = f(x[t], u[t], t),    x[0] = x0
 
-    The functions are written for points: x (..., n) and u (..., m) with any leading axes, so that
-    they serve a single point, a trajectory and a batch alike; x[..., 0] is the first state; a
-    function of one point becomes such a one by `lqrad.one_point`. They may take the time t as a
-    third argument, an integer or an array of them for the points of a trajectory, and cannot write
-    to their arguments.
+    Batches are leading axes: x0 (..., n), u (..., T, m), x (..., T+1, n), p (..., T, n). The
+    functions are written for points, x (..., n) and u (..., m): x[..., 0] is the first state. They
+    may take the time t as a third argument, an integer or an array of them for the points of a
+    trajectory, and cannot write to their arguments.
 
     Written with NumPy's functions, they are differentiated exactly, those with kinks too: at a kink
     of abs, max, norm, mod, where or clip the derivative is one of those that are between its sides.
@@ -176,14 +166,6 @@ class ControlProblem:
     def simulate(self, x0: ArrayLike, u: ArrayLike) -> Array:
         """Return x with x[0] = x0, x[t+1] = f(x[t], u[t], t).
 
-        Parameters
-        ----------
-        x0, u : (..., n), (..., T, m)
-
-        Returns
-        -------
-        (..., T+1, n)
-
         Raises
         ------
         NonFiniteError
@@ -210,18 +192,7 @@ class ControlProblem:
         return x
 
     def next_state(self, x: Array, u: Array, t: int) -> Array:
-        """Return f(x, u, t), its shape checked.
-
-        Parameters
-        ----------
-        x : (..., n)
-        u : (..., m)
-        t : int
-
-        Returns
-        -------
-        (..., n)
-        """
+        """Return f(x, u, t) (..., n) for x (..., n), u (..., m) and an integer t, its shape checked."""
         value = np.asarray(called("f", self.f, x, u, t))
         if value.shape != x.shape:
             raise ShapeError(
@@ -233,17 +204,7 @@ class ControlProblem:
 
     @_quiet
     def derivatives(self, x: ArrayLike, u: ArrayLike) -> Slopes:
-        """Return the first derivatives of f and of the cost along a trajectory.
-
-        Parameters
-        ----------
-        x, u : (..., T+1, n), (..., T, m)
-
-        Returns
-        -------
-        Slopes
-            A (..., T, n, n), B (..., T, n, m), x (..., T+1, n), u (..., T, m).
-        """
+        """Return A (..., T, n, n), B (..., T, n, m), and the cost's slopes in x and u along (x, u)."""
         x, u = self._checked(x, u=u)
         return self._slopes(self._points(x, u), x[..., -1, :], {})
 
@@ -258,38 +219,12 @@ class ControlProblem:
         return Slopes(A, B, x_slopes, slopes[..., n:].copy())
 
     def adjoint(self, x: ArrayLike, u: ArrayLike) -> Array:
-        """Return p with p[t-1] = A[t]'p[t] + dl/dx at t, p[T-1] = dphi/dx at x[T].
-
-        Parameters
-        ----------
-        x, u : (..., T+1, n), (..., T, m)
-
-        Returns
-        -------
-        (..., T, n)
-        """
-        slopes = self.derivatives(x, u)
-        return self._costates(slopes)[..., 1:, :]
-
-    def _costates(self, slopes: Slopes) -> Array:
-        """Total derivatives of the cost in x[0], ..., x[T].
-
-        The series of a batch are put behind each other, with A = 0 between them: one banded solve.
-        """
-        *batch, T, n, _ = slopes.A.shape
-        chain = np.zeros((math.prod(batch), T + 1, n, n))
-        chain[:, :T] = slopes.A.reshape(-1, T, n, n)
-        system = Bidiagonal(chain.reshape(-1, n, n)[:-1])
-        return system.solve(slopes.x.reshape(-1, n), transpose=True).reshape(slopes.x.shape)
+        """Return p with p[t-1] = A[t]'p[t] + dl/dx at t, p[T-1] = dphi/dx at x[T]."""
+        return costates(self.derivatives(x, u))
 
     @_quiet
     def cost(self, x: ArrayLike, u: ArrayLike) -> float | Array:
-        """Return J(x, u): a float, or one for each series of a batch.
-
-        Parameters
-        ----------
-        x, u : (..., T+1, n), (..., T, m)
-        """
+        """Return J(x, u): a float, or one for each series of a batch."""
         x, u = self._checked(x, u=u)
         return _total(self._costs(self._points(x, u), x[..., -1, :]))
 
@@ -299,38 +234,19 @@ class ControlProblem:
 
     @_quiet
     def value_and_gradient(self, x0: ArrayLike, u: ArrayLike) -> tuple[float | Array, Array]:
-        """Return the cost of the inputs u from x0, and its gradient in u.
-
-        Parameters
-        ----------
-        x0, u : (..., n), (..., T, m)
-
-        Returns
-        -------
-        J : float, or (...) for a batch
-        g : (..., T, m)
-        """
+        """Return the cost of the inputs u from x0, and its gradient g (..., T, m) in u."""
         x = self.simulate(x0, u)
         u = np.broadcast_to(real_array("u", u), (*x.shape[:-2], x.shape[-2] - 1, self.m))
         z, end = self._points(x, u), x[..., -1, :]
         costs = self._costs(z, end)
         value = _total(costs)
         slopes = self._slopes(z, end, {"f": x[..., 1:, :]} | costs)
-        p = self._costates(slopes)[..., 1:, :]
+        p = costates(slopes)
         return value, slopes.u + times(slopes.B, p, transpose=True)
 
     @_quiet
     def input_gradient(self, x: ArrayLike, u: ArrayLike, p: ArrayLike) -> Array:
-        """Return dl/du + B[t]'p[t]; with the states and costates of u, the gradient in u.
-
-        Parameters
-        ----------
-        x, u, p : (..., T+1, n), (..., T, m), (..., T, n)
-
-        Returns
-        -------
-        (..., T, m)
-        """
+        """Return dl/du + B[t]'p[t]; with the states and costates of u, the gradient in u."""
         x, u, p = self._checked(x, u=u, p=p)
         slopes = self.derivatives(x, u)
         gradient = slopes.u + times(slopes.B, p, transpose=True)
@@ -345,11 +261,7 @@ class ControlProblem:
     ) -> float | Array:
         """Return J(x, u) + sum_t p[t]'(f(x[t], u[t], t) - x[t+1]).
 
-        Parameters
-        ----------
-        x, u, p : (..., T+1, n), (..., T, m), (..., T, n)
-        x0 : (..., n), optional
-            The initial state is data, not a variable: where given, it stands in for x[0].
+        The initial state is data, not a variable: where x0 is given, it stands in for x[0].
         """
         x, u, p = self._checked(x, u=u, p=p)
         if x0 is not None:
@@ -362,12 +274,7 @@ class ControlProblem:
 
     @_quiet
     def kkt_residual(self, x: ArrayLike, u: ArrayLike, p: ArrayLike, x0: ArrayLike) -> KKT:
-        """Return the derivatives of the Lagrangian at (x, u, p): all zero at a stationary point.
-
-        Parameters
-        ----------
-        x, u, p, x0 : (..., T+1, n), (..., T, m), (..., T, n), (..., n)
-        """
+        """Return the derivatives of the Lagrangian at (x, u, p): all zero at a stationary point."""
         x, u, p = self._checked(x, u=u, p=p)
         start = np.broadcast_to(self._initial_state(x0, x), (*x.shape[:-2], self.n))
         slopes = self.derivatives(x, u)
@@ -427,30 +334,14 @@ class ControlProblem:
         )
 
     def hessian_product(self, v: ArrayLike, x0: ArrayLike, u: ArrayLike) -> Array:
-        """Return H v, with H the Hessian of the cost in u: that of `linearise` with the costates.
-
-        Parameters
-        ----------
-        v : (..., T, m)
-        x0, u : (n,), (T, m)
-            The point, of a single trajectory.
-
-        Returns
-        -------
-        (..., T, m)
-        """
+        """Return H v (..., T, m), with H the Hessian of the cost in u at one u (T, m), from x0 (n,)."""
         x = self.simulate(one_initial_state(self, x0), u)
         return self.linearise(x, u, self.adjoint(x, u)).hessian_product(v)
 
     def objective(self, x0: ArrayLike, T: int | None = None) -> Objective:
-        """Return u -> J(u) from x0, for `lqrad.descend`; it has no bound, as J need not be convex.
+        """Return u -> J(u) from x0 over T steps, for `lqrad.descend`: summed over a batch.
 
-        Parameters
-        ----------
-        x0 : (..., n)
-            A batch adds up: the costs of its series do not depend on each other.
-        T : int
-            The horizon, which is no part of the problem.
+        It has no bound, as J need not be convex.
         """
         return input_objective(self, self._initial_state(x0), T, self.value_and_gradient)
 
@@ -461,7 +352,7 @@ class ControlProblem:
         return np.concatenate([x[..., :-1, :], u], axis=-1)
 
     def _at(self, name: str, z: Any, t: Any) -> Any:
-        """A function at points (x, u) and their times, or of the states alone."""
+        """A function at points (x, u) and their times; the terminal cost at states."""
         if name == "terminal_cost":
             return called(name, self.terminal_cost, z)
         return called(name, getattr(self, name), z[..., : self.n], z[..., self.n :], t)
@@ -485,7 +376,7 @@ class ControlProblem:
         return value
 
     def _check_points(self, name: str, z: Array) -> None:
-        """Raise unless a function of many points is, at the last of them, what it is there alone."""
+        """Raise ShapeError unless a function of many points has the same value for the last alone."""
         # A little aside, as at rest all points are alike.
         size = np.abs(z).max(axis=tuple(range(z.ndim - 1)))
         size = np.where(size > 0, size, size.max() or 1.0)
@@ -513,10 +404,7 @@ class ControlProblem:
         p: Array | None = None,
         known: Mapping[str, Array] | None = None,
     ) -> Array:
-        """The Jacobian or the Hessian of a function at points; with p those of p'f.
-
-        Its values at the points, if they are among the known ones, are not computed again.
-        """
+        """The Jacobian or the Hessian of a function at points, or of p'f; `known` are its values there."""
         if name not in self._ways:
             self._check_points(name, z)
 
@@ -586,6 +474,19 @@ class ControlProblem:
         if not arrays[0].size:
             raise ShapeError(f"x has shape {arrays[0].shape}, expected (..., T+1, n), and not none")
         return arrays
+
+
+def costates(slopes: Slopes) -> Array:
+    """Return p (..., T, n) with p[t-1] = A[t]'p[t] + x[t], p[T-1] = x[T], x the slopes in x.
+
+    The series of a batch are put behind each other, with A = 0 between them: one banded solve.
+    """
+    *batch, T, n, _ = slopes.A.shape
+    chain = np.zeros((math.prod(batch), T + 1, n, n))
+    chain[:, :T] = slopes.A.reshape(-1, T, n, n)
+    system = Bidiagonal(chain.reshape(-1, n, n)[:-1])
+    total = system.solve(slopes.x.reshape(-1, n), transpose=True).reshape(slopes.x.shape)
+    return total[..., 1:, :]
 
 
 def _check_real(name: str, value: Any) -> None:

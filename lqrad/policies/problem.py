@@ -18,9 +18,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -34,16 +32,16 @@ from lqrad.arguments import (
     known_horizon,
     real_array,
 )
-from lqrad.copies import ReadOnly
+from lqrad.copies import Fixed
 from lqrad.descent.objective import Objective
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
-from lqrad.linalg.banded import Bidiagonal, first_nonfinite_step
+from lqrad.linalg.banded import first_nonfinite_step
 from lqrad.linalg.stages import times
 from lqrad.lq.problem import LQProblem
 from lqrad.nets.graph import Given, Graph
 from lqrad.nets.nodes import Arrays, Node
 from lqrad.nets.primitives import Primitive, squared
-from lqrad.nonlinear.control import ControlProblem, Slopes
+from lqrad.nonlinear.control import ControlProblem, costates
 
 # Overflow is looked for in the results and told in words; NumPy's warnings would only repeat it.
 _quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
@@ -87,17 +85,15 @@ def linear_policy(n: int, m: int) -> Graph:
     )
 
 
-@dataclass(frozen=True, eq=False)
-class PolicyProblem(ReadOnly):
+class PolicyProblem(Fixed):
     """A control problem whose inputs come from a policy.
 
         minimise    J(theta) = the mean over x0 (..., n) of the cost of (x, u)
         subject to  x[t+1] = f(x[t], u[t], t),    u[t] = pi(x[t]; theta),    x[0] = x0
 
-    It is trained by `descend` on `objective(x0)`, or by `sgd` on the data {"x0": x0}. Costs of x
-    and u are those of `problem`. Costates, the Lagrangian and its residuals are not offered: those
-    of the closed loop are one solve within `value_and_gradient`. There are no Hessian products:
-    a graph has first derivatives only.
+    It is trained by `descend` on `objective(x0)`, or by `sgd` on the data {"x0": x0}. The costates
+    are part of `value_and_gradient`; there are no Hessian products, as a graph has first derivatives
+    only.
 
     Parameters
     ----------
@@ -145,17 +141,22 @@ class PolicyProblem(ReadOnly):
 
     problem: ControlProblem | LQProblem
     policy: Graph
-    T: int | None = None
+    T: int | None
 
-    def __post_init__(self) -> None:
-        if not isinstance(self.problem, (ControlProblem, LQProblem)):
+    def __init__(
+        self, problem: ControlProblem | LQProblem, policy: Graph, T: int | None = None
+    ) -> None:
+        if not isinstance(problem, (ControlProblem, LQProblem)):
             raise ArgumentError(
-                f"problem is of type {type(self.problem).__name__}, expected a ControlProblem or "
+                f"problem is of type {type(problem).__name__}, expected a ControlProblem or "
                 "an LQProblem"
             )
-        check_type("policy", self.policy, Graph, "mlp(widths) or linear_policy(n, m)")
-        object.__setattr__(self, "T", known_horizon(self.problem, self.T))
+        check_type("policy", policy, Graph, "mlp(widths) or linear_policy(n, m)")
+        self._set(problem=problem, policy=policy, T=known_horizon(problem, T))
         self._check_policy()
+
+    def __repr__(self) -> str:
+        return f"PolicyProblem({self.problem!r}, {self.policy!r}, T={self.T})"
 
     @_quiet
     def _check_policy(self) -> None:
@@ -208,11 +209,6 @@ class PolicyProblem(ReadOnly):
         T : int, optional
             Another horizon than the problem's.
 
-        Returns
-        -------
-        x : (..., T+1, n)
-        u : (..., T, m)
-
         Raises
         ------
         NonFiniteError
@@ -227,19 +223,9 @@ class PolicyProblem(ReadOnly):
     def value_and_gradient(
         self, x0: ArrayLike, theta: Given, T: int | None = None
     ) -> tuple[float, Arrays]:
-        """Return the mean cost over the initial states, and its gradient in theta.
+        """Return the mean cost over the initial states, and its gradient in theta, as a dict.
 
-        Parameters
-        ----------
-        x0 : (..., n)
-        theta : dict
-        T : int, optional
-            Another horizon than the problem's.
-
-        Returns
-        -------
-        J : float
-        gradient : dict
+        The arguments are those of `simulate`.
 
         Raises
         ------
@@ -299,7 +285,7 @@ class PolicyProblem(ReadOnly):
         x[:, 0] = x0
         for t in range(T):
             u[:, t] = self._tape(x[:, t], theta)["output"]
-            x[:, t + 1] = self._dynamics.next_state(x[:, t], u[:, t], t)
+            x[:, t + 1] = self.problem.next_state(x[:, t], u[:, t], t)
         for name, z in (("state x", x), ("input u", u)):
             if not math.isfinite(np.vdot(z, z)):
                 step = first_nonfinite_step(z)
@@ -313,14 +299,21 @@ class PolicyProblem(ReadOnly):
     def _both(self, x0: Array, theta: Arrays, T: int) -> tuple[float, Arrays]:
         """The mean cost from x0 (b, n) and its gradient."""
         x, u = self._rollout(x0, theta, T)
-        (b, _, m), n = u.shape, x.shape[-1]
-        value = float(np.mean(self._dynamics.cost(x, u)))
-        slopes = self._dynamics.derivatives(x, u)
+        (b, T, m), n = u.shape, x.shape[-1]
+        value = float(np.mean(self.problem.cost(x, u)))
+        slopes = self.problem.derivatives(x, u)
         # Contiguous, and with all points as one batch: what the primitives are fastest on.
         tape = self._tape(np.ascontiguousarray(x[:, :-1]).reshape(-1, n), theta)
         rows = [self._pull(np.broadcast_to(e, (b * T, m)), tape, {"x"})["x"] for e in np.eye(m)]
         pi_x = np.stack(rows, axis=1).reshape(b, T, m, n)
-        p = self._costates(slopes, pi_x)
+        total = np.array(slopes.x)
+        total[:, :-1] += times(pi_x, slopes.u, transpose=True)
+        try:
+            p = costates(slopes._replace(A=slopes.A + slopes.B @ pi_x, x=total))
+        except NonFiniteError:  # which counts the steps of all series
+            raise NonFiniteError(
+                f"the costates of the closed loop overflowed, of {T} steps", _UNSTABLE
+            ) from None
         w = slopes.u + times(slopes.B, p, transpose=True)
         pulled = self._pull(w.reshape(-1, m) / b, tape, theta)
         gradient = {name: pulled.get(name, np.zeros(theta[name].shape)) for name in theta}
@@ -328,25 +321,6 @@ class PolicyProblem(ReadOnly):
             if not np.isfinite(array).all():
                 raise NonFiniteError(f"the gradient in {name!r} overflowed", _UNSTABLE)
         return value, gradient
-
-    @staticmethod
-    def _costates(slopes: Slopes, pi_x: Array) -> Array:
-        """The costates p (b, T, n) of the closed loop, of all series in one solve."""
-        b, T, _, n = pi_x.shape
-        # The series are put behind each other, with a zero between them that lets nothing through.
-        chain = np.zeros((b, T + 1, n, n))
-        chain[:, :T] = slopes.A + slopes.B @ pi_x
-        total = np.array(slopes.x)
-        total[:, :-1] += times(pi_x, slopes.u, transpose=True)
-        try:
-            solved = Bidiagonal(chain.reshape(-1, n, n)[:-1]).solve(
-                total.reshape(-1, n), transpose=True, overwrite=True
-            )
-        except NonFiniteError:  # which counts the steps of all series
-            raise NonFiniteError(
-                f"the costates of the closed loop overflowed, of {T} steps", _UNSTABLE
-            ) from None
-        return solved.reshape(b, T + 1, n)[:, 1:]
 
     # The policy
 
@@ -373,12 +347,7 @@ class PolicyProblem(ReadOnly):
                     p[name] = p[name] + term if name in p else term
         return p
 
-    # Dynamics and checks
-
-    @cached_property
-    def _dynamics(self) -> _Dynamics:
-        problem = self.problem
-        return _Linear(problem) if isinstance(problem, LQProblem) else problem
+    # Checks
 
     def _horizon(self, T: int | None) -> int:
         return known_horizon(self.problem, self.T if T is None else T)
@@ -389,36 +358,3 @@ class PolicyProblem(ReadOnly):
             raise ShapeError(f"x0 has shape {x0.shape}, expected (..., n), and at least one state")
         check_finite("x0", x0)
         return x0
-
-
-class _Dynamics(Protocol):
-    """What a policy is put in a loop with; a ControlProblem is one."""
-
-    def next_state(self, x: Array, u: Array, t: int) -> Array: ...
-
-    def cost(self, x: ArrayLike, u: ArrayLike) -> float | Array: ...
-
-    def derivatives(self, x: ArrayLike, u: ArrayLike) -> Slopes: ...
-
-
-@dataclass(frozen=True)
-class _Linear:
-    """An LQProblem, one step at a time and with its derivatives along trajectories (b, T, ...)."""
-
-    problem: LQProblem
-
-    def next_state(self, x: Array, u: Array, t: int) -> Array:
-        problem = self.problem
-        A, B = (M if M.ndim == 2 else M[t] for M in (problem.A, problem.B))
-        return np.asarray(x @ A.T + u @ B.T + (problem.c if problem.c.ndim == 1 else problem.c[t]))
-
-    def cost(self, x: ArrayLike, u: ArrayLike) -> float | Array:
-        return self.problem.cost(x, u)
-
-    def derivatives(self, x: Any, u: Any) -> Slopes:
-        problem = self.problem
-        slopes = np.empty_like(x)
-        slopes[:, :-1] = times(problem.Q, x[:, :-1]) + times(problem.M, u) + problem.q
-        slopes[:, -1] = x[:, -1] @ problem.S + problem.s
-        A, B = (np.broadcast_to(M, u.shape[:-1] + M.shape[-2:]) for M in (problem.A, problem.B))
-        return Slopes(A, B, slopes, problem.input_gradient(x, u, np.zeros_like(x[:, 1:])))

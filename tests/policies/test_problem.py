@@ -153,6 +153,7 @@ def test_a_batch_is_the_mean_of_its_series():
 def test_a_linear_policy_costs_what_the_loop_closed_by_hand_does(seed):
     case = random_case(seed, radius=0.95)
     lq, rng = case.problem, np.random.default_rng(seed)
+    lq = lqrad.LQProblem([[1.0]], [[1.0]], [[1.0]], [[1.0]])
     problem = PolicyProblem(lq, linear_policy(lq.n, lq.m), T=case.T)
     x0 = rng.normal(size=(3, lq.n))
     K = 0.2 * rng.normal(size=(lq.m, lq.n))
@@ -191,6 +192,7 @@ def test_a_linear_policy_finds_the_regulator_of_riccati(name):
     K, P, _ = lqrad.dlqr(A, B, Q, R)
     # With the cost to go as terminal weight the stationary gain is optimal over any horizon.
     lq = lqrad.LQProblem(A, B, Q, R, S=P)
+    lq = lqrad.LQProblem([[1.0]], [[1.0]], [[1.0]], [[1.0]])
     problem = PolicyProblem(lq, linear_policy(lq.n, lq.m), T=60)
     result = lqrad.descend(problem.objective(np.eye(lq.n)), start.ravel(), method="l-bfgs")
     assert result.status.converged
@@ -216,6 +218,7 @@ def test_minibatches_of_initial_states_train_a_policy():
 
 def test_a_loop_that_overflows_names_the_step_and_ends_a_descent():
     lq = lqrad.LQProblem([[1e40]], [[1.0]], [[1.0]], [[1.0]])
+    lq = lqrad.LQProblem([[1.0]], [[1.0]], [[1.0]], [[1.0]])
     problem = PolicyProblem(lq, linear_policy(1, 1), T=20)
     message = r"state x\[8\] of the closed loop is not finite, of 20 steps; try smaller parameters"
     with pytest.raises(NonFiniteError, match=message):
@@ -226,6 +229,7 @@ def test_a_loop_that_overflows_names_the_step_and_ends_a_descent():
     assert result.status is Status.DIVERGED
     assert "x[8]" in result.message
     lq = lqrad.LQProblem([[0.5]], [[1.0]], [[1.0]], [[1.0]])
+    lq = lqrad.LQProblem([[1.0]], [[1.0]], [[1.0]], [[1.0]])
     problem = PolicyProblem(lq, linear_policy(1, 1), T=3)
     with pytest.raises(NonFiniteError, match=r"vector\[0\] is nan"):
         problem.objective([1.0]).value_and_gradient(np.array([np.nan]))
@@ -242,6 +246,7 @@ def test_a_loop_that_overflows_names_the_step_and_ends_a_descent():
 def test_a_line_search_comes_back_from_steps_that_overflow():
     # The gradient at the start is so steep that the first steps of a line search leave the numbers.
     lq = lqrad.LQProblem([[3.0]], [[1.0]], [[1.0]], [[1.0]])
+    lq = lqrad.LQProblem([[1.0]], [[1.0]], [[1.0]], [[1.0]])
     problem = PolicyProblem(lq, linear_policy(1, 1), T=300)
     result = lqrad.descend(problem.objective([[1.0]]), [3.97])
     assert result.status.converged
@@ -465,3 +470,37 @@ def test_inputs_in_units_decades_apart_have_gains():
     lq = lqrad.LQProblem([[1.2, 0.5], [0.0, 0.9]], np.eye(2) @ E, np.eye(2), E @ E)
     found = policy_gradient(lq, np.linalg.solve(E, [[0.5, 0.5], [0.0, 0.4]]), method="gauss-newton")
     assert found.status.converged
+
+
+@pytest.mark.parametrize("varying", [False, True])
+def test_a_linear_problem_says_its_steps_and_slopes_as_a_nonlinear_one_does(varying):
+    """The same functions in NumPy, differentiated: two ways to one set of matrices and slopes."""
+    rng, n, m, T = np.random.default_rng(3), 2, 1, 4
+    stages = (T,) if varying else ()
+    A, B, c = (rng.normal(size=(*stages, *shape)) for shape in ((n, n), (n, m), (n,)))
+    L = rng.normal(size=(n + m, n + m))
+    H, q, r, s = L @ L.T, rng.normal(size=n), rng.normal(size=m), rng.normal(size=n)
+    linear = lqrad.LQProblem(A, B, H[:n, :n], H[n:, n:], np.eye(n), M=H[:n, n:], c=c, q=q, r=r, s=s)
+
+    def f(x, u, t):
+        A_t, B_t, c_t = (z[t] if varying else z for z in (A, B, c))
+        return np.einsum("...ij,...j", A_t, x) + np.einsum("...ij,...j", B_t, u) + c_t
+
+    def stage_cost(x, u):
+        z = np.concatenate([x, u], axis=-1)
+        return 0.5 * ((z @ H) * z).sum(axis=-1) + x @ q + u @ r
+
+    same = ControlProblem(f, stage_cost, lambda x: 0.5 * (x * x).sum(axis=-1) + x @ s, n=n, m=m)
+    x, u = rng.normal(size=(3, T + 1, n)), rng.normal(size=(3, T, m))
+    for ours, theirs in zip(linear.derivatives(x, u), same.derivatives(x, u), strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=1e-12, atol=1e-12)
+    for t in range(T):
+        ours, theirs = (z.next_state(x[:, t], u[:, t], t) for z in (linear, same))
+        np.testing.assert_allclose(ours, theirs, rtol=1e-13, atol=1e-13)
+
+
+def test_its_parts_cannot_be_set():
+    lq = lqrad.LQProblem([[1.0]], [[1.0]], [[1.0]], [[1.0]])
+    problem = PolicyProblem(lq, linear_policy(1, 1), T=2)
+    with pytest.raises(AttributeError, match="T of a PolicyProblem cannot be set"):
+        problem.T = 3
