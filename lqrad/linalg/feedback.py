@@ -65,7 +65,7 @@ class Feedback:
         """
         Pc = None if c is None else times(self.P[1:], c)
         v, whitened = self._backward(in_x, in_u, Pc)
-        k = substitute(self.L, whitened, transpose=True)
+        k = substitute(self.L, whitened[..., None], transpose=True)[..., 0]
         x = np.zeros_like(in_x)
         x[..., 1:, :] = -times(self.B, k)
         if x0 is not None:
@@ -91,4 +91,4 @@ class Feedback:
         v = self._dynamics.solve(v, transpose=True, overwrite=True)
         ahead = v[..., 1:, :] if Pc is None else v[..., 1:, :] + Pc
         slope = in_u + times(self.B, ahead, transpose=True)
-        return v, substitute(self.L, slope)
+        return v, substitute(self.L, slope[..., None])[..., 0]

@@ -76,23 +76,16 @@ def crossings(A: Array, B: Array, C: Array, D: Array, level: float, c: float) ->
     array([1.73205081])
     """
     (n, m), ny = B.shape, len(C)
-    root = np.sqrt(level)
+    root, eye, zeros = np.sqrt(level), np.eye, np.zeros
     B, C, D = B / root, C / root, D / level
-    shifted = np.zeros((2 * n + ny + m, 2 * n + ny + m))
-    x, p, y, u = np.split(np.arange(len(shifted)), [n, 2 * n, 2 * n + ny])
-    for rows, columns, block in (
-        (x, x, A - c * np.eye(n)),
-        (x, u, B),
-        (p, p, -A.T - c * np.eye(n)),
-        (p, y, -C.T),
-        (y, x, C),
-        (y, y, -np.eye(ny)),
-        (y, u, D),
-        (u, p, B.T),
-        (u, y, D.T),
-        (u, u, -np.eye(m)),
-    ):
-        shifted[np.ix_(rows, columns)] = block
+    shifted = np.block(
+        [
+            [A - c * eye(n), zeros((n, n)), zeros((n, ny)), B],
+            [zeros((n, n)), -A.T - c * eye(n), -C.T, zeros((n, m))],
+            [C, zeros((ny, n)), -eye(ny), D],
+            [zeros((m, n)), B.T, D.T, -eye(m)],
+        ]
+    )
     try:
         inverse = np.linalg.solve(shifted, np.eye(len(shifted), 2 * n))[: 2 * n]
     except np.linalg.LinAlgError:  # a real number is an eigenvalue, none near it needs to be

@@ -1,33 +1,19 @@
-"""Products with a matrix at every stage of a horizon, constant or varying in time.
+"""Products with, and solutions of, a matrix at every stage of a horizon.
 
-    y[t] = M[t] z[t]      or      y[t] = M[t]' z[t]
-
-The matrix M is (r, c), or (T, r, c) when it varies; z is (..., T, c), with batches in front.
+A matrix M is (r, c), or (T, r, c) when it varies; z is (..., T, c), with batches in front.
 """
 
 from __future__ import annotations
 
 import numpy as np
 from scipy.linalg.blas import dgemm
+from scipy.linalg.lapack import dtrtrs
 
 from lqrad.arguments import Array
 
 
 def times(M: Array, z: Array, *, transpose: bool = False, out: Array | None = None) -> Array:
-    """Return y with y[t] = M[t] z[t], or M[t]' z[t].
-
-    Parameters
-    ----------
-    M : (r, c) or (T, r, c)
-    z : (..., T, c), or (..., T, r) with `transpose`
-    transpose : bool
-        Multiply by M'.
-    out : (..., T, r), or (..., T, c) with `transpose`, optional
-        Where to write the result.
-
-    Returns
-    -------
-    (..., T, r), or (..., T, c) with `transpose`
+    """Return y with y[t] = M[t] z[t], or M[t]' z[t]; `out` is where to write it.
 
     Examples
     --------
@@ -37,7 +23,7 @@ def times(M: Array, z: Array, *, transpose: bool = False, out: Array | None = No
     """
     if M.ndim == z.ndim == 2 and (
         out is None or out.ndim == 2
-    ):  # one matrix product for the whole horizon
+    ):  # one product for the whole horizon
         return np.asarray(z.dot(M if transpose else M.T, out=out))
     if M.ndim == 2:
         M = M if transpose else M.T
@@ -66,27 +52,32 @@ def add_times(y: Array, M: Array, z: Array, *, transpose: bool = False) -> None:
         y += times(M, z, transpose=transpose)
 
 
-def substitute(L: Array, b: Array, *, transpose: bool = False) -> Array:
-    """Return z with L[t] z[t] = b[t], or L[t]'z[t] = b[t], for lower triangular L.
+def substitute(L: Array, F: Array, *, transpose: bool = False) -> Array:
+    """Return X of L X = F, or of L'X = F, for lower triangular L (..., n, n) and F (..., n, k).
 
     A solver that looks for pivots takes others, and rounds in another way, in other units.
 
-    Parameters
-    ----------
-    L : (T, m, m)
-    b : (..., T, m)
-
     Examples
     --------
-    >>> L = np.array([[[2.0, 0.0], [1.0, 4.0]]])
-    >>> substitute(L, np.array([[2.0, 9.0]])), substitute(L, np.array([[4.0, 8.0]]), transpose=True)
-    (array([[1., 2.]]), array([[1., 2.]]))
+    >>> L = np.array([[2.0, 0.0], [1.0, 4.0]])
+    >>> substitute(L, np.array([[2.0], [9.0]])).ravel()
+    array([1., 2.])
+    >>> substitute(np.array([L, L]), np.array([[4.0], [8.0]]), transpose=True)[..., 0]
+    array([[1., 2.],
+           [1., 2.]])
     """
-    z = np.array(b)
-    for i in reversed(range(z.shape[-1])) if transpose else range(z.shape[-1]):
-        row, known = (L[:, i + 1 :, i], z[..., i + 1 :]) if transpose else (L[:, i, :i], z[..., :i])
-        z[..., i] = (z[..., i] - (row * known).sum(axis=-1)) / L[:, i, i]
-    return z
+    if L.ndim == F.ndim == 2:
+        return np.asarray(dtrtrs(L, F, lower=1, trans=transpose)[0])
+    if transpose:  # read from its last row and column on, L' is lower triangular
+        turned = substitute(L.swapaxes(-1, -2)[..., ::-1, ::-1], F[..., ::-1, :])
+        return turned[..., ::-1, :]
+    X = np.empty((*np.broadcast_shapes(L.shape[:-2], F.shape[:-2]), *F.shape[-2:]))
+    for i in range(L.shape[-1]):
+        row = F[..., i, :]
+        if i:
+            row = row - (L[..., i, None, :i] @ X[..., :i, :])[..., 0, :]
+        np.divide(row, L[..., i, i, None], out=X[..., i, :])
+    return X
 
 
 def inner(y: Array, z: Array) -> float | Array:

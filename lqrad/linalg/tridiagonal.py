@@ -6,11 +6,12 @@ import copy
 import math
 
 import numpy as np
-from scipy.linalg.lapack import dpbtrf, dtbtrs, dtrtrs
+from scipy.linalg.lapack import dpbtrf, dtbtrs
 
 from lqrad.arguments import EPS, Array
 from lqrad.errors import NonFiniteError, NotConvexError, ShapeError
 from lqrad.linalg.banded import first_nonfinite_step
+from lqrad.linalg.stages import substitute
 
 # Up to this size of its blocks, a recursion S = N + G'S G is cheaper over many pieces at once.
 _SMALL_BLOCK = 10
@@ -99,7 +100,7 @@ class BlockTridiagonal:
             if _factor(head):
                 break
             D = _blocks(head[-1:])[0][0]
-            E = np.asarray(dtrtrs(D, below.T, lower=1)[0].T)
+            E = substitute(D, below.T).T
             symmetric = np.tril(middle) + np.tril(middle, -1).T
             if _negligible(D @ D.T + E @ E.T - symmetric, symmetric):
                 end = _lower_band((last - E @ E.T)[None], links[:0])
@@ -146,8 +147,6 @@ class BlockTridiagonal:
 
         Raises
         ------
-        ShapeError
-            If f does not fit the matrix.
         NonFiniteError
             If the solution overflows; names the block.
         """
@@ -186,19 +185,13 @@ class BlockTridiagonal:
                 piece[...] = columns.T
 
     def log_determinant(self) -> float:
-        """Return log det H, from the pivots.
-
-        Examples
-        --------
-        >>> BlockTridiagonal(np.eye(2)[None], np.zeros((0, 2, 2))).log_determinant()
-        0.0
-        """
+        """Return log det H, from the pivots."""
         logs = np.log(self._band[:, :, 0]).sum(axis=1)
         repeats = (self.N - len(logs)) * logs[-2] if self._repeats else 0.0
         return 2.0 * float(logs.sum() + repeats)
 
     def selected_inverse(self) -> tuple[Array, Array]:
-        """Return the blocks (t, t) and (t+1, t) of the inverse Z of H.
+        """Return the blocks Z[t, t] (N, n, n) and Z[t+1, t] (N-1, n, n) of the inverse Z of H.
 
         With D[t] and E[t] the blocks (t, t) and (t+1, t) of the Cholesky factor, G = E D^-1, and
         backward from the last block,
@@ -206,11 +199,6 @@ class BlockTridiagonal:
             Z[t+1, t] = -Z[t+1, t+1] G[t]        Z[t, t] = (D[t] D[t]')^-1 + G[t]'Z[t+1, t+1] G[t]
 
         where only positive semidefinite terms are added up, so that nothing cancels.
-
-        Returns
-        -------
-        diagonal : (N, n, n)
-        below : (N-1, n, n)
 
         Examples
         --------
@@ -293,53 +281,13 @@ def _negligible(change: Array, H: Array) -> bool:
     return bool((np.abs(change) <= (len(H) + 4) * EPS * np.outer(size, size)).all())
 
 
-def substitute(L: Array, f: Array) -> Array:
-    """Return X of L X = f by forward substitution, for all matrices of a batch at once.
-
-    Parameters
-    ----------
-    L : (..., n, n)
-        Lower triangular.
-    f : (..., n, k)
-
-    Returns
-    -------
-    (..., n, k)
-
-    Examples
-    --------
-    >>> substitute(np.array([[2.0, 0.0], [1.0, 1.0]]), np.array([[4.0], [3.0]])).ravel()
-    array([2., 1.])
-    """
-    if L.ndim == f.ndim == 2:
-        return np.asarray(dtrtrs(L, f, lower=1)[0])
-    X = np.empty((*np.broadcast_shapes(L.shape[:-2], f.shape[:-2]), *f.shape[-2:]))
-    for i in range(L.shape[-1]):
-        row = f[..., i, :]
-        if i:
-            row = row - (L[..., i, None, :i] @ X[..., :i, :])[..., 0, :]
-        np.divide(row, L[..., i, i, None], out=X[..., i, :])
-    return X
-
-
 def congruences(G: Array, N: Array) -> tuple[Array, Array]:
     """Return S and X with S[T] = N[T], and backward X[t] = S[t+1] G[t], S[t] = N[t] + G[t]'X[t].
 
-    For small blocks a step of a loop costs more than its arithmetic. So the horizon is cut into
-    about sqrt(T) pieces, which are all marched at once, twice: first from S = 0, together with the
-    products of G, which tells what each piece makes of the S that it is given; then from the right S.
-
-    Parameters
-    ----------
-    G : (T, n, n)
-    N : (T+1, n, n)
-        Symmetric.
-
-    Returns
-    -------
-    S : (T+1, n, n)
-        Symmetric to the last bit.
-    X : (T, n, n)
+    G and X are (T, n, n), N and S (T+1, n, n) and symmetric, S to the last bit. For small blocks a step
+    of a loop costs more than its arithmetic. So the horizon is cut into about sqrt(T) pieces, which are
+    all marched at once, twice: first from S = 0, together with the products of G, which tells what
+    each piece makes of the S that it is given; then from the right S.
 
     Examples
     --------

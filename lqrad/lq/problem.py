@@ -719,7 +719,7 @@ class LQProblem(Fixed):
         if not gradient.size:
             return 0.0
         if factor.ndim == 3:
-            return 0.5 * float(np.sum(substitute(factor, gradient) ** 2))
+            return 0.5 * float(np.sum(substitute(factor, gradient[..., None]) ** 2))
         whitened, _ = dtrtrs(factor.T, gradient.reshape(-1, self.m).T, lower=0, trans=1)
         return 0.5 * float(np.vdot(whitened, whitened))
 

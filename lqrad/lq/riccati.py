@@ -258,7 +258,7 @@ def _linear_part(problem: LQProblem, P: Array, K: Array, L: Array) -> tuple[Arra
         v[t] += v[t + 1] @ closed[t]
     slope = times(problem.B, v[1:] + Pc, transpose=True) + problem.r
     check_finite("v", v, computed=True)
-    k = substitute(L, substitute(L, slope), transpose=True)
+    k = substitute(L, substitute(L, slope[..., None]), transpose=True)[..., 0]
     w = np.zeros(T + 1)
     w[:-1] = (v[1:] * c + 0.5 * Pc * c).sum(axis=-1) - 0.5 * (k * slope).sum(axis=-1)
     w[:-1] = np.cumsum(w[-2::-1])[::-1]

@@ -24,8 +24,8 @@ from scipy.linalg.lapack import dgeqrf, dpstrf, dtrtrs
 from lqrad.arguments import EPS, Array
 from lqrad.errors import NotConvexError
 from lqrad.linalg.banded import Bidiagonal
-from lqrad.linalg.stages import inner, times
-from lqrad.linalg.tridiagonal import congruences, substitute
+from lqrad.linalg.stages import inner, substitute, times
+from lqrad.linalg.tridiagonal import congruences
 from lqrad.smoothing.arrays import Observations, state_variances
 from lqrad.smoothing.model import SmoothingProblem
 

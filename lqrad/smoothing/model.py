@@ -37,8 +37,7 @@ from lqrad.copies import Fixed
 from lqrad.descent.objective import Objective
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 from lqrad.linalg.banded import Bidiagonal
-from lqrad.linalg.stages import inner, times
-from lqrad.linalg.tridiagonal import substitute
+from lqrad.linalg.stages import inner, substitute, times
 from lqrad.smoothing.arrays import (
     Observations,
     Whitened,

@@ -26,8 +26,8 @@ from numpy.typing import ArrayLike
 
 from lqrad.arguments import EPS, Array, check_type
 from lqrad.errors import NotConvexError
-from lqrad.linalg.stages import times
-from lqrad.linalg.tridiagonal import congruences, substitute
+from lqrad.linalg.stages import substitute, times
+from lqrad.linalg.tridiagonal import congruences
 from lqrad.results import Report
 from lqrad.smoothing.arrays import Observations, check_overflow, same_gaps
 from lqrad.smoothing.covariance_filter import StartedFilter

@@ -9,7 +9,8 @@ import pytest
 
 import lqrad
 from lqrad.errors import ArgumentError, DtypeError, NotConvexError
-from lqrad.linalg.tridiagonal import BlockTridiagonal, congruences, substitute
+from lqrad.linalg.stages import substitute
+from lqrad.linalg.tridiagonal import BlockTridiagonal, congruences
 from lqrad.smoothing import normal_equations
 from lqrad.smoothing.kalman import kalman_filter, kalman_smoother, rts_smoother
 from lqrad.smoothing.model import SmoothingProblem
