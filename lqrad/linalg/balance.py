@@ -32,13 +32,7 @@ Links = list[tuple[int, int]]
 
 
 class Units(NamedTuple):
-    """The units of states, inputs, outputs, time and cost, as exponents of two.
-
-    Attributes
-    ----------
-    x, u, y : (n,), (m,), (ny,) of int
-    time, cost : int
-    """
+    """The units of states (n,), inputs (m,), outputs (ny,), time and cost, as exponents of two."""
 
     x: Exponents
     u: Exponents
@@ -48,13 +42,7 @@ class Units(NamedTuple):
 
 
 def in_units(matrix: Array, rows: Exponents, columns: Exponents, factor: int = 0) -> Array:
-    """Return diag(2^-rows) matrix diag(2^columns) 2^factor.
-
-    Examples
-    --------
-    >>> in_units(np.ones((1, 2)), np.array([1]), np.array([0, 4]))
-    array([[0.5, 8. ]])
-    """
+    """Return diag(2^-rows) matrix diag(2^columns) 2^factor."""
     with np.errstate(over="ignore"):  # looked for by the caller
         return np.asarray(np.ldexp(matrix, columns - rows[:, None] + factor))
 

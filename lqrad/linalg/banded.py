@@ -67,16 +67,10 @@ class Bidiagonal:
         overwrite : bool
             Work in f itself, where it is C-contiguous. Use the returned array.
 
-        Returns
-        -------
-        (..., T+1, n)
-
         Raises
         ------
         NonFiniteError
             If the recursion overflows; names the first step, in the order of the recursion.
-        ShapeError
-            If f does not fit A.
         """
         fits = f.ndim >= 2 and f.shape[-1] == self.n and f.shape[-2] >= 1
         if not fits or self.T not in (None, f.shape[-2] - 1):
@@ -181,11 +175,6 @@ def first_nonfinite_step(x: Array, *, reverse: bool = False) -> int | None:
     """Return the first step t at which x (..., T+1, n) is not finite, or None.
 
     With `reverse` the steps are taken backward, as an adjoint takes them.
-
-    Examples
-    --------
-    >>> first_nonfinite_step(np.array([[1.0], [2.0], [np.inf], [np.nan]]))
-    2
     """
     bad = ~np.isfinite(x).all(axis=-1)
     steps = np.flatnonzero(bad.reshape(-1, bad.shape[-1]).any(axis=0))

@@ -67,15 +67,14 @@ def gain_crossings(L: Factored) -> Crossings:
     array([2.])
     """
 
-    def decide(v: Array, h: Array) -> tuple[Flags, Flags]:
-        value, slope = L.log_and_slope(v)
-        bend = L.bend(v, h)[0]
-        change = np.abs(slope.real) * h + bend * h**2 / 2
-        return np.abs(value.real) > change, np.abs(slope.real) > bend * h
-
     def function(v: Array) -> tuple[Array, Array]:
         value, slope = L.log_and_slope(v)
         return value.real, slope.real
+
+    def decide(v: Array, h: Array) -> tuple[Flags, Flags]:
+        value, slope = np.abs(function(v))
+        bend = L.bend(v, h)[0]
+        return value > slope * h + bend * h**2 / 2, slope > bend * h
 
     return Crossings.at(L, _zeros(axis(L), decide, function))
 
@@ -88,11 +87,11 @@ def real_crossings(L: Factored) -> Crossings:
         return value.imag - np.pi * np.round(value.imag / np.pi), slope.imag
 
     def decide(v: Array, h: Array) -> tuple[Flags, Flags]:
-        off, slope = function(v)
+        off, slope = np.abs(function(v))
         bend = L.bend(v, h)[1]
-        change = np.abs(slope) * h + bend * h**2 / 2
+        change = slope * h + bend * h**2 / 2
         within = change < 0.24 * np.pi  # so that both ends are told from the next half turns
-        return within & (np.abs(off) > change), within & (np.abs(slope) > bend * h)
+        return within & (off > change), within & (slope > bend * h)
 
     if not len(L.roots):
         return Crossings.at(L, np.zeros(0))
@@ -157,7 +156,7 @@ def _zeros(
     at_low, at_high = function(low)[0], function(high)[0]
     # An angle jumps by a half turn where the nearest one changes: no crossing.
     crossed = ((at_low >= 0) != (at_high >= 0)) & ~(np.abs(at_low - at_high) > 0.99 * np.pi)
-    return bracketed(function, low[crossed], high[crossed])
+    return _bracketed(function, low[crossed], high[crossed])
 
 
 def _halved(low: Array, high: Array, split: Flags) -> tuple[Array, Array]:
@@ -173,20 +172,17 @@ def axis(L: Factored) -> Array:
     for end, (size, q, _) in ((0, L.near_zero()), (1, L.near_infinity())):
         if not np.isfinite(size):
             continue
-        if q:  # |L| = 1 there at about v^q = exp(-size)
-            at = -size / q
-            low, high = (
-                (min(low, at - _BEYOND), high) if not end else (low, max(high, at + _BEYOND))
-            )
-            continue
         # There |L| is its limit to a part of v^2 sum(e / r^2), or the inverse.
         part = max(abs(size), _ONE) / 16
-        if not (roots > 0).any():
+        if q:  # |L| = 1 there at about v^q = exp(-size)
+            at = -size / q + (_BEYOND if end else -_BEYOND)
+        elif not (roots > 0).any():
             continue
-        if not end:
-            low = min(low, 0.5 * float(np.log(part / (e[roots > 0] / roots[roots > 0] ** 2).sum())))
+        elif end:
+            at = 0.5 * float(np.log((e * roots**2).sum() / part))
         else:
-            high = max(high, 0.5 * float(np.log((e * roots**2).sum() / part)))
+            at = 0.5 * float(np.log(part / (e[roots > 0] / roots[roots > 0] ** 2).sum()))
+        low, high = (low, max(high, at)) if end else (min(low, at), high)
     return _edges(float(np.exp(low)), float(np.exp(high)))
 
 
@@ -196,8 +192,8 @@ def _edges(low: float, high: float) -> Array:
     return np.geomspace(low, high, 2 + int(np.log2(high / low)))
 
 
-def bracketed(function: Callable[[Array], tuple[Array, Array]], low: Array, high: Array) -> Array:
-    """Return the zero of a function between each low and high, by Newton's method, or by halving."""
+def _bracketed(function: Callable[[Array], tuple[Array, Array]], low: Array, high: Array) -> Array:
+    """The zero of a function between each low and high, by Newton's method, or by halving."""
     low, high = low.copy(), high.copy()
     if not len(low):
         return low
@@ -220,15 +216,9 @@ def bracketed(function: Callable[[Array], tuple[Array, Array]], low: Array, high
 def encirclements(L: Factored, real: Crossings) -> int:
     """Return how often the curve goes round -1 counterclockwise, v from -infinity to infinity.
 
-    Each crossing of the real axis left of -1 counts, upward turns of the angle as one; the curve
-    passes integrators by a small half circle on the stable side's outside, where L is large.
-
-    Parameters
-    ----------
-    L : Factored
-        With no root on the border but at zero (`Factored.beside_border`).
-    real : Crossings
-        All of L's on the axis.
+    L has no root on the border but at zero (`Factored.beside_border`), and crosses the real axis at
+    `real`. Each crossing left of -1 counts, upward turns of the angle as one; the curve passes
+    integrators by a small half circle on the stable side's outside, where L is large.
     """
     left = (real.log.real > 0) & (np.cos(real.log.imag) < 0)
     count = 2 * int(np.sign(real.slope.imag[left]).sum())
@@ -274,17 +264,11 @@ def _apollonius(ratio: float) -> tuple[float, float, bool]:
 
 @dataclass(frozen=True)
 class Nearness:
-    """A measure of X, which is small where X is near to -1.
+    """A measure |1 + L| / |below[0] L + below[1]| of X, which is small where X is near to -1.
 
-    Attributes
-    ----------
-    inverse : bool or None
-        Whether X is 1/L, or L; None for the smaller of both, where the measure is the same.
-    below : pair of int
-        The measure is |1 + L| / |below[0] L + below[1]|.
-    measure : function of X
-    disk : function of a measure
-        Centre and radius of a circle, and whether what is nearer than the measure is outside.
+    X is 1/L or L, as `inverse` says; for None the smaller of both, where the measure is the same.
+    `disk` gives the centre and the radius of a circle for a measure, and whether what is nearer than
+    that is outside.
     """
 
     inverse: bool | None
@@ -372,7 +356,7 @@ def _lowered(
     for wide in (1, 4, 16, 64):
         ends = np.array([where - wide * reach, where + wide * reach])
         if ends[0] > 0 and fall(ends[:1])[0][0] < 0 < fall(ends[1:])[0][0]:
-            v = bracketed(fall, ends[:1], ends[1:])
+            v = _bracketed(fall, ends[:1], ends[1:])
             value = float(kind.measure(points(v)[0])[0])
             return (value, float(v[0])) if value < best else (best, where)
     return best, where

@@ -22,14 +22,7 @@ Action = tuple[str, int]
 def schedule(T: int, k: int) -> Iterator[Action]:
     """Yield the actions of a backward pass over T steps that keeps k states at a time, x[0] included.
 
-    It begins with x[0] at hand.
-
-    Parameters
-    ----------
-    T : int
-        The number of steps.
-    k : int
-        The number of states kept; as many as T keep all that are needed.
+    It begins with x[0] at hand; as many states as steps are all that are needed.
 
     Yields
     ------
@@ -40,15 +33,10 @@ def schedule(T: int, k: int) -> Iterator[Action]:
         - "restore": have the kept x[t] at hand.
         - "free": x[t] need not be kept any longer.
 
-    Raises
-    ------
-    ArgumentError
-        If T or k is not a whole number of at least one.
-
     References
     ----------
     Griewank and Walther, Algorithm 799: revolve, ACM Transactions on Mathematical Software 26,
-    2000, section 2.
+    2000, section 2; equation (3) for W.
 
     Examples
     --------
@@ -78,19 +66,6 @@ def schedule(T: int, k: int) -> Iterator[Action]:
 
 def forward_steps(T: int, k: int) -> int:
     """Return W(T, k), how many steps `schedule` advances: T - 1 of them even if nothing is redone.
-
-    Parameters
-    ----------
-    T, k : int
-        As of `schedule`.
-
-    Returns
-    -------
-    int
-
-    References
-    ----------
-    Griewank and Walther, 2000, section 2, equation (3).
 
     Examples
     --------

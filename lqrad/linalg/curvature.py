@@ -16,9 +16,7 @@ def input_curvature(Q: Array, R: Array, M: Array) -> Array | None:
 
     Parameters
     ----------
-    Q : (n, n) or (T, n, n)
-    R : (m, m) or (T, m, m)
-    M : (n, m) or (T, n, m)
+    Q, R, M : (n, n), (m, m), (n, m), each also with a leading T axis
         With [Q M; M' R] positive semidefinite.
 
     Returns

@@ -37,19 +37,24 @@ Polynomial = list[int]
 # A prime, by which common factors are excluded before they are looked for.
 _PRIME = 2**61 - 1
 # A root is real, or on the imaginary axis, where its other part is below this share of it.
-NOTHING = 2.0**-90
+_NOTHING = 2.0**-90
 _SETTLED = 2.0**-51
 # Sums are right to so many bits of their largest term.
 _BITS = 500
 _SWEEPS = 500
 
 
-def trimmed(p: Polynomial) -> Polynomial:
-    """Return the polynomial without leading zeros, and without a common factor of its numbers."""
+def _shortened(p: Polynomial) -> Polynomial:
+    """The polynomial without leading zeros."""
     while p and not p[-1]:
-        p = p[:-1]
+        p.pop()
+    return p
+
+
+def _primitive(p: Polynomial) -> Polynomial:
+    """The polynomial without leading zeros, and without a common factor of its numbers."""
     content = gcd(*p)
-    return [c // content for c in p]
+    return [c // content for c in _shortened(p)]
 
 
 def add(p: Polynomial, q: Polynomial, factor: int = 1) -> Polynomial:
@@ -60,20 +65,11 @@ def add(p: Polynomial, q: Polynomial, factor: int = 1) -> Polynomial:
     >>> add([1, 2], [0, 1, 3], -1)
     [1, 1, -3]
     """
-    total = [a + factor * b for a, b in zip_longest(p, q, fillvalue=0)]
-    while total and not total[-1]:
-        total.pop()
-    return total
+    return _shortened([a + factor * b for a, b in zip_longest(p, q, fillvalue=0)])
 
 
 def times(p: Polynomial, q: Polynomial) -> Polynomial:
-    """Return p q.
-
-    Examples
-    --------
-    >>> times([1, 1], [-1, 1])
-    [-1, 0, 1]
-    """
+    """Return p q."""
     product = [0] * (len(p) + len(q) - 1) if p and q else []
     for i, a in enumerate(p):
         for j, b in enumerate(q):
@@ -86,13 +82,7 @@ def derivative(p: Polynomial) -> Polynomial:
 
 
 def quotient(p: Polynomial, q: Polynomial) -> Polynomial:
-    """Return p / q, where q divides p and has no common factor of its numbers.
-
-    Examples
-    --------
-    >>> quotient([-6, 1, 1], [-2, 1])
-    [3, 1]
-    """
+    """Return p / q, where q divides p and has no common factor of its numbers."""
     rest, found = list(p), []
     for k in range(len(p) - len(q), -1, -1):
         share = rest[k + len(q) - 1] // q[-1]  # whole, by Gauss's lemma
@@ -119,12 +109,7 @@ def _divided(p: Polynomial, q: Polynomial, modulus: int) -> Polynomial:
     """The last remainder of Euclid's algorithm that is not zero, modulo a prime or (0) exactly."""
 
     def reduced(p: Polynomial) -> Polynomial:
-        if not modulus:
-            return trimmed(p)
-        p = [c % modulus for c in p]
-        while p and not p[-1]:
-            p.pop()
-        return p
+        return _shortened([c % modulus for c in p]) if modulus else _primitive(list(p))
 
     p, q = reduced(p), reduced(q)
     while q:
@@ -139,13 +124,6 @@ def transfer(
     A: Array, low: Array, B: Array, C: Array, D: float
 ) -> tuple[Polynomial, Polynomial, int]:
     """Return num, den and k of C (s I - A - diag(low))^-1 B + D = num(2^k s) / den(2^k s).
-
-    Parameters
-    ----------
-    A : (n, n)
-    low : (n,)
-    B, C : (n,)
-    D : float
 
     Examples
     --------
@@ -201,7 +179,7 @@ def roots(p: Polynomial) -> list[tuple[complex, int]]:
     """
     at_zero = next((k for k, c in enumerate(p) if c), 0)
     found = [(0j, at_zero)] if at_zero else []
-    left = trimmed(p[at_zero:])
+    left = _primitive(p[at_zero:])
     if len(left) < 2:
         return found
     repeated, multiplicity = common(left, derivative(left)), 1
@@ -215,13 +193,7 @@ def roots(p: Polynomial) -> list[tuple[complex, int]]:
 
 
 def positive_roots(p: Polynomial) -> list[float]:
-    """Return the positive roots, rising.
-
-    Examples
-    --------
-    >>> positive_roots([-6, 1, 1])
-    [2.0]
-    """
+    """Return the positive roots, rising."""
     return sorted(s.real for s, _ in roots(p) if s.imag == 0 and s.real > 0)
 
 
@@ -233,7 +205,7 @@ def _simple_roots(p: Polynomial) -> list[complex]:
         for i, at in enumerate(s):
             if settled[i] > 1:  # the second step makes the small one of both parts right
                 continue
-            step = newton(p, at)
+            step = _newton(p, at)
             step /= 1 - step * sum(1 / (at - other) for j, other in enumerate(s) if j != i)
             s[i] = at - step
             settled[i] = settled[i] + 1 if abs(step) <= _SETTLED * abs(at) else 0
@@ -244,12 +216,9 @@ def _simple_roots(p: Polynomial) -> list[complex]:
             f"the roots of a polynomial of degree {len(s)} are not found",
             "try a balanced or a minimal realisation of the loop",
         )
-    real = [complex(v.real) for v in s if abs(v.imag) <= NOTHING * abs(v)]
-    upper = [
-        complex(0.0 if abs(v.real) <= NOTHING * abs(v) else v.real, v.imag)
-        for v in s
-        if v.imag > NOTHING * abs(v)
-    ]
+    real = [complex(v.real) for v in s if abs(v.imag) <= _NOTHING * abs(v)]
+    upper = [v for v in s if v.imag > _NOTHING * abs(v)]
+    upper = [complex(v.real if abs(v.real) > _NOTHING * abs(v) else 0.0, v.imag) for v in upper]
     return real + upper + [v.conjugate() for v in upper]
 
 
@@ -279,22 +248,14 @@ def _log2(c: int) -> float:
     return log2(abs(c) >> shift) + shift
 
 
-def newton(p: Polynomial, s: complex) -> complex:
-    """Return p(s) / p'(s), from sums that are right to 2^-_BITS of their largest term.
+def _newton(p: Polynomial, s: complex) -> complex:
+    """p(s) / p'(s), from sums that are right to 2^-_BITS of their largest term.
 
     Horner's rule for s = 2^q w with |w| < 1, in whole multiples of that last bit.
-
-    Examples
-    --------
-    >>> newton([-4, 0, 1], 3 + 0j)
-    (0.8333333333333334+0j)
     """
     q = frexp(abs(s))[1]
     last = max(c.bit_length() + k * q for k, c in enumerate(p)) - _BITS
-    x, y = (
-        _shifted(*s.real.as_integer_ratio(), _BITS - q),
-        _shifted(*s.imag.as_integer_ratio(), _BITS - q),
-    )
+    x, y = (_shifted(*z.as_integer_ratio(), _BITS - q) for z in (s.real, s.imag))
     value, slope = (0, 0), (0, 0)
     for k in range(len(p) - 1, -1, -1):
         a, b = slope

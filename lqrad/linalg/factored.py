@@ -51,18 +51,8 @@ _LARGE, _NEAR = 40, 2.0**-30
 class Factored:
     """L by its roots in s, in units of time in which the fastest mode is about one.
 
-    Attributes
-    ----------
-    roots : (k,), complex
-    exponents : (k,)
-        Positive for zeros, negative for poles.
-    gain : float
-        The logarithm of |k|; -inf where L is zero.
-    negative : bool
-        Whether k < 0.
-    rate : float
-        The unit of v in rad/s in continuous time; 1/dt in discrete time.
-    discrete : bool
+    `gain` is log |k|, -inf where L is zero, and `negative` tells whether k < 0; `rate` is the unit of v
+    in rad/s, 1/dt in discrete time.
     """
 
     roots: Complex
@@ -141,12 +131,7 @@ class Factored:
 def factored(A: Array, B: Array, C: Array, D: Array, *, dt: float, delay: int = 0) -> Factored:
     """Return the system of one input and one output with its roots, and prove them.
 
-    Parameters
-    ----------
-    dt : float
-        Sampling time; 0 for continuous time.
-    delay : int
-        Steps of dead time, in discrete time.
+    The sampling time dt is 0 in continuous time; `delay` counts steps of dead time, in discrete time.
 
     Raises
     ------
@@ -267,22 +252,14 @@ class _Scaled:
     ) -> _Scaled:
         """The system in units that A, B and C choose, or A alone."""
         n, index = len(A), np.arange(len(A))
-        units = (
-            balance(A, continuous=not discrete)
-            if alone
-            else balance(A, B, C, continuous=not discrete)
-        )
+        units = balance(A, *(() if alone else (B, C)), continuous=not discrete)
         x, u, time = units.x, units.u, 0 if discrete else units.time
         if alone:  # B and C of one size, by the unit of the signal that goes round
             zero = np.zeros(B.shape[1], dtype=x.dtype)
             sizes = np.abs(in_units(B, x, zero, time)).max(), np.abs(in_units(C, zero, x)).max()
             u = zero + round(float(np.diff(np.log2(sizes))[0]) / 2) if all(sizes) else zero
-        high = np.block(
-            [
-                [in_units(A, x, x, time), in_units(B, x, u, time)],
-                [in_units(C, u, x), in_units(D, u, u)],
-            ]
-        )
+        above = [in_units(A, x, x, time), in_units(B, x, u, time)]
+        high = np.block([above, [in_units(C, u, x), in_units(D, u, u)]])
         low = np.zeros(len(high))
         if discrete:
             high[index, index], low[:n] = two_sum(high[index, index], -np.ones(n))
@@ -351,17 +328,12 @@ class _Scaled:
         s, N = roots[upper], len(pencil.E)
         real = s.imag == 0
         x, rest = _null_vectors(pencil.at(s)), np.zeros((len(s), N)) + 0j
-        rows = np.arange(len(s))
         pivot = np.abs(x).argmax(axis=1)
         before = np.full(len(s), np.inf)
         for _ in range(_REFINEMENTS):
-            bordered = np.zeros((len(s), N + 1, N + 1)) + 0j
-            bordered[:, :N, :N] = pencil.at(s)
-            bordered[:, :N, N] = pencil.E * x
-            bordered[rows, N, pivot] = 1.0
             right = np.zeros((len(s), N + 1)) + 0j
             right[:, :N] = np.add(*pencil.residual(s, [x, rest], np.zeros(N)))
-            step = _solved(bordered, right)
+            step = _solved(_bordered(pencil, s, x, pivot), right)
             ds = np.where(real, step[:, N].real, step[:, N])
             moves = np.isfinite(step).all(axis=1) & (np.abs(ds) <= before)
             before = np.where(moves, np.abs(ds), 0.0)
@@ -371,24 +343,11 @@ class _Scaled:
         # A step that is still as large as the root, and so small: the root is zero.
         small = np.abs(s) <= _COLLAPSED**2 * np.abs(s).max()
         s = np.where(small & (np.abs(ds) >= _COLLAPSED * np.abs(s)), 0.0, s)
-        noise = self._noise(pencil, s, x, pivot)
+        noise = _noise(pencil, s, x, pivot)
         s = np.where(np.abs(s) <= _NOTHING * noise, 0.0, s)
         if not self.discrete:
             s = np.where(np.abs(s.real) <= _NOTHING * noise, 1j * s.imag, s)
         return _merged(roots, upper, s)
-
-    def _noise(self, pencil: Pencil, s: Complex, x: Complex, pivot: NDArray[np.intp]) -> Array:
-        """How far a change of all terms of (s E - P) x by a part of one moves each root."""
-        N = len(pencil.E)
-        bordered = np.zeros((len(s), N + 1, N + 1)) + 0j
-        bordered[:, :N, :N] = pencil.at(s)
-        bordered[:, :N, N] = pencil.E * x
-        bordered[np.arange(len(s)), N, pivot] = 1.0
-        last = np.zeros((len(s), N + 1)) + 0j
-        last[:, N] = 1.0
-        weights = np.abs(_solved(bordered.swapaxes(1, 2), last)[:, :N])
-        terms = (np.abs(pencil.high) @ np.abs(x)[..., None])[..., 0]
-        return np.asarray(np.nan_to_num((weights * terms).sum(axis=1)))
 
     def proven(self, found: Factored) -> Factored:
         """The product with its gain, which the equations give at frequencies of all sizes."""
@@ -438,6 +397,26 @@ class _Scaled:
 def _level(roots: Complex) -> NDArray[np.bool_]:
     """Which roots are on the imaginary axis to rounding."""
     return np.asarray(np.abs(roots.real) <= _ON_BORDER * np.abs(roots))
+
+
+def _bordered(pencil: Pencil, s: Complex, x: Complex, pivot: NDArray[np.intp]) -> Complex:
+    """The matrices of Newton's method, [s E - P, E x; e', 0] with e the unit vector of the pivot."""
+    N = len(pencil.E)
+    matrices = np.zeros((len(s), N + 1, N + 1)) + 0j
+    matrices[:, :N, :N] = pencil.at(s)
+    matrices[:, :N, N] = pencil.E * x
+    matrices[np.arange(len(s)), N, pivot] = 1.0
+    return matrices
+
+
+def _noise(pencil: Pencil, s: Complex, x: Complex, pivot: NDArray[np.intp]) -> Array:
+    """How far a change of all terms of (s E - P) x by a part of one moves each root."""
+    N = len(pencil.E)
+    last = np.zeros((len(s), N + 1)) + 0j
+    last[:, N] = 1.0
+    weights = np.abs(_solved(_bordered(pencil, s, x, pivot).swapaxes(1, 2), last)[:, :N])
+    terms = (np.abs(pencil.high) @ np.abs(x)[..., None])[..., 0]
+    return np.asarray(np.nan_to_num((weights * terms).sum(axis=1)))
 
 
 def _starts(pencil: Pencil, count: int) -> Complex:

@@ -48,20 +48,8 @@ class Feedback:
     ) -> tuple[Array, Array, Array, float]:
         """Return the x, u of least cost, p, and g'H^-1 g: twice what u is worth against u = -K x.
 
-        Parameters
-        ----------
-        in_x, in_u : (..., T+1, n), (..., T, m)
-            Slopes of the cost.
-        x0 : (n,), optional
-            Initial state; zero when not given.
-        c : (T, n), optional
-            Constant part of the dynamics; zero when not given.
-
-        Returns
-        -------
-        x, u, p : (..., T+1, n), (..., T, m), (..., T, n)
-        worth : float
-            With g the gradient in the inputs that the slopes make and H the Hessian.
+        H is the Hessian, and g the gradient in the inputs that the slopes in_x (..., T+1, n) and
+        in_u (..., T, m) make. Without x0 (n,), or c (T, n), that is zero.
         """
         Pc = None if c is None else times(self.P[1:], c)
         v, whitened = self._backward(in_x, in_u, Pc)

@@ -124,12 +124,6 @@ def _triangular(A: Array, B: Array, seed: Array) -> tuple[Array, Array, Array]:
 def free_response(A: Array, x0: Array, T: int) -> tuple[Array, float]:
     """Return (v, s) with x[T] = exp(s) v, where x[t+1] = A[t] x[t] from x0.
 
-    Parameters
-    ----------
-    A : (n, n) or (T, n, n)
-    x0 : (n,)
-    T : int
-
     Examples
     --------
     >>> v, s = free_response(2 * np.eye(1), np.ones(1), 5000)

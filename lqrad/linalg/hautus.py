@@ -58,16 +58,10 @@ class Hautus(NamedTuple):
 
 
 def hautus(A: Array, B: Array, *, zero: float) -> Hautus:
-    """Apply the test to every eigenvalue of A.
+    """Apply the test to every eigenvalue of A; distances up to `zero` count as zero.
 
     The modes at a distance of zero are split off by an ordered Schur form, and a staircase tells
     which part of them is out of reach.
-
-    Parameters
-    ----------
-    A, B : (n, n), (n, m)
-    zero : float
-        Distances up to this one count as zero.
 
     References
     ----------

@@ -16,16 +16,9 @@ from lqrad.errors import ArgumentError, NonFiniteError
 def extreme_eigenvalues(
     product: Callable[[Array], Array], shape: tuple[int, ...], *, products: int = 30
 ) -> tuple[float, float]:
-    """Estimate the smallest and the largest eigenvalue of a symmetric operator by Lanczos.
+    """Estimate the smallest and the largest eigenvalue of a symmetric operator v -> H v by Lanczos.
 
-    Parameters
-    ----------
-    product : callable
-        v -> H v, for v of the given shape.
-    shape : tuple of int
-        Shape of v.
-    products : int
-        Number of products at most; fewer are used when they span an invariant subspace.
+    `products` is how many are taken at most; fewer are when they span an invariant subspace.
 
     Returns
     -------
@@ -37,8 +30,6 @@ def extreme_eigenvalues(
 
     Raises
     ------
-    ArgumentError
-        If `shape` has no entries, or `products` is not a whole number of at least one.
     NonFiniteError
         If a product is not finite.
 

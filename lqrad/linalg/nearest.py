@@ -77,8 +77,6 @@ class Nearest(NamedTuple):
         Steps of either kind.
     finished : bool
         Whether w keeps the limits, or springs have given way.
-    face : _Face
-        The half-spaces at work.
     """
 
     w: Array
@@ -211,12 +209,12 @@ class _Search:
                 side[self.best.index] = self.best.side
                 if not self._many(side):
                     wait = _STEPS_OF_ONE
-            else:
-                wait = max(wait - 1, 0)
-                first = int(beyond.argmax())
-                risen, proof = self._one(first, float(side[first]))
-                if not risen:
-                    return False, proof
+                continue
+            wait = max(wait - 1, 0)
+            first = int(beyond.argmax())
+            risen, proof = self._one(first, float(side[first]))
+            if not risen:
+                return False, proof
 
     def _excess(self, w: Array) -> tuple[Array, Array]:
         """How far each row is beyond its limits, negative where it is within, and on which side."""
@@ -286,9 +284,7 @@ class _Search:
             else:
                 z, r = a, np.zeros(0)
             beyond = float(a @ w) - h - self.give[row] * raised
-            full = len(face.index) and len(face.index) == len(
-                face.Q
-            )  # all that is left is rounding
+            full = len(face.index) == len(face.Q) > 0  # all that is left is rounding
             length = (0.0 if full else float(z @ z)) + self.give[row]
             noise = float(np.abs(r) @ self.rounding[face.index]) + self.rounding[row]
             dependent = length <= noise**2

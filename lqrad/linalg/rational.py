@@ -40,20 +40,10 @@ EXACT = 16
 
 @dataclass(frozen=True, eq=False)
 class Rational:
-    """L = num / den of a system.
+    """L = num / den, without the factor `hidden` that they had in common, of a system of `order` states.
 
-    Attributes
-    ----------
-    num, den : list of int
-        Without a common factor; that of s^0 first.
-    hidden : list of int
-        The factor that num and den had in common.
-    order : int
-        How many states the system has.
-    rate : float
-        The unit of v in rad/s, in continuous time one in which closed-loop poles are about one;
-        1/dt in discrete time.
-    discrete : bool
+    `rate` is the unit of v in rad/s: in continuous time one in which closed-loop poles are about one,
+    1/dt in discrete time.
     """
 
     num: Polynomial
@@ -80,9 +70,8 @@ class Rational:
             A = A.copy()
             A[np.arange(n), np.arange(n)], low = two_sum(A.diagonal(), -np.ones(n))
         num, den, k = transfer(A, low, B[:, 0], C[0], float(D[0, 0]))
-        rate = 1 / dt if dt else 1.0
         if dt:
-            num, den = _mapped(num, n, k), _mapped(den, n, k)
+            num, den, rate = _mapped(num, n, k), _mapped(den, n, k), 1 / dt
         else:
             r = _size(add(num, den))
             num, den, rate = _in_unit(num, r, n), _in_unit(den, r, n), 2.0 ** (r - k)
@@ -160,10 +149,7 @@ class Rational:
     def nearest(self, below: tuple[int, int]) -> tuple[float, float]:
         """Return the least |L + 1| / |a L + b| on the axis, its ends included, and the v where it is.
 
-        Parameters
-        ----------
-        below : pair of int
-            a and b.
+        `below` is the pair of a and b.
 
         Examples
         --------
@@ -183,7 +169,7 @@ class Rational:
                 best, where = at_end, inf
         turns = add(times(derivative(F), G), times(F, derivative(G)), -1)
         for v in _frequencies(turns):
-            at = _root_of_quotient(_of_square(F, v, len(turns)), _of_square(G, v, len(turns)))
+            at = _root_of_quotient(*(sum(_terms(p, v, len(turns), 2)) for p in (F, G)))
             if at < best:
                 best, where = at, float(v)
         return best, where
@@ -223,11 +209,11 @@ def _in_unit(p: Polynomial, r: int, degree: int) -> Polynomial:
 def _mapped(p: Polynomial, degree: int, k: int) -> Polynomial:
     """(1 - s)^degree p(2^k w), w = z - 1 = 2 s / (1 - s)."""
     found: Polynomial = []
-    powers = [[1]]
-    for _ in range(degree):
-        powers.append(times(powers[-1], [1, -1]))
-    for i, c in enumerate(p):
-        found = add(found, [0] * i + powers[degree - i], c << (i * (k + 1)))
+    power = [1]  # of 1 - s
+    for i in range(degree, -1, -1):
+        if i < len(p):
+            found = add(found, [0] * i + power, p[i] << (i * (k + 1)))
+        power = times(power, [1, -1])
     return found
 
 
@@ -248,16 +234,14 @@ def _frequencies(p: Polynomial) -> Array:
     return np.asarray(np.sqrt(np.array(positive_roots(p))))
 
 
+def _terms(p: Polynomial, v: float, degree: int, power: int = 1) -> list[int]:
+    """The terms of p(v^power), times a power of two that is the same for all p up to a degree."""
+    above, below = v.as_integer_ratio()
+    t = below.bit_length() - 1
+    return [c * above ** (power * k) << power * (degree - k) * t for k, c in enumerate(p)]
+
+
 def _value(p: Polynomial, v: float, degree: int) -> tuple[int, int]:
-    """p(i v), times a power of two that is the same for all polynomials up to a degree."""
-    above, below = v.as_integer_ratio()
-    t = below.bit_length() - 1
-    terms = [c * above**k << (degree - k) * t for k, c in enumerate(p)]
+    """p(i v), times that power of two."""
+    terms = _terms(p, v, degree)
     return sum(terms[::4]) - sum(terms[2::4]), sum(terms[1::4]) - sum(terms[3::4])
-
-
-def _of_square(p: Polynomial, v: float, degree: int) -> int:
-    """p(v^2), times a power of two that is the same for all polynomials up to a degree."""
-    above, below = v.as_integer_ratio()
-    t = below.bit_length() - 1
-    return sum(c * above ** (2 * k) << 2 * (degree - k) * t for k, c in enumerate(p))

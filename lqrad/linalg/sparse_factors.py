@@ -24,16 +24,7 @@ _SINGULAR = (
 
 
 def factorised(E: Any) -> tuple[Solve, Solve]:
-    """Return the solvers of E z = b and of E'z = b, from one factor.
-
-    Parameters
-    ----------
-    E : (n, n) sparse or array
-
-    Returns
-    -------
-    solve, solve_transposed : callable
-        Of right-hand sides (n,) or (n, k).
+    """Return the solvers of E z = b and of E'z = b, for b (n,) or (n, k), from one factor.
 
     Raises
     ------

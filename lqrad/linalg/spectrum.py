@@ -30,10 +30,6 @@ def dominant_growth(A: Array) -> tuple[float, int]:
     the Schur form less that mean, is nilpotent up to rounding: to first order an error E in N
     leaves sum_i N^i E N^(k-1-i) of N^k = 0.
 
-    Parameters
-    ----------
-    A : (n, n)
-
     References
     ----------
     Golub and Van Loan, Matrix Computations, 4th edition, 2013, section 7.6.
@@ -71,7 +67,7 @@ def _cluster(
 ) -> tuple[set[int], float, int]:
     """The largest cluster around the first candidate that is one multiple eigenvalue up to rounding.
 
-    Returns its members, the modulus of their mean, and their degree.
+    Its members, the modulus of their mean, and their degree.
     """
     first = candidates[0]
     apart = np.abs(values[candidates] - values[first])

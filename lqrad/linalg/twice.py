@@ -33,21 +33,14 @@ _CORRECTED, _ENOUGH = 2.0**-90, 2.0**-60
 
 
 def two_sum(a: Array, b: Array) -> tuple[Array, Array]:
-    """Return a + b as it is rounded, and its rounding error.
-
-    Examples
-    --------
-    >>> total, error = two_sum(np.float64(1.0), np.float64(1e-20))
-    >>> float(total), float(error)
-    (1.0, 1e-20)
-    """
+    """Return a + b as it is rounded, and its rounding error."""
     total = a + b
     part = total - a
     return total, (a - (total - part)) + (b - part)
 
 
-def two_product(a: Array, b: Array) -> tuple[Array, Array]:
-    """Return a b as it is rounded, and its rounding error."""
+def _two_product(a: Array, b: Array) -> tuple[Array, Array]:
+    """A product as it is rounded, and its rounding error."""
     product = a * b
     a_high, a_low = _split(a)
     b_high, b_low = _split(b)
@@ -72,7 +65,7 @@ def sum_of_products(pairs: Iterable[tuple[Complex, Complex]]) -> tuple[Array, Ar
     """
     total = rest = np.zeros(())
     for a, b in pairs:
-        product, error = two_product(np.asarray(a), np.asarray(b))
+        product, error = _two_product(np.asarray(a), np.asarray(b))
         total, lost = two_sum(total, product)
         rest = rest + (error + lost)
     return two_sum(total, rest)
@@ -84,15 +77,9 @@ def columns(matrix: Array, x: Array) -> Iterator[tuple[Array, Array]]:
 
 
 class Pencil:
-    """s E - P for a real matrix P = high + diag(low) and a diagonal E of zeros and ones.
+    """s E - P for a real matrix P = high + diag(low) and a diagonal E of so many ones, then zeros.
 
-    Parameters
-    ----------
-    high : (N, N)
-    low : (N,)
-        What rounding left of the diagonal.
-    ones : int
-        How many ones E begins with; zeros follow.
+    `low` (N,) is what rounding left of the diagonal.
     """
 
     def __init__(self, high: Array, low: Array, ones: int) -> None:
@@ -122,11 +109,7 @@ class Pencil:
     def solve(self, s: Complex, b: Array) -> tuple[list[Complex], NDArray[np.bool_]]:
         """Return x with (s E - P) x = b at each s, as parts (k, N) whose sum is right; b (N,) or (k, N).
 
-        Returns
-        -------
-        parts : list of (k, N), complex
-        sure : (k,)
-            Where the corrections became small; not so where a matrix is singular to rounding.
+        Also where the corrections became small (k,): not so where a matrix is singular to rounding.
         """
         right = np.broadcast_to(b, (len(s), len(self.E)))
         distinct, which = np.unique(s, return_inverse=True)
