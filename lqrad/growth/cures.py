@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.arguments import Array, check_count, check_number, check_type
+from lqrad.arguments import Array, check_count, check_number, check_type, one_initial_state
 from lqrad.errors import ArgumentError, NonFiniteError
 from lqrad.growth.remedies import (
     Bench,
@@ -28,7 +28,6 @@ from lqrad.growth.remedies import (
 )
 from lqrad.linalg.growth import adjoint_growth
 from lqrad.linalg.spectrum import dominant_growth
-from lqrad.lq.inputs import one_initial_state
 from lqrad.lq.problem import LQProblem, balanced
 from lqrad.lq.riccati import Trajectory, riccati
 from lqrad.outside import progress_bar

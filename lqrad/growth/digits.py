@@ -17,12 +17,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lqrad.arguments import EPS, Array, check_count, check_items, check_type
+from lqrad.arguments import (
+    EPS,
+    Array,
+    check_count,
+    check_items,
+    check_type,
+    one_initial_state,
+)
 from lqrad.errors import ArgumentError, NonFiniteError
 from lqrad.growth.gradient_growth import GradientGrowth, gradient_growth
 from lqrad.linalg.spectrum import dominant_growth
 from lqrad.linalg.stages import times
-from lqrad.lq.inputs import one_initial_state
 from lqrad.lq.problem import LQProblem
 from lqrad.lq.riccati import riccati
 from lqrad.results import Report

@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.arguments import check_choice, check_items, check_type
+from lqrad.arguments import check_choice, check_items, check_type, one_initial_state
 from lqrad.descent.descend import Descent, descend
 from lqrad.descent.methods import METHODS
 from lqrad.errors import ArgumentError, NonFiniteError
 from lqrad.linalg.lanczos import extreme_eigenvalues
-from lqrad.lq.inputs import one_initial_state
 from lqrad.lq.problem import LQProblem
 from lqrad.lq.riccati import Riccati, Trajectory, riccati
 from lqrad.results import Cells, Report

@@ -1,14 +1,13 @@
 """What every problem in the inputs u has, be it linear, sparse or nonlinear.
 
-The objective u -> J(u) from x0, for `lqrad.descend`, and the terms of weights about a reference:
-
-    q = -Q x_ref,    r = -R u_ref,    s = -S x_ref[T]
+The Lagrangian and its derivative in the inputs; the objective u -> J(u) from x0, for `lqrad.descend`;
+and the terms of weights about a reference, q = -Q x_ref, r = -R u_ref, s = -S x_ref[T].
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,9 +22,80 @@ from lqrad.arguments import (
     initial_state,
     known_horizon,
     real_array,
+    trajectory,
 )
 from lqrad.descent.objective import Objective
-from lqrad.errors import ShapeError
+from lqrad.linalg.stages import inner
+
+_quiet = np.errstate(over="ignore", invalid="ignore")
+
+
+class _Costed(Sized, Protocol):
+    """A problem that says its cost, by what states miss its dynamics, and its gradient in u."""
+
+    def cost(self, x: ArrayLike, u: ArrayLike) -> float | Array: ...
+    def _missing(self, x: Array, u: Array) -> Array: ...
+    def _gradient(self, x: Array, u: Array, p: Array) -> Array: ...
+
+
+class InputProblem:
+    """A base of problems in the inputs u (..., T, m), with states x (..., T+1, n)."""
+
+    def horizon(self: Sized, T: int | None = None) -> int:
+        """Return the horizon to use: this problem's own, or T where nothing varies in time."""
+        return known_horizon(self, T)
+
+    @_quiet
+    def lagrangian(
+        self: _Costed, x: ArrayLike, u: ArrayLike, p: ArrayLike, x0: ArrayLike | None = None
+    ) -> float | Array:
+        """Return J(x, u) + sum_t p[t]' (what x[t+1] lacks of being the state after x[t]).
+
+        Parameters
+        ----------
+        x, u, p : (..., T+1, n), (..., T, m), (..., T, n)
+        x0 : (..., n), optional
+            The initial state is data, not a variable: where given, it stands in for x[0].
+
+        Examples
+        --------
+        On a simulation the constraints hold, and the Lagrangian is the cost for every p:
+
+        >>> from lqrad.lq.problem import LQProblem
+        >>> problem = LQProblem([[0.5]], [[1]], [[1]], [[1]])
+        >>> problem.lagrangian([[8.0], [4.0], [3.0]], [[0.0], [1.0]], [[7.0], [-5.0]])
+        45.0
+        """
+        x, u, p = trajectory(self, x, u=u, p=p)
+        if x0 is not None:
+            x = x.copy()
+            x[..., 0, :] = x0 = initial_state(self, x0, x)
+            check_finite("x0", x0)
+        value = self.cost(x, u) + inner(p, self._missing(x, u))
+        check_finite("the Lagrangian", np.asarray(value), computed=True)
+        return value if np.ndim(value) else float(value)
+
+    @_quiet
+    def input_gradient(self: _Costed, x: ArrayLike, u: ArrayLike, p: ArrayLike) -> Array:
+        """Return the derivative of the Lagrangian in each input, of the shape of u.
+
+        With x = simulate(x0, u) and p = adjoint(x, u) it is the gradient of the cost in u.
+
+        Parameters
+        ----------
+        x, u, p : (..., T+1, n), (..., T, m), (..., T, n)
+
+        Examples
+        --------
+        >>> from lqrad.lq.problem import LQProblem
+        >>> problem = LQProblem([[0.5]], [[1]], [[1]], [[1]])
+        >>> problem.input_gradient([[8.0], [4.0], [2.0]], [[0.0], [0.0]], [[5.0], [2.0]]).ravel()
+        array([5., 2.])
+        """
+        x, u, p = trajectory(self, x, u=u, p=p)
+        gradient = self._gradient(x, u, p)
+        check_finite("the gradient", gradient, computed=True)
+        return gradient
 
 
 class Slopes(NamedTuple):
@@ -82,14 +152,6 @@ def input_objective(
         product = hessian_product
         known["hessian_product"] = lambda u, v: product(start, u, v)
     return Objective(shape=shape, value_and_gradient=total, **known)
-
-
-def one_initial_state(problem: Sized, x0: ArrayLike) -> Array:
-    """Return a copy of x0 (n,) as an array; refuse a batch."""
-    start = np.array(real_array("x0", x0))
-    if start.shape != (problem.n,):
-        raise ShapeError(f"x0 has shape {start.shape}, expected ({problem.n},): one initial state")
-    return start
 
 
 def references(

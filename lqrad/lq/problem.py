@@ -31,7 +31,6 @@ from lqrad.arguments import (
     frozen_array,
     initial_state,
     joint_batch,
-    known_horizon,
     sequence,
     stage_arrays,
     trajectory,
@@ -43,7 +42,7 @@ from lqrad.linalg.balance import Units, balance, in_units
 from lqrad.linalg.banded import Bidiagonal
 from lqrad.linalg.curvature import input_curvature
 from lqrad.linalg.stages import add_times, inner, substitute, times
-from lqrad.lq.inputs import Slopes, described, input_objective, references
+from lqrad.lq.inputs import InputProblem, Slopes, described, input_objective, references
 from lqrad.lq.optimality import KKT, kkt_from_terms
 
 # Overflow is looked for in the results and told in words; NumPy's warnings would only repeat it.
@@ -53,7 +52,7 @@ _quiet = np.errstate(over="ignore", invalid="ignore")
 NAMES = ("A", "B", "Q", "R", "S", "M", "c", "q", "r", "s")
 
 
-class LQProblem(Fixed):
+class LQProblem(InputProblem, Fixed):
     """The problem (A, B, Q, R, S): linear dynamics and a convex quadratic cost.
 
         minimise    J = sum_t ( 1/2 x'Qx + x'Mu + 1/2 u'Ru + q'x + r'u )  +  1/2 x[T]'S x[T] + s'x[T]
@@ -183,10 +182,7 @@ class LQProblem(Fixed):
     def replace(self, **changes: ArrayLike | None) -> LQProblem:
         """Return this problem with other arrays, checked and copied as those of LQProblem.
 
-        Parameters
-        ----------
-        **changes
-            Any of A, B, Q, R, S, M, c, q, r, s. Where S was not given, it follows Q.
+        Where S was not given, it follows Q.
 
         Examples
         --------
@@ -348,14 +344,6 @@ class LQProblem(Fixed):
     def simulate(self, x0: ArrayLike, u: ArrayLike) -> Array:
         """Return x with x[0] = x0, x[t+1] = A x[t] + B u[t] + c.
 
-        Parameters
-        ----------
-        x0, u : (..., n), (..., T, m)
-
-        Returns
-        -------
-        (..., T+1, n)
-
         Raises
         ------
         NonFiniteError
@@ -375,7 +363,7 @@ class LQProblem(Fixed):
         x = np.empty((*batch, u.shape[-2] + 1, self.n))
         x[..., 0, :] = x0
         times(self.B, u, out=x[..., 1:, :])
-        if self._has_c:
+        if self._has["c"]:
             x[..., 1:, :] += self.c
         try:
             return self._dynamics.solve(x, overwrite=True)
@@ -400,16 +388,8 @@ class LQProblem(Fixed):
     def adjoint(self, x: ArrayLike, u: ArrayLike | None = None) -> Array:
         """Return p with p[t-1] = A'p[t] + Q x[t] + M u[t] + q, p[T-1] = S x[T] + s.
 
-        Parameters
-        ----------
-        x : (..., T+1, n)
-        u : (..., T, m)
-            May be left out where there is no cross weight M.
-
-        Returns
-        -------
-        (..., T, n)
-            p[t] is the derivative of the cost in x[t+1], which moves all later states too.
+        It is the derivative of the cost in x[t+1], which moves all later states too. The inputs may
+        be left out where there is no cross weight M.
 
         Examples
         --------
@@ -419,7 +399,7 @@ class LQProblem(Fixed):
         """
         if u is not None:
             x, u = trajectory(self, x, u=u)
-        elif self._has_M:
+        elif self._has["M"]:
             raise ArgumentError("u is not given and the cost has a cross weight M; pass u too")
         else:
             (x,) = trajectory(self, x)
@@ -439,9 +419,9 @@ class LQProblem(Fixed):
             slopes[..., :-1, :] = times(self.Q, x[..., :-1, :])
         if self.S is not self.Q or self.Q.ndim == 3:
             slopes[..., -1, :] = x[..., -1, :].dot(self.S)
-        if self._has_M:
+        if self._has["M"]:
             slopes[..., :-1, :] += times(self.M, u)
-        if self._has_linear:
+        if self._has["linear"]:
             slopes[..., :-1, :] += self.q
             slopes[..., -1, :] += self.s
         return slopes
@@ -449,46 +429,20 @@ class LQProblem(Fixed):
     def _input_slopes(self, x: Array, u: Array) -> Array:
         """The partial derivatives R u + M'x + r of the cost in each input."""
         slopes = times(self.R, u)
-        if self._has_M:
+        if self._has["M"]:
             slopes += times(self.M, x[..., :-1, :], transpose=True)
-        if self._has_linear:
+        if self._has["linear"]:
             slopes += self.r
         return slopes
 
-    @_quiet
-    def input_gradient(self, x: ArrayLike, u: ArrayLike, p: ArrayLike) -> Array:
-        """Return g with g[t] = R u[t] + M'x[t] + r + B'p[t].
-
-        With x = simulate(x0, u) and p = adjoint(x, u) it is the gradient of the cost in u.
-
-        Parameters
-        ----------
-        x, u, p : (..., T+1, n), (..., T, m), (..., T, n)
-
-        Returns
-        -------
-        (..., T, m)
-
-        Examples
-        --------
-        >>> problem = LQProblem([[0.5]], [[1]], [[1]], [[1]])
-        >>> problem.input_gradient([[8.0], [4.0], [2.0]], [[0.0], [0.0]], [[5.0], [2.0]]).ravel()
-        array([5., 2.])
-        """
-        x, u, p = trajectory(self, x, u=u, p=p)
-        gradient = self._input_slopes(x, u) + times(self.B, p, transpose=True)
-        check_finite("the gradient", gradient, computed=True)
-        return gradient
+    def _gradient(self, x: Array, u: Array, p: Array) -> Array:
+        return self._input_slopes(x, u) + times(self.B, p, transpose=True)
 
     # Cost, gradient, Hessian
 
     @_quiet
     def cost(self, x: ArrayLike, u: ArrayLike) -> float | Array:
         """Return J(x, u): a float, or one for each series of a batch.
-
-        Parameters
-        ----------
-        x, u : (..., T+1, n), (..., T, m)
 
         Examples
         --------
@@ -502,7 +456,7 @@ class LQProblem(Fixed):
     def _value(self, x: Array, u: Array, x_slopes: Array, u_slopes: Array) -> float | Array:
         """J = 1/2 sum x'(Qx + Mu + 2q) + u'(Ru + M'x + 2r), from the slopes at hand."""
         double = inner(x, x_slopes) + inner(u, u_slopes)
-        if self._has_linear:
+        if self._has["linear"]:
             double += (x[..., :-1, :] * self.q).sum(axis=(-2, -1)) + x[..., -1, :].dot(self.s)
             double += (u * self.r).sum(axis=(-2, -1))
         if not math.isfinite(double if x.ndim == 2 else np.sum(double)):
@@ -518,15 +472,6 @@ class LQProblem(Fixed):
         """Return the cost of the inputs u from x0, and its gradient in u.
 
         One pass forward for the states, one backward for the costates.
-
-        Parameters
-        ----------
-        x0, u : (..., n), (..., T, m)
-
-        Returns
-        -------
-        J : float, or (...) for a batch
-        g : (..., T, m)
 
         Examples
         --------
@@ -555,15 +500,7 @@ class LQProblem(Fixed):
     ) -> Array:
         """Return H v, with H the Hessian of the cost in u: the two passes, without the offsets.
 
-        Parameters
-        ----------
-        v : (..., T, m)
-        x0, u : optional
-            The point, as other problems need it; of this one H is the same at all.
-
-        Returns
-        -------
-        (..., T, m)
+        It is the same at every point (x0, u), which other problems need.
 
         Examples
         --------
@@ -580,35 +517,8 @@ class LQProblem(Fixed):
 
     # Optimality
 
-    @_quiet
-    def lagrangian(
-        self, x: ArrayLike, u: ArrayLike, p: ArrayLike, x0: ArrayLike | None = None
-    ) -> float | Array:
-        """Return J(x, u) + sum_t p[t]'(A x[t] + B u[t] + c - x[t+1]).
-
-        Parameters
-        ----------
-        x, u, p : (..., T+1, n), (..., T, m), (..., T, n)
-        x0 : (..., n), optional
-            The initial state is data, not a variable: where given, it stands in for x[0].
-
-        Examples
-        --------
-        On a simulation the constraints hold, and the Lagrangian is the cost for every p:
-
-        >>> problem = LQProblem([[0.5]], [[1]], [[1]], [[1]])
-        >>> problem.lagrangian([[8.0], [4.0], [3.0]], [[0.0], [1.0]], [[7.0], [-5.0]])
-        45.0
-        """
-        x, u, p = trajectory(self, x, u=u, p=p)
-        if x0 is not None:
-            x = x.copy()
-            x[..., 0, :] = x0 = initial_state(self, x0, x)
-            check_finite("x0", x0)
-        step = times(self.A, x[..., :-1, :]) + times(self.B, u) + self.c
-        value = self.cost(x, u) + inner(p, step - x[..., 1:, :])
-        check_finite("the Lagrangian", np.asarray(value), computed=True)
-        return value if np.ndim(value) else float(value)
+    def _missing(self, x: Array, u: Array) -> Array:
+        return times(self.A, x[..., :-1, :]) + times(self.B, u) + self.c - x[..., 1:, :]
 
     @_quiet
     def kkt_residual(self, x: ArrayLike, u: ArrayLike, p: ArrayLike, x0: ArrayLike) -> KKT:
@@ -616,14 +526,6 @@ class LQProblem(Fixed):
 
         Nothing is simulated, so that the residual proves a solution also where A is unstable and
         an open-loop simulation from the same inputs would blow their rounding errors up.
-
-        Parameters
-        ----------
-        x, u, p, x0 : (..., T+1, n), (..., T, m), (..., T, n), (..., n)
-
-        Returns
-        -------
-        KKT
 
         Examples
         --------
@@ -640,31 +542,27 @@ class LQProblem(Fixed):
         x, u, p = trajectory(self, x, u=u, p=p)
         x0 = initial_state(self, x0, x)
         check_finite("x0", x0)
-        now, batch = x[..., :-1, :], x.shape[:-2]
-        zero = np.zeros((*batch, 1, self.n))
+        now, later, zero = x[..., :-1, :], x[..., 1:-1, :], np.zeros_like(x[..., :1, :])
         A_next, M_next, q_next, Q_next = (
             a[1:] if a.ndim == dims + 1 else a
             for a, dims in ((self.A, 2), (self.M, 2), (self.q, 1), (self.Q, 2))
         )
-        T, units = u.shape[-2], units_of(self)
+        units = units_of(self)
 
         def rows(*parts: Array) -> Array:
             return np.concatenate(parts, axis=-2)
-
-        def repeated(vector: Array, count: int) -> Array:
-            return np.broadcast_to(vector, (*batch, count, self.n))
 
         return kkt_from_terms(
             dynamics=[
                 rows(x0[..., None, :] + zero, times(self.A, now)),
                 rows(zero, times(self.B, u)),
-                rows(zero, repeated(self.c, T)),
+                rows(zero, np.broadcast_to(self.c, now.shape)),
                 -x,
             ],
             state=[
-                rows(times(Q_next, x[..., 1:-1, :]), times(self.S, x[..., -1:, :])),
+                rows(times(Q_next, later), times(self.S, x[..., -1:, :])),
                 rows(times(M_next, u[..., 1:, :]), zero),
-                rows(repeated(q_next, T - 1), repeated(self.s, 1)),
+                rows(np.broadcast_to(q_next, later.shape), np.broadcast_to(self.s, zero.shape)),
                 rows(times(A_next, p[..., 1:, :], transpose=True), zero),
                 -p,
             ],
@@ -734,38 +632,21 @@ class LQProblem(Fixed):
         factor = self._input_curvature
         return None if factor is None else diagonal_below(factor @ factor.swapaxes(-1, -2))
 
-    # Checks
-
-    def horizon(self, T: int | None = None) -> int:
-        """Return the horizon to use: this problem's own, or T where nothing varies in time.
-
-        Examples
-        --------
-        >>> LQProblem([[0.5]], [[1]], [[1]], [[1]]).horizon(10)
-        10
-        """
-        return known_horizon(self, T)
+    # What is found once
 
     @cached_property
     def _dynamics(self) -> Bidiagonal:
         return Bidiagonal(self.A)
 
     @cached_property
-    def _has_c(self) -> bool:
-        return bool(self.c.any())
-
-    @cached_property
-    def _has_M(self) -> bool:
-        return bool(self.M.any())
-
-    @cached_property
-    def _has_linear(self) -> bool:
-        return bool(self.q.any() or self.r.any() or self.s.any())
+    def _has(self) -> dict[str, bool]:
+        some = {name: bool(getattr(self, name).any()) for name in "Mcqrs"}
+        return some | {"linear": some["q"] or some["r"] or some["s"]}
 
     @cached_property
     def _quadratic_part(self) -> LQProblem:
         """The same problem without its affine and linear terms."""
-        if not (self._has_c or self._has_linear):
+        if not (self._has["c"] or self._has["linear"]):
             return self
         zero = {name: np.zeros_like(getattr(self, name)) for name in ("c", "q", "r", "s")}
         return changed(self, **zero)

@@ -31,11 +31,11 @@ from lqrad.arguments import (
     check_finite,
     check_tolerance,
     check_type,
+    one_initial_state,
 )
 from lqrad.descent.descend import descend
 from lqrad.errors import NonFiniteError, Status
 from lqrad.linalg.stages import times
-from lqrad.lq.inputs import one_initial_state
 from lqrad.lq.problem import LQProblem, balanced
 from lqrad.results import Report, former
 

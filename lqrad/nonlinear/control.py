@@ -29,7 +29,6 @@ from lqrad.arguments import (
     check_finite,
     initial_state,
     joint_batch,
-    known_horizon,
     one_initial_state,
     real_array,
     sequence,
@@ -41,8 +40,8 @@ from lqrad.functions.calls import called, with_time
 from lqrad.functions.carried import Carried, read_only
 from lqrad.functions.derivatives import check_given, derivatives
 from lqrad.linalg.banded import Bidiagonal, first_nonfinite_step
-from lqrad.linalg.stages import inner, times
-from lqrad.lq.inputs import Slopes, input_objective
+from lqrad.linalg.stages import times
+from lqrad.lq.inputs import InputProblem, Slopes, input_objective
 from lqrad.lq.optimality import KKT, kkt_from_terms
 from lqrad.lq.problem import LQProblem, unchecked
 
@@ -51,7 +50,7 @@ _COSTS = ("stage_cost", "terminal_cost")
 _quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
 
 
-class ControlProblem:
+class ControlProblem(InputProblem):
     """Nonlinear dynamics, a stage cost and a terminal cost, written in NumPy.
 
         minimise    J = sum_{t<T} l(x[t], u[t], t)  +  phi(x[T])
@@ -244,33 +243,14 @@ class ControlProblem:
         p = costates(slopes)
         return value, slopes.u + times(slopes.B, p, transpose=True)
 
-    @_quiet
-    def input_gradient(self, x: ArrayLike, u: ArrayLike, p: ArrayLike) -> Array:
-        """Return dl/du + B[t]'p[t]; with the states and costates of u, the gradient in u."""
-        x, u, p = self._checked(x, u=u, p=p)
+    def _gradient(self, x: Array, u: Array, p: Array) -> Array:
         slopes = self.derivatives(x, u)
-        gradient = slopes.u + times(slopes.B, p, transpose=True)
-        check_finite("the gradient", gradient, computed=True)
-        return gradient
+        return slopes.u + times(slopes.B, p, transpose=True)
 
     # Optimality
 
-    @_quiet
-    def lagrangian(
-        self, x: ArrayLike, u: ArrayLike, p: ArrayLike, x0: ArrayLike | None = None
-    ) -> float | Array:
-        """Return J(x, u) + sum_t p[t]'(f(x[t], u[t], t) - x[t+1]).
-
-        The initial state is data, not a variable: where x0 is given, it stands in for x[0].
-        """
-        x, u, p = self._checked(x, u=u, p=p)
-        if x0 is not None:
-            x = x.copy()
-            x[..., 0, :] = self._initial_state(x0, x)
-        steps = self._values("f", self._points(x, u))
-        value = self.cost(x, u) + inner(p, steps - x[..., 1:, :])
-        check_finite("the Lagrangian", np.asarray(value), computed=True)
-        return value
+    def _missing(self, x: Array, u: Array) -> Array:
+        return np.asarray(self._values("f", self._points(x, u))) - x[..., 1:, :]
 
     @_quiet
     def kkt_residual(self, x: ArrayLike, u: ArrayLike, p: ArrayLike, x0: ArrayLike) -> KKT:
@@ -319,7 +299,7 @@ class ControlProblem:
         for p in costates:
             H = H + self._derivative("f", z, order=2, p=p)
         S = self._derivative("terminal_cost", x[-1], order=2)
-        c = self._values("f", z) - x[1:]
+        c = self._missing(x, u)
         return unchecked(
             A=slopes.A,
             B=slopes.B,
@@ -456,10 +436,6 @@ class ControlProblem:
         return [f"x[{i}]" for i in range(self.n)] + [f"u[{i}]" for i in range(self.m)]
 
     # Checks
-
-    def horizon(self, T: int | None = None) -> int:
-        """Return T, checked: a ControlProblem has no horizon of its own."""
-        return known_horizon(self, T)
 
     def _initial_state(self, x0: ArrayLike, x: Array | None = None) -> Array:
         x0 = initial_state(self, x0, x)

@@ -36,7 +36,6 @@ from lqrad.arguments import (
     check_shape,
     initial_state,
     joint_batch,
-    known_horizon,
     real_array,
     sequence,
     shape_message,
@@ -55,8 +54,7 @@ from lqrad.linalg.sparse_factors import (
     factorised,
     identity_pair,
 )
-from lqrad.linalg.stages import inner
-from lqrad.lq.inputs import described, input_objective, references
+from lqrad.lq.inputs import InputProblem, described, input_objective, references
 from lqrad.lq.optimality import KKT, kkt_from_terms
 from lqrad.lq.problem import LQProblem
 from lqrad.pde.matrices import (
@@ -76,7 +74,7 @@ _OVERFLOW = (
 )
 
 
-class SparseLQProblem(Fixed):
+class SparseLQProblem(InputProblem, Fixed):
     """The problem (E, F, G, Q, R, S): implicit, sparse dynamics and a convex quadratic cost.
 
         minimise    sum_t ( 1/2 x'Qx + 1/2 u'Ru + q'x + r'u )  +  1/2 x[T]'S x[T] + s'x[T]
@@ -451,24 +449,8 @@ class SparseLQProblem(Fixed):
         slope = times_rows(self.S, x)
         return slope + self.s if self._has["s"] else slope
 
-    @_quiet
-    def input_gradient(self, x: ArrayLike, u: ArrayLike, p: ArrayLike) -> Array:
-        """Return g with g[t] = R u[t] + r + G'p[t].
-
-        With x = simulate(x0, u) and p = adjoint(x) it is the gradient of the cost in u.
-
-        Parameters
-        ----------
-        x, u, p : (..., T+1, n), (..., T, m), (..., T, n)
-
-        Returns
-        -------
-        (..., T, m)
-        """
-        x, u, p = trajectory(self, x, u=u, p=p)
-        gradient = times_rows(self.R, u) + self.r + times_rows(self._transposed_G, p)
-        check_finite("the gradient", gradient, computed=True)
-        return gradient
+    def _gradient(self, x: Array, u: Array, p: Array) -> Array:
+        return times_rows(self.R, u) + self.r + times_rows(self._transposed_G, p)
 
     # Cost, gradient, Hessian
 
@@ -657,25 +639,8 @@ class SparseLQProblem(Fixed):
 
     # Optimality
 
-    @_quiet
-    def lagrangian(
-        self, x: ArrayLike, u: ArrayLike, p: ArrayLike, x0: ArrayLike | None = None
-    ) -> float | Array:
-        """Return J(x, u) + sum_t p[t]'(F x[t] + G u[t] + c + phi(x[t]) - E x[t+1]).
-
-        Parameters
-        ----------
-        x, u, p : (..., T+1, n), (..., T, m), (..., T, n)
-        x0 : (..., n), optional
-            The initial state is data, not a variable: where given, it stands in for x[0].
-        """
-        x, u, p = trajectory(self, x, u=u, p=p)
-        if x0 is not None:
-            x = x.copy()
-            x[..., 0, :] = self._initial_state(x0, x)
-        value = self.cost(x, u) + inner(p, np.sum(self._constraint_terms(x, u), axis=0))
-        check_finite("the Lagrangian", np.asarray(value), computed=True)
-        return value if np.ndim(value) else float(value)
+    def _missing(self, x: Array, u: Array) -> Array:
+        return np.asarray(np.sum(self._constraint_terms(x, u), axis=0))
 
     def _constraint_terms(self, x: Array, u: Array) -> list[Array]:
         """The terms of F x[t] + G u[t] + c + phi(x[t]) - E x[t+1]."""
@@ -864,10 +829,6 @@ class SparseLQProblem(Fixed):
         return set()
 
     # Checks
-
-    def horizon(self, T: int | None = None) -> int:
-        """Return the horizon to use: this problem's own, or T where nothing varies in time."""
-        return known_horizon(self, T)
 
     def _start(self, x0: ArrayLike, u: ArrayLike, name: str = "u") -> tuple[Array, Array, Any]:
         """Return x0 and u with the time in front and the series of a batch behind it, and the batch."""
