@@ -25,6 +25,9 @@ Function = Callable[[Any], Any]  # points (..., d) -> values (..., k) or (...)
 _FACTOR = 8.0
 _STEPS = {1: _FACTOR ** -np.arange(1.0, 9.0), 2: _FACTOR ** -np.arange(1.0, 6.0)}
 _STEPS_OF_UNKNOWN = _FACTOR ** -np.arange(-16.0, 17.0)
+# And of one whose own steps change nothing, as it is small beside what it is added to: probes, and steps.
+_PROBES = _FACTOR ** np.array([4.0, 8.0, 16.0, 24.0])
+_LONGER_STEPS = _FACTOR ** np.arange(24.0, -1.0, -1.0)
 # Steps by which a kink beside a point is told from one at it.
 _FINE_STEPS = _FACTOR ** -np.array([10.0, 12.0, 14.0])
 # How far two extrapolations may be apart, in units of the slope (order 1) or of the bend (order 2).
@@ -255,9 +258,17 @@ def _by_differences(function: Function, z: Array, order: int) -> tuple[Array, Ar
     found, apart = (np.empty(value.shape + (d,) * order) for _ in range(2))
     for j in range(d):
         steps = _STEPS[order] * unit[j] if unit[j] else _STEPS_OF_UNKNOWN
-        differences = _slopes(known, z, j, steps) if order == 1 else _bends(known, z, j, j, steps)
+        differences = _differences(known, z, j, steps, order)
         at: Any = (..., *(j,) * order)
         found[at], apart[at], relative = _settled(*differences)
+        hidden = (differences[1] == 0).all(axis=0) & bool(unit[j])
+        if hidden.any() and (hidden & _moves(known, z, j, _PROBES * unit[j])).any():
+            longer = _differences(known, z, j, _LONGER_STEPS * unit[j], order)
+            far, far_apart, _ = _settled(*longer)
+            drowned = np.abs(far) * steps[0] ** order <= 4 * EPS * np.abs(value)
+            taken = hidden & drowned & (far_apart <= _AGREEMENT[order])
+            found[at] = np.where(taken, far, found[at])
+            apart[at] = np.where(taken, far_apart, apart[at])
         if not unit[j]:  # from the middle of the steps that serve all components
             serves = (relative <= _AGREEMENT[order]).reshape(len(relative), -1).all(axis=-1)
             unit[j] = steps[int(np.median(np.flatnonzero(serves)))] * _FACTOR if serves.any() else 1
@@ -310,6 +321,19 @@ def _slopes(
         rounding = EPS * np.maximum(np.abs(ahead), np.abs(behind)) / h
         rows.append(((ahead - behind) / (2 * h), size, rounding))
     return tuple(map(np.array, zip(*rows, strict=True)))  # type: ignore[return-value]
+
+
+def _differences(
+    values: Callable[[Array | None], Array], z: Array, j: int, steps: Array, order: int
+) -> tuple[Array, Array, Array]:
+    """First or second differences in one entry, as `_slopes`."""
+    return _slopes(values, z, j, steps) if order == 1 else _bends(values, z, j, j, steps)
+
+
+def _moves(values: Callable[[Array | None], Array], z: Array, j: int, steps: Array) -> Array:
+    """Which values a step changes, be it ahead or behind."""
+    moved = [values(_moved(z, (j, sign * h))) for h in steps for sign in (1, -1)]
+    return np.asarray(np.any([np.isfinite(y) & (y != values(None)) for y in moved], axis=0))
 
 
 def _bends(

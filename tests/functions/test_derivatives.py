@@ -127,6 +127,13 @@ def test_a_small_slope_beside_a_large_value_is_found():
     np.testing.assert_allclose(found, [[0.02, 1.0], [-0.02, 1.0]], rtol=1e-6)
 
 
+def test_a_slope_is_found_whose_steps_drown_in_what_they_are_added_to():
+    z = np.array([[np.pi, 2e-15], [np.pi, -1e-15]])  # a pendulum that hangs, all but at rest
+    swing = outside_numpy(lambda z: np.array([z[0] + 0.05 * z[1], z[1] - 0.5 * math.sin(z[0])]))
+    slope = np.array([[1.0, 0.05], [0.5, 1.0]])
+    np.testing.assert_allclose(derivatives(swing, z)[0], [slope, slope], rtol=1e-9)
+
+
 def test_an_exact_derivative_that_overflows_is_found_by_differences():
     """1 / (1 + exp(800)) is 0, as are its derivatives; exp(800) is infinite."""
     fence = lambda z: 1 / (1 + np.exp(-100 * (z[..., 0] - 11)))  # noqa: E731
