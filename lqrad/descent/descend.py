@@ -181,8 +181,6 @@ def descend(
 
     Raises
     ------
-    ShapeError
-        If the gradient has another shape than the objective.
     NonFiniteError
         If `start` is not finite. Where J or its gradient is not, a trial step of a line search is
         shortened, and an iterate, the start included, ends the descent as `Status.DIVERGED`.
@@ -218,7 +216,17 @@ def descend(
     array([0.5, 0.5])
     """
     began = time.perf_counter()
-    z, step_size, max_iter, tol = _checked(objective, start, method, step_size, max_iter, tol)
+    check_type("objective", objective, Objective, "problem.objective(x0, T)")
+    check_choice("method", method, METHODS)
+    max_iter, tol = check_count("max_iter", max_iter, least=0), check_tolerance(tol)
+    if step_size is not None:
+        if method not in STEPPED:
+            raise ArgumentError(
+                f"step_size is {step_size!r}, but method={method!r} finds its own; "
+                f"leave it out, or choose one of: {', '.join(STEPPED)}"
+            )
+        step_size = check_number("step_size", step_size, above=0)
+    z = _start(objective, start)
     oracle = Oracle(objective, z)
     if bounds is not None or regulariser is not None:
         oracle = ProximalOracle(objective, z, bounds, regulariser, step_size)
@@ -399,11 +407,10 @@ class _Monitor:
 
     def history(self) -> History:
         """The rows so far, as columns."""
-        columns = zip(*map(self.given, self.rows), strict=True)
-        *others, bounds = columns
+        *others, bounds = zip(*map(self.given, self.rows), strict=True)
         known = any(bound is not None for bound in bounds)
         proven = np.array([math.inf if bound is None else bound for bound in bounds])
-        values, norms, steps = (np.array(column) for column in others)
+        values, norms, steps = map(np.array, others)
         return History(values, norms, steps, proven if known else None)
 
     def what(self, final: Point) -> str:
@@ -464,26 +471,9 @@ def _remedy(oracle: Oracle, method: str, step_size: float | None) -> str:
     return f"try a step_size smaller than {step_size:g}{limit}, or {other}"
 
 
-def _checked(
-    objective: Objective,
-    start: ArrayLike | None,
-    method: str,
-    step_size: float | None,
-    max_iter: int,
-    tol: float,
-) -> tuple[Array, float | None, int, float]:
-    """Check the arguments; the start as a flat copy, and the numbers as plain ones."""
-    check_type("objective", objective, Objective, "problem.objective(x0, T)")
-    check_choice("method", method, METHODS)
-    max_iter, tol = check_count("max_iter", max_iter, least=0), check_tolerance(tol)
-    if step_size is not None:
-        if method not in STEPPED:
-            raise ArgumentError(
-                f"step_size is {step_size!r}, but method={method!r} finds its own; "
-                f"leave it out, or choose one of: {', '.join(STEPPED)}"
-            )
-        step_size = check_number("step_size", step_size, above=0)
+def _start(objective: Objective, start: ArrayLike | None) -> Array:
+    """A flat copy of the start, checked."""
     z = np.zeros(objective.shape) if start is None else np.array(real_array("start", start))
     check_shape("start", z, objective.shape, "as the objective has")
     check_finite("start", z)
-    return z.ravel(), step_size, max_iter, tol
+    return z.ravel()

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from functools import cached_property
-from typing import NamedTuple, overload
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,8 @@ from lqrad.arguments import Array
 from lqrad.descent.objective import Objective, evaluated
 from lqrad.errors import NonFiniteError, NotConvexError
 from lqrad.linalg.lanczos import extreme_eigenvalues
+
+Quantity = TypeVar("Quantity", float, Array)
 
 _NOISE = 1e-13  # the relative error up to which a value of J is taken to be known
 _TINY = float(np.finfo(np.float64).tiny)  # below it values lose their digits one by one
@@ -118,19 +120,11 @@ class Oracle:
             raise NonFiniteError(f"J is {J:.3g}, with a gradient of norm {slope:.3g}")
         return Point(z, value, gradient, norm, evaluated, self.in_unit(_TINY))
 
-    @overload
-    def in_unit(self, quantity: float) -> float: ...
-    @overload
-    def in_unit(self, quantity: Array) -> Array: ...
-    def in_unit(self, quantity: float | Array) -> float | Array:
+    def in_unit(self, quantity: Quantity) -> Quantity:
         """A value, a gradient or a Hessian product of the objective's, in the unit of J."""
         return scaled(quantity, -self.exponent)
 
-    @overload
-    def in_given(self, quantity: float) -> float: ...
-    @overload
-    def in_given(self, quantity: Array) -> Array: ...
-    def in_given(self, quantity: float | Array) -> float | Array:
+    def in_given(self, quantity: Quantity) -> Quantity:
         """The same the other way: as the objective itself would say it."""
         return scaled(quantity, self.exponent)
 
@@ -280,11 +274,7 @@ class Oracle:
         return None, step, step
 
 
-@overload
-def scaled(quantity: float, exponent: int) -> float: ...
-@overload
-def scaled(quantity: Array, exponent: int) -> Array: ...
-def scaled(quantity: float | Array, exponent: int) -> float | Array:
+def scaled(quantity: Quantity, exponent: int) -> Quantity:
     """Return quantity 2^exponent, without rounding but where it underflows."""
     if isinstance(quantity, np.ndarray):
         return quantity if exponent == 0 else np.ldexp(quantity, exponent)
@@ -342,31 +332,55 @@ def _steps(oracle: Oracle, point: Point, step_size: float | None, momentum: floa
 
 
 def _nesterov(oracle: Oracle, point: Point, step_size: float | None) -> Iterates:
-    """A gradient step from y = z[k] + momentum (z[k] - z[k-1]); no momentum where J would rise."""
+    """Accelerated gradient steps, in which J never rises."""
     if oracle.quadratic and step_size is None:
         step_size = 1 / oracle.spectrum[1]
-    advance = oracle.search if step_size is None else oracle.move
-    step, previous, t = step_size or oracle.length / point.norm, point, 1.0
+    move = oracle.search if step_size is None else oracle.move
+    return accelerated(
+        oracle,
+        point,
+        step_size or oracle.length / point.norm,
+        advance=lambda ahead, step: move(ahead, -ahead.gradient, step),
+        rejects=lambda point, ahead, new: ahead is not point and _rise(point, new) > 0,
+        affine=oracle.quadratic,
+    )
+
+
+def accelerated(
+    oracle: Oracle,
+    point: Point,
+    step: float,
+    *,
+    advance: Callable[[Point, float], _Moved],
+    rejects: Callable[[Point, Point, Point], bool],
+    affine: bool,
+    momentum: bool = True,
+) -> Iterates:
+    """Steps by `advance` from y = z[k] + momentum (z[k] - z[k-1]).
+
+    The momentum is dropped where there is no step, or one that `rejects` of z[k], y and what is new.
+    Where the gradient is `affine` in z, as a quadratic's, there is nothing to evaluate at y; else y
+    is moved inside first: J may not be defined elsewhere.
+    """
+    previous, t = point, 1.0
     while True:
-        t_next = 0.5 + math.sqrt(0.25 + t * t)
-        momentum = (t - 1) / t_next
-        y = point.z + momentum * (point.z - previous.z)
+        t_next = 0.5 + math.sqrt(0.25 + t * t) if momentum else 1.0
+        weight = (t - 1) / t_next
         ahead: Point | None = point
-        if oracle.quadratic:  # whose gradient is affine in z: there is nothing to evaluate
-            g = point.gradient + momentum * (point.gradient - previous.gradient)
-            ahead = point._replace(z=y, gradient=g)
-        elif momentum:
-            ahead = oracle.trial(y)
+        if weight:
+            y = point.z + weight * (point.z - previous.z)
+            g = point.gradient + weight * (point.gradient - previous.gradient)
+            ahead = point._replace(z=y, gradient=g) if affine else oracle.trial(oracle.inside(y))
         new = None
         if ahead is not None:
-            new, used, step = advance(ahead, -ahead.gradient, step)
-        if momentum and (new is None or _rise(point, new) > 0):
-            previous, t = point, 1.0
-        elif new is None:
-            return
-        else:
+            new, used, step = advance(ahead, step)
+        if ahead is not None and new is not None and not rejects(point, ahead, new):
             yield new, used
             previous, point, t = point, new, t_next
+        elif weight:
+            previous, t = point, 1.0
+        else:
+            return
 
 
 def _conjugate_gradients(oracle: Oracle, point: Point) -> Iterates:

@@ -68,18 +68,10 @@ class Objective:
             if function is not None or name == "value_and_gradient":
                 check_function(name, function)
         if self.curvature is not None:
-            object.__setattr__(self, "curvature", self._checked_curvature(self.curvature))
-
-    def _checked_curvature(self, curvature: ArrayLike) -> Array:
-        array = real_array("curvature", curvature)
-        check_finite("curvature", array)
-        try:
-            np.broadcast_to(array, self.shape)
-        except ValueError:
-            raise ShapeError(
-                f"curvature has shape {array.shape}, expected one that fits variables {self.shape}"
-            ) from None
-        return array
+            array = real_array("curvature", self.curvature)
+            check_finite("curvature", array)
+            check_fits("curvature", array, f"variables {self.shape}", self.shape)
+            object.__setattr__(self, "curvature", array)
 
     def scaled(self, factor: ArrayLike) -> Objective:
         """The same function in the variables w of z[t] = factor[t] w[t]: a preconditioner.
@@ -164,6 +156,14 @@ class Objective:
         return diagonal_below(scaled) if np.isfinite(scaled).all() else None
 
 
+def check_fits(name: str, array: Array, what: str, shape: tuple[int, ...]) -> None:
+    """Raise ShapeError unless an array can be repeated to the shape of what it is for."""
+    try:
+        np.broadcast_to(array, shape)
+    except ValueError:
+        raise ShapeError(f"{name} has shape {array.shape}, expected one that fits {what}") from None
+
+
 def evaluated(objective: Objective, z: Array) -> tuple[float, Array]:
     """Return J at z and a new array of its gradient, of a function that cannot write to z."""
     answer = unwritten("value_and_gradient", objective.value_and_gradient, z)
@@ -172,11 +172,6 @@ def evaluated(objective: Objective, z: Array) -> tuple[float, Array]:
 
 def read_answer(answer: Any, shape: tuple[int, ...], name: str) -> tuple[float, Array]:
     """Return what a user's value_and_gradient gave as a float and a new array of this shape.
-
-    Raises
-    ------
-    ArgumentError, ShapeError, DtypeError
-        If it is no pair, J is not one number, or the gradient has another shape.
 
     Examples
     --------

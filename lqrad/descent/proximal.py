@@ -22,9 +22,9 @@ from scipy.linalg.blas import dnrm2
 
 from lqrad.arguments import EPS, Array, check_limits, frozen_array
 from lqrad.copies import ReadOnly
-from lqrad.descent.methods import Iterates, Oracle, Point, bend, scaled
-from lqrad.descent.objective import Objective
-from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
+from lqrad.descent.methods import Iterates, Oracle, Point, accelerated, bend, scaled
+from lqrad.descent.objective import Objective, check_fits
+from lqrad.errors import ArgumentError, NonFiniteError
 from lqrad.linalg.lanczos import extreme_eigenvalues
 
 Bounds = tuple[ArrayLike | None, ArrayLike | None]
@@ -51,12 +51,7 @@ class L1(ReadOnly):
 
     def check(self, shape: tuple[int, ...]) -> None:
         """Raise ShapeError unless the weight fits variables of this shape."""
-        try:
-            np.broadcast_to(self.weight, shape)
-        except ValueError:
-            raise ShapeError(
-                f"weight has shape {self.weight.shape}, expected one that fits the variables, {shape}"
-            ) from None
+        check_fits("weight", self.weight, f"the variables, {shape}", shape)
 
     def value(self, z: Array) -> float:
         """Return h(z)."""
@@ -145,8 +140,11 @@ class ProximalOracle(Oracle):
     def prox(self, v: Array, step: Array | float) -> Array:
         """The point behind a gradient step: in one variable, the bounds cut off the prox of h."""
         if self.regulariser is not None:
-            step = scaled(step, -self.exponent)  # a z per gradient, of the regulariser's own unit
-            step = step.reshape(self.shape) if isinstance(step, np.ndarray) else step
+            # A z per gradient, of the regulariser's own unit.
+            if isinstance(step, np.ndarray):
+                step = scaled(step, -self.exponent).reshape(self.shape)
+            else:
+                step = scaled(step, -self.exponent)
             v = np.asarray(self.regulariser.prox(v.reshape(self.shape), step), float).ravel()
         return self.inside(v)
 
@@ -215,46 +213,15 @@ class ProximalOracle(Oracle):
         """The iterates of a method, or None where it is SciPy's."""
         if method == "l-bfgs":
             return None
-        return self._iterates(point, step_size, accelerated=method == "nesterov")
-
-    def _iterates(self, point: Point, step_size: float | None, *, accelerated: bool) -> Iterates:
-        """Proximal gradient steps from y = z[k] + momentum (z[k] - z[k-1]).
-
-        The momentum is dropped where F would rise or, where rounding hides whether it does, where
-        the step goes against it.
-        """
-        step = step_size or self.unit or 1.0
-        advance = self._step if step_size or self.lipschitz else self._search
-        previous, t = point, 1.0
-        while True:
-            t_next = 0.5 + math.sqrt(0.25 + t * t) if accelerated else 1.0
-            momentum = (t - 1) / t_next
-            ahead = self._ahead(point, previous, momentum)
-            new: Point | None = None
-            if ahead is not None:
-                new, used, step = advance(ahead, step)
-            if new is None or np.array_equal(new.z, point.z):
-                if not momentum:
-                    return
-                previous, t = point, 1.0
-            elif momentum and _against(point, ahead, new):
-                previous, t = point, 1.0
-            else:
-                yield new, used
-                previous, point, t = point, new, t_next
-
-    def _ahead(self, point: Point, previous: Point, momentum: float) -> Point | None:
-        """The point y, with its gradient; None where J is not finite there.
-
-        Where that has to be evaluated y is moved inside: J may not be defined elsewhere.
-        """
-        if not momentum:
-            return point
-        y = point.z + momentum * (point.z - previous.z)
-        if not self.lipschitz:
-            return self.trial(self.inside(y))
-        g = point.gradient + momentum * (point.gradient - previous.gradient)
-        return point._replace(z=y, gradient=g)  # affine in z: there is nothing to evaluate
+        return accelerated(
+            self,
+            point,
+            step_size or self.unit or 1.0,
+            advance=self._step if step_size or self.lipschitz else self._search,
+            rejects=_rejected,
+            affine=bool(self.lipschitz),
+            momentum=method == "nesterov",
+        )
 
     def _step(self, point: Point, step: float) -> tuple[Point | None, float, float]:
         """A step of constant length: the new point, the step, the step to try next."""
@@ -272,11 +239,11 @@ class ProximalOracle(Oracle):
         return None, step, step
 
 
-def _against(point: Point, ahead: Point | None, new: Point | None) -> bool:
-    """Whether F rises, or the move goes against the step where rounding hides the rise."""
-    assert ahead is not None
-    assert new is not None
+def _rejected(point: Point, ahead: Point, new: Point) -> bool:
+    """Whether nothing moves, or F rises or, where rounding hides that, the move is against the step."""
     rise, move = new.value - point.value, new.z - point.z
+    if ahead is point or not move.any():
+        return not move.any()
     if not point.hides(rise, point.value):
         return rise > 0
-    return float((ahead.z - new.z) @ (move / (np.abs(move).max() or 1.0))) > 0
+    return float((ahead.z - new.z) @ (move / np.abs(move).max())) > 0
