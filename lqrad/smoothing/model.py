@@ -132,8 +132,8 @@ class SmoothingProblem(Fixed):
     ===========  ==================  ==========  ======================================  ===================
     here         statsmodels         filterpy    pykalman                                dynamax
     ===========  ==================  ==========  ======================================  ===================
-    A, c         transition,         F, --       transition_matrices, transition_offsets dynamics.weights,
-                 state_intercept                                                         dynamics.bias
+    A, c         transition,         F, --       transition_matrices,                    dynamics.weights,
+                 state_intercept                 transition_offsets                      dynamics.bias
     C, d         design,             H, --       observation_matrices,                   emissions.weights,
                  obs_intercept                   observation_offsets                     emissions.bias
     W            selection,          Q           transition_covariance                   dynamics.cov

@@ -1,0 +1,155 @@
+"""What the site needs beyond Sphinx's own: names found under each of their paths, and no network."""
+
+from __future__ import annotations
+
+import re
+import zlib
+from collections.abc import Iterator
+from inspect import isclass, ismodule
+from pathlib import Path
+from typing import Any
+
+import lqrad
+
+CHAPTERS = [
+    name
+    for name, chapter in vars(lqrad).items()
+    if ismodule(chapter) and hasattr(chapter, "__all__") and name != "plotting"
+]
+# Types that docstrings name, and that are not ours.
+FOREIGN = {
+    "Generator": "numpy.random.Generator",
+    "Axes": "matplotlib.axes.Axes",
+    "Figure": "matplotlib.figure.Figure",
+    "DataFrame": "pandas.DataFrame",
+}
+# Sections whose descriptions are indented.
+LISTS = ("Parameters", "Other Parameters", "Attributes", "Returns", "Yields", "Raises", "Warns")
+
+
+def public() -> Iterator[tuple[str, str]]:
+    """Each public name and the path under which the reference has it."""
+    for name in lqrad.__all__:
+        if not ismodule(getattr(lqrad, name)):
+            yield name, f"lqrad.{name}"
+    for chapter in CHAPTERS:
+        for name in getattr(lqrad, chapter).__all__:
+            if name not in lqrad.__all__:
+                yield name, f"lqrad.{chapter}.{name}"
+
+
+PATHS = dict(public())
+
+
+def types() -> dict[str, str]:
+    """Names in the place of types that are links."""
+    ours = {name: path for name, path in PATHS.items() if isclass(getattr(lqrad, name))}
+    return FOREIGN | ours
+
+
+def distinct_files() -> dict[str, str]:
+    """File names of paths that differ from another by case alone, as some disks do not tell them."""
+    seen: set[str] = set()
+    apart = {}
+    for path in sorted(PATHS.values(), key=lambda path: (path.lower(), path.swapcase())):
+        if path.lower() in seen:
+            apart[path] = f"{path}-class"
+        seen.add(path.lower())
+    return apart
+
+
+def inventories(source: Path, built: Path) -> dict[str, tuple[str, str]]:
+    """Make Sphinx's inventories from lists of names: the address, then `name role page` a line."""
+    built.mkdir(parents=True, exist_ok=True)
+    found = {}
+    for listed in sorted(source.glob("*.txt")):
+        address, *lines = listed.read_text(encoding="utf-8").split("\n")
+        entries = [line.split() for line in lines if line]
+        body = "".join(f"{name} {role} 1 {page} -\n" for name, role, page in entries)
+        head = f"# Sphinx inventory version 2\n# Project: {listed.stem}\n# Version:\n"
+        head += "# The remainder of this file is compressed using zlib.\n"
+        inventory = built / f"{listed.stem}.inv"
+        inventory.write_bytes(head.encode() + zlib.compress(body.encode()))
+        found[listed.stem] = (address, str(inventory))
+    return found
+
+
+def notebooks(source: Path, built: Path) -> None:
+    """Bring the notebooks into the site as they are stored; they link to pages as ../docs/page.md."""
+    for path in source.glob("*.ipynb"):
+        text = path.read_text(encoding="utf-8").replace("](../docs/", "](../")
+        here = built / path.name
+        if not here.exists() or here.read_text(encoding="utf-8") != text:
+            here.write_text(text, encoding="utf-8")
+    for path in built.glob("*.ipynb"):
+        if not (source / path.name).exists():
+            path.unlink()
+
+
+def _elsewhere(target: str) -> str:
+    """The path in the reference of a name that was given by another of its paths."""
+    parts = target.split(".")
+    if parts[0] == "lqrad":
+        parts = parts[2:] if len(parts) > 2 and parts[1] in CHAPTERS else parts[1:]
+    if not parts or parts[0] not in PATHS:
+        return ""
+    return ".".join([PATHS[parts[0]], *parts[1:]])
+
+
+def find(app: Any, env: Any, node: Any, contnode: Any) -> Any:
+    """Resolve a name that has no page under this path and has one under another."""
+    if node.get("refdomain") != "py":
+        return None
+    path = _elsewhere(node["reftarget"])
+    if path and path != node["reftarget"]:
+        found = env.domains.python_domain.resolve_xref(
+            env, node["refdoc"], app.builder, "obj", path, node, contnode
+        )
+        if found is not None:
+            return found
+    # What a docstring merely writes as code, as arguments are, leads nowhere.
+    return contnode if node["reftype"] == "obj" else None
+
+
+def as_rst(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """Keep a docstring's equations as they are: indented blocks, and the signs | and * of norms.
+
+    Docstrings are written to be read as they stand, in a terminal; what is set apart by four spaces
+    there is a literal block here.
+    """
+    told: list[str] = []
+    base, after_blank, literal, example = 0, True, False, False
+    for i, line in enumerate(lines):
+        text = line.lstrip()
+        indent = len(line) - len(text)
+        if i + 1 < len(lines) and set(lines[i + 1].strip()) == {"-"} and not indent:
+            base = 4 if text in LISTS else 0
+        if text:
+            if literal and indent < base + 4:
+                literal = False
+            if after_blank and not literal and indent >= base + 4:
+                literal = True
+                told += [" " * base + "::", ""]
+            example = text.startswith(">>>") or (example and not after_blank)
+            if not literal and not example and indent >= base and not text.startswith("* "):
+                line = re.sub(r"(`+[^`]+`+)|([|*])", lambda m: m[1] or "\\" + m[2], line)
+        after_blank = not text
+        told.append(line)
+    lines[:] = told
+
+
+def summary(app: Any, exception: Exception | None) -> None:
+    """Say how many pages and examples there are, and what the examples took."""
+    if exception is not None or app.builder.name != "html":
+        return
+    conf = app.config.sphinx_gallery_conf
+    ran, kept = len(conf["passing_examples"]), len(conf["stale_examples"])
+    print(f"pages {len(app.env.found_docs)}, examples executed {ran}, unchanged {kept}")
+
+
+def setup(app: Any) -> dict[str, bool]:
+    """Tell Sphinx."""
+    app.connect("missing-reference", find)
+    app.connect("autodoc-process-docstring", as_rst, priority=100)
+    app.connect("build-finished", summary, priority=900)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
