@@ -46,15 +46,6 @@ def called_as(usage: str) -> Callable[[Callable[P, Result]], Callable[P, Result]
 
     For functions whose names other packages use with other arguments, or that once took more by
     position: what stands in a wrong place there is an array of a shape that may fit.
-
-    Examples
-    --------
-    >>> @called_as("half(x)")
-    ... def half(x):
-    ...     return x / 2
-    >>> half(1, 2)
-    Traceback (most recent call last):
-    lqrad.errors.ArgumentError: half: too many positional arguments; write half(x)
     """
 
     def decorate(function: Callable[P, Result]) -> Callable[P, Result]:
@@ -86,9 +77,6 @@ def renamed(**names: str) -> Callable[[Callable[P, Result]], Callable[P, Result]
     ...     return T - 1
     >>> last(steps=5)
     4
-    >>> last(steps=5, T=5)
-    Traceback (most recent call last):
-    lqrad.errors.ArgumentError: last: T is given twice, also as steps, its former name; leave steps out
     """
 
     def decorate(function: Callable[P, Result]) -> Callable[P, Result]:
@@ -96,17 +84,14 @@ def renamed(**names: str) -> Callable[[Callable[P, Result]], Callable[P, Result]
 
         @functools.wraps(function)
         def called(*args: P.args, **kwargs: P.kwargs) -> Result:
-            former = [name for name in names if name in kwargs]
-            if former:
-                given = {*kwargs, *islice(signature.parameters, len(args))}
-                for old in former:
-                    if names[old] in given:
-                        raise ArgumentError(
-                            f"{function.__name__}: {names[old]} is given twice, also as {old}, its "
-                            "former name",
-                            f"leave {old} out",
-                        )
-                    kwargs[names[old]] = kwargs.pop(old)
+            for old in [name for name in names if name in kwargs]:
+                if names[old] in {*kwargs, *islice(signature.parameters, len(args))}:
+                    raise ArgumentError(
+                        f"{function.__name__}: {names[old]} is given twice, also as {old}, its "
+                        "former name",
+                        f"leave {old} out",
+                    )
+                kwargs[names[old]] = kwargs.pop(old)
             return function(*args, **kwargs)
 
         return called
@@ -128,19 +113,12 @@ def check_number(
 ) -> float:
     """Return a finite number as a float: an int, a float, a fraction, or an array () of one.
 
-    Parameters
-    ----------
-    above, least : float, optional
-        What it must be above, or at least.
-    below, most : float, optional
-        What it must be below, or at most.
-
     Raises
     ------
     DtypeError
         If it is no real number.
     ArgumentError
-        If it is not finite, or outside its range.
+        If it is not finite, or not above or below, or at least or at most, what it has to be.
 
     Examples
     --------
@@ -158,9 +136,9 @@ def check_number(
         and (most is None or number <= most)
     ):
         kind = "positive number" if above == 0 else "number"
-        ends = [("above", above or None), ("of at least", least)]
-        ends += [("below", below), ("of at most" if least is None else "at most", most)]
-        words = " and ".join(f"{word} {end:g}" for word, end in ends if end is not None)
+        ends = {"above": above or None, "of at least": least, "below": below}
+        ends["of at most" if least is None else "at most"] = most
+        words = " and ".join(f"{word} {end:g}" for word, end in ends.items() if end is not None)
         finite = ", and finite" if math.isinf(number) else ""
         range_words = f"{kind} {words}".strip()
         raise ArgumentError(f"{name} is {_short(value)}, expected a {range_words}{finite}")
@@ -170,13 +148,7 @@ def check_number(
 def check_numbers(
     *, above: float | None = None, least: float | None = None, **values: Any
 ) -> list[float]:
-    """Return several numbers of one range, by their names, as floats.
-
-    Examples
-    --------
-    >>> check_numbers(above=0, mass=1, length=0.5)
-    [1.0, 0.5]
-    """
+    """Return several numbers of one range, by their names, as floats."""
     return [check_number(name, value, above=above, least=least) for name, value in values.items()]
 
 
@@ -187,11 +159,6 @@ def check_tolerance(value: Any, name: str = "tol") -> float:
 
 def check_count(name: str, value: Any, *, least: int = 1, most: int | None = None) -> int:
     """Return a whole number as an int; 6.0 and numpy.array(6) are whole numbers, True is none.
-
-    Raises
-    ------
-    ArgumentError
-        If it is none, or outside its range.
 
     Examples
     --------
@@ -228,7 +195,7 @@ def _short(value: Any) -> str:
     """How a value reads in a message: its repr, cut where it is long."""
     try:
         text = " ".join(repr(value.item() if isinstance(value, np.generic) else value).split())
-    except Exception:
+    except Exception:  # a fault in how the user's object words itself
         text = f"an object of type {type(value).__name__}"
     return text if len(text) <= 80 else f"{text[:76]} ..."
 
@@ -253,13 +220,7 @@ def check_type(name: str, value: object, expected: type, example: str) -> None:
 
 
 def check_generator(rng: Any) -> np.random.Generator:
-    """Return a Generator: the one that is given, or a new one from a seed.
-
-    Raises
-    ------
-    ArgumentError
-        If it is neither a numpy.random.Generator nor a whole number of at least 0.
-    """
+    """Return a Generator: the one that is given, or a new one from a seed."""
     if isinstance(rng, np.random.Generator):
         return rng
     try:
@@ -280,10 +241,7 @@ def check_function(name: str, value: Any) -> None:
 def check_items(name: str, value: Any, of: str) -> list[Any]:
     """Return the items of a series, such as a list, a tuple or a generator, as a list.
 
-    Raises
-    ------
-    ArgumentError
-        If it is none: a single item, a text, a dict. `of` says what it is to hold.
+    A single item, a text and a dict are none; `of` says what it is to hold.
 
     Examples
     --------
@@ -303,13 +261,7 @@ def check_lengths(name: str, value: Any) -> tuple[int, ...]:
 
 
 def steps_in(seconds: float, dt: float) -> float:
-    """Return how many steps of dt a time has; raise ArgumentError where they are beyond all numbers.
-
-    Examples
-    --------
-    >>> steps_in(1.0, 0.25)
-    4.0
-    """
+    """Return how many steps of dt a time has; raise ArgumentError where they are beyond all numbers."""
     steps = seconds / dt
     if not math.isfinite(steps):
         raise ArgumentError(f"dt is {dt:.3g}, too short a step for {seconds:.3g} seconds")
@@ -338,6 +290,8 @@ def memory() -> int:
 
 
 _RAGGED = "is not a rectangular array of numbers; are its rows of equal length?"
+_KINDS = {"c": "complex numbers", "U": "text", "S": "bytes", "M": "dates", "m": "durations"}
+_CONVERT = "convert it with numpy.asarray(..., dtype=float) and see which entry fails"
 
 
 def entry_name(name: str, index: Iterable[Any]) -> str:
@@ -351,18 +305,8 @@ def real_array(name: str, value: ArrayLike, *, gaps: bool = False) -> Array:
 
     Taken are numbers, nested sequences of them, arrays of any real type, objects that are numbers
     (such as fractions), numpy.matrix, masked arrays without a masked entry, sparse matrices, and
-    what numpy.asarray makes of pandas' frames.
-
-    Parameters
-    ----------
-    gaps : bool
-        Whether a masked or missing entry becomes NaN; without, it is refused.
-
-    Raises
-    ------
-    DtypeError
-        If it is complex, text, another object, or a nested sequence of unequal lengths, or has a
-        masked entry where no gaps are taken.
+    what numpy.asarray makes of pandas' frames; anything else is a DtypeError. With `gaps`, a masked or
+    missing entry becomes NaN; without, it is refused.
 
     Examples
     --------
@@ -380,18 +324,17 @@ def real_array(name: str, value: ArrayLike, *, gaps: bool = False) -> Array:
         array = np.asarray(value)
     except ValueError as error:  # a ragged nested sequence
         raise DtypeError(f"{name} {_RAGGED}") from error
-    except Exception as error:  # an object whose conversion to an array fails
+    except Exception as error:  # a user's object, whose own conversion to an array fails
         raise DtypeError(
             f"{name} is {_short(value)}, which NumPy cannot make an array of: {error}"
         ) from error
     if array.dtype.kind == "O":
         return _from_objects(name, array, gaps)
     if array.dtype.kind not in "iufb":
-        kind = {"c": "complex numbers", "U": "text", "S": "bytes", "M": "dates", "m": "durations"}
-        raise DtypeError(
-            f"{name} holds {kind.get(array.dtype.kind, str(array.dtype))}, "
-            f"expected real numbers; {_dtype_remedy(array.dtype.kind)}"
-        )
+        held = _KINDS.get(array.dtype.kind, str(array.dtype))
+        parts = "a complex model must be written in real and imaginary parts first"
+        remedy = parts if array.dtype.kind == "c" else _CONVERT
+        raise DtypeError(f"{name} holds {held}, expected real numbers", remedy)
     with np.errstate(over="ignore"):  # an infinity is told by whoever wants finite numbers
         return np.asarray(array, dtype=np.float64)
 
@@ -448,28 +391,14 @@ def _from_objects(name: str, array: NDArray[np.object_], gaps: bool) -> Array:
             raise DtypeError(
                 f"{name} holds objects, expected real numbers: {where} is {_short(entry)}, of type "
                 f"{type(entry).__name__}",
-                _dtype_remedy("O"),
+                _CONVERT,
             )
         found[index] = number
     return found
 
 
-def _dtype_remedy(kind: str) -> str:
-    if kind == "c":
-        return "a complex model must be written in real and imaginary parts first"
-    return "convert it with numpy.asarray(..., dtype=float) and see which entry fails"
-
-
 def frozen_array(name: str, value: ArrayLike) -> Array:
-    """Return a read-only float64 copy of `value`, all of it finite.
-
-    Raises
-    ------
-    DtypeError
-        If it does not hold real numbers.
-    NonFiniteError
-        If it holds a NaN or an infinity; names the first one's index.
-    """
+    """Return a read-only float64 copy of `value`, all of it finite."""
     array = np.array(real_array(name, value), order="C")
     check_finite(name, array)
     array.setflags(write=False)
@@ -533,18 +462,9 @@ def check_limits(
 ) -> tuple[Array, Array]:
     """Return limits (low, high) as read-only arrays of a shape; None stands for no limit.
 
-    Parameters
-    ----------
-    pair : (low, high) or None
-        Each a number, an array of trailing axes of the shape, or None; infinite where an entry has
-        no limit.
-    names : (str, str), optional
-        What low and high are called, where they are arguments of their own.
-
-    Raises
-    ------
-    ArgumentError, ShapeError, DtypeError
-        If it is no pair, one does not fit or holds a NaN, or no finite number lies between them.
+    Each is a number, an array of trailing axes of the shape, or None; infinite where an entry has no
+    limit. A finite number has to lie between them. `names` are theirs, where they are arguments of
+    their own.
 
     Examples
     --------
@@ -612,15 +532,7 @@ _STAGE_SYMBOLS = {
 def stage_arrays(**given: ArrayLike | None) -> tuple[dict[str, Array], int | None]:
     """Return frozen copies of the arrays of a stage, zeros for None, and their horizon T.
 
-    Parameters
-    ----------
-    **given
-        A and B, and any of Q, R, M, c, q, r; each constant or with a leading axis of T stages.
-
-    Raises
-    ------
-    ShapeError, DtypeError, NonFiniteError
-        If one is no array of finite numbers or does not fit the others.
+    They are A and B, and any of Q, R, M, c, q, r; each constant or with a leading axis of T stages.
     """
     for name in _STAGE_SYMBOLS:
         if name in "ABQR" and name in given and given[name] is None:
@@ -754,13 +666,7 @@ def check_semidefinite(
 
 
 def number_words(value: complex) -> str:
-    """Write a number, as a real one where it is.
-
-    Examples
-    --------
-    >>> number_words(1 + 0j), number_words(0.5 + 1j)
-    ('1', '0.5+1j')
-    """
+    """Write a number, as a real one where it is."""
     return f"{value.real:.6g}" if value.imag == 0 else f"{value:.6g}"
 
 

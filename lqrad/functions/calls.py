@@ -25,11 +25,6 @@ _TIMES = {"t", "time", "k", "step", "stage"}  # what a third argument with a def
 def called(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
     """Return function(*arguments), of arguments that it cannot write to.
 
-    Parameters
-    ----------
-    name : str
-        What errors call it.
-
     Raises
     ------
     ArgumentError
@@ -38,7 +33,7 @@ def called(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
     """
     try:
         return function(*map(read_only, arguments))
-    except Exception as error:
+    except Exception as error:  # whatever a user's function raises is to name it
         raise_named(name, error, *arguments)
 
 
@@ -56,18 +51,7 @@ def raise_named(name: str, error: Exception, *arguments: Any) -> NoReturn:
 
 
 def unwritten(name: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """Return function(*arguments), of arguments that it cannot write to; what it raises is its own.
-
-    Raises
-    ------
-    ArgumentError
-        If it writes to them.
-
-    Examples
-    --------
-    >>> unwritten("loss", lambda z: z.sum(), np.ones(3))
-    np.float64(3.0)
-    """
+    """Return function(*arguments); what it raises is its own, but an ArgumentError if it writes to them."""
     try:
         return function(*map(read_only, arguments))
     except ValueError as error:
@@ -144,19 +128,17 @@ def _two_or_three(function: Callable[..., Any]) -> Callable[..., Any]:
     """A function that does not tell its arguments: of three, or of two if it takes no three."""
     takes: list[int] = []
 
-    def either(x: Any, u: Any, t: Any) -> Any:
+    def either(*arguments: Any) -> Any:
         if takes:
-            return function(*(x, u, t)[: takes[0]])
+            return function(*arguments[: takes[0]])
         try:
-            value = function(x, u, t)
+            value, count = function(*arguments), 3
         except TypeError as error:
             try:
-                value = function(x, u)
+                value, count = function(*arguments[:2]), 2
             except TypeError:
                 raise error from None
-            takes.append(2)
-            return value
-        takes.append(3)
+        takes.append(count)
         return value
 
     return either

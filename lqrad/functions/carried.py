@@ -82,7 +82,7 @@ class Carried(NDArrayOperatorsMixin):
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
         out = options.pop("out", (None,))[0]
         if method == "__call__" and not options:
-            found = _call(ufunc, inputs)
+            found = _applied(ufunc, _joined(inputs), {})
         elif method in ("reduce", "accumulate"):
             found = _reduce(ufunc, method, *inputs, **options)
         else:
@@ -97,15 +97,7 @@ class Carried(NDArrayOperatorsMixin):
         return out
 
     def __array_function__(self, function: Any, types: Any, args: Any, options: Any) -> Any:
-        if function in _LINEAR:
-            return _linear(function, _LINEAR[function], args, options)
-        if function in _PRODUCTS:
-            return _product(function, _PRODUCTS[function], args, options)
-        if function in _ON_VALUES:
-            return function(*plain(args), **options)
-        if function in _FUNCTIONS:
-            return _FUNCTIONS[function](*args, **options)
-        return NotImplemented
+        return _applied(function, args, options)
 
     def __array__(self, *args: Any, **options: Any) -> Any:
         raise TypeError("an array that carries derivatives cannot be made a plain one")
@@ -246,22 +238,22 @@ def _joined(arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     )
 
 
-# Functions of each entry
-
-
-def _call(ufunc: Any, inputs: tuple[Any, ...]) -> Any:
-    inputs = _joined(inputs)
-    if ufunc in _ON_VALUES:
-        return ufunc(*plain(inputs))
-    if ufunc in _PRODUCTS:
-        return _product(ufunc, _PRODUCTS[ufunc], inputs, {})
-    if ufunc in _FUNCTIONS:
-        return _FUNCTIONS[ufunc](*inputs)
-    if ufunc in _UNARY:
-        return _unary(ufunc, *inputs)
-    if ufunc in _BINARY:
-        return _binary(ufunc, *inputs)
+def _applied(function: Any, args: Any, options: Any) -> Any:
+    """A function of NumPy's by the table that it stands in."""
+    if function in _ON_VALUES:
+        return function(*plain(args), **options)
+    if function in _FUNCTIONS:
+        return _FUNCTIONS[function](*args, **options)
+    if function in _OF_ENTRIES:
+        return _of_entries(function, *args)
+    if function in _LINEAR:
+        return _linear(function, _LINEAR[function], args, options)
+    if function in _PRODUCTS:
+        return _product(function, _PRODUCTS[function], args, options)
     return NotImplemented
+
+
+# Functions of each entry
 
 
 def _times(slope: Any, derivative: Array, axes: int) -> Array:
@@ -276,36 +268,25 @@ def _outer(x: Any, y: Any) -> Array:
     return np.asarray(x.first[..., :, None] * y.first[..., None, :])
 
 
-def _unary(ufunc: Any, x: Carried) -> Carried:
-    slope, curvature = _UNARY[ufunc]
-    y = ufunc(x.value)
-    dy = slope(x.value, y)
-    second = None
-    if x.run.order == 2:
-        terms = [] if x.second is None else [_times(dy, x.second, 2)]
-        if curvature is not None:
-            terms.append(_times(curvature(x.value, y), _outer(x, x), 2))
-        second = functools.reduce(np.add, terms) if terms else None
-    return Carried(y, _times(dy, x.first, 1), second, x.run)
-
-
-def _binary(ufunc: Any, x: Any, y: Any) -> Carried:
+def _of_entries(ufunc: Any, *arguments: Any) -> Carried:
     """By the chain rule, with the terms of the arguments that carry derivatives."""
-    slopes, curvatures = _BINARY[ufunc]
-    pair = [x if isinstance(x, Carried) else None, y if isinstance(y, Carried) else None]
-    a, b = (w.value if isinstance(w, Carried) else w for w in (x, y))
-    z = ufunc(a, b)
-    d = [slope(a, b, z) if w is not None else None for slope, w in zip(slopes, pair, strict=True)]
-    known = [(s, w) for s, w in zip(d, pair, strict=True) if w is not None]
-    run, second = known[0][1].run, None
+    slopes, curvatures = _OF_ENTRIES[ufunc]
+    values = plain(arguments)
+    z = ufunc(*values)
+    known = {
+        i: (slope(*values, z), w)
+        for i, (slope, w) in enumerate(zip(slopes, arguments, strict=True))
+        if isinstance(w, Carried)
+    }
+    run, second = next(iter(known.values()))[1].run, None
     if run.order == 2:
-        terms = [_times(s, w.second, 2) for s, w in known if w.second is not None]
+        terms = [_times(s, w.second, 2) for s, w in known.values() if w.second is not None]
         for (i, j), curvature in curvatures.items():
-            if pair[i] is not None and pair[j] is not None:
-                term = _times(curvature(a, b, z), _outer(pair[i], pair[j]), 2)
+            if i in known and j in known:
+                term = _times(curvature(*values, z), _outer(arguments[i], arguments[j]), 2)
                 terms.append(term if i == j else term + term.swapaxes(-1, -2))
         second = _repeated(functools.reduce(np.add, terms), np.shape(z), 2) if terms else None
-    first = functools.reduce(np.add, [_times(s, w.first, 1) for s, w in known])
+    first = functools.reduce(np.add, [_times(s, w.first, 1) for s, w in known.values()])
     return Carried(z, _repeated(first, np.shape(z), 1), second, run)
 
 
@@ -332,8 +313,8 @@ def _log(x: Any) -> Any:
 
 _TWO, _TEN, _RADIAN = np.log(2.0), np.log(10.0), np.pi / 180
 
-# The function of x: its derivative and its second one, of x and of the value y.
-_UNARY: dict[Any, tuple[Callable[..., Any], Callable[..., Any] | None]] = {
+# The function of x: its derivative and its second one, if not 0, of x and of the value y.
+_OF_ONE: dict[Any, tuple[Callable[..., Any], Callable[..., Any] | None]] = {
     np.negative: (lambda x, y: -1.0, None),
     np.positive: (lambda x, y: 1.0, None),
     np.conjugate: (lambda x, y: 1.0, None),
@@ -373,11 +354,13 @@ _UNARY: dict[Any, tuple[Callable[..., Any], Callable[..., Any] | None]] = {
     np.deg2rad: (lambda x, y: _RADIAN, None),
     np.rad2deg: (lambda x, y: 1 / _RADIAN, None),
 }
-_UNARY[np.radians], _UNARY[np.degrees] = _UNARY[np.deg2rad], _UNARY[np.rad2deg]
+_OF_ONE[np.radians], _OF_ONE[np.degrees] = _OF_ONE[np.deg2rad], _OF_ONE[np.rad2deg]
 
-# The function of x and y with the value z: its two derivatives, and its second ones that are not 0.
+# The function of x and y with the value z: its derivatives, and its second ones that are not 0.
 _Curvatures = dict[tuple[int, int], Callable[..., Any]]
-_BINARY: dict[Any, tuple[tuple[Callable[..., Any], Callable[..., Any]], _Curvatures]] = {
+_OF_ENTRIES: dict[Any, tuple[tuple[Callable[..., Any], ...], _Curvatures]] = {
+    f: ((slope,), {} if bend is None else {(0, 0): bend}) for f, (slope, bend) in _OF_ONE.items()
+} | {
     np.add: ((lambda x, y, z: 1.0, lambda x, y, z: 1.0), {}),
     np.subtract: ((lambda x, y, z: 1.0, lambda x, y, z: -1.0), {}),
     np.multiply: ((lambda x, y, z: y, lambda x, y, z: x), {(0, 1): lambda x, y, z: 1.0}),
@@ -663,7 +646,7 @@ def _hypot(x: Any, y: Any) -> Any:
 def _multiply(x: Any, y: Any) -> Any:
     if x is y and _tipped(x):
         return x.square()
-    found = _binary(np.multiply, x, y)
+    found = _of_entries(np.multiply, x, y)
     if isinstance(y, Carried):
         x, y = y, x
     if x.square is not None and not isinstance(y, Carried):
@@ -672,7 +655,7 @@ def _multiply(x: Any, y: Any) -> Any:
 
 
 def _divide(x: Any, y: Any) -> Any:
-    found = _binary(np.divide, x, y)
+    found = _of_entries(np.divide, x, y)
     if isinstance(x, Carried) and x.square is not None and not isinstance(y, Carried):
         found.square = lambda: x.square() / np.multiply(y, y)
     return found
@@ -681,7 +664,7 @@ def _divide(x: Any, y: Any) -> Any:
 def _power(x: Any, p: Any) -> Any:
     if _tipped(x) and np.ndim(p) == 0 and not isinstance(p, Carried) and p % 2 == 0:
         return x.square() ** (p // 2)
-    return _binary(np.power, x, p)
+    return _of_entries(np.power, x, p)
 
 
 def _tipped(x: Any) -> bool:
@@ -762,16 +745,17 @@ def _reduce(ufunc: Any, method: str, x: Any, axis: Any = 0, **options: Any) -> A
     options = {k: v for k, v in options.items() if v is not None}
     if ufunc is np.add and method == "accumulate":
         return np.cumsum(x, axis=axis, **options)
-    reductions: dict[Any, Any] = dict(
-        zip(
-            (np.add, np.multiply, np.maximum, np.minimum),
-            (np.sum, np.prod, np.max, np.min),
-            strict=True,
-        )
-    )
-    if method != "reduce" or ufunc not in reductions:
-        return getattr(ufunc, method)(x.value, axis=axis) if ufunc in _ON_VALUES else NotImplemented
-    return reductions[ufunc](x, axis=axis, **options)
+    if method == "reduce" and ufunc in _REDUCTIONS:
+        return _REDUCTIONS[ufunc](x, axis=axis, **options)
+    return getattr(ufunc, method)(x.value, axis=axis) if ufunc in _ON_VALUES else NotImplemented
+
+
+_REDUCTIONS: dict[Any, Any] = {
+    np.add: np.sum,
+    np.multiply: np.prod,
+    np.maximum: np.max,
+    np.minimum: np.min,
+}
 
 
 def _like(value: float) -> Callable[..., Any]:

@@ -95,30 +95,6 @@ def derivatives(
         return found, "exact"
 
 
-def jacobian(function: Function, z: Array) -> Array:
-    """Return the first derivatives (..., k, d), or (..., d) of values (...), at the points z (..., d).
-
-    Examples
-    --------
-    >>> jacobian(lambda z: z**2, np.array([3.0, 5.0]))
-    array([[ 6.,  0.],
-           [ 0., 10.]])
-    """
-    return derivatives(function, z)[0]
-
-
-def hessian(function: Function, z: Array) -> Array:
-    """Return the second derivatives (..., d, d) of values (...) at the points z (..., d).
-
-    Examples
-    --------
-    >>> hessian(lambda z: z[..., 0] ** 2 * z[..., 1], np.array([1.0, 2.0]))
-    array([[4., 2.],
-           [2., 0.]])
-    """
-    return derivatives(function, z, order=2)[0]
-
-
 def check_given(
     function: Function,
     z: Array,
@@ -128,17 +104,10 @@ def check_given(
     of: str,
     entries: Sequence[str] | None = None,
 ) -> None:
-    """Raise ArgumentError unless given first derivatives are those of a function at points.
+    """Raise ArgumentError unless given first derivatives (..., k, d) are those of a function at points.
 
     At a kink they may be anything between those of its sides. What differences cannot tell passes.
-
-    Parameters
-    ----------
-    function, z, entries
-        As of `derivatives`.
-    given : (..., k, d)
-    name, of : str
-        What errors call the derivatives, and the function.
+    Errors call the derivatives by `name`, and the function by `of`.
 
     Examples
     --------
@@ -177,9 +146,7 @@ def check_given(
 def _sides(
     function: Function, z: Array, order: int, known: Array | None = None
 ) -> tuple[list[Array] | None, bool]:
-    """The derivatives that the points carry through the function: one, or those beside a kink.
-
-    And whether it was the tip of a norm.
+    """What the points carry through the function, on both sides of a kink; whether it was a norm's tip.
 
     None where that is not possible, where one is not finite though the value is, and where the
     function has other values for points that carry derivatives: it asks what they are, and does
@@ -188,7 +155,7 @@ def _sides(
     run, d = Pass(order), z.shape[-1]
     try:
         value = function(carried(z, run))
-    except Exception:  # if it is the fault of the function, the next line has it again
+    except Exception:  # a user's function: if the fault is its own, the next line has it again
         value = None
     plain = np.asarray(function(z) if known is None else known)
     if value is None or (not isinstance(value, Carried) and np.asarray(value).dtype == object):
@@ -296,7 +263,7 @@ def _known_values(function: Function, at: Array) -> Callable[[Array | None], Arr
             return at
         try:
             return np.asarray(function(z), dtype=np.float64)
-        except Exception:
+        except Exception:  # a user's function, in whose own way it says that it has no value
             return np.full(at.shape, np.nan)
 
     return values
@@ -369,24 +336,11 @@ def _bends_jump(
 
 
 def _settled(rough: Array, size: Array, rounding: Array) -> tuple[Array, Array, Array]:
-    """The extrapolation that agrees best with the next, and how far they are apart.
+    """The extrapolation of `_slopes` or `_bends` that agrees best with the next, and how far they are apart.
 
-    Parameters
-    ----------
-    rough : (steps, ...)
-        Differences whose error is of second order in the step.
-    size : (steps, ...)
-        What they are measured by.
-    rounding : (steps, ...)
-
-    Returns
-    -------
-    best : (...)
-    apart : (...)
-        In units of the size; infinite where longer steps agree among themselves on something else,
-        as those of a function that rounds its numbers do.
-    relative : (steps - 2, ...)
-        How far apart they are from each step on.
+    Then how far apart all are, (steps - 2, ...), from each step on: in units of the size. Infinite
+    where longer steps agree among themselves on something else, as those of a function that rounds
+    its numbers do.
 
     References
     ----------

@@ -7,10 +7,11 @@ import math
 import mpmath
 import numpy as np
 import pytest
+from slopes import hessian, jacobian
 
 from lqrad.errors import LqradError
 from lqrad.functions.carried import Carried, Pass, carried
-from lqrad.functions.derivatives import derivatives, hessian, jacobian
+from lqrad.functions.derivatives import derivatives
 
 EPS = np.finfo(float).eps
 

@@ -6,9 +6,10 @@ import math
 
 import numpy as np
 import pytest
+from slopes import hessian, jacobian
 
 from lqrad.errors import ArgumentError, DtypeError
-from lqrad.functions.derivatives import check_given, derivatives, hessian, jacobian
+from lqrad.functions.derivatives import check_given, derivatives
 
 
 def field(z):

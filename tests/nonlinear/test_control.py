@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from random_problems import random_case
+from slopes import jacobian as jacobian_of
 
 import lqrad
-from lqrad.functions.derivatives import jacobian as jacobian_of
 from lqrad.nonlinear.control import ControlProblem
 from lqrad.nonlinear.integrators import implicit_midpoint, rk4
 

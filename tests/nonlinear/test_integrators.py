@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from scipy.linalg import expm
+from slopes import hessian, jacobian
 
 from lqrad.errors import ArgumentError, LqradError, NonFiniteError, ShapeError
-from lqrad.functions.derivatives import hessian, jacobian
 from lqrad.nonlinear.integrators import euler, implicit_midpoint, rk4
 
 STEPS = {"euler": (euler, 1), "rk4": (rk4, 4), "implicit midpoint": (implicit_midpoint, 2)}
