@@ -9,8 +9,7 @@ import os
 import stat
 import uuid
 import zipfile
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -30,16 +29,7 @@ _HELD: dict[Path, object] = {}
 
 
 def progress_bar(name: str, total: int, unit: str, *, initial: int = 0) -> Any:
-    """Return a progress bar of tqdm's, or None where it is not installed.
-
-    Parameters
-    ----------
-    name : str
-        What makes the progress.
-    total, initial : int
-        How many units there are, and how many are done.
-    unit : str
-    """
+    """Return a progress bar of tqdm's, or None where it is not installed."""
     try:
         from tqdm.auto import tqdm
     except ImportError:
@@ -234,15 +224,14 @@ def read_named(path: Path, ending: str | None = None) -> dict[str, Any]:
     ending = path.suffix.lower() if ending is None else ending
     content = io.BytesIO(read_bytes(path))
     try:
-        return READERS[ending](content)
-    except LqradError as error:
-        raise error.within(str(path)) from error
-    except RecursionError as error:
-        raise ArgumentError(
-            f"{path} is not a valid {ending} file: it is nested too deeply"
-        ) from error
+        with naming(path):
+            return READERS[ending](content)
+    except LqradError:
+        raise
     except Exception as error:  # a reader of a damaged file raises whatever it trips over
         reason = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, RecursionError):
+            reason = "it is nested too deeply"
         raise ArgumentError(f"{path} is not a valid {ending} file: {reason}") from error
 
 
@@ -308,17 +297,14 @@ def _read_json(content: io.BytesIO) -> dict[str, Any]:
     return data
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The names of an object and their values, each given once."""
-    _check_once([name for name, _ in pairs])
-    return dict(pairs)
-
-
-def _check_once(names: list[str]) -> None:
-    """Raise ValueError where a name is given more than once."""
-    for name, count in Counter(names).items():
-        if count > 1:
+def _once(pairs: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """What names stand for, each given once."""
+    found = {}
+    for name, value in pairs:
+        if name in found:
             raise ValueError(f"{name} is given more than once")
+        found[name] = value
+    return found
 
 
 def _check_depth(name: str, value: Any) -> None:
@@ -335,11 +321,9 @@ def _read_npz(content: io.BytesIO) -> dict[str, Any]:
         raise TypeError("it is no archive such as numpy.savez writes")
     data = {}
     with zipfile.ZipFile(content) as archive:
-        members = archive.infolist()
-        check_room("its arrays", _COPIES, sum(member.file_size for member in members) // 8)
-        names = [member.filename.removesuffix(".npy") for member in members]
-        _check_once(names)
-        for name, member in zip(names, members, strict=True):
+        members = _once((one.filename.removesuffix(".npy"), one) for one in archive.infolist())
+        check_room("its arrays", _COPIES, sum(one.file_size for one in members.values()) // 8)
+        for name, member in members.items():
             with archive.open(member) as file:
                 _check_size(name, file, member.file_size)
             with archive.open(member) as file:
@@ -376,8 +360,7 @@ def _read_mat(content: io.BytesIO) -> dict[str, Any]:
         raise MatReadError(
             "it is of MATLAB's version 7.3; save(name, '-v7') writes one to read"
         ) from error
-    names = [name for name, _, _ in held]
-    _check_once(names)
+    names = list(_once((name, kind) for name, _, kind in held))
     for name, shape, kind in held:
         if kind == "struct":
             raise DtypeError(

@@ -114,18 +114,7 @@ class Ended(Report):
 
 
 def former(name: str) -> property:
-    """Return the property of a result's class that reads a field, or "history.cost", as it was called.
-
-    Examples
-    --------
-    >>> from dataclasses import dataclass
-    >>> @dataclass(frozen=True)
-    ... class Answer(Report):
-    ...     cost: float
-    ...     value = former("cost")
-    >>> Answer(1.5).value
-    1.5
-    """
+    """Return the property of a result's class that reads a field, or "history.cost", as it was called."""
     return property(attrgetter(name), doc=f"`{name}`, under its former name.")
 
 
@@ -219,11 +208,12 @@ def html_table(columns: Sequence[str], cells: Iterable[Sequence[str]]) -> str:
     >>> html_table(["a"], [["1 < 2"]])
     '<table><thead><tr><th>a</th></tr></thead><tbody><tr><td>1 &lt; 2</td></tr></tbody></table>'
     """
-    head = "".join(f"<th>{html.escape(column)}</th>" for column in columns)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in cells
-    )
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+    def row(tag: str, entries: Sequence[str]) -> str:
+        return f"<tr>{''.join(f'<{tag}>{html.escape(entry)}</{tag}>' for entry in entries)}</tr>"
+
+    body = "".join(row("td", line) for line in cells)
+    return f"<table><thead>{row('th', columns)}</thead><tbody>{body}</tbody></table>"
 
 
 def number(value: float, digits: int = 4) -> str:

@@ -47,13 +47,10 @@ _VERSION = 1  # of the file's layout
 _INTERVAL = 1.0  # the least time between two savings, in seconds
 _LONGEST = 1000  # characters of an error that are kept: a file gives each error the longest's room
 _KINDS = {  # of the arrays in a file, besides its version and its axes
-    "axis_names": "U",
-    "outcome_names": "U",
-    "error_texts": "U",
+    **dict.fromkeys(("axis_names", "outcome_names", "error_texts"), "U"),
+    **dict.fromkeys(("values", "seconds"), "f"),
     "error_cells": "i",
-    "values": "f",
     "done": "b",
-    "seconds": "f",
 }
 
 _Axes = dict[str, NDArray[Any]]
@@ -193,11 +190,9 @@ def _run(
         if not record.done(k)
     )
     outcomes = _here(function, cells) if executor is None else _on(executor, function, cells)
-    bar = None
-    if progress:
-        count = math.prod(len(axis) for axis in axes.values())
-        done = sum(map(record.done, record.outcomes))
-        bar = progress_bar("sweep", count, "cell", initial=done)
+    count = math.prod(map(len, axes.values()))
+    done = sum(map(record.done, record.outcomes))
+    bar = progress_bar("sweep", count, "cell", initial=done) if progress else None
     with nullcontext() if bar is None else bar:
         try:
             with closing(outcomes):  # which cancels what has not begun, whatever happens here
@@ -222,7 +217,7 @@ def _timed(function: Callable[..., Any], cell: dict[str, Any], ticket: object = 
     found: dict[str, float] | str
     try:
         found = _numbers(function(**cell))
-    except Exception as error:
+    except Exception as error:  # whatever a user's function raises is the outcome of its cell
         found = _worded(error)
     return found, time.perf_counter() - began
 
@@ -258,7 +253,7 @@ def _worded(error: BaseException) -> str:
     name = type(error).__name__
     try:
         text = f"{name}: {error}"
-    except Exception as fault:  # a fault in how the error words itself
+    except Exception as fault:  # a fault in how the user's error words itself
         text = f"{name}, whose text raises {type(fault).__name__}"
     text = text.replace("\0", "\\0")  # NumPy drops those at the end
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
@@ -284,18 +279,17 @@ def _on(
     sweep_id, refused = uuid.uuid4().hex, True
 
     def next_outcome() -> _Found:
-        try:
+        with suppress(Empty):
             future = finished.get(timeout=_INTERVAL)
-        except Empty:
-            return None
-        return waiting.pop(future), _outcome(future)
+            return waiting.pop(future), _outcome(future)
+        return None
 
     try:
         for k, cell in cells:
             try:
                 # Dask runs equal calls once and keeps the result: no two tickets are equal.
                 future = executor.submit(_timed, function, cell, f"{sweep_id}-{k}")
-            except Exception as error:  # a pool that is closed, or broken
+            except Exception as error:  # each kind of pool has its own, of being closed or broken
                 if refused:
                     raise ArgumentError(
                         f"executor took not even the first cell: {_worded(error)}; "
@@ -326,7 +320,7 @@ def _outcome(future: Future[_Outcome]) -> _Outcome:
     except BrokenExecutor as error:
         hint = "was a worker killed, out of memory, or unable to import function?"
         return f"{_worded(error)} ({hint})", math.nan
-    except BaseException as error:
+    except BaseException as error:  # whatever a pool sends back that ended the cell's worker
         return _worded(error), math.nan
 
 
@@ -335,8 +329,8 @@ def _check_picklable(function: Callable[..., Any]) -> None:
         pickle.dumps(function)
     except Exception as error:  # PicklingError, AttributeError or TypeError, as it happens
         raise ArgumentError(
-            f"function must be picklable for a ProcessPoolExecutor, and is not ({_worded(error)}); "
-            "define it at the top level of a module, or use a ThreadPoolExecutor"
+            f"function must be picklable for a ProcessPoolExecutor, and is not ({_worded(error)})",
+            "define it at the top level of a module, or use a ThreadPoolExecutor",
         ) from error
 
 
@@ -431,20 +425,16 @@ class _Record:
 
     def open(self) -> None:
         """Take what the file has, or write a first one: better refused now than after the work."""
-        if self.path is None:
-            return
-        if not self.path.exists():
+        if self.path is None or not self.path.exists():
             self.unsaved = True
             self.save()
             return
-        axes, outcomes = _read(self.path)
-        difference = _difference(axes, self.axes)
-        if difference:
+        axes, self.outcomes = _read(self.path)
+        if difference := _difference(axes, self.axes):
             raise ArgumentError(
-                f"{self.path} is of another grid: {difference}; "
-                "choose another path, or remove the file"
+                f"{self.path} is of another grid: {difference}",
+                "choose another path, or remove the file",
             )
-        self.outcomes = outcomes
 
     def done(self, k: int) -> bool:
         return k in self.outcomes and isinstance(self.outcomes[k][0], dict)
@@ -493,7 +483,7 @@ def _write(path: Path, result: Sweep) -> None:
         "values": np.array(list(result.values.values())).reshape(len(result.values), *shape),
         "done": _done(result),
         "seconds": result.seconds,
-        "error_cells": np.array(list(result.errors), dtype=np.int64).reshape(
+        "error_cells": np.array(list(result.errors), np.int64).reshape(
             len(result.errors), len(shape)
         ),
         "error_texts": np.array(list(result.errors.values()), dtype=str),

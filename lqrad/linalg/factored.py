@@ -162,22 +162,24 @@ def _exact(A: Array, B: Array, C: Array, D: Array, dt: float) -> Factored:
     return Factored(*L.roots(), gain, negative, L.rate, L.discrete)
 
 
-def _rounded(A: Array, B: Array, C: Array, D: Array, dt: float) -> Factored:
-    """By rounded roots. Entries of B and C that decay along A, as in a rod, lead its units astray."""
-    try:
-        return _in_scales(_Scaled.of(A, B, C, D, bool(dt)), dt)
-    except LqradError:
-        return _in_scales(_Scaled.of(A, B, C, D, bool(dt), alone=True), dt)
+def _rounded(A: Array, B: Array, C: Array, D: Array, dt: float, *, alone: bool = False) -> Factored:
+    """By rounded roots; where that fails, in units of A `alone`.
 
-
-def _in_scales(system: _Scaled, dt: float) -> Factored:
+    Entries of B and C that decay along A, as in a rod, lead the units of all three astray.
+    """
+    system = _Scaled.of(A, B, C, D, bool(dt), alone=alone)
     zeros, poles = _without_pairs(system.zeros(), system.poles())
     roots = np.concatenate([zeros, poles])
     exponents = np.concatenate([np.ones(len(zeros)), -np.ones(len(poles))])
     if dt:
         roots, exponents = _mapped(roots, exponents)
     rate = 1 / dt if dt else system.rate
-    return system.proven(Factored(roots, exponents, 0.0, False, rate, bool(dt)))
+    try:
+        return system.proven(Factored(roots, exponents, 0.0, False, rate, bool(dt)))
+    except LqradError:
+        if alone:
+            raise
+        return _rounded(A, B, C, D, dt, alone=True)
 
 
 def closed_poles(A: Array, B: Array, C: Array, D: Array, *, dt: float) -> tuple[Complex, Array]:
@@ -186,20 +188,12 @@ def closed_poles(A: Array, B: Array, C: Array, D: Array, *, dt: float) -> tuple[
     They are the finite eigenvalues of the pencil [A B; C I + D] - s [I 0; 0 0], for a loop of any
     width, and as right as those of `factored`. What is outside is Re s, or |z| - 1 in discrete
     time; zero on the border to rounding.
-
-    Examples
-    --------
-    >>> one = np.eye(1)
-    >>> closed_poles(-one, one, 2 * one, 0 * one, dt=0)
-    (array([-3.+0.j]), array([-3.]))
     """
     system = _Scaled.of(A, B, C, D, bool(dt))
     s = system.closed()
     if not dt:
         return s * system.rate, np.where(_level(s), 0.0, s.real * system.rate)
-    beyond = 2 * s.real + np.abs(s) ** 2  # |z|^2 - 1
-    noise = _ON_BORDER * (2 * np.abs(s.real) + np.abs(s) ** 2)
-    return 1 + s, np.where(np.abs(beyond) <= noise, 0.0, beyond / (1 + np.abs(1 + s)))
+    return 1 + s, _beyond(s) / (1 + np.abs(1 + s))
 
 
 def connected(A: Array, B: Array, C: Array) -> tuple[Array, Array, Array]:
@@ -218,19 +212,21 @@ def connected(A: Array, B: Array, C: Array) -> tuple[Array, Array, Array]:
     return A[np.ix_(kept, kept)], B[kept], C[:, kept]
 
 
+def _beyond(r: Complex) -> Array:
+    """|z|^2 - 1 of z = 1 + r, without cancellation in r, and zero where that is hidden by rounding."""
+    square = np.abs(r) ** 2
+    beyond = 2 * r.real + square
+    level = np.abs(beyond) <= _ON_BORDER * (2 * np.abs(r.real) + square)
+    return np.where(level, 0.0, beyond)
+
+
 def _mapped(roots: Complex, exponents: Array) -> tuple[Complex, Array]:
     """Roots in z - 1 as those in s of z = (1 + s)/(1 - s), and what the map adds at s = 1."""
     fall = -exponents.sum()
     finite = roots != -2  # z = -1 is s = infinity
-    e = exponents[finite]
-    r = roots[finite]
-    mapped = r / (2 + r)
-    # Re s = (|z|^2 - 1) / |1 + z|^2, and |z|^2 - 1 = 2 Re r + |r|^2 without cancellation in r.
-    real = (2 * r.real + np.abs(r) ** 2) / np.abs(2 + r) ** 2
-    level = np.abs(2 * r.real + np.abs(r) ** 2) <= _ON_BORDER * (
-        np.abs(2 * r.real) + np.abs(r) ** 2
-    )
-    mapped = np.where(level, 0.0, real) + 1j * mapped.imag
+    r, e = roots[finite], exponents[finite]
+    # Re s = (|z|^2 - 1) / |1 + z|^2
+    mapped = _beyond(r) / np.abs(2 + r) ** 2 + 1j * (r / (2 + r)).imag
     if fall:
         mapped, e = np.append(mapped, 1.0), np.append(e, fall)
     return mapped, e

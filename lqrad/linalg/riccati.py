@@ -38,7 +38,15 @@ _MOST_DOUBLINGS = 42
 
 
 class Recursion(NamedTuple):
-    """What `recursion` returns: P (T+1, n, n), K (T, m, n), L (T, m, m), and how many stages it ran."""
+    """What `recursion` returns.
+
+    Attributes
+    ----------
+    P, K, L : (T+1, n, n), (T, m, n), (T, m, m)
+        L is the lower Cholesky factor of R + B'P[t+1]B.
+    swept : int
+        The stages that were run before the tail had settled, T if it never did.
+    """
 
     P: Array
     K: Array
@@ -62,17 +70,8 @@ def recursion(A: Array, B: Array, Q: Array, R: Array, M: Array, S: Array, T: int
     Parameters
     ----------
     A, B, Q, R, M : (n, n), (n, m), (n, n), (m, m), (n, m), each also with a leading T axis
-        Dynamics and stage cost.
     S : (n, n)
-        Terminal cost.
     T : int
-        Number of stages.
-
-    Returns
-    -------
-    Recursion
-        P (T+1, n, n); K (T, m, n); L (T, m, m), the lower Cholesky factor of R + B'P[t+1]B; and
-        the number of stages that were run before the tail had settled, T if it never did.
 
     Raises
     ------
@@ -94,20 +93,20 @@ def recursion(A: Array, B: Array, Q: Array, R: Array, M: Array, S: Array, T: int
     >>> swept < 50
     True
     """
+    fault = None
     try:
         plain = recursion_of_P(A, B, Q, R, M, S, T)
         if _semidefinite(plain.P[0]):
             return plain
-    except NotConvexError:
-        factored = _in_factors(A, B, Q, R, M, S, T)
-        if factored is None:
-            raise
-    else:
-        factored = _in_factors(A, B, Q, R, M, S, T)
-        if factored is None:
-            return plain
-    _check(*factored, B, R, 0)
-    return Recursion(*factored, T)
+    except NotConvexError as error:
+        fault = error
+    factored = _in_factors(A, B, Q, R, M, S, T)
+    if factored is not None:
+        _check(*factored, B, R, 0)
+        return Recursion(*factored, T)
+    if fault is not None:
+        raise fault
+    return plain
 
 
 def _in_factors(
@@ -116,24 +115,14 @@ def _in_factors(
     """`recursion_in_factors` in balanced units: its reflections mix rows of different units."""
     n = len(S)
     x, u, _, _, cost = balance(A, B, Q=np.concatenate([Q.reshape(-1, n, n), S[None]]), R=R)
-    found = recursion_in_factors(
-        in_units(A, x, x),
-        in_units(B, x, u),
-        in_units(Q, -x, x, -cost),
-        in_units(R, -u, u, -cost),
-        in_units(M, -x, u, -cost),
-        in_units(S, -x, x, -cost),
-        T,
-    )
+    weights = ((Q, x, x), (R, u, u), (M, x, u), (S, x, x))
+    Q, R, M, S = (in_units(weight, -rows, columns, -cost) for weight, rows, columns in weights)
+    found = recursion_in_factors(in_units(A, x, x), in_units(B, x, u), Q, R, M, S, T)
     if found is None:
         return None
     P, K, L = found
-    root = 2.0 ** (cost % 2 / 2)
-    return (
-        in_units(P, x, -x, cost),
-        in_units(K, -u, -x),
-        root * in_units(L, u, 0 * u, cost // 2),
-    )
+    L = 2.0 ** (cost % 2 / 2) * in_units(L, u, 0 * u, cost // 2)
+    return in_units(P, x, -x, cost), in_units(K, -u, -x), L
 
 
 def recursion_of_P(A: Array, B: Array, Q: Array, R: Array, M: Array, S: Array, T: int) -> Recursion:
@@ -275,17 +264,8 @@ def double(A: Array, G: Array, H: Array) -> Array:
         A W^-1 A,    G + A W^-1 G A',    H + A'H W^-1 A
 
     describes twice as many, and its H is P after as many. The errors are squared at each doubling.
-
-    Parameters
-    ----------
-    A : (n, n)
-    G, H : (n, n)
-        Symmetric: B R^-1 B' and Q, where there is no cross weight.
-
-    Returns
-    -------
-    (n, n)
-        Symmetric; not finite, or not a solution, where the recursion has no limit: check it.
+    Symmetric G and H are B R^-1 B' and Q, where there is no cross weight. Where the recursion has no
+    limit, what is returned is not finite, or not a solution: check it.
 
     References
     ----------
@@ -324,22 +304,10 @@ def double(A: Array, G: Array, H: Array) -> Array:
 def lyapunov(F: Array, D: Array) -> tuple[Array, int] | None:
     """Return X = sum_i (F^i)' D F^i, the solution of X = D + F'XF, if F is stable, else None.
 
-    Stability is proven, not read off eigenvalues: a power of F has a norm below one. The relative
-    error of X is about eps / (1 - spectral radius).
-
-    Parameters
-    ----------
-    F : (n, n)
-    D : (n, n)
-        Symmetric.
-
-    Returns
-    -------
-    X : (n, n)
-        Symmetric.
-    squarings : int
-        How often F was squared before it vanished: its spectral radius is about
-        1 - 18 / 2^squarings, or less where F grows before it decays.
+    Stability is proven, not read off eigenvalues: a power of F has a norm below one. D and X are
+    symmetric, and the relative error of X is about eps / (1 - spectral radius). Also how often F was
+    squared before it vanished: its spectral radius is about 1 - 18 / 2^squarings, or less where F grows
+    before it decays.
 
     References
     ----------
@@ -368,17 +336,6 @@ def steady_covariance(F: Array, D: Array) -> Array:
 
     By squaring, as `lyapunov`, in which every entry keeps its own digits; a solver of the linear
     equations for X loses those of variances that are far apart.
-
-    Parameters
-    ----------
-    F : (n, n)
-    D : (n, n)
-        Symmetric.
-
-    Examples
-    --------
-    >>> steady_covariance(np.array([[0.5]]), np.array([[3.0]]))
-    array([[4.]])
     """
     for name, array in (("the closed loop", F), ("what disturbs it", D)):
         check_finite(name, array, computed=True)

@@ -23,21 +23,9 @@ from lqrad.arguments import EPS, Array
 def recursion_in_factors(
     A: Array, B: Array, Q: Array, R: Array, M: Array, S: Array, T: int
 ) -> tuple[Array, Array, Array] | None:
-    """Run the recursion backward from P[T] = S; None where a weight is indefinite.
+    """Return P, K and L as `riccati.recursion` does; None where a weight is indefinite.
 
-    Parameters
-    ----------
-    A, B, Q, R, M : (n, n), (n, m), (n, n), (m, m), (n, m), each also with a leading T axis
-    S : (n, n)
-    T : int
-
-    Returns
-    -------
-    P : (T+1, n, n)
-        Symmetric, and semidefinite to the rounding errors of a product.
-    K : (T, m, n)
-    L : (T, m, m)
-        Lower Cholesky factor of R + B'P[t+1]B; where a pivot is zero, K is not a gain.
+    P is semidefinite to the rounding errors of a product. Where a pivot of L is zero, K is not a gain.
 
     References
     ----------
@@ -51,8 +39,6 @@ def recursion_in_factors(
     >>> P, K, L = recursion_in_factors(one, one, one, one, 0 * one, one, 40)
     >>> print(round(P[0, 0, 0], 12))  # the golden ratio
     1.61803398875
-    >>> recursion_in_factors(one, one, -one, one, 0 * one, one, 40) is None
-    True
     """
     n, m = B.shape[-2:]
     weights = np.empty((*np.broadcast_shapes(*(z.shape[:-2] for z in (Q, R, M))), m + n, m + n))
