@@ -35,7 +35,6 @@ from lqrad.linalg.border import (
     BOTH,
     COMPLEMENTARY,
     SENSITIVITY,
-    Nearness,
     encirclements,
     gain_crossings,
     nearest,
@@ -264,8 +263,7 @@ def _one_loop(A: Array, B: Array, C: Array, D: Array, dt: float, delay: int = 0)
     exact = Rational.of(A, B, C, D, dt) if len(A) <= EXACT else None
     if exact and not delay:
         _check_closed(*exact.closed_poles(), dt)
-        nearest_exactly = partial(_nearest_exactly, exact)
-        return _figures(exact, exact.real_crossings(), exact.gain_crossings(), nearest_exactly)
+        return _figures(exact, exact.real_crossings(), exact.gain_crossings(), exact.nearest)
     factors = factored(A, B, C, D, dt=dt, delay=delay)
     if not delay:
         _check_closed(*closed_poles(A, B, C, D, dt=dt), dt)
@@ -291,12 +289,8 @@ def _one_loop(A: Array, B: Array, C: Array, D: Array, dt: float, delay: int = 0)
             f"{float(factors.frequency(np.array(closest))):.6g} rad/s; margins say how far a stable "
             "loop is from that"
         )
-    at_one = exact.gain_crossings() if exact else _apart(factors, ones.v)
-    return _figures(factors, _apart(factors, real.v), at_one, partial(nearest, factors))
-
-
-def _nearest_exactly(L: Rational, kind: Nearness) -> tuple[float, float]:
-    return L.nearest(kind.below)
+    at_one = exact.gain_crossings() if exact else _apart(factors, ones)
+    return _figures(factors, _apart(factors, real), at_one, partial(nearest, factors))
 
 
 def _apart(L: Factored, v: Array) -> Array:
@@ -309,7 +303,7 @@ def _figures(
     L: Factored | Rational,
     real: Array,
     ones: Array,
-    nearest: Callable[[Nearness], tuple[float, float]],
+    nearest: Callable[[tuple[int, int]], tuple[float, float]],
 ) -> LoopMargins:
     """The margins of a loop that is real, and of magnitude one, at these points."""
     logs = L.log(real)

@@ -12,7 +12,6 @@ Beyond all roots L is what its expansion in v, or in 1/v, says.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,32 +37,19 @@ _INTERVALS = 200
 _NEAREST = 1e-6
 
 
-@dataclass(frozen=True, eq=False)
-class Crossings:
-    """Points v, rising; log L there, and its derivative."""
-
-    v: Array
-    log: Complex
-    slope: Complex
-
-    @classmethod
-    def at(cls, L: Factored, v: Array) -> Crossings:
-        v = np.sort(v)
-        return cls(v, *L.log_and_slope(v))
-
-    def kept(self, which: Flags) -> Crossings:
-        return Crossings(self.v[which], self.log[which], self.slope[which])
+# What is |1 + L| / |a L + b|, by (a, b): 1/|S|, 1/|T| and 1/|S - T|.
+SENSITIVITY, COMPLEMENTARY, BOTH = (0, 1), (1, 0), (-1, 1)
 
 
-def gain_crossings(L: Factored) -> Crossings:
-    """Return all v > 0 at which |L| = 1.
+def gain_crossings(L: Factored) -> Array:
+    """Return all v > 0 at which |L| = 1, rising.
 
     Examples
     --------
     >>> from lqrad.linalg.factored import factored
     >>> one = np.array([[1.0]])
     >>> L = factored(0 * one, one, 2 * one, 0 * one, dt=0)
-    >>> L.frequency(gain_crossings(L).v)
+    >>> L.frequency(gain_crossings(L))
     array([2.])
     """
 
@@ -76,11 +62,11 @@ def gain_crossings(L: Factored) -> Crossings:
         bend = L.bend(v, h)[0]
         return value > slope * h + bend * h**2 / 2, slope > bend * h
 
-    return Crossings.at(L, _zeros(axis(L), decide, function))
+    return np.sort(_zeros(_axis(L), decide, function))
 
 
-def real_crossings(L: Factored) -> Crossings:
-    """Return all v > 0 at which L is real, and not all around them."""
+def real_crossings(L: Factored) -> Array:
+    """Return all v > 0 at which L is real, and not all around them, rising."""
 
     def function(v: Array) -> tuple[Array, Array]:
         value, slope = L.log_and_slope(v)
@@ -94,12 +80,12 @@ def real_crossings(L: Factored) -> Crossings:
         return within & (off > change), within & (slope > bend * h)
 
     if not len(L.roots):
-        return Crossings.at(L, np.zeros(0))
+        return np.zeros(0)
     turns = int(np.abs(L.exponents).sum())
     check_room("the crossings of a loop of so much dead time", _INTERVALS, turns, len(L.roots))
     low, high = _inner(L)
-    beyond = _beyond(L, low, high)
-    return Crossings.at(L, np.append(_zeros(_edges(low, high), decide, function), beyond))
+    within = _zeros(_edges(low, high), decide, function)
+    return np.sort(np.append(within, _beyond(L, low, high)))
 
 
 def _inner(L: Factored) -> tuple[float, float]:
@@ -165,8 +151,8 @@ def _halved(low: Array, high: Array, split: Flags) -> tuple[Array, Array]:
     return np.concatenate([low, middle]), np.concatenate([middle, high])
 
 
-def axis(L: Factored) -> Array:
-    """Return edges, a factor of two apart, between which |L| may be one or comes nearest to -1."""
+def _axis(L: Factored) -> Array:
+    """Edges, a factor of two apart, between which |L| may be one or comes nearest to -1."""
     low, high = (np.log(end) for end in _inner(L))
     roots, e = np.abs(L.roots), np.abs(L.exponents)
     for end, (size, q, _) in ((0, L.near_zero()), (1, L.near_infinity())):
@@ -213,15 +199,16 @@ def _bracketed(function: Callable[[Array], tuple[Array, Array]], low: Array, hig
     return v
 
 
-def encirclements(L: Factored, real: Crossings) -> int:
+def encirclements(L: Factored, real: Array) -> int:
     """Return how often the curve goes round -1 counterclockwise, v from -infinity to infinity.
 
     L has no root on the border but at zero (`Factored.beside_border`), and crosses the real axis at
     `real`. Each crossing left of -1 counts, upward turns of the angle as one; the curve passes
     integrators by a small half circle on the stable side's outside, where L is large.
     """
-    left = (real.log.real > 0) & (np.cos(real.log.imag) < 0)
-    count = 2 * int(np.sign(real.slope.imag[left]).sum())
+    log, slope = L.log_and_slope(real)
+    left = (log.real > 0) & (np.cos(log.imag) < 0)
+    count = 2 * int(np.sign(slope.imag[left]).sum())
     if not len(L.roots):
         return count
     low, high = _inner(L)
@@ -242,49 +229,23 @@ def encirclements(L: Factored, real: Crossings) -> int:
 # How near the curve comes to -1
 
 
-def _point(X: Complex) -> Array:
-    return np.asarray(np.abs(1 + X))
-
-
-def _around(distance: float) -> tuple[float, float, bool]:
-    return -1.0, distance, False
-
-
-def _ratio(X: Complex) -> Array:
+def _measure(X: Complex, a: int) -> Array:
+    """|1 + X| / |1 + a X|, which is small where X is near to -1."""
     with np.errstate(divide="ignore"):
-        return np.asarray(np.abs(1 + X) / np.abs(1 - X))
+        return np.asarray(np.abs(1 + X) / np.abs(1 + a * X))
 
 
-def _apollonius(ratio: float) -> tuple[float, float, bool]:
-    """The X with |1 + X| < ratio |1 - X|: inside a circle, or outside where ratio > 1."""
-    ratio = ratio if ratio != 1 else 1 - EPS
-    square = ratio**2
-    return -(1 + square) / (1 - square), 2 * ratio / abs(1 - square), ratio > 1
+def _disk(measure: float, a: int) -> tuple[float, float, bool]:
+    """Centre and radius of Apollonius' circle of a measure, and whether what is nearer is outside."""
+    measure = measure if measure != 1 else 1 - EPS
+    below = 1 - (a * measure) ** 2
+    return -(1 - a * measure**2) / below, (1 - a) * measure / abs(below), below < 0
 
 
-@dataclass(frozen=True)
-class Nearness:
-    """A measure |1 + L| / |below[0] L + below[1]| of X, which is small where X is near to -1.
+def nearest(L: Factored, below: tuple[int, int]) -> tuple[float, float]:
+    """Return the least |1 + L| / |a L + b| on the axis, its ends included, and the v where it is.
 
-    X is 1/L or L, as `inverse` says; for None the smaller of both, where the measure is the same.
-    `disk` gives the centre and the radius of a circle for a measure, and whether what is nearer than
-    that is outside.
-    """
-
-    inverse: bool | None
-    below: tuple[int, int]
-    measure: Callable[[Complex], Array]
-    disk: Callable[[float], tuple[float, float, bool]]
-
-
-# 1/|S| = |1 + L|, 1/|T| = |1 + 1/L|, 1/|S - T| = |1 + L| / |1 - L|
-SENSITIVITY = Nearness(False, (0, 1), _point, _around)
-COMPLEMENTARY = Nearness(True, (1, 0), _point, _around)
-BOTH = Nearness(None, (-1, 1), _ratio, _apollonius)
-
-
-def nearest(L: Factored, kind: Nearness) -> tuple[float, float]:
-    """Return the least measure on the axis, its ends included, and the v where it is.
+    It is a measure of L, or of 1/L for b = 0; where it is the same of both, the smaller is taken.
 
     Examples
     --------
@@ -293,36 +254,36 @@ def nearest(L: Factored, kind: Nearness) -> tuple[float, float]:
     >>> nearest(factored(-one, one, 2 * one, 0 * one, dt=0), SENSITIVITY)
     (1.0, inf)
     """
+    inverse, a = below[1] == 0, min(below[0], 0)
 
     def points(v: Array) -> tuple[Complex, Complex]:
         log, slope = L.log_and_slope(v)
-        turned = log.real > 0 if kind.inverse is None else np.full(len(v), kind.inverse)
-        sign = np.where(turned, -1, 1)
+        sign = np.where(log.real > 0, -1, 1) if a else np.full(len(v), -1 if inverse else 1)
         return np.exp(np.clip(sign * log.real, -600, 600) + 1j * sign * log.imag), sign * slope
 
     best, where = np.inf, np.nan
     for end, (size, q, negative) in ((0.0, L.near_zero()), (np.inf, L.near_infinity())):
         size = size if q == 0 else np.inf * (q if end else -q)
-        if kind.inverse or (kind.inverse is None and size > 0):
+        if inverse or (a and size > 0):
             size = -size
         limit = np.exp(np.clip([size], -600, 600)) * (-1 if negative else 1) + 0j
-        at_end = float(kind.measure(limit)[0])
+        at_end = float(_measure(limit, a)[0])
         if at_end < best:
             best, where = at_end, end
-    edges = axis(L)
+    edges = _axis(L)
     low, high = edges[:-1], edges[1:]
     reach = 0.0
     while len(low):
         v, h = (low + high) / 2, (high - low) / 2
         X, slope = points(v)
-        value = kind.measure(X)
+        value = _measure(X, a)
         i = int(value.argmin())
         if value[i] < best:
             best, where, reach = float(value[i]), float(v[i]), float(h[i])
         with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
             turn = np.abs(slope) * h
             change = np.abs(X) * (np.expm1(turn + L.bend(v, h)[0] * h**2 / 2) - turn)
-            centre, radius, outside = kind.disk(best * (1 - _NEAREST))
+            centre, radius, outside = _disk(best * (1 - _NEAREST), a)
             step = X * slope * h
             if outside:
                 most = np.maximum(np.abs(X + step - centre), np.abs(X - step - centre))
@@ -332,12 +293,12 @@ def nearest(L: Factored, kind: Nearness) -> tuple[float, float]:
                 along = np.clip(np.where(np.isfinite(along), along, 0.0), -1, 1)
                 far = np.abs(X + along * step - centre) - change > radius
         low, high = _halved(low, high, ~far & (h > _SHORTEST * v))
-    return _lowered(points, kind, best, where, reach)
+    return _lowered(points, a, best, where, reach)
 
 
 def _lowered(
     points: Callable[[Array], tuple[Complex, Complex]],
-    kind: Nearness,
+    a: int,
     best: float,
     where: float,
     reach: float,
@@ -346,9 +307,7 @@ def _lowered(
 
     def fall(v: Array) -> tuple[Array, Array]:
         X, slope = points(v)
-        change = X * slope / (1 + X)
-        if kind.inverse is None:
-            change = change + X * slope / (1 - X)
+        change = X * slope / (1 + X) - a * X * slope / (1 + a * X)
         return change.real, np.zeros(len(v))
 
     if not reach:
@@ -357,6 +316,6 @@ def _lowered(
         ends = np.array([where - wide * reach, where + wide * reach])
         if ends[0] > 0 and fall(ends[:1])[0][0] < 0 < fall(ends[1:])[0][0]:
             v = _bracketed(fall, ends[:1], ends[1:])
-            value = float(kind.measure(points(v)[0])[0])
+            value = float(_measure(points(v)[0], a)[0])
             return (value, float(v[0])) if value < best else (best, where)
     return best, where

@@ -54,9 +54,9 @@ def test_rounded_roots_find_what_whole_numbers_find(plant, dt):
     matrices = system.A, system.B, C, np.zeros((1, 1))
     exact, rounded = Rational.of(*matrices, dt), factored(*matrices, dt=dt)
     for mine, right in (
-        (gain_crossings(rounded).v, exact.gain_crossings()),
-        (real_crossings(rounded).v, exact.real_crossings()),
+        (gain_crossings(rounded), exact.gain_crossings()),
+        (real_crossings(rounded), exact.real_crossings()),
     ):
         np.testing.assert_allclose(rounded.frequency(mine), exact.frequency(right), rtol=1e-8)
     for kind in (SENSITIVITY, COMPLEMENTARY, BOTH):
-        assert nearest(rounded, kind)[0] == pytest.approx(exact.nearest(kind.below)[0], rel=1e-8)
+        assert nearest(rounded, kind)[0] == pytest.approx(exact.nearest(kind)[0], rel=1e-8)
