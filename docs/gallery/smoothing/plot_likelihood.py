@@ -20,8 +20,11 @@ def level(theta):
 
 
 t, y = lqrad.datasets.load("nile")
-W, V = np.geomspace(50, 50000, 25), np.geomspace(5000, 40000, 25)
-values = [[lqrad.kalman_smoother(level(np.log([w, v])), y).loglik for w in W] for v in V]
+W, V = np.geomspace(50, 50000, 16), np.geomspace(5000, 40000, 16)
+values = [
+    [lqrad.kalman_smoother(level(np.log([w, v])), y, covariances=False).loglik for w in W]
+    for v in V
+]
 found = lqrad.fit(level, [8.0, 8.0], y)
 figure, ax = plt.subplots(layout="constrained")
 lines = ax.contour(
