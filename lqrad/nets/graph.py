@@ -176,10 +176,8 @@ class Graph(Structure):
         theta : dict
         """
         values = self._checked_values(z, theta)
-        p = self._costates(values, self._variables)
-        return _finite(
-            "p", {name: p.get(name, np.zeros_like(values[name])) for name in self._variables}
-        )
+        p, names = self._costates(values, self._variables), self._variables
+        return _finite("p", {name: p.get(name, np.zeros_like(values[name])) for name in names})
 
     @_quiet
     def gradient(self, z: Given, p: Given, theta: Given) -> Arrays:
@@ -190,8 +188,9 @@ class Graph(Structure):
         z, p : dicts of (batch, ...)
         theta : dict
         """
-        values = self._checked_values(z, theta)
-        return _finite("gradient", self._gradient(values, self._checked_costates(p, values)))
+        values, slopes = self._checked_values(z, theta), dict[str, Array]()
+        self._pull_back(values, self._checked_costates(p, values), slopes, self.parameters)
+        return _finite("gradient", self._gradient(slopes))
 
     def cost(self, z: Mapping[str, Array]) -> float:
         """Return J, from the values of the costs in z."""
@@ -199,9 +198,7 @@ class Graph(Structure):
         for name in self.costs:
             if name not in z:
                 raise ArgumentError(f"z has no {name!r}, which is a cost; it has {listed(z)}")
-        values = {name: real_array(f"z[{name!r}]", z[name]) for name in self.costs}
-        for name, value in values.items():
-            check_finite(f"z[{name!r}]", value)
+        values = {name: _finite_array(f"z[{name!r}]", z[name]) for name in self.costs}
         return sum(weight * float(values[name].mean()) for name, weight in self.costs.items())
 
     # In these `values` holds the variables and the parameters; no two of them have the same name.
@@ -226,23 +223,24 @@ class Graph(Structure):
         return values
 
     def _costates(self, values: Arrays, wanted: Collection[str]) -> Arrays:
-        """The costates of the costs, and of the wanted variables that lead to one."""
+        """The slopes of J in the costs, and in what is wanted and leads to one."""
         p = self._cost_slopes(values)
-        for node in reversed(self.nodes):
-            if node.name in p:
-                for parent, term in node.products(p[node.name], values[node.name], values, wanted):
-                    # Not in place: a term may be the costate of another variable, or a part of it.
-                    p[parent] = p[parent] + term if parent in p else term
+        self._pull_back(values, p, p, wanted)
         return p
 
-    def _gradient(self, values: Arrays, p: Arrays) -> Arrays:
-        g: Arrays = {}
-        for node in self.nodes:
+    def _pull_back(
+        self, values: Arrays, p: Arrays, slopes: Arrays, wanted: Collection[str]
+    ) -> None:
+        """Add (df_j / da)'p[j] to the slope in each wanted argument a, for its uses j, children first."""
+        for node in reversed(self.nodes):
             if node.name in p:
-                z = values[node.name]
-                for name, term in node.products(p[node.name], z, values, self.parameters):
-                    g[name] = g[name] + term if name in g else term
-        return {name: g.get(name, np.zeros(shape)) for name, shape in self.parameters.items()}
+                for name, term in node.products(p[node.name], values[node.name], values, wanted):
+                    # Not in place: a term may be the costate of another variable, or a part of it.
+                    slopes[name] = slopes[name] + term if name in slopes else term
+
+    def _gradient(self, slopes: Arrays) -> Arrays:
+        """The slopes in the parameters, zero in those that lead to no cost."""
+        return {name: slopes.get(name, np.zeros(shape)) for name, shape in self.parameters.items()}
 
     def _cost_slopes(self, z: Arrays) -> Arrays:
         """The partial derivatives of J in the costs."""
@@ -306,9 +304,7 @@ class Graph(Structure):
 
     def unflatten(self, vector: ArrayLike) -> Arrays:
         """Return the parameters in a vector (size,), as views into it."""
-        vector = real_array("vector", vector)
-        check_shape("vector", vector, (self.size,), "to hold all parameters")
-        check_finite("vector", vector)
+        vector = _finite_array("vector", vector, (self.size,), "to hold all parameters")
         theta, start = {}, 0
         for name, shape in self.parameters.items():
             stop = start + math.prod(shape)
@@ -366,8 +362,7 @@ class Graph(Structure):
         def value_and_gradient(vector: Array) -> tuple[float, Array]:
             theta = self.unflatten(vector)
             z = self._evaluate(nodes, data | theta)
-            p = self._costates(z, self._trained)
-            gradient = self._flat(self._gradient(z, p))
+            gradient = self._flat(self._gradient(self._costates(z, self._trained)))
             if _overflowed(gradient):
                 raise NonFiniteError(f"the gradient {_OVERFLOW}", _SMALLER)
             # While the last gradient lives, the allocator keeps the memory of a pass: with none to
@@ -403,8 +398,7 @@ class Graph(Structure):
                 "derivative in it; try astype(float)"
             )
         if not whole:
-            array = real_array(what, array)
-            check_finite(what, array)
+            array = _finite_array(what, array)
         if not array.ndim:
             raise ShapeError(f"{what} has shape (), expected (batch, ...)")
         return array
@@ -412,13 +406,12 @@ class Graph(Structure):
     def _checked_theta(self, theta: Given) -> Arrays:
         users = {name: node for node in self.nodes for name in node.parameters}
         _check_names("theta", theta, users, allowed=users)
-        arrays = {}
-        for key, shape in self.parameters.items():
-            name = f"theta[{key!r}]"
-            arrays[key] = real_array(name, theta[key])
-            check_shape(name, arrays[key], shape, f"of the graph, for {users[key]}")
-            check_finite(name, arrays[key])
-        return arrays
+        return {
+            name: _finite_array(
+                f"theta[{name!r}]", theta[name], shape, f"of the graph, for {users[name]}"
+            )
+            for name, shape in self.parameters.items()
+        }
 
     def _checked_values(self, z: Given, theta: Given) -> Arrays:
         """Return the values of all variables and parameters."""
@@ -426,20 +419,16 @@ class Graph(Structure):
         users = {name: node for node in self.nodes for name in node.parents} | nodes
         _check_names("z", z, users, allowed=users)
         inputs = {name: z[name] for name in self.inputs}
-        values = self._checked_inputs(inputs, self.nodes) | self._checked_theta(theta)
-        values |= {name: real_array(f"z[{name!r}]", z[name]) for name in nodes}
-        for name in nodes:
-            check_finite(f"z[{name!r}]", values[name])
-        return values
+        values = {name: _finite_array(f"z[{name!r}]", z[name]) for name in nodes}
+        return self._checked_inputs(inputs, self.nodes) | self._checked_theta(theta) | values
 
     def _checked_costates(self, p: Given, values: Arrays) -> Arrays:
         users = {node.name: node for node in self.nodes}
         _check_names("p", p, users, allowed={*users, *self.inputs})
-        arrays = {name: real_array(f"p[{name!r}]", p[name]) for name in users}
-        for name, array in arrays.items():
-            check_shape(f"p[{name!r}]", array, values[name].shape, "that of its variable")
-            check_finite(f"p[{name!r}]", array)
-        return arrays
+        return {
+            name: _finite_array(f"p[{name!r}]", p[name], values[name].shape, "that of its variable")
+            for name in users
+        }
 
 
 _OVERFLOW = "is not finite, though all that it is computed from is: it overflowed"
@@ -449,6 +438,17 @@ _SMALLER = "try smaller parameters, or a smaller step size"
 def _overflowed(array: Array) -> bool:
     # A sum of squares is finite only if all entries are, and costs less than asking each of them.
     return not (math.isfinite(np.vdot(array, array)) or np.isfinite(array).all())
+
+
+def _finite_array(
+    name: str, value: ArrayLike, shape: tuple[int, ...] | None = None, why: str = ""
+) -> Array:
+    """An argument as an array of finite numbers, and of a shape where that is given."""
+    array = real_array(name, value)
+    if shape is not None:
+        check_shape(name, array, shape, why)
+    check_finite(name, array)
+    return array
 
 
 def _finite(what: str, arrays: Arrays) -> Arrays:

@@ -74,17 +74,12 @@ def mlp(
     if len(widths) < 2:
         raise ArgumentError(f"widths is {widths}, expected those of the input and of the output")
     s = _choice("activation", activation, ACTIVATIONS)
-    nodes: list[Node] = []
-    shapes: dict[str, tuple[int, ...]] = {}
-    below = "x"
-    for layer, (inside, outside) in enumerate(pairwise(widths[:-1]), start=1):
+    nodes, below, last = list[Node](), "x", len(widths) - 1
+    for layer in range(1, last):
         nodes += [_affine(f"a{layer}", below, layer), Node(f"h{layer}", s, (f"a{layer}",))]
-        shapes |= _shapes(layer, inside, outside)
         below = f"h{layer}"
-    last = len(widths) - 1
     nodes.append(_affine("output", below, last))
-    shapes |= _shapes(last, *widths[-2:])
-    return _with_loss(nodes, shapes, loss)
+    return _with_loss(nodes, _shapes(widths, first=1), loss)
 
 
 def residual_network(
@@ -104,8 +99,8 @@ def residual_network(
     ----------
     inputs, width, outputs, depth : int
         Width of the input, of the hidden layers and of the output; number of the blocks.
-    activation : {"tanh", "relu", "sigmoid", "softplus"} or Primitive
-    loss : {"softmax-cross-entropy", "squared", "logistic"} or Primitive
+    activation, loss
+        As of `mlp`.
 
     Returns
     -------
@@ -127,7 +122,6 @@ def residual_network(
     inputs, width, outputs = _widths(inputs=inputs, width=width, outputs=outputs)
     check_room(f"a graph of depth {depth}", depth, _NODES)
     nodes = [_affine("h0", "x", 0)]
-    shapes = _shapes(0, inputs, width)
     for layer in range(1, depth + 1):
         below = f"h{layer - 1}"
         nodes += [
@@ -135,10 +129,9 @@ def residual_network(
             Node(f"s{layer}", s, (f"a{layer}",)),
             Node(f"h{layer}", add, (below, f"s{layer}")),
         ]
-        shapes |= _shapes(layer, width, width)
     nodes.append(_affine("output", f"h{depth}", depth + 1))
-    shapes |= _shapes(depth + 1, width, outputs)
-    return _with_loss(nodes, shapes, loss)
+    widths = [inputs, *[width] * (depth + 1), outputs]
+    return _with_loss(nodes, _shapes(widths, first=0), loss)
 
 
 def recurrent(
@@ -161,9 +154,8 @@ def recurrent(
         Width of a step of the series, of the hidden state and of the output.
     T : int
         Number of steps, at least 2.
-    activation : {"tanh", "relu", "sigmoid", "softplus"} or Primitive
-    loss : {"softmax-cross-entropy", "squared", "logistic"} or Primitive
-        Of the output at the end.
+    activation, loss
+        As of `mlp`; the loss is that of the output at the end.
 
     Returns
     -------
@@ -198,11 +190,7 @@ def recurrent(
                 Node(f"a{t}", add, (driven, f"r{t}")),
             ]
     nodes.append(Node("output", affine, (f"h{T}",), ("Wo", "bo")))
-    shapes: dict[str, tuple[int, ...]] = {
-        "Wx": (inputs, width),
-        "b": (width,),
-        "Wh": (width, width),
-    }
+    shapes = {"Wx": (inputs, width), "b": (width,), "Wh": (width, width)}
     return _with_loss(nodes, shapes | {"Wo": (width, outputs), "bo": (outputs,)}, loss)
 
 
@@ -210,8 +198,12 @@ def _affine(name: str, parent: str, layer: int) -> Node:
     return Node(name, affine, (parent,), (f"W{layer}", f"b{layer}"))
 
 
-def _shapes(layer: int, inside: int, outside: int) -> dict[str, tuple[int, ...]]:
-    return {f"W{layer}": (inside, outside), f"b{layer}": (outside,)}
+def _shapes(widths: Sequence[int], *, first: int) -> dict[str, tuple[int, ...]]:
+    """Those of the parameters of layers between these widths, counted from the first."""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for layer, (inside, outside) in enumerate(pairwise(widths), start=first):
+        shapes |= {f"W{layer}": (inside, outside), f"b{layer}": (outside,)}
+    return shapes
 
 
 def _with_loss(

@@ -128,15 +128,11 @@ def _tanh_vjp(p: Array, z: Array, x: Array) -> Array:
 tanh = Primitive("tanh", np.tanh, (_tanh_vjp,))
 
 
-def _relu(x: Array) -> Array:
-    return np.maximum(x, 0.0)
-
-
 def _relu_vjp(p: Array, z: Array, x: Array) -> Array:
     return p * (z > 0)
 
 
-relu = Primitive("relu", _relu, (_relu_vjp,))
+relu = Primitive("relu", partial(np.maximum, 0.0), (_relu_vjp,))
 """max(x, 0); its derivative at 0 is set to 0."""
 
 

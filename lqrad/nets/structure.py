@@ -4,53 +4,54 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from graphlib import CycleError, TopologicalSorter
 
 import numpy as np
 
 from lqrad.arguments import check_count, check_items, check_number, check_type
-from lqrad.copies import ReadOnly
+from lqrad.copies import Fixed
 from lqrad.errors import ArgumentError, ShapeError
 from lqrad.nets.nodes import Node, listed
 
 
-@dataclass(frozen=True, eq=False, repr=False)
-class Structure(ReadOnly):
+class Structure(Fixed):
     """The nodes of a `lqrad.nets.Graph`, checked; it knows no values."""
 
-    nodes: Sequence[Node]
-    costs: Mapping[str, float] = field(kw_only=True)
-    parameters: Mapping[str, tuple[int, ...]] = field(kw_only=True, default_factory=dict)
-    inputs: tuple[str, ...] = field(init=False)
-    labels: tuple[str, ...] = field(init=False)
+    nodes: tuple[Node, ...]
+    costs: dict[str, float]
+    parameters: dict[str, tuple[int, ...]]
+    inputs: tuple[str, ...]
+    labels: tuple[str, ...]
+    size: int
 
-    def __post_init__(self) -> None:
-        for name in ("costs", "parameters"):
-            check_type(name, getattr(self, name), Mapping, "{'name': value}")
-        nodes = _parents_first(self.nodes)
+    def __init__(
+        self,
+        nodes: Sequence[Node],
+        *,
+        costs: Mapping[str, float],
+        parameters: Mapping[str, tuple[int, ...]] | None = None,
+    ) -> None:
+        given = {} if parameters is None else parameters
+        for name, value in {"costs": costs, "parameters": given}.items():
+            check_type(name, value, Mapping, "{'name': value}")
+        nodes = _parents_first(nodes)
         arguments = [
             (name, node.primitive.has_vjp(k))
             for node in nodes
             for k, name in enumerate(node.arguments)
         ]
-        own = {node.name for node in nodes}.union(self.parameters, *(n.parameters for n in nodes))
-        checked = {
-            "nodes": nodes,
-            "costs": {name: check_number(f"costs[{name!r}]", w) for name, w in self.costs.items()},
-            "parameters": {name: _shape(name, shape) for name, shape in self.parameters.items()},
-            "inputs": tuple(dict.fromkeys(name for name, _ in arguments if name not in own)),
-            "labels": tuple(dict.fromkeys(name for name, smooth in arguments if not smooth)),
-        }
-        for name, value in checked.items():
-            object.__setattr__(self, name, value)  # the way into a frozen dataclass
+        shapes = {name: _shape(name, shape) for name, shape in given.items()}
+        own = {node.name for node in nodes}.union(shapes, *(node.parameters for node in nodes))
+        self._set(
+            nodes=nodes,
+            costs={name: check_number(f"costs[{name!r}]", w) for name, w in costs.items()},
+            parameters=shapes,
+            inputs=tuple(dict.fromkeys(name for name, _ in arguments if name not in own)),
+            labels=tuple(dict.fromkeys(name for name, smooth in arguments if not smooth)),
+            size=sum(math.prod(shape) for shape in shapes.values()),
+        )
         self._check()
-
-    @cached_property
-    def size(self) -> int:
-        """The number of entries of all parameters."""
-        return sum(math.prod(shape) for shape in self.parameters.values())
 
     # Which nodes matter to what
 
@@ -71,23 +72,23 @@ class Structure(ReadOnly):
         inputs = (name for name in self.inputs if name not in self.labels)
         return (*inputs, *(node.name for node in self.nodes))
 
+    def _with_dependents(self, names: Collection[str]) -> frozenset[str]:
+        """The names, and those of the nodes that depend on them."""
+        found = set(names)
+        for node in self.nodes:
+            if not found.isdisjoint(node.arguments):
+                found.add(node.name)
+        return frozenset(found)
+
     @cached_property
     def _trained(self) -> frozenset[str]:
-        """The nodes that depend on a parameter."""
-        names: set[str] = set()
-        for node in self.nodes:
-            if node.parameters or not names.isdisjoint(node.parents):
-                names.add(node.name)
-        return frozenset(names)
+        """The parameters, and the nodes that depend on one."""
+        return self._with_dependents(self.parameters)
 
     @cached_property
     def _sampled(self) -> frozenset[str]:
-        """The nodes that depend on an input."""
-        names = set(self.inputs)
-        for node in self.nodes:
-            if not names.isdisjoint(node.parents):
-                names.add(node.name)
-        return frozenset(names)
+        """The inputs, and the nodes that depend on one."""
+        return self._with_dependents(self.inputs)
 
     @cached_property
     def _smooth(self) -> dict[str, Node]:
@@ -102,11 +103,12 @@ class Structure(ReadOnly):
     def _check(self) -> None:
         """Raise unless every name stands for one thing, which exists and is used."""
         used = {name: node for node in self.nodes for name in node.parameters}
+        taken = {*used, *self.parameters}
         for node in self.nodes:
-            if node.name in used or node.name in self.parameters:
+            if node.name in taken:
                 raise ArgumentError(f"the name of {node} is taken by a parameter; rename one")
             for name in node.parents:
-                if name in used or name in self.parameters:
+                if name in taken:
                     raise ArgumentError(
                         f"the parent {name!r} of {node} is a parameter; name it among those"
                     )
@@ -130,18 +132,13 @@ class Structure(ReadOnly):
         self._leading_to(self.costs)
 
     def __repr__(self) -> str:
-        nodes = (
-            f"  {node.name} = {node.primitive.name}({', '.join(node.arguments)})"
-            + (f", a cost of weight {self.costs[node.name]:g}" if node.name in self.costs else "")
-            for node in self.nodes
-        )
-        return "\n".join(
-            [
-                f"graph of {listed(self.inputs)} with {self.size} parameters in "
-                f"{listed(self.parameters)}",
-                *nodes,
-            ]
-        )
+        parameters = f"{self.size} parameters in {listed(self.parameters)}"
+        lines = [f"graph of {listed(self.inputs)} with {parameters}"]
+        for node in self.nodes:
+            line = f"  {node.name} = {node.primitive.name}({', '.join(node.arguments)})"
+            cost = self.costs.get(node.name)
+            lines.append(line if cost is None else f"{line}, a cost of weight {cost:g}")
+        return "\n".join(lines)
 
 
 def _parents_first(nodes: Sequence[Node]) -> tuple[Node, ...]:
@@ -151,10 +148,9 @@ def _parents_first(nodes: Sequence[Node]) -> tuple[Node, ...]:
         if node.name in by_name:
             raise ArgumentError(f"the name of {node} is taken by another node; rename one")
         by_name[node.name] = node
+    parents = {name: node.parents for name, node in by_name.items()}
     try:
-        order = list(
-            TopologicalSorter({name: node.parents for name, node in by_name.items()}).static_order()
-        )
+        order = list(TopologicalSorter(parents).static_order())
     except CycleError as error:
         cycle = " -> ".join(repr(name) for name in error.args[1])
         raise ArgumentError(
