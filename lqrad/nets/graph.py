@@ -49,19 +49,12 @@ Given = Mapping[str, ArrayLike]
 
 @dataclass(frozen=True, eq=False)
 class GraphKKT(Report):
-    """Residuals of the optimality conditions of a graph: the derivatives of the Lagrangian.
+    """Residuals of the optimality conditions of a graph: the derivatives of the Lagrangian, by name.
 
-    Attributes
-    ----------
-    p : dict
-        For each node f(parents, theta) - z: derivatives in the multipliers.
-    z : dict
-        For each node: zero where p is the adjoint of z.
-    theta : dict
-        For each parameter: the gradient of the cost where the other two are zero.
-    relative : float
-        The largest, over the blocks p and z, of max|residual| over the largest single term that was
-        added up in its block: a few rounding errors (1e-15) after the two passes.
+    Those in the multipliers p of the nodes are f(parents, theta) - z; those in their values z are
+    zero where p is the adjoint, and those in the parameters the gradient where both are. `relative`
+    is the largest, over the blocks p and z, of max|residual| over the largest single term that was
+    added up in its block: a few rounding errors (1e-15) after the two passes.
     """
 
     p: Arrays
@@ -76,10 +69,10 @@ class Graph(Structure):
         minimise    J = sum over the costs i of  weight[i] * (mean of z[i] over the batch)
         subject to  z[i] = f_i(z of the parents of i, theta of i)      for every node i
 
-    Values, costates, inputs and parameters are dicts of arrays by name. All but the parameters
-    have the batch as their leading axis. The simulation is `forward`, and the inputs are what x0 is
-    elsewhere. A primitive has first derivatives alone: there is no Hessian product, and no
-    linearisation.
+    Values z, costates p, inputs and parameters theta are dicts of arrays by name, and so they are
+    given to the methods; all but the parameters are (batch, ...). The simulation is `forward`, and
+    the inputs are what x0 is elsewhere. A primitive has first derivatives alone: there is no Hessian
+    product, and no linearisation.
 
     Parameters
     ----------
@@ -102,7 +95,7 @@ class Graph(Structure):
 
     Raises
     ------
-    ArgumentError, ShapeError, NonFiniteError
+    ArgumentError
         If the nodes have a cycle, a name stands for two things, a parameter is used and not
         declared or declared and not used, or a cost is no node.
 
@@ -149,8 +142,7 @@ class Graph(Structure):
 
         Parameters
         ----------
-        inputs : dict of (batch, ...)
-        theta : dict
+        inputs, theta
         only : sequence of str, optional
             The nodes that are asked for. What they do not depend on is not computed, and inputs
             that they do not need may be missing, such as the targets of a prediction.
@@ -168,26 +160,14 @@ class Graph(Structure):
 
     @_quiet
     def adjoint(self, z: Given, theta: Given) -> Arrays:
-        """Return the costates p = dJ/dz of the nodes, and of the inputs but for the labels.
-
-        Parameters
-        ----------
-        z : dict of (batch, ...)
-        theta : dict
-        """
+        """Return the costates p = dJ/dz of the nodes, and of the inputs but for the labels."""
         values = self._checked_values(z, theta)
         p, names = self._costates(values, self._variables), self._variables
         return _finite("p", {name: p.get(name, np.zeros_like(values[name])) for name in names})
 
     @_quiet
     def gradient(self, z: Given, p: Given, theta: Given) -> Arrays:
-        """Return dJ/dtheta from the values and the costates, added up over the uses of each.
-
-        Parameters
-        ----------
-        z, p : dicts of (batch, ...)
-        theta : dict
-        """
+        """Return dJ/dtheta from the values and the costates, added up over the uses of each."""
         values, slopes = self._checked_values(z, theta), dict[str, Array]()
         self._pull_back(values, self._checked_costates(p, values), slopes, self.parameters)
         return _finite("gradient", self._gradient(slopes))
@@ -218,8 +198,7 @@ class Graph(Structure):
                         f"{node} is a cost of parameters alone, of shape {z.shape}, expected one "
                         "number, of shape (); the primitive `penalty` gives one"
                     )
-            if _overflowed(z):
-                raise NonFiniteError(f"{node} {_OVERFLOW}", _SMALLER)
+            _check_overflow(node, z)
         return values
 
     def _costates(self, values: Arrays, wanted: Collection[str]) -> Arrays:
@@ -253,13 +232,7 @@ class Graph(Structure):
 
     @_quiet
     def lagrangian(self, z: Given, p: Given, theta: Given) -> float:
-        """Return J(z) + sum_i <p[i], f_i(parents, theta) - z[i]>, for any values and multipliers.
-
-        Parameters
-        ----------
-        z, p : dicts of (batch, ...)
-        theta : dict
-        """
+        """Return J(z) + sum_i <p[i], f_i(parents, theta) - z[i]>, for any values and multipliers."""
         values = self._checked_values(z, theta)
         p, f = self._checked_costates(p, values), self._functions(values)
         return self.cost(values) + sum(
@@ -268,13 +241,7 @@ class Graph(Structure):
 
     @_quiet
     def kkt_residual(self, z: Given, p: Given, theta: Given) -> GraphKKT:
-        """Return the derivatives of the Lagrangian, for any values and multipliers.
-
-        Parameters
-        ----------
-        z, p : dicts of (batch, ...)
-        theta : dict
-        """
+        """Return the derivatives of the Lagrangian, for any values and multipliers."""
         values = self._checked_values(z, theta)
         p, f = self._checked_costates(p, values), self._functions(values)
         in_p = {name: [f[name], -values[name]] for name in f}
@@ -318,14 +285,9 @@ class Graph(Structure):
     def initial(self, rng: np.random.Generator | int) -> Arrays:
         """Return parameters to start a training from.
 
-        Vectors and numbers are zero. A matrix (in, out) is normal with the variance 1/in, which
-        keeps the size of what passes through; 2/in of a node that a relu takes directly, which stops
-        half of it.
-
-        Parameters
-        ----------
-        rng : numpy.random.Generator, or int
-            Or a seed.
+        Vectors and numbers are zero. A matrix (in, out) is drawn by the generator, or from the seed,
+        normal with the variance 1/in, which keeps the size of what passes through; 2/in of a node
+        that a relu takes directly, which stops half of it.
 
         References
         ----------
@@ -342,17 +304,9 @@ class Graph(Structure):
     def objective(self, inputs: Given) -> Objective:
         """Return J as a function of the flat vector of parameters, for `lqrad.descend`.
 
-        Costates that no parameter has an effect on, such as those of the inputs, are not computed.
-
-        Parameters
-        ----------
-        inputs : dict of (batch, ...)
-            Checked once, and not copied where they are arrays of floats.
-
-        Returns
-        -------
-        Objective
-            Of shape (size,). It raises NonFiniteError where a value or the gradient overflows.
+        The inputs are checked once, and not copied where they are arrays of floats. Costates that no
+        parameter has an effect on, such as those of the inputs, are not computed. It raises
+        NonFiniteError where a value or the gradient overflows.
         """
         nodes = self._leading_to(self.costs)
         data = self._checked_inputs(inputs, nodes)
@@ -363,8 +317,7 @@ class Graph(Structure):
             theta = self.unflatten(vector)
             z = self._evaluate(nodes, data | theta)
             gradient = self._flat(self._gradient(self._costates(z, self._trained)))
-            if _overflowed(gradient):
-                raise NonFiniteError(f"the gradient {_OVERFLOW}", _SMALLER)
+            _check_overflow("the gradient", gradient)
             # While the last gradient lives, the allocator keeps the memory of a pass: with none to
             # ask of the system, the next one takes half of the time.
             held[:] = [gradient]
@@ -431,13 +384,13 @@ class Graph(Structure):
         }
 
 
-_OVERFLOW = "is not finite, though all that it is computed from is: it overflowed"
-_SMALLER = "try smaller parameters, or a smaller step size"
-
-
-def _overflowed(array: Array) -> bool:
+def _check_overflow(what: object, array: Array) -> None:
     # A sum of squares is finite only if all entries are, and costs less than asking each of them.
-    return not (math.isfinite(np.vdot(array, array)) or np.isfinite(array).all())
+    if not (math.isfinite(np.vdot(array, array)) or np.isfinite(array).all()):
+        raise NonFiniteError(
+            f"{what} is not finite, though all that it is computed from is: it overflowed",
+            "try smaller parameters, or a smaller step size",
+        )
 
 
 def _finite_array(
@@ -453,8 +406,7 @@ def _finite_array(
 
 def _finite(what: str, arrays: Arrays) -> Arrays:
     for name, array in arrays.items():
-        if _overflowed(array):
-            raise NonFiniteError(f"{what}[{name!r}] {_OVERFLOW}", _SMALLER)
+        _check_overflow(f"{what}[{name!r}]", array)
     return arrays
 
 
