@@ -51,29 +51,21 @@ class HeatSystem(Example):
 
     Attributes
     ----------
-    name : str
-    shape : tuple of int
-        Cells along each axis; a state (n,) is a field of this shape, row by row.
-    lengths : tuple of float
-        Metres along each axis.
-    L : (n, n) sparse
-        dT/dt = L T + B u, in 1/s.
-    B : (n, m) sparse
-        Kelvin per second that one unit of each input adds to each cell.
-    dt : float
-        Time step, s.
+    name, x0, T, dt, source
+        As of `lqrad.lq.example.Example`; x0 (n,) are temperatures in K.
+    shape, lengths : tuples
+        Cells and metres along each axis; a state (n,) is a field of this shape, row by row.
+    L, B : (n, n), (n, m) sparse
+        dT/dt = L T + B u, in 1/s, and in K/s that one unit of each input adds to each cell.
     scheme : str
         "implicit-euler", "crank-nicolson" or "explicit-euler".
-    T : int
-        Steps.
-    x0, target : (n,)
-        Temperature at the start, and where it should be, K.
+    target : (n,)
+        Where the temperature should be, K.
     observed : (n,)
         How much the temperature of each cell counts: 1, or 0 where it is not looked at.
     input_weight : float
         What u^2 costs, summed over the inputs, against (T - target)^2, integrated over the body;
         both integrated over time.
-    source : str
 
     Examples
     --------
@@ -142,18 +134,10 @@ class HeatSystem(Example):
         return E, (unit + (1 - theta) * self.dt * self.L).tocsr(), (self.dt * self.B).tocsr()
 
     def problem(self, x_ref: ArrayLike | None = None) -> SparseLQProblem:
-        """Return the problem of reaching the target, or another reference, at least cost.
+        """Return the problem of reaching the target, or a reference (n,) or (T+1, n), at least cost.
 
-        Parameters
-        ----------
-        x_ref : (n,) or (T+1, n), optional
-            Instead of the target.
-
-        Returns
-        -------
-        SparseLQProblem
-            The stage costs are integrals over body and time, so that they do not depend on the
-            cells and the step; the final temperature counts as much as a tenth of the horizon does.
+        The stage costs are integrals over body and time, so that they do not depend on the cells and
+        the step; the final temperature counts as much as a tenth of the horizon does.
 
         Examples
         --------
@@ -187,24 +171,16 @@ def heat_rod(
 
     Parameters
     ----------
-    cells : int
-    length : float
-        m.
-    diffusivity : float
-        m^2/s; copper's when not given.
+    cells, length, diffusivity
+        Number of cells, m, and m^2/s: copper's when not given.
     left, right : "held", "insulated" or float
         The ends: held at the temperature of the surroundings, insulated, or a transfer velocity in
         m/s, that is, the heat transfer coefficient over density times heat capacity.
     actuators : "ends" or "distributed"
         Heat that enters through the two ends, or `heaters` equal pieces that are heated evenly.
     heaters : int
-    dt : float
-        s.
-    T : int
-        Steps.
-    scheme : str
-        "implicit-euler", "crank-nicolson" or "explicit-euler".
-    input_weight : float
+    dt, T, scheme, input_weight
+        As of `HeatSystem`.
 
     Returns
     -------
@@ -230,9 +206,8 @@ def heat_rod(
     True
     """
     cells, length = check_count("cells", cells, least=2), check_number("length", length, above=0)
-    L = diffusion(
-        (cells,), (length,), diffusivity, ((boundary("left", left), boundary("right", right)),)
-    )
+    ends = boundary("left", left), boundary("right", right)
+    L = diffusion((cells,), (length,), diffusivity, [ends])
     check_choice("actuators", actuators, ("ends", "distributed"))
     if actuators == "ends":
         B = sp.csr_array(([cells / length] * 2, ([0, cells - 1], [0, 1])), shape=(cells, 2))
@@ -274,10 +249,8 @@ def heat_plate(
 
     Parameters
     ----------
-    shape : (int, int)
-        Cells along y and x.
-    lengths : (float, float)
-        m.
+    shape, lengths : pairs
+        Cells and metres along y and x.
     diffusivity : float
         m^2/s; aluminium's when not given.
     sides : pairs of boundaries
@@ -285,7 +258,7 @@ def heat_plate(
     heaters : (int, int)
         Rows and columns of equal rectangles, each heated evenly.
     dt, T, scheme, input_weight
-        As of `heat_rod`.
+        As of `HeatSystem`.
 
     Returns
     -------
@@ -304,11 +277,10 @@ def heat_plate(
     cells = tuple(check_count(f"shape[{i}]", count, least=2) for i, count in enumerate(shape))
     grid = tuple(check_count(f"heaters[{i}]", count) for i, count in enumerate(heaters))
     metres = tuple(check_number(f"lengths[{i}]", z, above=0) for i, z in enumerate(lengths))
-    ends = [check_items(f"sides[{i}]", pair, "two boundaries") for i, pair in enumerate(sides)]
-    boundaries = [
-        (boundary(f"sides[{i}]", first), boundary(f"sides[{i}]", last))
-        for i, (first, last) in enumerate(ends)
-    ]
+    boundaries = []
+    for i, pair in enumerate(sides):
+        first, last = check_items(f"sides[{i}]", pair, "two boundaries")
+        boundaries.append((boundary(f"sides[{i}]", first), boundary(f"sides[{i}]", last)))
     L = diffusion(cells, metres, diffusivity, boundaries)
     y, x = ((np.arange(count) + 0.5) / count for count in cells)
     bump = np.sin(np.pi * y)[:, None] * np.sin(np.pi * x)[None]

@@ -51,10 +51,8 @@ class LowRank(Report):
         Shape of z, w and gradients.
     root : (m, m) or (m,)
         Lower Cholesky factor of the weight R; the square roots of a diagonal one.
-    values : (k,)
-        The largest eigenvalues of K, the largest first.
-    vectors : (k, size)
-        Their eigenvectors V', orthonormal.
+    values, vectors : (k,), (k, size)
+        The largest eigenvalues of K, the largest first, and their eigenvectors V', orthonormal.
     products : int
         How many Hessian products they cost.
     """
@@ -74,15 +72,7 @@ class LowRank(Report):
     def precondition(self, objective: Objective) -> Objective:
         """Return the objective in the variables w; descend there and `recover` the solution.
 
-        Parameters
-        ----------
-        objective : Objective
-            Of this shape.
-
-        Returns
-        -------
-        Objective
-            Its gap bound, if any, is that of the objective itself.
+        Its gap bound, if any, is that of the objective itself.
         """
         check_type("objective", objective, Objective, "problem.objective(x0, T)")
         if objective.shape != self.shape:
@@ -93,31 +83,13 @@ class LowRank(Report):
         return objective.substituted(self._forward, self._transposed, self._solve_transposed)
 
     def recover(self, w: ArrayLike) -> Array:
-        """Return z = F w.
-
-        Parameters
-        ----------
-        w : array of this shape
-
-        Returns
-        -------
-        array of this shape
-        """
+        """Return z = F w, both of this shape."""
         z = self._forward(self._checked("w", w))
         check_finite("z = F w", z, computed=True)
         return z
 
     def start(self, z: ArrayLike) -> Array:
-        """Return w of F w = z: where to start a descent that is to start at z.
-
-        Parameters
-        ----------
-        z : array of this shape
-
-        Returns
-        -------
-        array of this shape
-        """
+        """Return w of F w = z: where to start a descent that is to start at z."""
         z = self._checked("z", z)
         w = self._stretched(_times_root(self.root, z, transpose=True), -0.5)
         check_finite("w of F w = z", w, computed=True)
@@ -171,11 +143,6 @@ def low_rank(
     Returns
     -------
     LowRank
-
-    Raises
-    ------
-    NotConvexError
-        If R is not positive definite.
 
     Notes
     -----

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from numpy.typing import ArrayLike
 
-from lqrad.arguments import check_shape, real_array
+from lqrad.arguments import Array, check_shape, real_array
 from lqrad.descent.descend import Descent
 from lqrad.descent.pictures import plot_descent
 from lqrad.errors import ArgumentError
@@ -84,18 +84,11 @@ def animate_field(
     x : (k, n)
         The field at k times, dt apart: states, or costates.
     path : str or Path
-        Where to, a name that ends in .gif.
+        Where to, a name that ends in .gif; the file is written as a whole.
     frames : int
         How many of the times are shown, at most.
     label : str
         What the numbers are, with their unit.
-
-    Raises
-    ------
-    ShapeError
-        If x is not a row for each time, of one entry for each cell.
-    ArgumentError
-        If the system is not a plate.
 
     Examples
     --------
@@ -168,13 +161,10 @@ def plot_l_curve(inversion: Inversion, *, ax: Axes = NEW) -> None:
     ----------
     inversion : Inversion
     """
-    line, mark = colors(3)[:2]
-    ax.loglog(inversion.misfits, inversion.sizes, color=line, linewidth=1.4)
+    point = (inversion.misfit, inversion.size)
+    _draw_chosen(ax, inversion, inversion.misfits, inversion.sizes, point)
     if math.isfinite(inversion.alpha):
-        point = (inversion.misfit, inversion.size)
-        ax.plot(*point, "o", color=mark)
-        text = f"alpha = {inversion.alpha:.2g}"
-        add_note(ax, text, point, xytext=(8, 6))
+        add_note(ax, f"alpha = {inversion.alpha:.2g}", point, xytext=(8, 6))
     ax.axvline(inversion.expected, color="0.5", linestyle="--", linewidth=1)
     ax.set_xlabel("misfit in units of the noise")
     ax.set_ylabel("size of the solution, less its prior")
@@ -189,10 +179,8 @@ def plot_discrepancy(inversion: Inversion, *, ax: Axes = NEW) -> None:
     ----------
     inversion : Inversion
     """
-    line, mark = colors(3)[:2]
-    ax.loglog(inversion.alphas, inversion.misfits, color=line, linewidth=1.4)
-    if math.isfinite(inversion.alpha):
-        ax.plot(inversion.alpha, inversion.misfit, "o", color=mark)
+    point = (inversion.alpha, inversion.misfit)
+    _draw_chosen(ax, inversion, inversion.alphas, inversion.misfits, point)
     ax.axhline(inversion.expected, color="0.5", linestyle="--", linewidth=1)
     ax.set_xlabel("alpha")
     ax.set_ylabel("misfit in units of the noise")
@@ -211,6 +199,16 @@ def plot_inversion(panels: list[Axes], inversion: Inversion) -> str:
     plot_discrepancy(inversion, ax=panels[1])
     what = "initial state" if inversion.unknown == "initial" else "source"
     return f"{what} of {inversion.solution.size} unknowns, alpha by {inversion.rule}"
+
+
+def _draw_chosen(
+    ax: Axes, inversion: Inversion, x: Array, y: Array, point: tuple[float, float]
+) -> None:
+    """A curve over all alpha, and the point of the chosen one."""
+    line, mark = colors(3)[:2]
+    ax.loglog(x, y, color=line, linewidth=1.4)
+    if math.isfinite(inversion.alpha):
+        ax.plot(*point, "o", color=mark)
 
 
 draw.register(Inversion, plot_inversion)

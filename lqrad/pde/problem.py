@@ -1,11 +1,7 @@
 """Implicit dynamics with sparse matrices, as discretised partial differential equations have them.
 
-    minimise    J = sum_{t<T} ( 1/2 x'Qx + 1/2 u'Ru + q'x + r'u )  +  1/2 x[T]'S x[T] + s'x[T]
-    subject to  E x[t+1] = F x[t] + G u[t] + c + phi(x[t]),    x[0] = x0
-
-The matrices are constant, c, q and r may vary in time, and phi, a reaction, acts entry by entry. With
-one multiplier p[t] for each step, the derivatives of the Lagrangian
-J + sum_t p[t]'(F x[t] + G u[t] + c + phi(x[t]) - E x[t+1]) are
+With one multiplier p[t] for each step, the Lagrangian of `SparseLQProblem`,
+J + sum_t p[t]'(F x[t] + G u[t] + c + phi(x[t]) - E x[t+1]), has the derivatives
 
     in p[t]:    F x[t] + G u[t] + c + phi(x[t]) - E x[t+1]           zero: the simulation, forward
     in x[t]:    Q x[t] + q + (F + diag(phi'(x[t])))'p[t] - E'p[t-1]  zero: the costates, backward
@@ -77,9 +73,10 @@ _OVERFLOW = (
 class SparseLQProblem(InputProblem, Fixed):
     """The problem (E, F, G, Q, R, S): implicit, sparse dynamics and a convex quadratic cost.
 
-        minimise    sum_t ( 1/2 x'Qx + 1/2 u'Ru + q'x + r'u )  +  1/2 x[T]'S x[T] + s'x[T]
-        subject to  E x[t+1] = F x[t] + G u[t] + c + phi(x[t])
+        minimise    J = sum_{t<T} ( 1/2 x'Qx + 1/2 u'Ru + q'x + r'u )  +  1/2 x[T]'S x[T] + s'x[T]
+        subject to  E x[t+1] = F x[t] + G u[t] + c + phi(x[t]),    x[0] = x0
 
+    The matrices are constant, c, q and r may vary in time, and phi, a reaction, acts entry by entry.
     What is dense stays dense and what is sparse stays sparse: nothing of size n^2 is made of
     anything that is not. Batches are leading axes, as for LQProblem; the series of a batch are the
     columns of one solve.
@@ -97,12 +94,8 @@ class SparseLQProblem(InputProblem, Fixed):
         given. A LinearOperator is taken at its word.
     R : (m, m) sparse, array or LinearOperator, or (m,)
         Weight of the input; it may be singular.
-    c, q : (n,) or (T, n), optional
-        Constant part of the dynamics, linear weight of the state.
-    r : (m,) or (T, m), optional
-        Linear weight of the input.
-    s : (n,), optional
-        Linear weight of the terminal state.
+    c, q, r, s : (n,) or (T, n), the same, (m,) or (T, m), (n,), optional
+        As of `LQProblem`: constant part of the dynamics, linear weights.
     reaction : (phi, dphi) or (phi, dphi, ddphi), optional
         Functions of a state (..., n), entry by entry, and their derivatives, which are compared with
         them where they are first asked for. With the third one Hessian products are exact; without,
@@ -113,12 +106,8 @@ class SparseLQProblem(InputProblem, Fixed):
 
     Attributes
     ----------
-    n, m : int
-        Dimensions of state and input.
-    T : int or None
-        The horizon, when something varies in time; None when nothing does.
-    S_given : bool
-        Whether a terminal weight was given.
+    n, m, T, S_given
+        As of `LQProblem`.
 
     Raises
     ------
@@ -238,20 +227,10 @@ class SparseLQProblem(InputProblem, Fixed):
 
         Parameters
         ----------
-        E, F, G, Q, R, S
-            As of SparseLQProblem.
-        x_ref : (T+1, n) or (n,)
-            Where the state should be; one row for each state, or a constant set-point.
-        u_ref : (T, m) or (m,), optional
-            Where the input should be; zero when not given.
-        **options
-            c, reaction, solver, as of SparseLQProblem.
-
-        Returns
-        -------
-        SparseLQProblem
-            With q = -Q x_ref, r = -R u_ref, s = -S x_ref[T]. Its cost is that of the deviations
-            less the constant sum_t 1/2 (x_ref'Q x_ref + u_ref'R u_ref) + 1/2 x_ref[T]'S x_ref[T].
+        E, F, G, Q, R, S, **options
+            As of SparseLQProblem, c, reaction and solver among the options.
+        x_ref, u_ref : (T+1, n) or (n,), (T, m) or (m,)
+            As of `LQProblem.tracking`, which also says what the cost is then.
 
         Examples
         --------
@@ -270,7 +249,7 @@ class SparseLQProblem(InputProblem, Fixed):
     def _changed(self, **changes: Any) -> SparseLQProblem:
         """The same problem with other vectors; what was found of its matrices is kept."""
         new = object.__new__(SparseLQProblem)
-        stale = ("_has", "_homogeneous", "_checked_orders")
+        stale = ("_has", "_checked_orders")
         new._set(**{name: z for name, z in vars(self).items() if name not in stale} | changes)
         return new
 
@@ -283,17 +262,12 @@ class SparseLQProblem(InputProblem, Fixed):
         >>> problem.homogeneous()
         SparseLQProblem(n=1, m=1, time-invariant)
         """
-        return self._homogeneous
+        return self._changed(**{name: np.zeros(getattr(self, name).shape[-1:]) for name in "cqrs"})
 
     def dense(self) -> LQProblem:
         """Return the same problem as an LQProblem, with A = E^-1 F, B = E^-1 G and E^-1 c.
 
-        For a small n: `riccati` and all the rest that works on n^2 numbers take it.
-
-        Raises
-        ------
-        ArgumentError
-            If there is a reaction.
+        For a small n and without a reaction: `riccati` and all that works on n^2 numbers take it.
 
         Examples
         --------
@@ -357,7 +331,7 @@ class SparseLQProblem(InputProblem, Fixed):
         if self.reaction:
             right += self._reaction(0, x)
         new = self._solve(right)
-        if not math.isfinite(np.vdot(new, new)) and not np.isfinite(new).all():
+        if not _all_finite(new):
             size, before = np.linalg.norm(right, ord=np.inf), np.abs(x).max()
             raise NonFiniteError(
                 f"the state x[{t + 1}] is not finite: max |x[{t}]| is {before:.3g} and the right-hand "
@@ -373,7 +347,7 @@ class SparseLQProblem(InputProblem, Fixed):
         ----------
         x : (..., T+1, n)
         u : (..., T, m), optional
-            As for all problems; here nothing depends on it, as there is no cross weight.
+            As for all problems; here nothing depends on it.
 
         Returns
         -------
@@ -402,14 +376,12 @@ class SparseLQProblem(InputProblem, Fixed):
 
         Parameters
         ----------
-        f : (..., T+1, n)
-        x : (..., T+1, n), optional
-            The states; needed where there is a reaction.
+        f, x : (..., T+1, n)
+            The states x are needed where there is a reaction.
 
         Returns
         -------
-        p : (..., T, n)
-        pull : (..., n)
+        p, pull : (..., T, n), (..., n)
 
         Examples
         --------
@@ -431,7 +403,7 @@ class SparseLQProblem(InputProblem, Fixed):
 
     def _costate(self, t: int, pull: Array) -> Array:
         p = self._solve(pull, transpose=True)
-        if not math.isfinite(np.vdot(p, p)) and not np.isfinite(p).all():
+        if not _all_finite(p):
             raise NonFiniteError(
                 f"the costate p[{t}] is not finite: costates grow backward as states do forward; "
                 f"{_OVERFLOW}"
@@ -517,11 +489,6 @@ class SparseLQProblem(InputProblem, Fixed):
         J : float, or (...) for a batch
         g : (..., T, m)
 
-        Raises
-        ------
-        NonFiniteError
-            If a state, a costate or the cost overflows; names the first step.
-
         Examples
         --------
         >>> problem = SparseLQProblem([[2.0]], [[1.0]], [[1.0]], [1.0], [1.0])
@@ -603,7 +570,7 @@ class SparseLQProblem(InputProblem, Fixed):
         array([1.3125, 0.125 ])
         """
         if not self.reaction:
-            quadratic = self._homogeneous
+            quadratic = self.homogeneous()
             x, v, batch = quadratic._start(np.zeros(self.n), v, "v")
             k = len(v) if checkpoints is None else check_count("checkpoints", checkpoints)
             return self._checked_gradient(
@@ -654,14 +621,6 @@ class SparseLQProblem(InputProblem, Fixed):
         """Return the derivatives of the Lagrangian at (x, u, p): all zero at a stationary point.
 
         Nothing is simulated and nothing is solved: the factor of E is not taken at its word.
-
-        Parameters
-        ----------
-        x, u, p, x0 : (..., T+1, n), (..., T, m), (..., T, n), (..., n)
-
-        Returns
-        -------
-        KKT
         """
         x, u, p = trajectory(self, x, u=u, p=p)
         start = self._initial_state(x0, x)[..., None, :] - 0.0 * x[..., :1, :]
@@ -697,21 +656,16 @@ class SparseLQProblem(InputProblem, Fixed):
     ) -> Objective:
         """Return u -> J(u) from x0, for `lqrad.descend`.
 
+        Without a reaction it is quadratic and, where R is positive definite, offers the bound
+        J(u) - min J <= 1/2 sum_t g[t]'R^-1 g[t]. With one it has Hessian products if ddphi was given,
+        and no bound.
+
         Parameters
         ----------
-        x0 : (..., n)
-            A batch adds up: the costs of its series do not depend on each other.
-        T : int, optional
-            The horizon; needed where nothing varies in time.
+        x0, T
+            As of `LQProblem.objective`: (..., n), of which a batch adds up, and the horizon.
         checkpoints : int, optional
             As of `value_and_gradient`.
-
-        Returns
-        -------
-        Objective
-            Of shape (..., T, m). Without a reaction it is quadratic and, where R is positive
-            definite, offers the bound J(u) - min J <= 1/2 sum_t g[t]'R^-1 g[t]. With one it has
-            Hessian products if ddphi was given, and no bound.
 
         Examples
         --------
@@ -725,8 +679,7 @@ class SparseLQProblem(InputProblem, Fixed):
             check_count("checkpoints", checkpoints)
 
         def product(x0: Array, u: Array, v: Array) -> Array:
-            point = (x0, u) if self.reaction else ()
-            return self.hessian_product(v, *point, checkpoints=checkpoints)
+            return self.hessian_product(v, x0, u, checkpoints=checkpoints)
 
         exact = self.reaction is None or len(self.reaction) == 3
         return input_objective(
@@ -785,10 +738,6 @@ class SparseLQProblem(InputProblem, Fixed):
                 return None
         solve = definite_factor(self.R)
         return None if solve is None else solve.solve
-
-    @cached_property
-    def _homogeneous(self) -> SparseLQProblem:
-        return self._changed(**{name: np.zeros(getattr(self, name).shape[-1:]) for name in "cqrs"})
 
     @property
     def _diagonal_curvature(self) -> Array | float | None:
@@ -858,6 +807,11 @@ def _check_functions(name: str, value: Any, counts: tuple[int, ...], expected: s
     given = isinstance(value, tuple) and len(value) in counts and all(map(callable, value))
     if not (value is None or given):
         raise ArgumentError(f"{name} is {value!r}, expected {expected}")
+
+
+def _all_finite(z: Array) -> bool:
+    # A sum of squares is finite only if all entries are, and costs less than asking each.
+    return math.isfinite(np.vdot(z, z)) or bool(np.isfinite(z).all())
 
 
 def _at(vector: Array, t: int) -> Array:

@@ -195,3 +195,18 @@ def largest(array: Array, axes: int = 1) -> Array:
 def root_of_two(variances: Array) -> Array:
     """The power of two next to each deviation, below it; exactly d times it in units d, powers of two."""
     return np.asarray(np.ldexp(1.0, np.frexp(variances)[1] // 2), dtype=np.float64)
+
+
+def product(M: Array, N: Array) -> Array:
+    """M'N at every stage."""
+    return np.asarray(transposed(M) @ N)
+
+
+def transposed(M: Array) -> Array:
+    """M' at every stage."""
+    return M.swapaxes(-1, -2)
+
+
+def symmetric(P: Array) -> Array:
+    """P without the rounding errors that make it differ from P'."""
+    return np.asarray(0.5 * (P + transposed(P)))

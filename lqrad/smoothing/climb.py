@@ -32,15 +32,8 @@ FAR = 4
 class Climb:
     """The log-likelihood of y as a function of z = theta / lengths, in units of the model at `start`.
 
-    So that the descent is the same whatever the units of the user and of the parameters are.
-
-    Parameters
-    ----------
-    build : callable
-        theta (k,) -> SmoothingProblem, with the shapes of `first`.
-    start : (k,)
-        Where the lengths are found.
-    y : (..., T+1, ny)
+    So that the descent is the same whatever the units of the user and of the parameters are. The map
+    `build` makes problems with the shapes of `first`; the lengths are found at `start` (k,).
     """
 
     def __init__(

@@ -1,7 +1,5 @@
 """The filter's covariances, the passes over a series that they allow, and a start that is vague.
 
-    x[t+1] = A x[t] + c + w[t],  w ~ (0, W);    y[t] = C x[t] + d + v[t],  v ~ (0, V);    x[0] ~ (m0, P0)
-
 With P[t] the covariance of x[t] given y[0], ..., y[t-1],
 
     F = C P C' + V,   K = P C'F^-1,   L = A (I - K C),    P[t+1] = A (I - K C) P A' + W
@@ -16,6 +14,7 @@ from the covariance `base`, and b, the vague part, is estimated from the innovat
 from __future__ import annotations
 
 import math
+from functools import cached_property
 
 import numpy as np
 from scipy.linalg import solve_triangular
@@ -26,7 +25,7 @@ from lqrad.errors import NotConvexError
 from lqrad.linalg.banded import Bidiagonal
 from lqrad.linalg.stages import inner, substitute, times
 from lqrad.linalg.tridiagonal import congruences
-from lqrad.smoothing.arrays import Observations, state_variances
+from lqrad.smoothing.arrays import Observations, product, state_variances, symmetric, transposed
 from lqrad.smoothing.model import SmoothingProblem
 
 # Without a prior the start counts as open in a direction to which the observations respond, relative
@@ -49,10 +48,8 @@ class CovarianceFilter:
     predicted_cov, cov : (T+1, n, n)
         P[t|t-1] and P[t|t].
     K : (T+1, n, ny)
-    factor : (T+1, ny, ny)
-        Lower triangular roots of the innovations' covariances.
-    roots : (T+1, n, n)
-        S of cov = S S'.
+    factor, roots : (T+1, ny, ny), (T+1, n, n)
+        Lower triangular roots of the innovations' covariances, and those of cov.
     rounding : (T+1, n)
         What rounding has left of variances of predictions that are zero.
     nothing : (n, T+1, ny)
@@ -102,9 +99,8 @@ class CovarianceFilter:
                 S = _triangle(np.concatenate([As[t].dot(S).T, ws[t].T]), lower[:n, :n])
                 noise = As[t].dot(noise).dot(As[t].T)
                 noise.flat[:: n + 1] += (lost * lost).sum(axis=1)
-        self.cov = self.roots @ self.roots.swapaxes(-1, -2)
-        closed = self.A @ (identity - self.K[:-1] @ Cs[:-1])
-        self.loop = Bidiagonal(closed)
+        self.cov = self.roots @ transposed(self.roots)
+        self.loop = Bidiagonal(self.A @ (identity - self.K[:-1] @ Cs[:-1]))
 
     def predict(self, start: Array, c: Array | float, z: Array) -> Array:
         """The predicted states x[t+1] = L x[t] + A K z[t] + c from x[0] = start (..., n)."""
@@ -135,19 +131,21 @@ class CovarianceFilter:
         square = inner(e, e)
         return np.asarray(-0.5 * (data.entries * LOG_2PI + self.log_determinant() + square))
 
-    def _weighted(self) -> Array:
+    @cached_property
+    def weighted(self) -> Array:
         """C whitened by the innovations: its square is C'F^-1 C."""
         return substitute(self.factor, np.broadcast_to(self.C, (len(self.K), *self.C.shape[-2:])))
 
     def costates(self, e: Array) -> Array:
         """p[t-1] = L'p[t] + C'F^-1 (innovation) for t = 0, ..., T: the adjoint of `predict`."""
-        return self.loop.solve(times(self._weighted(), e, transpose=True), transpose=True)
+        return self.loop.solve(times(self.weighted, e, transpose=True), transpose=True)
 
-    def smooth(self, predicted: Array, z: Array, p: Array) -> Array:
-        """x[t|T] = x[t|t] + P[t|t] A'p[t], with p as of `costates`."""
-        x = self.update(predicted, z)
+    def smooth(self, predicted: Array, z: Array) -> tuple[Array, Array, Array]:
+        """x[t|T] = x[t|t] + P[t|t] A'p[t], with the costates p and the whitened innovations."""
+        e = self.whiten(predicted, z)
+        x, p = self.update(predicted, z), self.costates(e)
         x[..., :-1, :] += times(self.cov[:-1], times(self.A, p[..., 1:, :], transpose=True))
-        return x
+        return x, p, e
 
     def smooth_covariances(self) -> tuple[Array, Array]:
         """Cov and lag_cov, from the covariances N of the costates, N[t-1] = C'F^-1 C + L'N[t] L.
@@ -157,17 +155,17 @@ class CovarianceFilter:
         No covariance is solved with, which may be singular; where W is. Where most of a variance is
         subtracted, as from that of an unstable state, RTS has more digits, and is used.
         """
-        N, _ = congruences(self.loop.A, square(self._weighted()))
+        N, _ = congruences(self.loop.A, product(self.weighted, self.weighted))
         ahead = self.A @ self.cov[:-1]
         pulled = N[1:] @ ahead
         lag_cov = ahead - self.predicted_cov[1:] @ pulled
         # P - PA'NAP = S (I - S'A'NAS) S' for P = S S', which keeps it semidefinite.
         S = self.roots[:-1]
         step = self.A @ S
-        values, vectors = np.linalg.eigh(np.eye(S.shape[-1]) - step.swapaxes(-1, -2) @ N[1:] @ step)
+        values, vectors = np.linalg.eigh(np.eye(S.shape[-1]) - transposed(step) @ N[1:] @ step)
         S = S @ (vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :])
         cov = self.cov.copy()
-        cov[:-1] = S @ S.swapaxes(-1, -2)
+        cov[:-1] = S @ transposed(S)
         left, filtered, predicted = (
             np.diagonal(P, axis1=1, axis2=2) for P in (cov, self.cov, self.predicted_cov)
         )
@@ -249,25 +247,19 @@ def smooth_by_recursions(
     started = StartedFilter(problem, data)
     filtering = started.filtering
 
-    def smooth(predicted: Array, z: Array, e: Array) -> tuple[Array, Array]:
-        p = filtering.costates(e)
-        return filtering.smooth(predicted, z, p), p
-
     L, b, predicted = started.predict(problem.m0, problem.c, data.z)
-    e = filtering.whiten(predicted, data.z)
-    x, p = smooth(predicted, data.z, e)
+    x, p, e = filtering.smooth(predicted, data.z)
     cov = lag_cov = None
     if covariances:
         nothing = filtering.nothing
         cov, lag_cov = filtering.smooth_covariances()
-        spread = smooth(started.moved, nothing, started.slopes)[0].swapaxes(0, 1)
-        spread = substitute(L, spread)  # (T+1, k, n)
-        cov = symmetric(cov + square(spread))
-        lag_cov += spread[1:].swapaxes(-1, -2) @ spread[:-1]
+        spread, *_ = filtering.smooth(started.moved, nothing)
+        spread = substitute(L, spread.swapaxes(0, 1))  # (T+1, k, n)
+        cov = symmetric(cov + product(spread, spread))
+        lag_cov += product(spread[1:], spread[:-1])
         if is_rounded(problem):
             response = started.predict(np.eye(problem.n), 0.0, nothing)[2]
-            response, _ = smooth(response, nothing, filtering.whiten(response, nothing))
-            check_rounding(problem, "cov", cov, response)
+            check_rounding(problem, "cov", cov, filtering.smooth(response, nothing)[0])
     return x, cov, lag_cov, p[..., 1:, :], started.loglik(e, L, b)
 
 
@@ -403,12 +395,3 @@ def _solve_triangles(U: Array, f: Array) -> tuple[Array, Array]:
     weights = np.where(known, 1 / np.where(known, values, 1.0), 0.0)[..., None]
     X = right.swapaxes(-1, -2) @ (half * weights) / size.swapaxes(-1, -2)
     return X, np.where(known[..., None], 0.0, half)
-
-
-def square(M: Array) -> Array:
-    """M'M."""
-    return np.asarray(M.swapaxes(-1, -2) @ M)
-
-
-def symmetric(P: Array) -> Array:
-    return np.asarray(0.5 * (P + P.swapaxes(-1, -2)))

@@ -20,6 +20,7 @@ from lqrad.errors import ArgumentError
 from lqrad.lq.problem import LQProblem
 from lqrad.lq.riccati import riccati
 from lqrad.results import Report
+from lqrad.smoothing.arrays import transposed
 from lqrad.smoothing.kalman import kalman_filter
 from lqrad.smoothing.model import SmoothingProblem
 from lqrad.smoothing.steady import dlqe
@@ -27,21 +28,13 @@ from lqrad.smoothing.steady import dlqe
 
 @dataclass(frozen=True, eq=False)
 class Duality(Report):
-    """The filter's covariances and gains beside the dual regulator's.
+    """The filter's covariances and gains beside the dual regulator's, of which time is reversed.
 
-    Attributes
-    ----------
-    filter_cov, regulator_P : (T+1, n, n)
-        Covariances of the predictions; P of the regulator, its time reversed.
-    filter_gain, regulator_gain : (T, n, ny)
-        Gains of the predictor, A P C'(C P C' + V)^-1; transposed feedback, its time reversed.
-    stationary_gain : (n, ny)
-        The predictor's gain of an endless series, by `dlqe`.
-    difference : float
-        The largest difference of the first four, relative to their largest entries, where states
-        and outputs are measured in units in which their noises are of order one.
-    distance : float
-        That of the last gain from the stationary one.
+    The covariances (T+1, n, n) are those of the predictions, and P. The gains (T, n, ny) are those of
+    the predictor, A P C'(C P C' + V)^-1, and the transposed feedback; the stationary one is by `dlqe`.
+    `difference` is the largest of covariances and gains, relative to their largest entries, where
+    states and outputs are measured in units in which their noises are of order one; `distance` is that
+    of the last gain from the stationary one.
     """
 
     filter_cov: Array
@@ -69,8 +62,6 @@ def duality(problem: SmoothingProblem, T: int) -> Duality:
 
     Raises
     ------
-    ArgumentError
-        If the problem varies in time or has no prior.
     NotStabilizableError
         If the filter has no stationary limit: a mode that no sensor sees, or that no noise moves.
 
@@ -97,9 +88,9 @@ def duality(problem: SmoothingProblem, T: int) -> Duality:
     assert own.P0 is not None
     P = kalman_filter(own, np.zeros((T + 1, own.ny))).predicted_cov
     CP = C @ P[:-1]
-    gain = np.asarray(np.linalg.solve(CP @ C.T + V, CP @ A.T).swapaxes(-1, -2), dtype=np.float64)
+    gain = transposed(np.asarray(np.linalg.solve(CP @ C.T + V, CP @ A.T), dtype=np.float64))
     dual = riccati(LQProblem(A.T, C.T, own.W, V, own.P0), T)
-    dual_P, dual_gain = dual.P[::-1], dual.K[::-1].swapaxes(-1, -2)
+    dual_P, dual_gain = dual.P[::-1], transposed(dual.K[::-1])
     stationary, _, _ = dlqe(A, C, own.W, V)
     of_cov, of_gain = np.outer(state, state), np.outer(state, 1 / output)
     return Duality(

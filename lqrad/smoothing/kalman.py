@@ -1,7 +1,5 @@
 """Kalman filtering and smoothing: by normal equations, and by recursions of covariances.
 
-    x[t+1] = A x[t] + c + w[t],  w ~ (0, W);    y[t] = C x[t] + d + v[t],  v ~ (0, V);    x[0] ~ (m0, P0)
-
 The smoothed states are the minimum of a tracking cost whose inputs are the noises. With p[t] the
 multiplier of the step from x[t] to x[t+1], its optimality conditions are
 
@@ -19,7 +17,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -30,14 +28,13 @@ from lqrad.errors import ArgumentError, LqradError, NonFiniteError, NotConvexErr
 from lqrad.linalg.banded import Bidiagonal
 from lqrad.linalg.stages import times
 from lqrad.results import Report
-from lqrad.smoothing.arrays import check_overflow, same_gaps
+from lqrad.smoothing.arrays import check_overflow, same_gaps, symmetric
 from lqrad.smoothing.covariance_filter import (
     CovarianceFilter,
     check_rounding,
     is_rounded,
     root_of,
     smooth_by_recursions,
-    symmetric,
 )
 from lqrad.smoothing.model import Balanced, SmoothingProblem
 from lqrad.smoothing.normal_equations import normal_equations
@@ -55,16 +52,14 @@ RECURSIONS = "covariance recursions"
 class Filtered(Report):
     """What is known of each state from the observations up to it.
 
+    Covariances have the batch in front where its series have different gaps.
+
     Attributes
     ----------
-    x : (..., T+1, n)
-        Means given y[0], ..., y[t].
-    cov : (T+1, n, n)
-        Their covariances; with the batch in front where its series have different gaps.
-    predicted_x : (..., T+1, n)
-        Means given y[0], ..., y[t-1]: m0 at the start.
-    predicted_cov : (T+1, n, n)
-        Their covariances.
+    x, cov : (..., T+1, n), (T+1, n, n)
+        Means and covariances given y[0], ..., y[t].
+    predicted_x, predicted_cov : (..., T+1, n), (T+1, n, n)
+        Those given y[0], ..., y[t-1]: m0 and P0 at the start.
     innovations : (..., T+1, ny)
         y[t] - C predicted_x[t] - d, NaN where y is.
     innovation_cov : (T+1, ny, ny)
@@ -85,15 +80,9 @@ class Filtered(Report):
 class Outputs(NamedTuple):
     """What is known of the outputs of a smoothed series: of their level, and of what is observed.
 
-    Attributes
-    ----------
-    mean : (..., T+1, ny)
-        C x + d, the mean of the level and of a new observation at that time.
-    level_cov : (T+1, ny, ny) or None
-        Covariance of the level, C cov C'; with the batch in front where cov has it.
-    cov : (T+1, ny, ny) or None
-        Covariance of a new observation, C cov C' + V: where y was not observed, in a gap or in the
-        forecast, y lies in mean +- 1.96 of its deviations with probability 0.95.
+    `mean` (..., T+1, ny) is C x + d, that of the level and of a new observation. The covariances, None
+    where they were not asked for, are C cov C' of the level and C cov C' + V of an observation: where y
+    was not observed, it lies in mean +- 1.96 of its deviations with probability 0.95.
     """
 
     mean: Array
@@ -109,10 +98,8 @@ class Smoothed(Report):
     ----------
     x : (..., T+1, n)
         Means.
-    cov : (T+1, n, n) or None
-        Covariances; with the batch in front where its series have different gaps.
-    lag_cov : (T, n, n) or None
-        cov(x[t+1], x[t]).
+    cov, lag_cov : (T+1, n, n), (T, n, n), or None
+        Covariances, and cov(x[t+1], x[t]); with the batch in front where gaps differ in it.
     p : (..., T, n)
         Costates, W p[t] = x[t+1] - A x[t] - c: the smoothed noise is W p.
     loglik : float, or (...) for a batch
@@ -121,7 +108,6 @@ class Smoothed(Report):
     method : str
         How it was found: "normal equations", "covariance recursions", "filter and RTS".
     problem : SmoothingProblem
-        The model.
     """
 
     x: Array
@@ -158,20 +144,14 @@ class Smoothed(Report):
     def to_frame(self, index: Sequence[Any] | None = None) -> Any:
         """Return states and outputs of one series as a pandas DataFrame, with standard deviations.
 
-        Where y came with dates, `kalman_smoother(problem, y).to_frame(y.index)` has them too.
+        Its columns are the means x[0], ... of the states and y[0], ... of the outputs; where the
+        covariances were asked for, then the deviations sd[0], ... of the states, sd_level[0], ... of
+        C x, and sd_y[0], ... of an observation y, which has the sensor's noise in it too.
 
         Parameters
         ----------
         index : (T+1,), optional
-            Labels of the rows, such as the index of y; 0, 1, ... when not given.
-
-        Returns
-        -------
-        pandas.DataFrame
-            With the means x[0], ... of the states and y[0], ... of the outputs; where the
-            covariances were asked for, then the deviations sd[0], ... of the states, sd_level[0], ...
-            of C x, and sd_y[0], ... of an observation y, which has the sensor's noise in it too. What
-            is not observed yet lies in y[0] +- 1.96 sd_y[0] with probability 0.95.
+            Labels of the rows, such as the dates y.index; 0, 1, ... when not given.
         """
         try:
             pandas = importlib.import_module("pandas")
@@ -271,8 +251,8 @@ def rts_smoother(problem: SmoothingProblem, y: ArrayLike) -> Smoothed:
     """Smooth a series by the filter and the backward recursion of Rauch, Tung and Striebel.
 
     With J = P[t|t] A'P[t+1|t]^-1, x[t|T] = x[t|t] + J (x[t+1|T] - x[t+1|t]), and the covariances as
-    squares of roots, found by orthogonal transformations. Under a vague prior, or where P[t+1|t] is
-    all but singular, J loses more digits than `kalman_smoother` does.
+    squares of roots, found by orthogonal transformations. It needs a prior, and where that is vague,
+    or P[t+1|t] all but singular, J loses more digits than `kalman_smoother` does.
 
     Parameters
     ----------
@@ -283,10 +263,6 @@ def rts_smoother(problem: SmoothingProblem, y: ArrayLike) -> Smoothed:
     Returns
     -------
     Smoothed
-
-    See Also
-    --------
-    kalman_smoother : Keeps its digits under a vague prior, and needs none.
 
     References
     ----------
@@ -431,31 +407,30 @@ def _by_gaps(
     with np.errstate(over="ignore", invalid="ignore"):  # looked for in what comes out
         parts = [run(balanced.problem, flat[index]) for index in members]
     whole: dict[str, Any] = {}
-    for name in (field.name for field in fields(parts[0])):
-        values = [getattr(part, name) for part in parts]
-        if name == "method":
-            whole[name] = " and ".join(sorted(set(values)))
-        elif name == "problem":
-            whole[name] = problem
-        elif values[0] is None or (len(parts) == 1 and name in _SHARED):
-            whole[name] = values[0]
-        else:
-            shape: tuple[int, ...] = values[0].shape[0 if name in _SHARED else 1 :]
-            joined = values[0]
-            if len(parts) > 1:
-                joined = np.empty((len(flat), *shape))
-                for index, value in zip(members, values, strict=True):
-                    joined[index] = value
-            whole[name] = joined.reshape(batch + shape)
+    for name, array in vars(parts[0]).items():
+        if not isinstance(array, np.ndarray):
+            continue
+        if name in _SHARED and len(parts) == 1:
+            whole[name] = array
+            continue
+        shape: tuple[int, ...] = array.shape[0 if name in _SHARED else 1 :]
+        joined = array if len(parts) == 1 else np.empty((len(flat), *shape))
+        if len(parts) > 1:
+            for index, part in zip(members, parts, strict=True):
+                joined[index] = getattr(part, name)
+        whole[name] = joined.reshape(batch + shape)
     seen = ~np.isnan(y)
     whole["loglik"] = whole["loglik"] - balanced.log_volume(seen)
     _in_units(whole, balanced, seen)
     if not batch:
         whole["loglik"] = float(whole["loglik"])
-    return type(parts[0])(**whole)
+    methods = {part.method for part in parts if isinstance(part, Smoothed)}
+    if methods:
+        whole |= {"problem": problem, "method": " and ".join(sorted(methods))}
+    return replace(parts[0], **whole)
 
 
-def _in_units(whole: dict[str, Any], balanced: Balanced, seen: NDArray[np.bool_]) -> None:
+def _in_units(whole: dict[str, Array], balanced: Balanced, seen: NDArray[np.bool_]) -> None:
     """Bring results in balanced units, in place, to those of the problem; raise where that fails."""
     state, output = balanced.state, balanced.output
     units = {"x": state, "predicted_x": state, "innovations": output, "p": 1 / state}
@@ -463,8 +438,6 @@ def _in_units(whole: dict[str, Any], balanced: Balanced, seen: NDArray[np.bool_]
         units |= dict.fromkeys(("cov", "lag_cov", "predicted_cov"), np.outer(state, state))
         units["innovation_cov"] = np.outer(output, output)
     for name, array in whole.items():
-        if name in ("method", "problem") or array is None:
-            continue
         if name in _SHARED and name != "lag_cov":
             _round_to_zero(array)  # noises are of order one still
         if name in units and (units[name] != 1).any():

@@ -46,10 +46,7 @@ _NO_MAXIMUM = "hold V fixed, or learn fewer arrays"
 
 @dataclass(frozen=True, eq=False)
 class History(Report):
-    """The log-likelihood of each iterate, the start first.
-
-    As an array, which it was formerly, it is that of `loglik`: history[-1], history.max().
-    """
+    """The log-likelihood of each iterate, the start first; it is read as the array it once was, too."""
 
     loglik: Array
 
@@ -70,24 +67,11 @@ class History(Report):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Fit(Ended):
-    """What `fit` and `em` return.
+    """What `fit` and `em` return: the model that was learnt, and for `fit` its theta (k,).
 
-    Attributes
-    ----------
-    problem : SmoothingProblem
-        The model that was learnt.
-    theta : (k,) or None
-        The parameters of `fit`.
-    loglik : float
-        Its log-likelihood; that of a batch adds up.
-    status : Status
-        How it ended; DIVERGED where the likelihood has no maximum.
-    what, remedy : str
-        How it ended, and what to try; `message` is both.
-    iterations : int
-    seconds : float
-    history : History
-        `history.loglik` (iterations + 1,) has the log-likelihoods.
+    `loglik` is its log-likelihood, and that of a batch adds up; `history.loglik` (iterations + 1,) has
+    those on the way. The status is DIVERGED where the likelihood has no maximum. `what` says how it
+    ended, `remedy` what to try; `message` is both.
     """
 
     problem: SmoothingProblem
@@ -179,8 +163,6 @@ def fit(
     """
     began = time.perf_counter()
     tol = check_tolerance(tol)
-    if not callable(build):
-        raise ArgumentError(f"build is {build!r}, expected a function theta -> SmoothingProblem")
     check_function("build", build)
     start = np.array(real_array("theta0", theta0))
     if start.ndim != 1 or not start.size:

@@ -1,16 +1,8 @@
 """Kalman smoothing as an optimal-control problem: the noise is the input, the misfit is the cost.
 
-    x[0] ~ N(m0, P0)
-    x[t+1] = A x[t] + c + w[t],    w[t] ~ N(0, W),    t = 0, ..., T-1
-    y[t]   = C x[t] + d + v[t],    v[t] ~ N(0, V),    t = 0, ..., T
-
-The most likely states, given y, minimise over x[0] and the inputs w
-
-    J = 1/2 |x[0] - m0|^2_P0 + 1/2 sum_{t<T} |w[t]|^2_W + 1/2 sum_{t<=T} |y[t] - C x[t] - d|^2_V
-
-with |a|^2_P = a'P^-1 a. They are also the conditional means, and the inverse of the Hessian
-of J is the covariance. The gradient is found as for every control problem: one pass forward for
-the states, one pass backward for the costates.
+The most likely states, given y, are also the conditional means, and the inverse of the Hessian of the
+cost J of `SmoothingProblem` is their covariance. Its gradient is found as for every control problem:
+one pass forward for the states, one pass backward for the costates.
 """
 
 from __future__ import annotations
@@ -51,17 +43,11 @@ from lqrad.smoothing.arrays import (
 
 
 class Balanced(NamedTuple):
-    """A model in units in which its noises are of order one: powers of two, so without rounding.
+    """A model of x / state (n,) and y / output (ny,), whose noises are of order one.
 
-    Whatever units a model comes in, this is the same model to the last bit. What is computed in its
-    units, and the decisions that are taken on the way, do not depend on those of the user.
-
-    Attributes
-    ----------
-    problem : SmoothingProblem
-        That of x / state and y / output.
-    state : (n,)
-    output : (ny,)
+    These units are powers of two, so that nothing is rounded: whatever units a model comes in, this is
+    the same model to the last bit. What is computed in its units, and the decisions that are taken on
+    the way, do not depend on those of the user.
     """
 
     problem: SmoothingProblem
@@ -335,9 +321,13 @@ class SmoothingProblem(Fixed):
         prior, noise, _, C, z_data, _ = self.whitened(self.observations(y))
         shape = (*y.shape[:-1], self.n)
         dynamics = self._dynamics
-        start = np.array(self.m0)
+        zero = np.zeros(self.n)
 
-        def passes(z: Array, start: Array, c: Array, data: Array | float) -> tuple[float, Array]:
+        def passes(
+            name: str, z: Array, start: Array, c: Array, data: Array | float
+        ) -> tuple[float, Array]:
+            z = real_array(name, z)
+            check_shape(name, z, shape, "as the objective says")
             x = z.copy()
             x[..., 1:, :] += c
             x = dynamics.solve(x, overwrite=True)
@@ -351,16 +341,6 @@ class SmoothingProblem(Fixed):
             check_finite("the cost", np.asarray(value), computed=True)
             return value, gradient
 
-        def value_and_gradient(z: Array) -> tuple[float, Array]:
-            z = real_array("z", z)
-            check_shape("z", z, shape, "as the objective says")
-            return passes(z, start, self.c, z_data)
-
-        def hessian_product(z: Array, v: Array) -> Array:
-            v = real_array("v", v)
-            check_shape("v", v, shape, "as the objective says")
-            return passes(v, np.zeros(self.n), np.zeros(self.n), 0.0)[1]
-
         def gap_bound(gradient: Array) -> float:
             first, rest = gradient[..., :1, :], gradient[..., 1:, :]
             assert self.P0 is not None
@@ -369,8 +349,8 @@ class SmoothingProblem(Fixed):
 
         return Objective(
             shape=shape,
-            value_and_gradient=value_and_gradient,
-            hessian_product=hessian_product,
+            value_and_gradient=lambda z: passes("z", z, self.m0, self.c, z_data),
+            hessian_product=lambda z, v: passes("v", v, zero, zero, 0.0)[1],
             gap_bound=gap_bound,
             quadratic=True,
         )
@@ -380,8 +360,7 @@ class SmoothingProblem(Fixed):
 
         Parameters
         ----------
-        rng : numpy.random.Generator, or int
-            Or a seed.
+        rng : numpy.random.Generator, or a seed
         T : int, optional
             The number of steps; needed where nothing varies in time.
 
@@ -430,26 +409,12 @@ class SmoothingProblem(Fixed):
         return Balanced(self.in_units(state, output), state, output)
 
     def in_units(self, state: Array, output: Array) -> SmoothingProblem:
-        """Return the model of x / state and y / output.
-
-        Parameters
-        ----------
-        state : (n,)
-        output : (ny,)
-            Powers of two, so that nothing is rounded.
-        """
+        """Return the model of x / state (n,) and y / output (ny,), powers of two: nothing is rounded."""
         scaled: dict[str, Array | None] = {"P0": None}
-        with np.errstate(over="ignore"):
-            scaled["A"] = self.A / state[:, None] * state
-            scaled["C"] = self.C / output[:, None] * state
-            scaled["W"] = self.W / state[:, None] / state
-            scaled["V"] = self.V / output[:, None] / output
-            scaled["c"], scaled["d"] = self.c / state, self.d / output
-            scaled["m0"] = self.m0 / state
-            if self.P0 is not None:
-                scaled["P0"] = self.P0 / state[:, None] / state
-        for name, array in scaled.items():
-            if array is not None:
+        for name, (down, up) in array_units(state, output).items():
+            if (array := getattr(self, name)) is not None:
+                with np.errstate(over="ignore"):
+                    scaled[name] = array = array / down * up
                 check_finite(f"{name} beside the noises", array, computed=True)
                 array.setflags(write=False)
         problem = object.__new__(SmoothingProblem)  # what was checked holds in all units
@@ -459,3 +424,18 @@ class SmoothingProblem(Fixed):
     @cached_property
     def _dynamics(self) -> Bidiagonal:
         return Bidiagonal(self.A)
+
+
+def array_units(state: Array, output: Array) -> dict[str, tuple[Array, Array | float]]:
+    """By what each array of a model is divided and multiplied to be that of x / state, y / output."""
+    x, y = state[:, None], output[:, None]
+    return {
+        "A": (x, state),
+        "C": (y, state),
+        "W": (x, 1 / state),
+        "V": (y, 1 / output),
+        "m0": (state, 1.0),
+        "P0": (x, 1 / state),
+        "c": (state, 1.0),
+        "d": (output, 1.0),
+    }

@@ -16,8 +16,8 @@ from lqrad.arguments import Array
 from lqrad.errors import NotConvexError
 from lqrad.linalg.stages import inner, times
 from lqrad.linalg.tridiagonal import BlockTridiagonal
-from lqrad.smoothing.arrays import Observations
-from lqrad.smoothing.covariance_filter import LOG_2PI, is_rounded, square
+from lqrad.smoothing.arrays import Observations, product
+from lqrad.smoothing.covariance_filter import LOG_2PI, is_rounded
 from lqrad.smoothing.model import SmoothingProblem
 
 # Equations are kept for the next series of the same model where they take no more bytes than this.
@@ -53,9 +53,9 @@ class NormalEquations:
         # Where nothing varies, the first block, each in the middle and the last are all there are.
         H = np.empty((N if varies else 3, n, n))
         np.matmul(rows.C.swapaxes(-1, -2), rows.C, out=H)
-        H[0] += square(rows.prior)
-        H[1:] += square(rows.noise)
-        H[:-1] += square(step)
+        H[0] += product(rows.prior, rows.prior)
+        H[1:] += product(rows.noise, rows.noise)
+        H[:-1] += product(step, step)
         if varies:
             self.H = BlockTridiagonal(H, np.broadcast_to(link, (N - 1, n, n)))
         else:

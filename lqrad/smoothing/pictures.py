@@ -51,13 +51,6 @@ def plot_smoothed(
     name : str, optional
         What the output is called, with its unit.
 
-    Raises
-    ------
-    ShapeError
-        If y is not one series, or t does not fit it.
-    ArgumentError
-        If the covariances were not asked for, or there is no such output.
-
     Examples
     --------
     >>> import lqrad
@@ -98,14 +91,8 @@ def plot_smoothed(
         half, look = _QUANTILE * np.sqrt(cov[:, output, output]), {"color": light, "alpha": alpha}
         ax.fill_between(times, mean - half, mean + half, lw=0, label=label, **look)
     ax.plot(times, mean, color=dark, label="smoothed mean")
-    ax.plot(
-        times,
-        y[:, output],
-        ".",
-        color="0.35",
-        markersize=4,
-        label="" if missing.all() else "observed",
-    )
+    label = "" if missing.all() else "observed"
+    ax.plot(times, y[:, output], ".", color="0.35", markersize=4, label=label)
     ax.set_xlabel("step t" if t is None else "time")
     ax.set_ylabel(f"y[{output}]" if name is None else name.replace("$", r"\$"))
     ax.margins(x=0.01)
@@ -155,14 +142,8 @@ def plot_innovations(filtered: Filtered, *, ax: Axes = NEW) -> None:
     variances = np.diagonal(filtered.innovation_cov, axis1=-2, axis2=-1)
     z = one_series("filtered.innovations", filtered.innovations) / np.sqrt(variances)
     for i, look in enumerate(curves(z.shape[1])):
-        ax.plot(
-            z[:, i],
-            color=look["color"],
-            marker="osD^v"[i % 5],
-            markersize=3,
-            linewidth=0.5,
-            label=f"y[{i}]",
-        )
+        look = {"color": look["color"], "marker": "osD^v"[i % 5], "markersize": 3}
+        ax.plot(z[:, i], linewidth=0.5, label=f"y[{i}]", **look)
     for level in (-_QUANTILE, 0.0, _QUANTILE):
         ax.axhline(level, color="0.5", linewidth=0.8, linestyle="--" if level else "-", zorder=1)
     ax.set_xlabel("step t")

@@ -1,7 +1,5 @@
 """The score: the gradient of the log-likelihood of a series in the arrays of its model.
 
-    x[t+1] = A x[t] + c + w[t],  w ~ (0, W);    y[t] = C x[t] + d + v[t],  v ~ (0, V);    x[0] ~ (m0, P0)
-
 By Fisher's identity the gradient of log p(y) is the conditional mean of that of log p(x, y). With the
 costates p[t], the gradient in c[t], and u[t] = V^-1 (y[t] - C x[t] - d[t]), the gradient in d[t],
 both at the smoothed states, and N[t] and D[t] minus their derivatives in c[t] and d[t],
@@ -29,10 +27,10 @@ from lqrad.errors import NotConvexError
 from lqrad.linalg.stages import substitute, times
 from lqrad.linalg.tridiagonal import congruences
 from lqrad.results import Report
-from lqrad.smoothing.arrays import Observations, check_overflow, same_gaps
+from lqrad.smoothing.arrays import Observations, check_overflow, product, same_gaps, transposed
 from lqrad.smoothing.covariance_filter import StartedFilter
 from lqrad.smoothing.kalman import NORMAL_EQUATIONS, kalman_smoother
-from lqrad.smoothing.model import SmoothingProblem
+from lqrad.smoothing.model import SmoothingProblem, array_units
 
 # The arrays of a model, and those of them that are its prior.
 NAMES = ("A", "C", "W", "V", "m0", "P0", "c", "d")
@@ -104,17 +102,11 @@ def loglik_gradient(problem: SmoothingProblem, y: ArrayLike) -> Score:
 
 
 class Expected(NamedTuple):
-    """What one pass over all series gives: sums over them, the gradients stage by stage.
+    """What one pass over all series gives, in sums over them.
 
-    Attributes
-    ----------
-    loglik : float
-    gradients : dict
-        Of the names of the arrays; those of A, W, c have T stages, of C, V, d T + 1.
-    driven, seen, start : (n+1, n+1)
-        Sums of E[z z'] with z = (x, 1), over t < T, and over the rows of y with an observed entry;
-        and that of z = (x[0] - m0, 1).
-    series : int
+    The gradients, by the names of the arrays, are those of each stage. `driven` and `seen` are sums of
+    E[z z'] with z = (x, 1), over t < T, and over the rows of y with an observed entry; `start` is that
+    of z = (x[0] - m0, 1).
     """
 
     loglik: float
@@ -130,30 +122,23 @@ def expect(problem: SmoothingProblem, y: Array) -> Expected:
     balanced = problem.balanced
     flat = y.reshape(-1, *y.shape[-2:])
     state, output = balanced.state, balanced.output
+    volume = float(balanced.log_volume(~np.isnan(y)).sum())
     with np.errstate(over="ignore", invalid="ignore"):  # looked for in what comes out
-        units = {"A": np.outer(1 / state, state), "C": np.outer(1 / output, state)}
-        units |= {
-            "c": 1 / state,
-            "d": 1 / output,
-            "m0": 1 / state,
-            "V": np.outer(1 / output, 1 / output),
-        }
-        units["W"] = units["P0"] = np.outer(1 / state, 1 / state)
         moment = np.outer(np.append(state, 1.0), np.append(state, 1.0))
         parts = [
             _expect_group(balanced.problem, flat[members] / output) for members in same_gaps(flat)
         ]
-        volume = float(balanced.log_volume(~np.isnan(y)).sum())
+        logliks, gradients, driven, seen, start, counts = zip(*parts, strict=True)
         expected = Expected(
-            sum(part.loglik for part in parts) - volume,
-            {
-                name: np.sum([part.gradients[name] for part in parts], axis=0) * units[name]
-                for name in NAMES
+            loglik=sum(logliks) - volume,
+            gradients={
+                name: np.sum([part[name] for part in gradients], axis=0) / down * up
+                for name, (down, up) in array_units(state, output).items()
             },
-            np.sum([part.driven for part in parts], axis=0) * moment,
-            np.sum([part.seen for part in parts], axis=0) * moment,
-            np.sum([part.start for part in parts], axis=0) * moment,
-            len(flat),
+            driven=np.sum(driven, axis=0) * moment,
+            seen=np.sum(seen, axis=0) * moment,
+            start=np.sum(start, axis=0) * moment,
+            series=sum(counts),
         )
     check_overflow("loglik", np.asarray(expected.loglik))
     for name, gradient in expected.gradients.items():
@@ -236,10 +221,10 @@ def _answer_by_normal_equations(
 
     step = noise @ A  # w whitened is noise x[t+1] - step x[t] - noise c
     ahead, now = noise @ lag_cov, step @ cov[:-1]
-    terms = noise @ cov[1:] @ _transposed(noise) + now @ _transposed(step)
-    cross = ahead @ _transposed(step)
-    known_w = np.eye(problem.n) - terms + cross + _transposed(cross)
-    known_v = np.eye(problem.ny) - C @ cov @ _transposed(C)
+    terms = noise @ cov[1:] @ transposed(noise) + now @ transposed(step)
+    cross = ahead @ transposed(step)
+    known_w = np.eye(problem.n) - terms + cross + transposed(cross)
+    known_v = np.eye(problem.ny) - C @ cov @ transposed(C)
     known_start = np.eye(problem.n) - prior @ cov[0] @ prior.T
     known = [known_w.mean(axis=0), known_v.mean(axis=0), known_start]
     least = min(float(matrix.diagonal().min()) for matrix in known)
@@ -247,16 +232,16 @@ def _answer_by_normal_equations(
         return None
 
     N = np.empty_like(cov)
-    N[0], N[1:] = _product(prior, known_start @ prior), _product(noise, known_w @ noise)
+    N[0], N[1:] = product(prior, known_start @ prior), product(noise, known_w @ noise)
     return _Answer(
         x=x,
         cov=cov,
         p=np.concatenate([start, smoothed.p], axis=1),
         u=u,
         N=N,
-        D=_product(root, known_v @ root),
-        x_c=_product(noise, ahead - now),
-        x_d=-_product(root, C @ cov),
+        D=product(root, known_v @ root),
+        x_c=product(noise, ahead - now),
+        x_d=-product(root, C @ cov),
         loglik=np.asarray(smoothed.loglik),
     )
 
@@ -272,35 +257,34 @@ def _answer_by_recursions(problem: SmoothingProblem, data: Observations) -> _Ans
     filtering = started.filtering
     K, factor, A = filtering.K, filtering.factor, problem.A
     roots = substitute(factor, np.broadcast_to(np.eye(problem.ny), factor.shape))  # F^-1/2
-    weighted = roots @ data.C
     AK = np.zeros_like(K)  # at T there is nothing left to predict
     AK[:-1] = A @ K[:-1]
 
-    def smooth(predicted: Array, z: Array) -> tuple[Array, Array, Array, Array]:
-        e = filtering.whiten(predicted, z)
-        p = filtering.costates(e)
+    def in_d(e: Array, p: Array) -> Array:
+        """The costates of y."""
         u = times(roots, e, transpose=True)
         u[..., :-1, :] -= times(AK[:-1], p[..., 1:, :], transpose=True)
-        return e, filtering.smooth(predicted, z, p), p, u
+        return u
 
     L, b, predicted = started.predict(problem.m0, problem.c, data.z)
-    e, x, p, u = smooth(predicted, data.z)
-    loglik = started.loglik(e, L, b)
+    x, p, e = filtering.smooth(predicted, data.z)
+    u, loglik = in_d(e, p), started.loglik(e, L, b)
 
     # How p, u and x answer to c and d, with b given, and with b following.
-    _, *answers = smooth(started.moved, filtering.nothing)
+    X, P, slopes = filtering.smooth(started.moved, filtering.nothing)
+    answers = (X, P, in_d(slopes, P))
     X, P, U = (substitute(L, z.swapaxes(0, 1)) for z in answers)  # (T+1, k, ...)
-    N, _ = congruences(filtering.loop.A, _product(weighted, weighted))
+    N, _ = congruences(filtering.loop.A, product(filtering.weighted, filtering.weighted))
     ahead = A @ filtering.cov[:-1]
     pulled = N[1:] @ ahead
-    cov = filtering.cov + _product(X, X)
-    cov[:-1] -= _product(ahead, pulled)
-    x_c = _product(P[1:], X[:-1]) - pulled
-    D = _product(roots, roots) - _product(U, U)
-    D[:-1] += _product(AK[:-1], N[1:] @ AK[:-1])
-    x_d = _product(U, X) - _transposed(K)
-    x_d[:-1] += _product(AK[:-1], pulled)
-    N -= _product(P, P)
+    cov = filtering.cov + product(X, X)
+    cov[:-1] -= product(ahead, pulled)
+    x_c = product(P[1:], X[:-1]) - pulled
+    D = product(roots, roots) - product(U, U)
+    D[:-1] += product(AK[:-1], N[1:] @ AK[:-1])
+    x_d = product(U, X) - transposed(K)
+    x_d[:-1] += product(AK[:-1], pulled)
+    N -= product(P, P)
     return _Answer(x, cov, p, u, N, D, x_c, x_d, loglik)
 
 
@@ -313,12 +297,3 @@ def score_of(problem: SmoothingProblem, expected: Expected) -> Score:
             continue
         gradients[name] = gradient if gradient.ndim == array.ndim else gradient.sum(axis=0)
     return Score(**gradients, loglik=expected.loglik)  # type: ignore[arg-type]
-
-
-def _product(M: Array, N: Array) -> Array:
-    """M'N at every stage."""
-    return np.asarray(_transposed(M) @ N)
-
-
-def _transposed(M: Array) -> Array:
-    return M.swapaxes(-1, -2)

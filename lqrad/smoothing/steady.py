@@ -20,12 +20,9 @@ def dlqe(
 
     Parameters
     ----------
-    A : (n, n)
-    C : (ny, n)
-    W : (n, n)
-        Covariance of the noise of the state.
-    V : (ny, ny)
-        Covariance of the noise of the observations.
+    A, C : (n, n), (ny, n)
+    W, V : (n, n), (ny, ny)
+        Covariances of the noise of the state, and of the observations.
 
     Returns
     -------
