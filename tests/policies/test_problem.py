@@ -153,7 +153,6 @@ def test_a_batch_is_the_mean_of_its_series():
 def test_a_linear_policy_costs_what_the_loop_closed_by_hand_does(seed):
     case = random_case(seed, radius=0.95)
     lq, rng = case.problem, np.random.default_rng(seed)
-    lq = lqrad.LQProblem([[1.0]], [[1.0]], [[1.0]], [[1.0]])
     problem = PolicyProblem(lq, linear_policy(lq.n, lq.m), T=case.T)
     x0 = rng.normal(size=(3, lq.n))
     K = 0.2 * rng.normal(size=(lq.m, lq.n))
@@ -192,7 +191,6 @@ def test_a_linear_policy_finds_the_regulator_of_riccati(name):
     K, P, _ = lqrad.dlqr(A, B, Q, R)
     # With the cost to go as terminal weight the stationary gain is optimal over any horizon.
     lq = lqrad.LQProblem(A, B, Q, R, S=P)
-    lq = lqrad.LQProblem([[1.0]], [[1.0]], [[1.0]], [[1.0]])
     problem = PolicyProblem(lq, linear_policy(lq.n, lq.m), T=60)
     result = lqrad.descend(problem.objective(np.eye(lq.n)), start.ravel(), method="l-bfgs")
     assert result.status.converged
@@ -218,7 +216,6 @@ def test_minibatches_of_initial_states_train_a_policy():
 
 def test_a_loop_that_overflows_names_the_step_and_ends_a_descent():
     lq = lqrad.LQProblem([[1e40]], [[1.0]], [[1.0]], [[1.0]])
-    lq = lqrad.LQProblem([[1.0]], [[1.0]], [[1.0]], [[1.0]])
     problem = PolicyProblem(lq, linear_policy(1, 1), T=20)
     message = r"state x\[8\] of the closed loop is not finite, of 20 steps; try smaller parameters"
     with pytest.raises(NonFiniteError, match=message):
@@ -229,7 +226,6 @@ def test_a_loop_that_overflows_names_the_step_and_ends_a_descent():
     assert result.status is Status.DIVERGED
     assert "x[8]" in result.message
     lq = lqrad.LQProblem([[0.5]], [[1.0]], [[1.0]], [[1.0]])
-    lq = lqrad.LQProblem([[1.0]], [[1.0]], [[1.0]], [[1.0]])
     problem = PolicyProblem(lq, linear_policy(1, 1), T=3)
     with pytest.raises(NonFiniteError, match=r"vector\[0\] is nan"):
         problem.objective([1.0]).value_and_gradient(np.array([np.nan]))
@@ -246,7 +242,6 @@ def test_a_loop_that_overflows_names_the_step_and_ends_a_descent():
 def test_a_line_search_comes_back_from_steps_that_overflow():
     # The gradient at the start is so steep that the first steps of a line search leave the numbers.
     lq = lqrad.LQProblem([[3.0]], [[1.0]], [[1.0]], [[1.0]])
-    lq = lqrad.LQProblem([[1.0]], [[1.0]], [[1.0]], [[1.0]])
     problem = PolicyProblem(lq, linear_policy(1, 1), T=300)
     result = lqrad.descend(problem.objective([[1.0]]), [3.97])
     assert result.status.converged
