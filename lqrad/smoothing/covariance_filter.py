@@ -14,7 +14,6 @@ from the covariance `base`, and b, the vague part, is estimated from the innovat
 from __future__ import annotations
 
 import math
-from functools import cached_property
 
 import numpy as np
 from scipy.linalg import solve_triangular
@@ -131,14 +130,13 @@ class CovarianceFilter:
         square = inner(e, e)
         return np.asarray(-0.5 * (data.entries * LOG_2PI + self.log_determinant() + square))
 
-    @cached_property
     def weighted(self) -> Array:
         """C whitened by the innovations: its square is C'F^-1 C."""
         return substitute(self.factor, np.broadcast_to(self.C, (len(self.K), *self.C.shape[-2:])))
 
     def costates(self, e: Array) -> Array:
         """p[t-1] = L'p[t] + C'F^-1 (innovation) for t = 0, ..., T: the adjoint of `predict`."""
-        return self.loop.solve(times(self.weighted, e, transpose=True), transpose=True)
+        return self.loop.solve(times(self.weighted(), e, transpose=True), transpose=True)
 
     def smooth(self, predicted: Array, z: Array) -> tuple[Array, Array, Array]:
         """x[t|T] = x[t|t] + P[t|t] A'p[t], with the costates p and the whitened innovations."""
@@ -155,7 +153,8 @@ class CovarianceFilter:
         No covariance is solved with, which may be singular; where W is. Where most of a variance is
         subtracted, as from that of an unstable state, RTS has more digits, and is used.
         """
-        N, _ = congruences(self.loop.A, product(self.weighted, self.weighted))
+        weighted = self.weighted()
+        N, _ = congruences(self.loop.A, product(weighted, weighted))
         ahead = self.A @ self.cov[:-1]
         pulled = N[1:] @ ahead
         lag_cov = ahead - self.predicted_cov[1:] @ pulled

@@ -257,6 +257,7 @@ def _answer_by_recursions(problem: SmoothingProblem, data: Observations) -> _Ans
     filtering = started.filtering
     K, factor, A = filtering.K, filtering.factor, problem.A
     roots = substitute(factor, np.broadcast_to(np.eye(problem.ny), factor.shape))  # F^-1/2
+    weighted = roots @ data.C
     AK = np.zeros_like(K)  # at T there is nothing left to predict
     AK[:-1] = A @ K[:-1]
 
@@ -274,7 +275,7 @@ def _answer_by_recursions(problem: SmoothingProblem, data: Observations) -> _Ans
     X, P, slopes = filtering.smooth(started.moved, filtering.nothing)
     answers = (X, P, in_d(slopes, P))
     X, P, U = (substitute(L, z.swapaxes(0, 1)) for z in answers)  # (T+1, k, ...)
-    N, _ = congruences(filtering.loop.A, product(filtering.weighted, filtering.weighted))
+    N, _ = congruences(filtering.loop.A, product(weighted, weighted))
     ahead = A @ filtering.cov[:-1]
     pulled = N[1:] @ ahead
     cov = filtering.cov + product(X, X)
