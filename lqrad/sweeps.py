@@ -170,11 +170,10 @@ def sweep(
         check_type("executor", executor, Executor, "ThreadPoolExecutor() or client.get_executor()")
     if isinstance(executor, ProcessPoolExecutor):
         _check_picklable(function)
-    if path is None:
-        return _run(function, _Record(axes, None), executor, progress)
-    path = Path(os.path.realpath(as_path(path)))  # a cell may change the directory
-    with alone(path):
-        return _run(function, _Record(axes, path), executor, progress)
+    # The whole path, for a cell may change the directory.
+    held = None if path is None else Path(os.path.realpath(as_path(path)))
+    with nullcontext() if held is None else alone(held):
+        return _run(function, _Record(axes, held), executor, progress)
 
 
 def _run(
@@ -362,20 +361,15 @@ def _checked_axes(grid: Mapping[str, Any]) -> _Axes:
                     f"grid[{name!r}] holds {value!r} at {i}, of which one array with all its "
                     f"values makes {held!r}; expected values of one kind"
                 )
-    _check_size([len(axis) for axis in axes.values()])
-    return axes
-
-
-def _check_size(shape: list[int]) -> None:
-    """Raise ArgumentError where the outcomes have no room, or more axes than an array may have."""
     try:
-        np.empty([1, *(1 for _ in shape)])  # in a file the outcomes have an axis more
+        np.empty([1, *(1 for _ in axes)])  # in a file the outcomes have an axis more
     except ValueError as error:
         raise ArgumentError(
-            f"grid has {len(shape)} names, more than a NumPy array has axes",
+            f"grid has {len(axes)} names, more than a NumPy array has axes",
             "leave out those with one value, or sweep in parts",
         ) from error
-    check_room("the outcomes of this grid", *shape)
+    check_room("the outcomes of this grid", *map(len, axes.values()))
+    return axes
 
 
 def _assembled(axes: _Axes, outcomes: dict[int, _Outcome]) -> Sweep:
@@ -466,9 +460,10 @@ def _difference(held: _Axes, wanted: _Axes) -> str:
         if len(axis) != len(wanted[name]):
             return f"its axis {name!r} has {len(axis)} values, expected {len(wanted[name])}"
         # As text, where 1 and 1.0 differ, 0.0 and -0.0 differ, and NaN is NaN.
-        for i, pair in enumerate(zip(axis.tolist(), wanted[name].tolist(), strict=True)):
-            if repr(pair[0]) != repr(pair[1]):
-                return f"its axis {name!r} has {pair[0]!r} at {i}, expected {pair[1]!r}"
+        texts = zip(map(repr, axis.tolist()), map(repr, wanted[name].tolist()), strict=True)
+        for i, (own, other) in enumerate(texts):
+            if own != other:
+                return f"its axis {name!r} has {own} at {i}, expected {other}"
     return ""
 
 

@@ -47,13 +47,9 @@ def derivatives(
 
     Parameters
     ----------
-    function : callable
     z : (..., d)
-    order : {1, 2}
-    name : str
-        What errors call the function.
-    entries : sequence of d str, optional
-        What they call the entries of z.
+    name, entries : str, sequence of d str
+        What errors call the function, and the entries of z.
     value : (..., k) or (...), optional
         The function at the points, where it is known but for its rounding.
 

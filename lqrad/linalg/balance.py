@@ -59,28 +59,22 @@ def balance(
 ) -> Units:
     """Return the units in which the non-zero entries of a model are nearest to one.
 
-    Groups of states, inputs and outputs that no entry links to others have an arbitrary unit in
-    common, on which no entry depends.
+    The balanced model is in_units(A, x, x, time), in_units(B, x, u, time), in_units(C, y, x),
+    in_units(Q, -x, x, -cost), in_units(R, -u, u, -cost), in_units(M, -x, u, -cost); of its gain K and its
+    cost to go P come in_units(K, -u, -x) and in_units(P, x, -x, cost). Groups of states, inputs and
+    outputs that no entry links to others have an arbitrary unit in common, on which no entry depends.
 
     Parameters
     ----------
     A, B, C : (n, n), (n, m), (ny, n)
+        These and the others may have leading axes, such as time: the largest of each entry counts.
     D : (m, m)
-        Of a loop, whose outputs are in the units of its inputs: C is then in_units(C, u, x), and D
-        in_units(D, u, u).
+        Of a loop, whose outputs are in the units of its inputs: in_units(C, u, x), in_units(D, u, u).
     Q, R : (n, n), (m, m)
         Weights, of which the diagonal counts. Of an estimation problem, pass A', C', W, V as A, B, Q,
         R; the unit of x is 2^-x and that of y is 2^-u then.
-        All of them may have leading axes, such as time: the largest of each entry counts.
     continuous : bool
         Whether A and B are rates, and a unit of time is to be found.
-
-    Returns
-    -------
-    Units
-        The balanced model is in_units(A, x, x, time), in_units(B, x, u, time), in_units(C, y, x),
-        in_units(Q, -x, x, -cost), in_units(R, -u, u, -cost), in_units(M, -x, u, -cost); of its
-        gain K and its cost to go P come in_units(K, -u, -x) and in_units(P, x, -x, cost).
 
     References
     ----------

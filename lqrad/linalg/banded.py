@@ -56,16 +56,9 @@ class Bidiagonal:
         self._band: Array | None = None
 
     def solve(self, f: Array, *, transpose: bool = False, overwrite: bool = False) -> Array:
-        """Return x of L x = f, or of L'x = f.
+        """Return x of L x = f, or with `transpose` of L'x = f, for f (..., T+1, n) with batches in front.
 
-        Parameters
-        ----------
-        f : (..., T+1, n)
-            Right-hand sides; leading axes are a batch.
-        transpose : bool
-            Solve with L', the adjoint: backward in time.
-        overwrite : bool
-            Work in f itself, where it is C-contiguous. Use the returned array.
+        With `overwrite` it is found in f itself, where that is C-contiguous: use the returned array.
 
         Raises
         ------

@@ -12,17 +12,8 @@ def input_curvature(Q: Array, R: Array, M: Array) -> Array | None:
 
     Minimised over the state as if that were free, the cost 1/2 x'Qx + x'Mu + 1/2 u'Ru of a stage
     is 1/2 u'(R - M'Q^+M)u, by the Schur complement of Q. Dynamics that tie the states to the
-    inputs can only raise it, so D = R - M'Q^+M.
-
-    Parameters
-    ----------
-    Q, R, M : (n, n), (m, m), (n, m), each also with a leading T axis
-        With [Q M; M' R] positive semidefinite.
-
-    Returns
-    -------
-    (m, m) or (T, m, m), or None
-        Lower triangular L with L L' = D; None where D is not proven to be positive definite.
+    inputs can only raise it, so D = R - M'Q^+M. Each weight may have a leading T axis; [Q M; M' R] is
+    positive semidefinite. None is returned where D is not proven to be positive definite.
 
     References
     ----------

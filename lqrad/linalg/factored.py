@@ -145,7 +145,12 @@ def factored(A: Array, B: Array, C: Array, D: Array, *, dt: float, delay: int = 
     >>> L.roots * L.rate, np.exp(L.near_zero()[0])
     (array([-1.+0.j]), np.float64(2.0))
     """
-    found = _exact(A, B, C, D, dt) if len(A) <= EXACT else _rounded(A, B, C, D, dt)
+    if len(A) <= EXACT:
+        exact = Rational.of(A, B, C, D, dt)
+        gain, _, negative = exact.near_infinity()
+        found = Factored(*exact.roots(), gain, negative, exact.rate, exact.discrete)
+    else:
+        found = _rounded(A, B, C, D, dt)
     if delay:
         found = replace(  # z^-1 = -(s - 1)/(s + 1)
             found,
@@ -154,12 +159,6 @@ def factored(A: Array, B: Array, C: Array, D: Array, *, dt: float, delay: int = 
             negative=found.negative != bool(delay % 2),
         )
     return found
-
-
-def _exact(A: Array, B: Array, C: Array, D: Array, dt: float) -> Factored:
-    L = Rational.of(A, B, C, D, dt)
-    gain, _, negative = L.near_infinity()
-    return Factored(*L.roots(), gain, negative, L.rate, L.discrete)
 
 
 def _rounded(A: Array, B: Array, C: Array, D: Array, dt: float, *, alone: bool = False) -> Factored:
@@ -494,13 +493,11 @@ def _merged(roots: Complex, upper: NDArray[np.intp], s: Complex) -> Complex:
 
 def _without_pairs(zeros: Complex, poles: Complex) -> tuple[Complex, Complex]:
     """Without zeros that are poles to rounding."""
-    left = list(poles)
     kept = []
     for z in zeros:
-        apart = [abs(z - p) for p in left]
-        i = int(np.argmin(apart)) if left else -1
-        if left and apart[i] <= 8 * EPS * abs(z):
-            left.pop(i)
+        apart = np.abs(poles - z)
+        if apart.min(initial=np.inf) <= 8 * EPS * abs(z):
+            poles = np.delete(poles, apart.argmin())
         else:
             kept.append(z)
-    return np.array(kept, dtype=np.complex128), np.array(left, dtype=np.complex128)
+    return np.array(kept, dtype=np.complex128), poles

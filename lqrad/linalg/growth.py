@@ -35,14 +35,8 @@ _LOG_2 = math.log(2)
 def adjoint_growth(A: Array, B: Array, seed: Array | None, T: int) -> tuple[Array, Array]:
     """Return the logarithms of |B[t]'M[t]|_2, and the exponents of the recursion.
 
-    Parameters
-    ----------
-    A : (n, n) or (T, n, n)
-    B : (n, m) or (T, n, m)
-    seed : (n, k) or None
-        k <= n columns; None for the identity, with which M[t] is the derivative of x[T] in x[t+1],
-        transposed.
-    T : int
+    A and B may have a leading T axis. The seed has k <= n columns; None is the identity, with which
+    M[t] is the derivative of x[T] in x[t+1], transposed.
 
     Returns
     -------

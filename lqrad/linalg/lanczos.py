@@ -20,13 +20,10 @@ def extreme_eigenvalues(
 
     `products` is how many are taken at most; fewer are when they span an invariant subspace.
 
-    Returns
-    -------
-    (smallest, largest) : tuple of float
-        The smallest Ritz value, which is never below the smallest eigenvalue, and the largest plus
-        the largest residual among the upper three, which but for contrived H is not below the
-        largest eigenvalue, nor far above it. Both are exact, up to rounding, where `products` is at
-        least the number of distinct eigenvalues. The first vector is drawn from a fixed seed.
+    The first is the smallest Ritz value, which is never below the smallest eigenvalue; the second the
+    largest plus the largest residual among the upper three, which but for contrived H is not below the
+    largest eigenvalue, nor far above it. Both are exact, up to rounding, where `products` is at least
+    the number of distinct eigenvalues. The first vector is drawn from a fixed seed.
 
     Raises
     ------

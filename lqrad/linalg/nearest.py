@@ -10,11 +10,11 @@ work are the columns of N, and the optimality conditions are
 
 Every iterate keeps all conditions but the last. Then the value 1/2 |w|^2 + 1/2 sum s^2 / give is a
 lower bound of the minimum, and it rises from one iterate to the next, so that no set of half-spaces
-comes twice. Two kinds of step are taken. A step of many half-spaces adds all that are violated, and
-takes away those whose multipliers come out negative; it is kept where the value has risen. Else a
-step of one half-space a, h (Goldfarb and Idnani) adds the most violated one: with r the least-squares
-solution of N r = a and z = a - N r, raising its multiplier by d changes the others by -d r and w by
--d z, until the half-space holds, or until another multiplier is zero and its half-space is taken away.
+comes twice. A step of many half-spaces adds all that are violated, and takes away those whose
+multipliers come out negative. Where the value has not risen, a step of one half-space a, h (Goldfarb
+and Idnani) adds the most violated one: with r the least-squares solution of N r = a and z = a - N r,
+raising its multiplier by d changes the others by -d r and w by -d z, until the half-space holds, or
+until another multiplier is zero and its half-space is taken away.
 
 Where z = 0 and no r is positive, y = (-r, 1) >= 0 has N y = z = 0 and sum y h = h - a'w < 0: the sum of
 the half-spaces says 0 <= sum y h < 0, which proves that no w keeps them all (Farkas).
@@ -113,20 +113,15 @@ def nearest(
     start: Array,
     max_iter: int,
 ) -> Nearest:
-    """Return the point nearest to the origin within limits.
+    """Return the point nearest to the origin within limits (r,), infinite where there is none.
 
     Parameters
     ----------
     rows : (r, N)
         Of norm one.
-    low, high : (r,)
-        Infinite where there is no limit.
-    give : (r,)
-        One over the stiffness of each spring; zero where a limit is hard.
-    slack : (r,)
-        An excess that is none.
-    rounding : (r,)
-        What rounding errors may add up to in the entries of each row.
+    give, slack, rounding : (r,)
+        One over the stiffness of each spring, zero where a limit is hard; an excess that is none; what
+        rounding errors may add up to in the entries of each row.
     refutes : callable
         Of a proof (r,): whether who knows more of the rows finds it valid, where rounding errors leave
         that open here.

@@ -67,14 +67,7 @@ def gains(A: Array, B: Array, C: Array, D: Array, v: Array) -> Array:
 
 
 def crossings(A: Array, B: Array, C: Array, D: Array, level: float, c: float) -> Array:
-    """Return the v >= 0, right beside c, at which a singular value of G(i v) may be at the level.
-
-    Examples
-    --------
-    >>> one = np.eye(1)
-    >>> crossings(-one, one, one, 0 * one, 0.5, 1.0).round(12)  # 1 + v^2 = 4
-    array([1.73205081])
-    """
+    """Return the v >= 0, right beside c, at which a singular value of G(i v) may be at the level."""
     (n, m), ny = B.shape, len(C)
     root, eye, zeros = np.sqrt(level), np.eye, np.zeros
     B, C, D = B / root, C / root, D / level
@@ -101,20 +94,9 @@ def peak_gain(
 ) -> tuple[float, float]:
     """Return the largest gain of G on the imaginary axis, and the v in [0, inf] where it is.
 
-    Parameters
-    ----------
-    A, B, C, D : (n, n), (n, m), (ny, n), (ny, m)
-        Of a stable system, in units in which states are of comparable size.
-    poles : (n,), complex
-        The eigenvalues of A, small ones right to a part of their own size.
-    enough : float
-        The search ends where the gain is found to be above this.
-
-    Returns
-    -------
-    peak : float
-        A gain that is reached, and by more than 1e-11 of it exceeded nowhere.
-    v : float
+    The system is stable, in units in which states are of comparable size; `poles` are the eigenvalues of
+    A, small ones right to a part of their own size. The gain is reached, and by more than 1e-11 of it
+    exceeded nowhere; or it is the first that is found to be above `enough`.
 
     References
     ----------

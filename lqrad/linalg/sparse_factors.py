@@ -81,8 +81,8 @@ def _tridiagonal_pair(E: Any) -> tuple[Solve, Solve] | None:
 
 def _condition(E: Any, pair: tuple[Solve, Solve]) -> float:
     """The condition number, nearly, with each row and column in a unit of its own size."""
-    size = abs(E)
-    rows, columns = np.ones(E.shape[0]), np.ones(E.shape[0])
+    size, n = abs(E), E.shape[0]
+    rows, columns = np.ones(n), np.ones(n)
     for axis in (0, 1, 0):  # columns first: they have the units of the states
         power = -np.frexp(size.max(axis=axis).toarray().ravel())[1]
         scale = 2.0 ** np.minimum(power, 1023)  # the largest there is
@@ -90,30 +90,21 @@ def _condition(E: Any, pair: tuple[Solve, Solve]) -> float:
             columns, size = columns * scale, size @ sp.diags_array(scale)
         else:
             rows, size = rows * scale, sp.diags_array(scale) @ size
-    norm = float(size.sum(axis=0).max())
     solve, solve_transposed = pair
-    inverse = (
-        lambda b: solve(b / rows) / columns,
-        lambda b: solve_transposed(b / columns) / rows,
-    )
-    return norm * _inverse_norm(inverse, E.shape[0])
-
-
-def _inverse_norm(pair: tuple[Solve, Solve], n: int) -> float:
-    """A lower bound on the 1-norm of the inverse, nearly always within a factor of three of it."""
-    solve, solve_transposed = pair
+    # A lower bound on the 1-norm of the inverse, nearly always within a factor of three of it.
     z, best = np.full(n, 1.0 / n), 0.0
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
         for _ in range(5):
-            y = solve(z)
+            y = solve(z / rows) / columns
             norm = float(np.abs(y).sum())
             if not norm > best:
-                return best if math.isfinite(norm) else math.inf
+                best = best if math.isfinite(norm) else math.inf
+                break
             best = norm
-            pull = solve_transposed(np.where(y < 0, -1.0, 1.0))
+            pull = solve_transposed(np.where(y < 0, -1.0, 1.0) / columns) / rows
             z = np.zeros(n)
             z[np.abs(pull).argmax()] = 1.0
-    return best
+    return best * float(size.sum(axis=0).max())
 
 
 def identity_pair() -> tuple[Solve, Solve]:

@@ -26,19 +26,17 @@ _PIECE_BYTES = 512 * 1024
 class BlockTridiagonal:
     """A symmetric positive definite block-tridiagonal matrix, factored by Cholesky in its band.
 
-    The matrix has `diagonal[t]` as its blocks (t, t), `below[t]` as its blocks (t+1, t), and
-    below[t]' as its blocks (t, t+1). Factor and solution cost O(N n^3) and O(N n^2).
-
-    With N, blocks repeat, and the blocks of the factor converge. They are then computed only until
-    one of them, repeated, gives the matrix back to rounding errors, which is all that is asked of a
-    factor.
+    Factor and solution cost O(N n^3) and O(N n^2). With N, blocks repeat, and the blocks of the factor
+    converge. They are then computed only until one of them, repeated, gives the matrix back to
+    rounding errors, which is all that is asked of a factor.
 
     Parameters
     ----------
     diagonal : (N, n, n), or (3, n, n) where N is given
-        Symmetric blocks, or the first, each in the middle, and the last; only their lower
+        Symmetric blocks (t, t), or the first, each in the middle, and the last; only their lower
         triangles are read.
     below : (N-1, n, n), or (n, n) where N is given
+        Blocks (t+1, t).
     N : int, optional
         The number of blocks on the diagonal, where they repeat; at least two.
 
