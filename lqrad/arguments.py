@@ -735,6 +735,13 @@ def initial_state(problem: Sized, x0: ArrayLike, x: Array | None = None) -> Arra
     return x0
 
 
+def finite_start(problem: Sized, x0: ArrayLike, x: Array | None = None) -> Array:
+    """Return `initial_state` of finite numbers."""
+    x0 = initial_state(problem, x0, x)
+    check_finite("x0", x0)
+    return x0
+
+
 def one_initial_state(problem: Sized, x0: ArrayLike) -> Array:
     """Return a copy of x0 (n,), of finite numbers: one, where a batch is not taken."""
     start = np.array(real_array("x0", x0))

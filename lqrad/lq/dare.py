@@ -8,6 +8,8 @@ with the eigenvalues of A - BK inside the unit circle.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
 import numpy as np
@@ -31,6 +33,8 @@ from lqrad.linalg.balance import Units, balance, in_units
 from lqrad.linalg.hautus import hautus
 from lqrad.linalg.riccati import double, lyapunov
 
+# A way that leads nowhere may end in numbers of any size; they are looked at where they are polished.
+_quiet = np.errstate(over="ignore", invalid="ignore")
 # Newton's method squares the error at each step; the start is rarely worse than 1e-5.
 _NEWTON_STEPS = 12
 # A solution is taken at once where its relative residual is below this.
@@ -141,11 +145,6 @@ def dlqr(
     E : (n,), complex
         The eigenvalues of A - BK, largest first.
 
-    Raises
-    ------
-    NotStabilizableError, NotConvexError
-        As `dare`.
-
     See Also
     --------
     lqr : a controller of a `StateSpace` plant, with limits and integrators.
@@ -160,9 +159,9 @@ def dlqr(
     >>> K.round(4), abs(E).round(4)
     (array([[0.5891, 0.7119]]), array([0.9044, 0.3837]))
     """
-    arrays = _constant_arrays(A, B, Q, R, M)
-    solution = _stabilising(*arrays)
-    return solution.K, solution.P, _eigenvalues(solution)
+    solution = _stabilising(*_constant_arrays(A, B, Q, R, M))
+    E = np.linalg.eigvals(solution.closed).astype(np.complex128)
+    return solution.K, solution.P, E[np.argsort(-np.abs(E), kind="stable")]
 
 
 def _constant_arrays(
@@ -179,12 +178,6 @@ def _constant_arrays(
     check_symmetric("Q", Q)
     check_symmetric("R", R)
     return arrays["A"], arrays["B"], Q / 2 + Q.T / 2, R / 2 + R.T / 2, arrays["M"]
-
-
-def _eigenvalues(solution: _Solution) -> NDArray[np.complex128]:
-    """Those of the closed loop, largest first."""
-    E = np.linalg.eigvals(solution.closed).astype(np.complex128)
-    return E[np.argsort(-np.abs(E), kind="stable")]
 
 
 def _stabilising(A: Array, B: Array, Q: Array, R: Array, M: Array) -> _Solution:
@@ -217,11 +210,8 @@ def _stabilising(A: Array, B: Array, Q: Array, R: Array, M: Array) -> _Solution:
 def _solve(A: Array, B: Array, Q: Array, R: Array, M: Array, units: Units) -> _Solution:
     """Return the best stabilising solution that any of the ways to one finds, or raise."""
     best: _Solution | None = None
-    for way in (_double_from_Q, _double_from_above, _scipy):
-        # A way that leads nowhere may end in numbers of any size; they are looked at here.
-        with np.errstate(over="ignore", invalid="ignore"):
-            P = way(A, B, Q, R, M)
-            solution = None if P is None else _polish(A, B, Q, R, M, P)
+    for P in _ways(A, B, Q, R, M):
+        solution = None if P is None else _polish(A, B, Q, R, M, P)
         if solution is None or solution.doubt > _DOUBT:
             continue
         if best is None or solution.residual < best.residual:
@@ -233,22 +223,23 @@ def _solve(A: Array, B: Array, Q: Array, R: Array, M: Array, units: Units) -> _S
     raise _explain(A, B, Q, R, M, units)
 
 
-def _double_from_Q(A: Array, B: Array, Q: Array, R: Array, M: Array) -> Array | None:
-    return _double_from(Q, A, B, Q, R, M)
+def _ways(A: Array, B: Array, Q: Array, R: Array, M: Array) -> Iterator[Array | None]:
+    """Candidates for a solution: by doubling from P = Q and from above, and SciPy's.
 
-
-def _double_from_above(A: Array, B: Array, Q: Array, R: Array, M: Array) -> Array | None:
-    """From a positive definite matrix, the recursion goes to the stabilising solution.
-
-    Chan, Goodwin and Sin, Convergence properties of the Riccati difference equation in optimal
-    filtering of nonstabilizable systems, IEEE Trans. Automatic Control 29 (1984), 110-118.
+    From a positive definite matrix the recursion goes to the stabilising solution: Chan, Goodwin and
+    Sin, Convergence properties of the Riccati difference equation in optimal filtering of
+    nonstabilizable systems, IEEE Trans. Automatic Control 29 (1984), 110-118.
     """
+    yield _double_from(Q, A, B, Q, R, M)
     size, reach = float(np.abs(Q).max()), float(np.abs(B).max())
     if size == 0:  # any size will do; this one has the units of Q
         size = float(np.abs(R).max()) / reach / reach if reach else 1.0
-    return _double_from(Q + size * np.eye(len(A)), A, B, Q, R, M)
+    yield _double_from(Q + size * np.eye(len(A)), A, B, Q, R, M)
+    with suppress(LinAlgError, ValueError):
+        yield _scipy(A, B, Q, R, M)
 
 
+@_quiet
 def _double_from(Z: Array, A: Array, B: Array, Q: Array, R: Array, M: Array) -> Array | None:
     """Return the limit of the recursion from P = Z, or None where it cannot start there.
 
@@ -270,16 +261,15 @@ def _double_from(Z: Array, A: Array, B: Array, Q: Array, R: Array, M: Array) -> 
     return Z + double(A - inputs.T.dot(cross), inputs.T.dot(inputs), (H + H.T) / 2)
 
 
-def _scipy(A: Array, B: Array, Q: Array, R: Array, M: Array) -> Array | None:
-    try:
-        with warnings.catch_warnings():  # the caller looks at what remains of the equation
-            warnings.simplefilter("ignore", LinAlgWarning)
-            P = solve_discrete_are(A, B, Q, R, s=M)
-    except (LinAlgError, ValueError):
-        return None
+@_quiet
+def _scipy(A: Array, B: Array, Q: Array, R: Array, M: Array) -> Array:
+    with warnings.catch_warnings():  # the caller looks at what remains of the equation
+        warnings.simplefilter("ignore", LinAlgWarning)
+        P = solve_discrete_are(A, B, Q, R, s=M)
     return np.asarray((P + P.T) / 2)
 
 
+@_quiet
 def _polish(A: Array, B: Array, Q: Array, R: Array, M: Array, P: Array) -> _Solution | None:
     """Return what Newton's method makes of P, or None unless it is a stabilising solution.
 
@@ -294,11 +284,8 @@ def _polish(A: Array, B: Array, Q: Array, R: Array, M: Array, P: Array) -> _Solu
         factor, K, info = dposv(G, B.T.dot(PA) + M.T, lower=1)
         pivots = np.diagonal(factor) ** 2
         # The factor of a singular matrix may exist by the grace of rounding errors.
-        if (
-            info
-            or (pivots <= sum(B.shape) * EPS * np.diagonal(G)).any()
-            or not np.isfinite(K).all()
-        ):
+        lost = (pivots <= sum(B.shape) * EPS * np.diagonal(G)).any()
+        if info or lost or not np.isfinite(K).all():
             break
         closed = A - B.dot(K)
         cross = M.dot(K)

@@ -18,8 +18,8 @@ from lqrad.arguments import (
     check_finite,
     check_reference,
     check_shape,
+    finite_start,
     frozen_array,
-    initial_state,
     known_horizon,
     real_array,
     trajectory,
@@ -69,8 +69,7 @@ class InputProblem:
         x, u, p = trajectory(self, x, u=u, p=p)
         if x0 is not None:
             x = x.copy()
-            x[..., 0, :] = x0 = initial_state(self, x0, x)
-            check_finite("x0", x0)
+            x[..., 0, :] = finite_start(self, x0, x)
         value = self.cost(x, u) + inner(p, self._missing(x, u))
         check_finite("the Lagrangian", np.asarray(value), computed=True)
         return value if np.ndim(value) else float(value)
@@ -138,8 +137,7 @@ def input_objective(
     >>> input_objective(problem, [[8.0], [1.0]], 3, problem.value_and_gradient).shape
     (2, 3, 1)
     """
-    start = np.array(initial_state(problem, x0))
-    check_finite("x0", start)
+    start = np.array(finite_start(problem, x0))
     shape = (*start.shape[:-1], known_horizon(problem, T), problem.m)
 
     def total(u: Array) -> tuple[float, Array]:

@@ -28,6 +28,7 @@ from lqrad.arguments import (
     check_semidefinite,
     check_shape,
     check_stage_weights,
+    finite_start,
     frozen_array,
     initial_state,
     joint_batch,
@@ -540,8 +541,7 @@ class LQProblem(InputProblem, Fixed):
         True
         """
         x, u, p = trajectory(self, x, u=u, p=p)
-        x0 = initial_state(self, x0, x)
-        check_finite("x0", x0)
+        x0 = finite_start(self, x0, x)
         now, later, zero = x[..., :-1, :], x[..., 1:-1, :], np.zeros_like(x[..., :1, :])
         A_next, M_next, q_next, Q_next = (
             a[1:] if a.ndim == dims + 1 else a

@@ -19,13 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.arguments import (
-    Array,
-    check_finite,
-    check_room,
-    check_type,
-    initial_state,
-)
+from lqrad.arguments import Array, check_finite, check_room, check_type, finite_start
 from lqrad.copies import ReadOnly
 from lqrad.linalg.riccati import recursion
 from lqrad.linalg.stages import substitute, times
@@ -94,46 +88,24 @@ class Riccati(ReadOnly, Report):
 
     @_quiet
     def cost(self, x0: ArrayLike) -> float | Array:
-        """Return the optimal cost from x0, which needs no rollout.
-
-        Parameters
-        ----------
-        x0 : (..., n)
-
-        Returns
-        -------
-        float, or (...) for a batch
+        """Return the optimal cost from x0 (..., n), which needs no rollout; (...) for a batch.
 
         Examples
         --------
         >>> riccati(LQProblem([[1]], [[1]], [[1]], [[1]]), T=1).cost([2.0])
         3.0
         """
-        x0 = self._initial_state(x0)
+        x0 = finite_start(self.problem, x0)
         cost = (0.5 * x0.dot(self.P[0]) * x0).sum(axis=-1) + x0.dot(self.v[0]) + self.w[0]
         check_finite("the cost", np.asarray(cost), computed=True)
         return float(cost) if x0.ndim == 1 else np.asarray(cost)
 
     @_quiet
     def rollout(self, x0: ArrayLike) -> Trajectory:
-        """Return the optimal trajectory from x0, simulated in closed loop.
+        """Return the optimal trajectory from x0 (..., n), simulated in closed loop.
 
-        An open-loop simulation from the same inputs would lose all digits where A is unstable.
-
-        Parameters
-        ----------
-        x0 : (..., n)
-
-        Returns
-        -------
-        Trajectory
-            With the costates p[t] = P[t+1] x[t+1] + v[t+1], and the cost of x and u, stage by
-            stage.
-
-        Raises
-        ------
-        NonFiniteError
-            If x0 is not finite, or a state overflows; names the entry or the step.
+        An open-loop simulation from the same inputs would lose all digits where A is unstable. The
+        costates are p[t] = P[t+1] x[t+1] + v[t+1], and the cost is that of x and u, stage by stage.
 
         Examples
         --------
@@ -142,11 +114,11 @@ class Riccati(ReadOnly, Report):
         >>> trajectory.x.ravel(), trajectory.u.ravel(), trajectory.p.ravel(), trajectory.cost
         (array([2., 1.]), array([-1.]), array([1.]), 3.0)
         """
-        x0 = self._initial_state(x0)
+        x0 = finite_start(self.problem, x0)
         x = np.empty((*x0.shape[:-1], self.T + 1, self.problem.n))
         x[..., 0, :] = x0
         x[..., 1:, :] = self.problem.c - times(self.problem.B, self.k)
-        for t, closed in enumerate(_closed_loop(self.problem, self.K)):
+        for t, closed in enumerate(self.problem.A - self.problem.B @ self.K):
             x[..., t + 1, :] += x[..., t, :] @ closed.T
         check_finite("x", x, computed=True)
         u = -times(self.K, x[..., :-1, :]) - self.k
@@ -163,11 +135,6 @@ class Riccati(ReadOnly, Report):
         """`riccati_cost_gradient` of this solution, under its former name."""
         return import_module("lqrad.lq.riccati_gradient").riccati_cost_gradient(self, x0)
 
-    def _initial_state(self, x0: ArrayLike) -> Array:
-        x0 = initial_state(self.problem, x0)
-        check_finite("x0", x0)
-        return x0
-
 
 def riccati(problem: LQProblem, T: int | None = None) -> Riccati:
     """Solve a linear-quadratic problem by the backward Riccati recursion.
@@ -180,10 +147,6 @@ def riccati(problem: LQProblem, T: int | None = None) -> Riccati:
     problem : LQProblem
     T : int, optional
         The horizon; needed where nothing varies in time.
-
-    Returns
-    -------
-    Riccati
 
     Raises
     ------
@@ -249,7 +212,7 @@ def _linear_part(problem: LQProblem, P: Array, K: Array, L: Array) -> tuple[Arra
     T = len(K)
     c = np.broadcast_to(problem.c, (T, problem.n))
     Pc = times(P[1:], c)
-    closed = _closed_loop(problem, K)
+    closed = problem.A - problem.B @ K
     v = np.empty((T + 1, problem.n))
     v[:-1] = problem.q + times(closed, Pc, transpose=True)
     v[:-1] -= times(K, np.broadcast_to(problem.r, (T, problem.m)), transpose=True)
@@ -265,7 +228,3 @@ def _linear_part(problem: LQProblem, P: Array, K: Array, L: Array) -> tuple[Arra
     for name, array in (("k", k), ("w", w)):
         check_finite(name, array, computed=True)
     return k, v, w
-
-
-def _closed_loop(problem: LQProblem, K: Array) -> Array:
-    return problem.A - problem.B @ K

@@ -108,23 +108,13 @@ def riccati_vjp(
     Parameters
     ----------
     solution : Riccati
-    dK : (T, m, n), optional
-    dk : (T, m), optional
-    dP : (T+1, n, n), optional
-    dv : (T+1, n), optional
-    dx : (..., T+1, n), optional
-    du : (..., T, m), optional
+    dK, dk, dP, dv : (T, m, n), (T, m), (T+1, n, n), (T+1, n), optional
+    dx, du : (..., T+1, n), (..., T, m), optional
     x0 : (..., n)
         Where the trajectory starts; needed with dx or du. A batch adds up.
 
-    Returns
-    -------
-    LQGradient
-
     Raises
     ------
-    ArgumentError
-        If nothing is given, or dx or du without x0.
     NonFiniteError
         If the gradient overflows.
 
@@ -188,17 +178,8 @@ def riccati_vjp(
 def riccati_cost_gradient(solution: Riccati, x0: ArrayLike) -> LQGradient:
     """Return the gradient of the optimal cost from x0 in the problem's arrays.
 
-    By the envelope theorem it is that of the Lagrangian, with x, u and p held.
-
-    Parameters
-    ----------
-    solution : Riccati
-    x0 : (..., n)
-        A batch adds up.
-
-    Returns
-    -------
-    LQGradient
+    By the envelope theorem it is that of the Lagrangian, with x, u and p held. A batch x0 (..., n)
+    adds up.
 
     Examples
     --------
@@ -212,16 +193,7 @@ def riccati_cost_gradient(solution: Riccati, x0: ArrayLike) -> LQGradient:
     path = solution.rollout(x0)
     x, u, p = path.x, path.u, path.p
     total = _Sums(solution.problem)
-    before = x[..., :-1, :]
-    total.add("A", _outer(p, before))
-    total.add("B", _outer(p, u))
-    total.add("Q", 0.5 * _outer(before, before))
-    total.add("R", 0.5 * _outer(u, u))
-    total.add("M", _outer(before, u))
-    total.add("S", 0.5 * _outer(x[..., -1:, :], x[..., -1:, :])[0])
-    for name, z in (("c", p), ("q", before), ("r", u)):
-        total.add(name, _rows(z))
-    total.add("s", _rows(x[..., -1:, :])[0])
+    total.add_products((x / 2, u / 2, p / 2), (x, u, p))
     slope = x[..., 0, :] @ solution.P[0] + solution.v[0]
     return total.gradient(np.asarray(slope))
 
@@ -252,13 +224,6 @@ def dlqr_vjp(
     LQGradient
         In A, B, Q, R and M; zero in the others.
 
-    Raises
-    ------
-    ArgumentError
-        If neither is given.
-    NotStabilizableError, NotConvexError
-        As `dlqr`.
-
     Examples
     --------
     >>> gradient = dlqr_vjp([[1.0]], [[1.0]], [[1.0]], [[1.0]], dP=[[1.0]])
@@ -269,22 +234,19 @@ def dlqr_vjp(
     if dK is None and dP is None:
         raise ArgumentError("neither dK nor dP is given; pass a derivative in one of them")
     K, P, _ = dlqr(A, B, Q, R, M=M)
-    m, n = K.shape
+    n = len(P)
     arrays, _ = stage_arrays(A=A, B=B, Q=Q, R=R, M=M, c=None, q=None, r=None)
     # Unchecked: where there is a minimum all the same, dlqr allows for a weight that is indefinite.
     problem = unchecked(S_given=True, S=np.zeros((n, n)), s=np.zeros(n), **arrays)
-    bars = {"dK": np.zeros((m, n)), "dP": np.zeros((n, n))}
-    for name, value in (("dK", dK), ("dP", dP)):
-        if value is not None:
-            bars[name] = real_array(name, value)
-            shape = (m, n) if name == "dK" else (n, n)
-            check_shape(name, bars[name], shape, f"as {name[1]}")
-            check_finite(name, bars[name])
+    bars = {}
+    for name, value, like in (("dK", dK, K), ("dP", dP, P)):
+        bars[name] = real_array(name, np.zeros_like(like) if value is None else value)
+        check_shape(name, bars[name], like.shape, f"as {name[1]}")
+        check_finite(name, bars[name])
     F, G = problem.A - problem.B @ K, problem.R + problem.B.T @ P @ problem.B
     check_finite("R + B'PB", G, computed=True)
     Y = cho_solve(cho_factor(G), bars["dK"])
     inside = problem.B @ Y @ F.T
-
     X = steady_covariance(F, _symmetric(bars["dP"] + inside))
     total = _Sums(problem)
     total.add_recursion(P[None], K[None], F[None], X[None], Y[None])
