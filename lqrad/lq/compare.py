@@ -98,38 +98,27 @@ class Comparison(Report):
 
     def rows(self) -> list[dict[str, Any]]:
         """Return the table as dictionaries, Riccati's row first; gaps are relative to |J*|."""
-        first: dict[str, Any] = {
-            "method": "riccati",
-            "iterations": self.recursion.swept,
-            "cost": float(self.optimum.cost),
-            "gap": 0.0,
-            "proven gap": None,
-            "distance": 0.0,
-            "seconds": self.riccati_seconds,
-            "status": "solved",
-            "message": f"solved, with a relative KKT residual of {self.residual:.1e}",
-        }
-        rows = [first]
-        for descent, gap, distance in zip(self.descents, self.gaps, self.distances, strict=True):
-            bound = descent.gap_bound
-            rows.append(
-                {
-                    "method": descent.method,
-                    "iterations": descent.iterations,
-                    "cost": descent.cost,
-                    "gap": gap,
-                    "proven gap": None if bound is None else bound / self.scale,
-                    "distance": distance,
-                    "seconds": descent.seconds,
-                    "status": descent.status.word,
-                    "message": descent.message,
-                }
-            )
-        return rows
+        cost, swept, seconds = float(self.optimum.cost), self.recursion.swept, self.riccati_seconds
+        solved = f"solved, with a relative KKT residual of {self.residual:.1e}"
+        lines: list[tuple[Any, ...]] = [
+            ("riccati", swept, cost, 0.0, None, 0.0, seconds, "solved", solved)
+        ]
+        for d, gap, distance in zip(self.descents, self.gaps, self.distances, strict=True):
+            bound = None if d.gap_bound is None else d.gap_bound / self.scale
+            found = (d.method, d.iterations, d.cost, gap, bound, distance, d.seconds)
+            lines.append((*found, d.status.word, d.message))
+        return [dict(zip((*_COLUMNS, "message"), line, strict=True)) for line in lines]
 
     def cells(self) -> Cells:
         """Return the columns of the table and its rows, Riccati's first."""
-        return _COLUMNS, [_cells(row) for row in self.rows()]
+        formats = ("", "", ".8g", ".1e", ".1e", ".1e", ".4f", "")
+        return _COLUMNS, [
+            [
+                "" if row[n] is None else f"{row[n]:{f}}"
+                for n, f in zip(_COLUMNS, formats, strict=True)
+            ]
+            for row in self.rows()
+        ]
 
     def notes(self) -> list[str]:
         """Return a sentence for the recursion and one for each descent: its status, in full."""
@@ -183,10 +172,6 @@ def compare(
         Of each, the relative gap to prove. The inputs are then right to about its root.
     progress : bool
         Whether each descent shows its progress.
-
-    Returns
-    -------
-    Comparison
 
     Raises
     ------
@@ -258,17 +243,3 @@ def _gap(problem: LQProblem, descent: Descent, optimum: Trajectory) -> float:
     bare = LQProblem(problem.A, problem.B, problem.Q, problem.R, problem.S, M=problem.M)
     d = descent.solution - optimum.u
     return float(bare.cost(bare.simulate(np.zeros(problem.n), d), d)) / scale
-
-
-def _cells(row: dict[str, Any]) -> list[str]:
-    bound = row["proven gap"]
-    return [
-        row["method"],
-        str(row["iterations"]),
-        f"{row['cost']:.8g}",
-        f"{row['gap']:.1e}",
-        "" if bound is None else f"{bound:.1e}",
-        f"{row['distance']:.1e}",
-        f"{row['seconds']:.4f}",
-        row["status"],
-    ]

@@ -119,8 +119,8 @@ class _Try(NamedTuple):
     cost: float
     gap: float
     beyond: Array
-    kept: bool
-    rest: Array
+    kept: bool = True
+    rest: Array = np.zeros(0)
 
 
 class Limited:
@@ -139,11 +139,6 @@ class Limited:
         The rows that give way where not all limits can be kept.
     names : sequence of k+j str
         What messages call the rows.
-
-    Raises
-    ------
-    NotConvexError, NonFiniteError
-        As `riccati`.
 
     Examples
     --------
@@ -249,16 +244,17 @@ class Limited:
         status = Status.CONVERGED_GAP if close else Status.STALLED
         g = self.rows.at(x, u)
         start = np.zeros_like(g) if y is None else self._unit * y
-        y, beyond = np.zeros_like(g), excess(g, low, high)
+        beyond = excess(g, low, high)
+        free = _Try(x, u, p, np.zeros_like(g), cost, gap, beyond)
         if not (beyond > 0).any():
-            return self._plan(began, x, u, p, y, cost, gap, beyond, status, 0)
+            return self._plan(began, free, status, 0)
         far = self._deviation * np.sqrt(2 * abs(cost))
         unit, size = units_of_rows(g, low, high, far), abs(cost)
         rounding = self._eps * self.rows.terms(x, u, low, high)
         slack = tol * unit
         exceeded = beyond > np.maximum(slack, rounding)
         if not exceeded.any():
-            return self._plan(began, x, u, p, y, cost, gap, beyond, status, 0, unit)
+            return self._plan(began, free, status, 0, unit)
 
         give, certificate = np.zeros_like(g), None
         if exceeded[~self._moved].any():
@@ -323,15 +319,14 @@ class Limited:
                         self._at_limits(x0, loop, drive, inner.y, hard, pinned, low, high, slack)
                     )
         best = min(tries, key=lambda tried: (not tried.kept, abs(tried.gap)))
-        x, u, p, y, cost, gap, beyond, *_ = best
         if certificate is not None:
             status = Status.INFEASIBLE
         elif proven(best):
             status = Status.CONVERGED_GAP
         else:
             status = Status.MAX_ITER if iterations >= max_iter else Status.STALLED
-        ends = (max(gap, 0.0), beyond, status, iterations, unit, certificate)
-        return self._plan(began, x, u, p, y, cost, *ends)
+        best = best._replace(gap=max(best.gap, 0.0))
+        return self._plan(began, best, status, iterations, unit, certificate)
 
     def _search(
         self,
@@ -369,16 +364,15 @@ class Limited:
         k, c = len(self.rows.C), np.broadcast_to(problem.c, (T, n))
         A, B, _, _, D, _ = self.rows.sizes
         largest = np.abs(ends).max(axis=0)
-        in_x = np.zeros((T + 1, n))
-        in_x[:-1] += y[:, :k] @ self.rows.C
-        in_x[1:] += y[:, k:] @ self.rows.E
+        in_x, slopes = np.zeros((T + 1, n)), np.zeros((T, problem.m))
+        self.rows.add_slopes(in_x, slopes, y)
         try:
             xi = Bidiagonal(problem.A).solve(in_x, transpose=True)
             reached = [np.abs(x0)[None], times(B, largest) + np.abs(c)]
             x = Bidiagonal(A).solve(np.concatenate(reached))
         except NonFiniteError:
             return False
-        slopes = y[:, :k] @ self.rows.D + times(problem.B, xi[1:], transpose=True)
+        slopes += times(problem.B, xi[1:], transpose=True)
         limits = (y * np.where(y > 0, high, low))[y != 0]
         value = xi[0] @ x0 + (xi[1:] * c).sum() - limits.sum()
         value += np.where(slopes > 0, slopes * ends[0], slopes * ends[1]).sum()
@@ -416,10 +410,8 @@ class Limited:
                 continue
             free[at, i] = False
             limit = np.where(y[at, row] > 0, high[at, row], low[at, row])
-            K[at, i], drive[at, i] = (
-                self.rows.C[row] / self.rows.D[row, i],
-                limit / self.rows.D[row, i],
-            )
+            K[at, i] = self.rows.C[row] / self.rows.D[row, i]
+            drive[at, i] = limit / self.rows.D[row, i]
             pins.append((at, row, i))
         dynamics = Bidiagonal(A - B @ K)
         x = dynamics.solve(np.concatenate([x0[None], times(B, drive) + self._scaled.c]))
@@ -472,19 +464,14 @@ class Limited:
     def _plan(
         self,
         began: float,
-        x: Array,
-        u: Array,
-        p: Array,
-        y: Array,
-        cost: float,
-        gap: float,
-        beyond: Array,
+        found: _Try,
         status: Status,
         iterations: int,
         unit: Array | float = 1.0,
         certificate: Array | None = None,
     ) -> Plan:
-        p, y, cost, gap = p / self._unit, y / self._unit, cost / self._unit, gap / self._unit
+        beyond, p, y = found.beyond, found.p / self._unit, found.y / self._unit
+        cost, gap = found.cost / self._unit, found.gap / self._unit
         # Rows may have different units: the worst is that which is so in its own.
         worst = int((beyond / unit).argmax()) if beyond.size else 0
         most = float(beyond.flat[worst]) if beyond.size else 0.0
@@ -499,7 +486,8 @@ class Limited:
                 f"; {reason}, and {self.names[row]} exceeds its limit by {most:.3g} at t={step}"
             )
         seconds = time.perf_counter() - began
-        return Plan(x, u, p, y, cost, status, message, iterations, seconds, gap, most, certificate)
+        ends = (status, message, iterations, seconds, gap, most, certificate)
+        return Plan(found.x, found.u, p, y, cost, *ends)
 
 
 def _unit(problem: LQProblem) -> float:

@@ -52,13 +52,7 @@ _PATIENCE = 8
 
 @dataclass(frozen=True, eq=False)
 class ShootingHistory(Report):
-    """One entry for each round of multipliers, the start first: inputs of zero, and multipliers too.
-
-    Attributes
-    ----------
-    cost, residual : (rounds + 1,)
-        As those of `Shooting`.
-    """
+    """The cost and the residual of each round of multipliers; the start, with all at zero, first."""
 
     cost: Array
     residual: Array
@@ -160,10 +154,6 @@ def multiple_shooting(
         A relative residual: stop where that of the KKT conditions is at most this.
     max_rounds, max_iter : int
         Limits on the updates of the multipliers, and on the iterations in all of them together.
-
-    Returns
-    -------
-    Shooting
 
     Raises
     ------
