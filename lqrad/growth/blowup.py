@@ -60,15 +60,10 @@ def blowup(
     ----------
     problem : LQProblem
     x0 : (n,)
-        Initial state.
     T : int, optional
         The horizon; needed where nothing varies in time.
     progress : bool
         Show a progress bar over the cures, where tqdm is installed.
-
-    Returns
-    -------
-    Blowup
 
     See Also
     --------
@@ -87,7 +82,5 @@ def blowup(
     T = problem.horizon(T)
     remedies = cures(problem, x0, T, progress=progress)
     growth = gradient_growth(problem.A, problem.B, T=T)
-    digits = None
-    if problem.T is None:
-        digits = lost_digits(problem, x0)
+    digits = lost_digits(problem, x0) if problem.T is None else None
     return Blowup(growth, digits, remedies)

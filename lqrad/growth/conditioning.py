@@ -25,14 +25,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lqrad.arguments import (
-    EPS,
-    Array,
-    check_count,
-    check_number,
-    check_type,
-    frozen_array,
-)
+from lqrad.arguments import EPS, Array, check_count, check_number, check_type, frozen_array
 from lqrad.copies import ReadOnly
 from lqrad.descent.descend import descend
 from lqrad.errors import ArgumentError, ShapeError
@@ -109,9 +102,9 @@ class Conditioning(ReadOnly, Report):
         Conjugate gradients end after T m of them at most, the number of eigenvalues. Rounding errors
         may delay that, but not beyond what `predicted_iterations` says.
         """
-        gradient, conjugate = predicted_iterations(self.condition, self.tol).values()
-        conjugate = np.minimum(conjugate, self.horizons * self.problem.m)
-        return dict(zip(PREDICTED, (gradient, conjugate), strict=True))
+        found = predicted_iterations(self.condition, self.tol)
+        conjugate = np.minimum(found["conjugate-gradient"], self.horizons * self.problem.m)
+        return found | {"conjugate-gradient": conjugate}
 
     @property
     def observed(self) -> dict[str, Array]:
@@ -198,14 +191,9 @@ class Conditioning(ReadOnly, Report):
         """Return everything that was found, by radius and by cell."""
         columns = ("radius", "limit", "rate", "predicted_rate")
         lines = zip(self.radii, self.limits, self.rates, self.predicted_rates, strict=True)
-        return {
-            "tol": self.tol,
-            "radii": [dict(zip(columns, line, strict=True)) for line in lines],
-            "cells": [
-                {name.replace(" ", "_"): value for name, value in row.items()}
-                for row in self.rows()
-            ],
-        }
+        radii = [dict(zip(columns, line, strict=True)) for line in lines]
+        cells = [{name.replace(" ", "_"): v for name, v in row.items()} for row in self.rows()]
+        return {"tol": self.tol, "radii": radii, "cells": cells}
 
 
 def conditioning(
@@ -236,17 +224,7 @@ def conditioning(
         Limit on their iterations. A method is not run where more are predicted, and none where the
         condition number is above 1/eps.
     executor, progress, path
-        As of `sweep`.
-
-    Returns
-    -------
-    Conditioning
-        What goes wrong in a cell, such as an overflow, is in its `grid.errors`.
-
-    Raises
-    ------
-    ArgumentError
-        If all eigenvalues of A are zero: no scaling changes its spectral radius.
+        As of `sweep`. What goes wrong in a cell, such as an overflow, is in `grid.errors`.
 
     See Also
     --------
@@ -296,20 +274,10 @@ def conditioning(
 def predicted_iterations(condition: ArrayLike, tol: float) -> dict[str, Array]:
     """Return in how many iterations a condition number lets the gap J - J* fall to tol of its start.
 
-    Parameters
-    ----------
-    condition : (...)
-        Condition numbers kappa of the Hessian.
-    tol : float
-
-    Returns
-    -------
-    dict of method to (...)
-        "gradient": each step shrinks the error by 1 - 2/(kappa + 1), or with the shorter step that
-        `descend` takes from kappa = 100 on by 1 - 2/(1.01 kappa), and the gap by the square of it.
-        "conjugate-gradient": the gap falls at least as the square of 1/T_k((kappa + 1)/(kappa - 1)),
-        with T_k the polynomial of Chebyshev. Both are upper bounds; the first is attained in the
-        long run.
+    "gradient": each step shrinks the error by 1 - 2/(kappa + 1), or with the shorter step that
+    `descend` takes from kappa = 100 on by 1 - 2/(1.01 kappa), and the gap by the square of it.
+    "conjugate-gradient": the gap falls at least as the square of 1/T_k((kappa + 1)/(kappa - 1)), with
+    T_k the polynomial of Chebyshev. Both are upper bounds; the first is attained in the long run.
 
     References
     ----------
@@ -328,9 +296,8 @@ def predicted_iterations(condition: ArrayLike, tol: float) -> dict[str, Array]:
         shrunk = -np.log1p(-2 / (kappa + np.maximum(1.0, 1e-2 * kappa)))
         gradient = -0.5 * math.log(tol) / shrunk
         conjugate = math.acosh(tol**-0.5) / np.arccosh(1 + 2 / (kappa - 1))
-    return dict(
-        zip(PREDICTED, (np.maximum(1.0, np.ceil(k)) for k in (gradient, conjugate)), strict=True)
-    )
+    whole = [np.maximum(1.0, np.ceil(k)) for k in (gradient, conjugate)]
+    return dict(zip(PREDICTED, whole, strict=True))
 
 
 def _cell(

@@ -121,7 +121,6 @@ def cures(
     ----------
     problem : LQProblem
     x0 : (n,)
-        Initial state.
     T : int, optional
         The horizon; needed where nothing varies in time.
     window : int, optional
@@ -148,11 +147,6 @@ def cures(
         - "clipped": each g[t] to at most the norm of the largest one that the cut costates give at
           the start, with a line search;
         - "cut costates", "discounted".
-
-    Raises
-    ------
-    NotConvexError
-        If the problem has no unique minimiser.
 
     See Also
     --------

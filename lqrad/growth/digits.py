@@ -74,10 +74,9 @@ class LostDigits(Report):
     @property
     def message(self) -> str:
         """From which horizon on no digit is left, as seen and as predicted."""
-        seen = "at no horizon up to " + str(self.horizons[-1])
+        seen, predicted = f"at no horizon up to {self.horizons[-1]}", "never"
         if self.observed is not None:
             seen = f"from T = {self.observed} on"
-        predicted = "never"
         if math.isfinite(self.predicted):
             predicted = f"from T = {self.predicted:.0f} on"
         return f"open-loop gradients without a digit: observed {seen}, predicted {predicted}"
@@ -106,13 +105,8 @@ def lost_digits(
     problem : LQProblem
         Time-invariant.
     x0 : (n,)
-        Initial state.
     horizons : iterable of int, optional
         Forty of them up to half as far again as the predicted one when not given, or up to 1000.
-
-    Returns
-    -------
-    LostDigits
 
     See Also
     --------
@@ -136,12 +130,8 @@ def lost_digits(
         radius, _ = dominant_growth(problem.A)
         longest = 1.5 * -math.log(EPS) / (2 * math.log(radius)) + 1 if radius > 1 else math.inf
         horizons = np.linspace(1, min(1000.0, longest), 40).astype(int).tolist()
-    steps = np.array(
-        sorted(
-            {check_count("horizon", T) for T in check_items("horizons", horizons, "whole numbers")}
-        ),
-        dtype=np.intp,
-    )
+    horizons = check_items("horizons", horizons, "whole numbers")
+    steps = np.array(sorted({check_count("horizon", T) for T in horizons}), dtype=np.intp)
     if not len(steps):
         raise ArgumentError("horizons is empty, expected whole numbers of at least one")
     errors = np.array([_error(problem, x0, int(T)) for T in steps])

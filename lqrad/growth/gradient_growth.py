@@ -163,12 +163,12 @@ class GradientGrowth(ReadOnly, Report):
             f" k^{degree:g}" if degree and math.isfinite(degree) else ""
             for degree in (round(self.degree, 2), self.predicted_degree)
         )
-        fit = f"fitted {_factor(self.rate)}{fitted}"
+        fit = f"fitted {math.exp(self.rate):.6g}{fitted}"
         if math.isnan(self.rate):
             fit = "too few norms for a fit"
         lines = [
             f"{self.quantity} over T = {self.T} steps: {first} at t = 0, {last} at the end",
-            f"growth per step: {fit}, predicted {_factor(self.predicted_rate)}{power}",
+            f"growth per step: {fit}, predicted {math.exp(self.predicted_rate):.6g}{power}",
         ]
         for horizon, what in (
             (self.lost_horizon, "has no digit left"),
@@ -208,17 +208,6 @@ def gradient_growth(
         Where the free response x[t+1] = A x[t] starts. It may overflow, its logarithm is carried.
     x : (T+1, n), optional
         The trajectory, where it is another.
-
-    Returns
-    -------
-    GradientGrowth
-
-    Raises
-    ------
-    ArgumentError
-        If the horizon is not known, or a trajectory comes without S, or twice.
-    NotConvexError
-        If S is not positive semidefinite.
 
     See Also
     --------
@@ -272,18 +261,8 @@ def gradient_growth(
     if A.ndim == 2:
         radius, predicted_degree = dominant_growth(A)
         predicted_rate = math.log(radius) if radius > 0 else -math.inf
-    rate, degree = _fit(log_norms, predicted_degree)
-    return GradientGrowth(
-        log_norms,
-        quantity,
-        rate,
-        degree,
-        predicted_rate,
-        predicted_degree,
-        exponents,
-        derivative,
-        along_trajectory,
-    )
+    laws = (*_fit(log_norms, predicted_degree), predicted_rate, predicted_degree)
+    return GradientGrowth(log_norms, quantity, *laws, exponents, derivative, along_trajectory)
 
 
 def _horizon(T: int | None, stages: int | None, x: ArrayLike | None) -> int:
@@ -336,7 +315,3 @@ def _fit(log_norms: Array, degree: int | None) -> tuple[float, float]:
 
 def _power_of_ten(log_norm: float) -> str:
     return "0" if log_norm == -math.inf else f"10^{log_norm / math.log(10) + 0.0:.1f}"
-
-
-def _factor(rate: float) -> str:
-    return f"{math.exp(rate):.6g}"

@@ -145,10 +145,6 @@ def nonnormality(A: ArrayLike, T: int | None = None) -> Nonnormality:
         How many powers to take. When not given: as many as prove the largest one; where these are
         too many, a choice of them; 100 where |A^k| never falls to 1.
 
-    Returns
-    -------
-    Nonnormality
-
     See Also
     --------
     gradient_growth : norms of products of A with what stands before and behind them.
@@ -203,16 +199,13 @@ def pseudospectrum(A: ArrayLike, z: ArrayLike) -> Array:
     The points where it is at most eps are the eps-pseudospectrum of A: all the eigenvalues of all
     matrices A + E with |E|_2 <= eps.
 
+    It is 1 / |(zI - A)^-1|_2, with an absolute error of a few units of rounding of |A|.
+
     Parameters
     ----------
     A : (n, n)
     z : (...)
         Points of the complex plane.
-
-    Returns
-    -------
-    (...) array of float
-        1 / |(zI - A)^-1|_2, with an absolute error of a few units of rounding of |A|.
 
     References
     ----------
@@ -295,10 +288,8 @@ def _powers(A: Array, steps: int | None) -> tuple[NDArray[np.int64], Array]:
         stride, e = 2 * stride, 2 * e + more
     far = stride * np.arange(end // stride + 1)
     new = far > steps
-    return (
-        np.concatenate([k, far[new]]),
-        np.concatenate([log_norms, _march(step, e, end // stride)[new]]),
-    )
+    far_norms = _march(step, e, end // stride)
+    return np.concatenate([k, far[new]]), np.concatenate([log_norms, far_norms[new]])
 
 
 def _march(step: Array, e: int, count: int) -> Array:
@@ -445,8 +436,9 @@ def _log(t: float) -> float:
 def _resolvent_norms(T: Complex, z: Complex) -> Array:
     """|(z I - T)^-1| for upper triangular T; inf where it is singular or overflows.
 
-    The largest singular value of the inverse, whose triangle keeps the relative accuracy of small
-    entries, and not the smallest one of z I - T, which drowns in the rounding of large entries.
+    The largest singular value of the inverse, and not the smallest one of z I - T, which drowns in
+    the rounding of large entries: T is its own factor, and substitution in it keeps the relative
+    accuracy of small entries of the inverse, which is what is measured here.
     """
     n = len(T)
     norms = np.full(len(z), np.inf)

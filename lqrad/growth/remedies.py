@@ -76,18 +76,9 @@ class Cure(Report):
 
 
 class Bench:
-    """The problem that all remedies are tried on, its answer, and what a cost is measured by.
+    """The problem that all remedies are tried on, in units of its own, and its answer.
 
-    Parameters
-    ----------
-    problem : LQProblem
-        In units of its own.
-    x0 : (n,)
-    T : int
-    max_iter, tol : int, float
-        As of `descend`.
-    unit : float
-        A cost of one, in the user's unit.
+    `unit` is a cost of one in the user's unit.
     """
 
     def __init__(
@@ -128,24 +119,22 @@ class Bench:
         name: str,
         objective: Objective,
         *,
-        method: str = "gradient",
-        step_size: float | None = None,
         bias: float = 0.0,
         cost: Callable[[Array], float] | None = None,
         start: Array | None = None,
+        method: str = "gradient",
+        step_size: float | None = None,
     ) -> Cure:
         """Descend. `cost` is that of the problem, where the objective's is another."""
         gaps: list[float] = []
         result = descend(
             objective,
             start,
-            method=method,
-            step_size=step_size,
             max_iter=self.max_iter,
             tol=self.tol,
-            callback=lambda iterate: gaps.append(
-                self.gap(cost(iterate.z) if cost else iterate.cost)
-            ),
+            callback=lambda seen: gaps.append(self.gap(cost(seen.z) if cost else seen.cost)),
+            method=method,
+            step_size=step_size,
         )
         return self.found(
             name,

@@ -131,17 +131,11 @@ def dlqr(
 ) -> tuple[Array, Array, NDArray[np.complex128]]:
     """Return the regulator u = -K x that minimises sum_t 1/2 x'Qx + x'Mu + 1/2 u'Ru for ever.
 
-    Parameters
-    ----------
-    A, B, Q, R, M
-        As of `dare`.
-
     Returns
     -------
     K : (m, n)
     P : (n, n)
-        The stabilising solution of the discrete algebraic Riccati equation; the optimal cost is
-        1/2 x0'P x0.
+        That of `dare`; the optimal cost is 1/2 x0'P x0.
     E : (n,), complex
         The eigenvalues of A - BK, largest first.
 

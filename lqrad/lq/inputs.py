@@ -114,21 +114,14 @@ def input_objective(
     hessian_product: Callable[[Array, Array, Array], Array] | None = None,
     **known: Any,
 ) -> Objective:
-    """Return u -> J(u) from x0, summed over a batch.
+    """Return u -> J(u) from x0, summed over a batch, with what else is known of the Objective.
 
     Parameters
     ----------
-    problem
-        With n, m and T.
-    x0 : (..., n)
-    T : int or None
-        The horizon; needed where nothing varies in time.
     value_and_gradient : callable
         (x0, u) -> J (...), g (..., T, m).
     hessian_product : callable, optional
         (x0, u, v) -> H v.
-    **known
-        What else is known of the Objective.
 
     Examples
     --------
@@ -157,15 +150,7 @@ def references(
 ) -> tuple[Array, Array, Array, int | None]:
     """Return x_ref at the stages, x_ref at the end, u_ref, and their horizon.
 
-    Parameters
-    ----------
-    x_ref : (T+1, n) or (n,)
-    u_ref : (T, m) or (m,), optional
-        Zero when not given.
-
-    Returns
-    -------
-    (T, n) or (n,), (n,), (T, m) or (m,), and T; None where nothing varies in time
+    A reference that does not vary in time is a row; u_ref is zero when not given.
     """
     x = frozen_array("x_ref", x_ref)
     u = frozen_array("u_ref", np.zeros(problem.m) if u_ref is None else u_ref)

@@ -115,7 +115,6 @@ def interior(
 
     Parameters
     ----------
-    problem : LQProblem
     C, D : (k, n), (k, m)
     low, high : (T, k)
     x, u : (T+1, n), (T, m)
@@ -124,12 +123,8 @@ def interior(
         Of x, u and y (T, k): the partial derivatives of J + sum y g in each state and input.
     unit : (T, k)
         Of each row.
-    size : float
-        What the gap is compared with, beside the cost.
-    tol : float
-        Of the gap.
-    max_iter : int
-        Limit on sweeps.
+    size, tol : float
+        The gap is to be tol times the cost and this size.
     """
     rows = _Rows(problem, np.hstack([C, D]), np.stack([low, high]), slopes)
     cost, count = float(problem.cost(x, u)), rows.given.sum()
@@ -214,14 +209,7 @@ def well_within(
 ) -> tuple[Array, Array]:
     """Return states and inputs u = v - K x, each kept off its limits by a tenth of their distance.
 
-    Parameters
-    ----------
-    problem : LQProblem
-    C, D : (k, n), (k, m)
-        Each row of D has one entry.
-    low, high : (T, k)
-    x0 : (n,)
-    K, v : (T, m, n), (T, m)
+    Each row of D (k, m) has one entry; low and high are (T, k).
     """
     T, n, m = K.shape[0], problem.n, problem.m
     of = np.abs(D).argmax(axis=1)

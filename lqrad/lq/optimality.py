@@ -52,11 +52,6 @@ def kkt_from_terms(
     exponents : triple of (n,) or int
         The entries of a block are measured in units of two to the power of these.
 
-    Raises
-    ------
-    NonFiniteError
-        If a sum overflows.
-
     Examples
     --------
     >>> one = np.ones((1, 1))

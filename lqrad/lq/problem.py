@@ -221,20 +221,15 @@ class LQProblem(InputProblem, Fixed):
     ) -> LQProblem:
         """The problem of following a reference: weights on x - x_ref and u - u_ref.
 
+        It has q = -Q x_ref, r = -R u_ref, s = -S x_ref[T]. Its cost is that of the deviations less
+        the constant sum_t 1/2 (x_ref'Q x_ref + u_ref'R u_ref) + 1/2 x_ref[T]'S x_ref[T].
+
         Parameters
         ----------
-        A, B, Q, R, S
-            As of LQProblem.
         x_ref : (T+1, n) or (n,)
             Where the state should be; one row for each state, or a constant set-point.
         u_ref : (T, m) or (m,), optional
             Where the input should be; zero when not given.
-
-        Returns
-        -------
-        LQProblem
-            With q = -Q x_ref, r = -R u_ref, s = -S x_ref[T]. Its cost is that of the deviations
-            less the constant sum_t 1/2 (x_ref'Q x_ref + u_ref'R u_ref) + 1/2 x_ref[T]'S x_ref[T].
 
         Examples
         --------
@@ -251,20 +246,9 @@ class LQProblem(InputProblem, Fixed):
     def from_statespace(
         cls, system: Any, Q: ArrayLike, R: ArrayLike, S: ArrayLike | None = None
     ) -> LQProblem:
-        """The problem of a discrete-time state-space object.
+        """The problem of a discrete-time system in state-space form.
 
-        Parameters
-        ----------
-        system
-            Anything with attributes A, B and dt: `control.StateSpace`, `scipy.signal.dlti` in
-            state-space form.
-        Q, R, S
-            As of LQProblem.
-
-        Raises
-        ------
-        ArgumentError
-            If the system is in continuous time or is not in state-space form.
+        That is anything with attributes A, B and dt: a `control.StateSpace`, a `scipy.signal.dlti`.
 
         Examples
         --------
@@ -295,16 +279,12 @@ class LQProblem(InputProblem, Fixed):
         that with a stabilising K no gradient grows along the horizon. With the gains of `riccati`
         the Hessian is blkdiag(R + B'P[t+1]B), and v = -k, zero where there are no linear terms.
 
+        It has A - BK, Q - MK - K'M' + K'RK, M - K'R, q - K'r; B, R, S, c, r, s are as they are.
+
         Parameters
         ----------
         K : (m, n) or (T, m, n)
             Feedback gain, such as `dlqr(A, B, Q, R)` or `riccati(problem, T)` give.
-
-        Returns
-        -------
-        LQProblem
-            With A - BK, Q - MK - K'M' + K'RK, M - K'R, q - K'r; B, R, S, c, r, s as they are. From
-            its inputs v and states x, those of this problem are u[t] = v[t] - K[t] x[t].
 
         References
         ----------
@@ -576,20 +556,16 @@ class LQProblem(InputProblem, Fixed):
         )
 
     def objective(self, x0: ArrayLike, T: int | None = None) -> Objective:
-        """Return u -> J(u) from x0, for `lqrad.descend`.
+        """Return u -> J(u) from x0, for `lqrad.descend`; a batch adds up.
+
+        It is quadratic, with Hessian products. Where R - M'Q^+M is positive definite it offers the
+        bound J(u) - min J <= 1/2 sum_t g[t]'(R - M'Q^+M)^-1 g[t].
 
         Parameters
         ----------
         x0 : (..., n)
-            A batch adds up: the costs of its series do not depend on each other.
         T : int, optional
             The horizon; needed where nothing varies in time.
-
-        Returns
-        -------
-        Objective
-            Of shape (..., T, m), quadratic, with Hessian products. Where R - M'Q^+M is positive
-            definite it offers the bound J(u) - min J <= 1/2 sum_t g[t]'(R - M'Q^+M)^-1 g[t].
 
         Examples
         --------

@@ -212,17 +212,11 @@ def dlqr_vjp(
 ) -> LQGradient:
     """Return the gradient of <dK, K> + <dP, P> of the stationary regulator `dlqr`.
 
+    It is zero in the arrays other than A, B, Q, R and M.
+
     Parameters
     ----------
-    A, B, Q, R, M
-        As of `dlqr`.
-    dK : (m, n), optional
-    dP : (n, n), optional
-
-    Returns
-    -------
-    LQGradient
-        In A, B, Q, R and M; zero in the others.
+    dK, dP : (m, n), (n, n), optional
 
     Examples
     --------

@@ -107,13 +107,9 @@ class Shooting(Report):
     @property
     def message(self) -> str:
         """How it ended, and how good the trajectory is."""
+        counts = {"segment": len(self.cuts) + 1, "round": self.rounds, "iteration": self.iterations}
         segments, rounds, iterations = (
-            f"{count} {name}{'s' * (count != 1)}"
-            for count, name in (
-                (len(self.cuts) + 1, "segment"),
-                (self.rounds, "round"),
-                (self.iterations, "iteration"),
-            )
+            f"{count} {name}{'s' * (count != 1)}" for name, count in counts.items()
         )
         limit = ", as many as allowed" if self.status is Status.MAX_ITER else ""
         return (
