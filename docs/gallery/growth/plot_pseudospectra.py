@@ -3,10 +3,9 @@ What a small error does to eigenvalues
 ======================================
 
 The pseudospectra of eight cars in a row, each of which follows the one ahead: a contour 0.01
-encloses all eigenvalues that an error of 0.01 in A can bring about. The eigenvalues, which all
-coincide in theory, are scattered by rounding already. The contours of errors far below one leave the
-unit circle. What a small error makes unstable behaves as if it were, for a while: the powers of A
-have a hump.
+encloses all eigenvalues that an error of 0.01 in A can bring about. The contours of errors far below
+one leave the unit circle. What a small error makes unstable behaves as if it were, for a while: the
+powers of A have a hump.
 """
 
 import numpy as np

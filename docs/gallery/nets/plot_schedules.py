@@ -16,8 +16,8 @@ z = np.sqrt(lqrad.datasets.load("sunspots")[1][:, 0]) / 10
 x, y = np.lib.stride_tricks.sliding_window_view(z[:-1], 12), z[12:, None]
 net = lqrad.mlp([12, 32, 1], loss="squared")
 options = {"epochs": 60, "rng": 0, "batch_size": 16, "method": "plain"}
-cosine = lqrad.nets.cosine_decay(0.08, 60 * 19)
-steps = {"constant, 0.005": 0.005, "constant, 0.08": 0.08, "cosine from 0.08": cosine}
+cosine = lqrad.nets.cosine_decay(0.2, 60 * 19)
+steps = {"constant, 0.005": 0.005, "constant, 0.2": 0.2, "cosine from 0.2": cosine}
 runs = [
     lqrad.sgd(net, net.initial(0), {"x": x, "y": y}, step_size=s, **options) for s in steps.values()
 ]
