@@ -35,7 +35,7 @@ from lqrad.arguments import (
     shape_message,
 )
 from lqrad.copies import ReadOnly
-from lqrad.design.controller import Controller
+from lqrad.design.controller import Controller, Pair
 from lqrad.design.observer import discrete_plant
 from lqrad.design.statespace import StateSpace
 from lqrad.errors import ArgumentError, NonFiniteError, NotStabilizableError, ShapeError
@@ -43,8 +43,6 @@ from lqrad.linalg.banded import first_nonfinite_step
 from lqrad.linalg.riccati import steady_covariance
 from lqrad.results import Report
 from lqrad.smoothing.arrays import covariance_root
-
-Pair = tuple[ArrayLike, ArrayLike]
 
 
 class Steps(Protocol):

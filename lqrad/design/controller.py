@@ -32,17 +32,22 @@ from lqrad.arguments import (
     real_array,
     shape_message,
 )
-from lqrad.copies import ReadOnly
+from lqrad.copies import Fixed
 from lqrad.design.observer import Observer, discrete_plant, signal
 from lqrad.design.statespace import StateSpace
 from lqrad.errors import ArgumentError, ShapeError
 
+Pair = tuple[ArrayLike, ArrayLike]
 
-class Controller(ReadOnly):
+
+class Controller(Fixed):
     """Feedback of an estimated state, with integral action and limits: a design and its memory.
 
-    `lqi` and `lqg` design one. The design is read-only; `step` changes the memory, `reset` clears
-    it. A batch of measurements makes a batch of memories, one for each run.
+        u[t]   = clip( F r[t] - K x_bar[t] - K_i z[t],  low, high )
+        z[t+1] = z[t] + E y[t] - r[t],    H = E C
+
+    with x_bar[t] the observer's estimate of the state. The design is read-only; `step` changes the
+    memory, `reset` clears it. A batch of measurements makes a batch of memories, one for each run.
 
     Parameters
     ----------
@@ -91,6 +96,23 @@ class Controller(ReadOnly):
     (array([-1.]), array([-0.5]))
     """
 
+    observer: Observer
+    n: int
+    m: int
+    nr: int
+    dt: float
+    K: Array
+    K_i: Array
+    F: Array
+    G: Array
+    H: Array
+    E: Array
+    low: Array
+    high: Array
+    x_hat: Array
+    z: Array
+    _through: Array
+
     def __init__(
         self,
         observer: Observer,
@@ -101,33 +123,38 @@ class Controller(ReadOnly):
         K_i: ArrayLike | None = None,
         F: ArrayLike | None = None,
         G: ArrayLike | None = None,
-        input_bounds: tuple[ArrayLike, ArrayLike] | None = None,
+        input_bounds: Pair | None = None,
     ) -> None:
         check_type("observer", observer, Observer, "Observer(A, B, C, L)")
         n, m = observer.B.shape
-        self.observer, self.n, self.m = observer, n, m
-        self.dt = StateSpace(observer.A, observer.B, dt=dt).dt
-        if not self.dt:
+        dt = StateSpace(observer.A, observer.B, dt=dt).dt
+        if not dt:
             raise ArgumentError("dt is 0, expected the time between two steps in seconds")
-        self.H = frozen_array("H", np.zeros((0, n)) if H is None else H)
-        if self.H.ndim != 2 or self.H.shape[1] != n:
-            raise ShapeError(shape_message("H", self.H.shape, f"(nr, n) with n = {n}", ""))
-        self.nr = len(self.H)
-        self.K = frozen_array("K", K)
-        self.K_i = frozen_array("K_i", np.zeros((m, self.nr)) if K_i is None else K_i)
-        self.F = frozen_array("F", np.zeros((m, self.nr)) if F is None else F)
-        self.G = frozen_array("G", np.zeros((self.nr, m)) if G is None else G)
-        why = f"to match B {observer.B.shape} and H {self.H.shape}"
-        check_shape("K", self.K, (m, n), why, symbols="(m, n)")
-        check_shape("K_i", self.K_i, (m, self.nr), why, symbols="(m, nr)")
-        check_shape("F", self.F, (m, self.nr), why, symbols="(m, nr)")
-        check_shape("G", self.G, (self.nr, m), why, symbols="(nr, m)")
-        self.E = np.zeros((0, observer.ny))
-        if self.K_i.any():
-            self.E = _read_off(self.H, self.G, observer)
-        self.low, self.high = check_limits("input_bounds", input_bounds, (m,))
-        # What an integrator gets of u besides E y.
-        self._through = self.G - self.E @ observer.D if len(self.E) else np.zeros((0, m))
+        H = frozen_array("H", np.zeros((0, n)) if H is None else H)
+        if H.ndim != 2 or H.shape[1] != n:
+            raise ShapeError(shape_message("H", H.shape, f"(nr, n) with n = {n}", ""))
+        nr = len(H)
+        why = f"to match B {observer.B.shape} and H {H.shape}"
+        sizes = {"m": m, "n": n, "nr": nr}
+        gains = {}
+        for name, given, rows, columns in (
+            ("K", K, "m", "n"),
+            ("K_i", K_i, "m", "nr"),
+            ("F", F, "m", "nr"),
+            ("G", G, "nr", "m"),
+        ):
+            shape = sizes[rows], sizes[columns]
+            gains[name] = frozen_array(name, np.zeros(shape) if given is None else given)
+            check_shape(name, gains[name], shape, why, symbols=f"({rows}, {columns})")
+        E = np.zeros((0, observer.ny))
+        through = np.zeros((0, m))  # what an integrator gets of u besides E y
+        if gains["K_i"].any():
+            E = _read_off(H, gains["G"], observer)
+            through = gains["G"] - E @ observer.D
+        low, high = check_limits("input_bounds", input_bounds, (m,))
+        E.setflags(write=False)
+        self._set(observer=observer, dt=dt, H=H, E=E, low=low, high=high, **gains)
+        self._set(n=n, m=m, nr=nr, _through=through)
         self.reset()
 
     def __repr__(self) -> str:
@@ -149,7 +176,7 @@ class Controller(ReadOnly):
         if x_hat.ndim == 0 or x_hat.shape[-1] != self.n:
             raise ShapeError(shape_message("x_hat", x_hat.shape, f"(..., n) with n = {self.n}", ""))
         check_finite("x_hat", x_hat)
-        self.x_hat, self.z = x_hat, np.zeros((*x_hat.shape[:-1], len(self.E)))
+        self._set(x_hat=x_hat, z=np.zeros((*x_hat.shape[:-1], len(self.E))))
 
     def step(self, y: ArrayLike, reference: ArrayLike | None = None) -> Array:
         """Return the input to apply, from what is measured, and move on by one step.
@@ -163,7 +190,7 @@ class Controller(ReadOnly):
         Returns
         -------
         (..., m)
-            Within its limits. Where an argument is refused, the memory is as it was.
+            Within its limits. Where an argument is refused, the memory stays as it was.
 
         Examples
         --------
@@ -189,27 +216,17 @@ class Controller(ReadOnly):
                 # Of each integrator, how far its next step pushes inputs beyond the limits they are at.
                 push = -growth * ((wanted - u) @ self.K_i)
                 z = z + np.where(push > 0, 0.0, growth)
-            for name, array in {"x_bar": x_bar, "u": u}.items():
-                check_finite(f"{name} of the controller", array, computed=True)
+            check_finite("u of the controller", u, computed=True)
             x_hat = self.observer.predict(x_bar, u)
-        for name, array in {"x_hat": x_hat, "z": z}.items():
-            check_finite(f"{name} of the controller", array, computed=True)
-        self.x_hat, self.z = x_hat, z
+        check_finite("z of the controller", z, computed=True)
+        self._set(x_hat=x_hat, z=z)
         return u
 
     def input(self, reference: ArrayLike | None = None) -> Array:
-        """Return the input that the next `step` returns too: where the plant has a feedthrough.
+        """Return the input (..., m) that the next `step` will return: where the plant has a feedthrough.
 
-        What is measured then contains it, D u, and it does not depend on what is measured.
-
-        Parameters
-        ----------
-        reference : (..., nr), optional
-            That of the step.
-
-        Returns
-        -------
-        (..., m)
+        The next measurement contains D u, so that u must be known before. The reference (..., nr) is
+        that of the step.
 
         Raises
         ------
@@ -266,12 +283,9 @@ class Controller(ReadOnly):
         return np.array_equal(o.C, identity) and np.array_equal(o.L, identity) and not self.predicts
 
     def statespace(self) -> StateSpace:
-        """The controller without its limits, from (y, r) to u.
+        """Return the controller without its limits, from (y, r) to u.
 
-        Returns
-        -------
-        StateSpace
-            Its states are x_hat, where the state is not itself measured, and z.
+        Its states are x_hat, where the state is not itself measured, and z.
 
         Examples
         --------
@@ -298,7 +312,7 @@ class Controller(ReadOnly):
         return StateSpace(A[kept, kept], B[kept], C[:, kept], D, dt=self.dt)
 
     def loop(self, plant: StateSpace, at: str = "input") -> StateSpace:
-        """The loop of this controller and a plant, broken at one place: what `margins` wants.
+        """Return the loop of this controller and a plant, broken at one place, as `margins` takes it.
 
         Parameters
         ----------
@@ -324,13 +338,11 @@ class Controller(ReadOnly):
         measured = self._measured(plant)
         plant = measured.undelayed  # the delay is that of the whole loop
         own = self.statespace()
-        own_B, own_D = own.B[:, : plant.ny], own.D[:, : plant.ny]
-        if at == "input":
-            first, second = (plant.A, plant.B, plant.C, plant.D), (own.A, own_B, own.C, own_D)
-        else:
-            first, second = (own.A, own_B, own.C, own_D), (plant.A, plant.B, plant.C, plant.D)
-        A1, B1, C1, D1 = first
-        A2, B2, C2, D2 = second
+        sides = [
+            (plant.A, plant.B, plant.C, plant.D),
+            (own.A, own.B[:, : plant.ny], own.C, own.D[:, : plant.ny]),
+        ]
+        (A1, B1, C1, D1), (A2, B2, C2, D2) = sides if at == "input" else sides[::-1]
         A = np.block([[A1, np.zeros((len(A1), len(A2)))], [B2 @ C1, A2]])
         return StateSpace(
             A,
@@ -342,18 +354,15 @@ class Controller(ReadOnly):
         )
 
     def closed_loop(self, plant: StateSpace) -> StateSpace:
-        """The plant under this controller without limits, from r to (H x + G u, u).
+        """Return the plant under this controller without limits, from r to (H x + G u, u).
+
+        Its states are those of the plant, then those of `statespace`. With nothing tracked, it goes
+        from what is added to the inputs to (x, u).
 
         Parameters
         ----------
         plant : StateSpace
             In discrete time, with as many states as H has columns.
-
-        Returns
-        -------
-        StateSpace
-            Its states are those of the plant, then those of `statespace`. With nothing tracked, it
-            goes from what is added to the inputs to (x, u).
 
         Examples
         --------
@@ -419,9 +428,9 @@ def _read_off(H: Array, G: Array, observer: Observer) -> Array:
 
 
 def _combine(rows: Array, wanted: Array) -> tuple[Array, NDArray[np.bool_]]:
-    """E with E rows = wanted, as near as can be, and which of the wanted rows it misses.
+    """E with E rows = wanted in the least squares, and which of the wanted rows it misses.
 
-    Columns and rows are brought to a size of about one: their units decide nothing.
+    Columns and rows are scaled to a size of about one, so that units do not decide.
     """
     size = _power_of_two(np.abs(np.concatenate([rows, wanted])).max(axis=0))
     rows, wanted = rows / size, wanted / size

@@ -4,9 +4,9 @@
     subject to  x[t+1] = A x[t] + B u[t] + c,    x[0] the state at hand,
                 u[t], u[t] - u[t-1] and x[t+1] within their bounds
 
-The bounds of the inputs and of their rates hold always. Those of the states give way where no
-inputs can keep them, as seldom as possible, and the plan's status says so. To follow a reference
-is the same problem around its steady state: x - x_ref and u - u_ref take the place of x and u.
+The bounds of the inputs and of their rates always hold. Those of the states are exceeded only where
+no inputs can keep them, and the plan's status says so. With a reference it is the same problem around
+its steady state: x - x_ref and u - u_ref take the place of x and u.
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ from lqrad.arguments import (
     renamed,
     shape_message,
 )
-from lqrad.copies import ReadOnly
+from lqrad.copies import Fixed
+from lqrad.design.controller import Pair
 from lqrad.design.observer import Observer
 from lqrad.design.regulators import steady_state_targets
 from lqrad.design.statespace import StateSpace
@@ -40,8 +41,6 @@ from lqrad.lq.dare import dare
 from lqrad.lq.limits import Limited, Plan
 from lqrad.lq.problem import LQProblem, changed
 from lqrad.lq.rows import excess
-
-Pair = tuple[ArrayLike, ArrayLike]
 
 
 @renamed(tracked="H")
@@ -162,8 +161,8 @@ def mpc(
     )
 
 
-class MPC(ReadOnly):
-    """A receding-horizon controller, made by `mpc`: a design and its memory.
+class MPC(Fixed):
+    """A receding-horizon controller, made by `mpc`: a read-only design, and its memory.
 
     Attributes
     ----------
@@ -181,6 +180,25 @@ class MPC(ReadOnly):
         What the observer predicts, where there is one.
     """
 
+    problem: LQProblem
+    T: int
+    H: Array | None
+    observer: Observer | None
+    last: Plan | None
+    u_before: Array
+    x_hat: Array
+    _max_iter: int
+    _tol: float
+    _input: tuple[Array, Array]
+    _state: tuple[Array, Array]
+    _rate: tuple[Array, Array]
+    _limited: Limited
+    _rows: Array
+    _low: Array
+    _high: Array
+    _has_rates: bool
+    _targets: tuple[bytes, Array, Array] | None
+
     def __init__(
         self,
         problem: LQProblem,
@@ -194,28 +212,28 @@ class MPC(ReadOnly):
         tol: float,
     ) -> None:
         n, m, T = problem.n, problem.m, len(input_bounds[0])
-        self.problem, self.T, self.H, self.observer = problem, T, H, observer
-        self._input, self._state, self._rate = input_bounds, state_bounds, rate_bounds
-        self._max_iter, self._tol = max_iter, tol
+        self._set(problem=problem, T=T, H=H, observer=observer, _max_iter=max_iter, _tol=tol)
+        self._set(_input=input_bounds, _state=state_bounds, _rate=rate_bounds)
         on_u, on_x, on_rate = (_bounded(z) for z in (input_bounds, state_bounds, rate_bounds))
-        self._has_rates = bool(len(on_rate))
-        full = _with_last_input(problem) if self._has_rates else problem
+        has_rates = bool(len(on_rate))
+        full = _with_last_input(problem) if has_rates else problem
         C = np.zeros((len(on_u) + len(on_rate), full.n))
         D = np.concatenate([np.eye(m)[on_u], np.eye(m)[on_rate]])
-        if self._has_rates:
+        if has_rates:
             C[len(on_u) :, n:] = -np.eye(m)[on_rate]
         names = [f"u[{i}]" for i in on_u]
         names += [f"the change of u[{i}]" for i in on_rate]
         names += [f"x[{i}]" for i in on_x]
         E = np.eye(n, full.n)[on_x]
-        self._rows = np.block([[C, D], [E, np.zeros((len(on_x), m))]])
-        self._low, self._high = (
+        rows = np.block([[C, D], [E, np.zeros((len(on_x), m))]])
+        low, high = (
             np.hstack([of_u[:, on_u], of_rate[:, on_rate], of_x[:, on_x]])
             for of_u, of_rate, of_x in zip(input_bounds, rate_bounds, state_bounds, strict=True)
         )
         soft = np.arange(len(names)) >= len(C)
-        self._limited = Limited(full, T, C, D, E, soft=soft, names=names)
-        self._targets: tuple[bytes, Array, Array] | None = None
+        limited = Limited(full, T, C, D, E, soft=soft, names=names)
+        self._set(_limited=limited, _rows=rows, _low=low, _high=high, _has_rates=has_rates)
+        self._set(_targets=None)
         self.reset()
 
     @property
@@ -239,9 +257,9 @@ class MPC(ReadOnly):
         m, n = self.problem.m, self.problem.n
         if x_hat is not None and self.observer is None:
             raise ArgumentError("x_hat is given and there is no observer; the state is measured")
-        self.u_before = _vector("u_before", np.zeros(m) if u_before is None else u_before, m)
-        self.x_hat = _vector("x_hat", np.zeros(n) if x_hat is None else x_hat, n)
-        self.last: Plan | None = None
+        u_before = _vector("u_before", np.zeros(m) if u_before is None else u_before, m)
+        x_hat = _vector("x_hat", np.zeros(n) if x_hat is None else x_hat, n)
+        self._set(u_before=u_before, x_hat=x_hat, last=None)
 
     def step(self, y: ArrayLike, reference: ArrayLike | None = None) -> Array:
         """Return the input to apply, from what is measured, and move on by one step.
@@ -269,9 +287,9 @@ class MPC(ReadOnly):
             x = self.observer.correct(self.x_hat, _vector("y", y, self.observer.ny))
         plan = self.plan(x, reference)
         u = self._clipped(plan.u[0], self.u_before, 0)
-        self.last, self.u_before = plan, u
+        self._set(last=plan, u_before=u)
         if self.observer is not None:
-            self.x_hat = self.observer.predict(x, u)
+            self._set(x_hat=self.observer.predict(x, u))
         return u.copy()
 
     def plan(self, x: ArrayLike, reference: ArrayLike | None = None) -> Plan:
@@ -368,7 +386,8 @@ class MPC(ReadOnly):
             plant = StateSpace(self.problem.A, self.problem.B, self.H, dt=1.0)
             bounds = self._input[0][-1], self._input[1][-1]
             targets = steady_state_targets(plant, r, input_bounds=bounds)
-            self._targets = (r.tobytes(), *targets)
+            self._set(_targets=(r.tobytes(), *targets))
+        assert self._targets is not None
         return self._targets[1:]
 
 

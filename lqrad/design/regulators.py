@@ -1,13 +1,12 @@
-"""Controllers designed: set-points, integral action, estimators.
+"""Design of controllers: set-points, integral action, estimators.
 
-`lqr` takes the state as it is measured; `lqi` also integrates what the tracked outputs lack of their
-reference; `lqg` estimates the state from what is measured, with or without integral action. All
-regulate about the steady state of the reference: integrators have only the model's errors to remove.
+All regulate about the steady state of the reference, so that integrators have only the model's errors
+to remove.
 """
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,23 +22,13 @@ from lqrad.arguments import (
     renamed,
     shape_message,
 )
-from lqrad.design.controller import Controller
+from lqrad.design.controller import Controller, Pair
 from lqrad.design.observer import Observer, discrete_plant
 from lqrad.design.sampling import Sampled
 from lqrad.design.statespace import StateSpace
 from lqrad.errors import ArgumentError, NotStabilizableError, ShapeError
 from lqrad.linalg.balance import balance, in_units
 from lqrad.lq.dare import dlqr
-
-Pair = tuple[ArrayLike, ArrayLike]
-
-
-class Tracked(NamedTuple):
-    """What follows the reference: H x + G u."""
-
-    H: Array
-    G: Array
-
 
 # Singular values below this part of the largest count as zero, rows and columns of unit length.
 _RANK = 1e-10
@@ -73,7 +62,7 @@ def lqr(
     Returns
     -------
     Controller
-        Its `step` takes the state for y.
+        The y of its `step` is the state.
 
     Raises
     ------
@@ -127,7 +116,7 @@ def lqi(
     Returns
     -------
     Controller
-        Its `step` takes the state for y.
+        The y of its `step` is the state.
 
     See Also
     --------
@@ -172,9 +161,8 @@ def lqg(
 
     Without integral action and limits it minimises the mean of 1/2 (x'Qx + 2 x'Mu + u'Ru) over time
     for x[t+1] = A x[t] + B u[t] + w[t], y[t] = C x[t] + D u[t] + v[t], w ~ (0, W), v ~ (0, V), among
-    all controllers whose u[t] depends on y[0], ..., y[t]: the regulator and the filter, each designed
-    by itself. With a feedthrough D it is among those whose u[t] depends on y[0], ..., y[t-1], for y[t]
-    contains u[t]; see `Controller.input`.
+    all controllers whose u[t] depends on y[0], ..., y[t]; with a feedthrough D, on y[0], ..., y[t-1],
+    see `Controller.input`. Regulator and filter are designed separately.
 
     Parameters
     ----------
@@ -216,8 +204,7 @@ def lqg(
     >>> abs(controller.closed_loop(plant).poles).round(4)   # two of the regulator, two of the filter
     array([0.9171, 0.9171, 0.8993, 0.7432])
     """
-    options = {"M": M, "H": H, "Q_i": Q_i}
-    return regulator(plant, Q, R, noises=(W, V), input_bounds=input_bounds, **options)
+    return regulator(plant, Q, R, M=M, noises=(W, V), Q_i=Q_i, H=H, input_bounds=input_bounds)
 
 
 def regulator(
@@ -248,14 +235,14 @@ def _gains(
     Q: ArrayLike,
     R: ArrayLike,
     M: ArrayLike | None,
-    tracked: Tracked | None,
+    tracked: tuple[Array, Array] | None,
     Q_i: ArrayLike | None,
 ) -> dict[str, Array]:
     """The gains K of the state, K_i of the integrators and F of the reference.
 
-    F r is what holds the steady state (x_ref, u_ref) of r with the integrators at z_ref, the level
-    at which 1/2 d'P d is least for d = (-x_ref, -z_ref): the step from rest that costs least. With
-    z_ref = 0 the errors of a step would have to add up to zero, and so overshoot.
+    F r holds the steady state (x_ref, u_ref) of r with the integrators at z_ref, which minimises
+    1/2 d'P d for d = (-x_ref, -z_ref), the cost of a step from rest. With z_ref = 0 the errors of a
+    step would have to add up to zero: it would overshoot.
     """
     n = plant.n
     if tracked is None:
@@ -264,7 +251,7 @@ def _gains(
     steady = steady_states(plant, H, G)  # where some reference cannot be held, this says so
     x_ref, u_ref = steady[:n], steady[n:]
     if Q_i is None:
-        K, _, _ = dlqr(plant.A, plant.B, Q, R, M=M)
+        K = dlqr(plant.A, plant.B, Q, R, M=M)[0]
         return {"K": K, "F": u_ref + K @ x_ref, "H": H, "G": G}
     nr = len(H)
     Q, Q_i = frozen_array("Q", Q), frozen_array("Q_i", Q_i)
@@ -338,8 +325,7 @@ def steady_state_targets(
     wrong = missed > _RANK * (np.abs(blind) @ np.abs(own))
     if wrong.any():
         direction = blind[int(np.where(wrong, missed, -1.0).argmax())]
-        found = f", expected 0, and is {_value(direction / unit, r)}"
-        raise ArgumentError(_not_held(direction, unit, found))
+        raise ArgumentError(_not_held(direction, unit, r))
     check_finite("the steady state", target, computed=True)
     x_ref, u_ref = target[: plant.n], target[plant.n :]
     low, high = check_limits("input_bounds", input_bounds, (plant.m,))
@@ -363,15 +349,15 @@ def steady_states(plant: StateSpace, H: Array, G: Array | None = None) -> Array:
     """
     N, blind, unit = _steady(plant, H, np.zeros((len(H), plant.m)) if G is None else G)
     if len(blind):
-        raise ArgumentError(_not_held(blind[0], unit, ""))
+        raise ArgumentError(_not_held(blind[0], unit))
     return N
 
 
 def _steady(plant: StateSpace, H: Array, G: Array) -> tuple[Array, Array, Array]:
     """N, right for all references that have a steady state, and the directions (k, nr) that have none.
 
-    These are of r / unit, which comes third, up to a factor of all: the units of states, inputs and
-    outputs must not decide about ranks.
+    The directions are of r / unit; the unit (nr,) comes third. Ranks are decided in balanced units of
+    states, inputs and outputs.
     """
     n, m = plant.n, plant.m
     Z = np.block([[plant.A - np.eye(n), plant.B], [H, G]])
@@ -393,10 +379,10 @@ def _steady(plant: StateSpace, H: Array, G: Array) -> tuple[Array, Array, Array]
 
 
 def _without(solution: Array, freedom: Array, rows: slice) -> Array:
-    """The solution less a combination of the freedom, the one that leaves least in these rows.
+    """The solution minus that combination of the freedom which minimises the norm of these rows.
 
-    Householder's reflections are stable row by row where the largest rows come first. What cancels
-    in a row leaves rounding errors of what was there, which are taken away in turn.
+    Householder's reflections are stable row by row where the largest rows come first. Cancellation in
+    a row leaves rounding errors of the former entries, which are removed by the next rounds.
     """
     if not freedom.shape[1]:
         return solution
@@ -408,28 +394,26 @@ def _without(solution: Array, freedom: Array, rows: slice) -> Array:
     return solution
 
 
-def _not_held(direction: Array, unit: Array, found: str) -> str:
+def _not_held(direction: Array, unit: Array, r: Array | None = None) -> str:
+    """Why a reference has no steady state, or why some have none."""
     scaled = direction / unit / (direction / unit)[np.abs(direction / unit).argmax()]
     seen = np.abs(direction) > 1e-6 * np.abs(direction).max()
     terms = [f"{c:.4g} r[{i}]" for i, c in enumerate(scaled) if seen[i]]
+    found = "" if r is None else f", expected 0, and is {float(scaled @ r):.4g}"
     return (
         f"no steady state holds every reference: {' + '.join(terms)} is 0 in all of them{found}; "
         "the plant has a zero at z = 1 there, or fewer inputs than tracked outputs: track less"
     )
 
 
-def _value(direction: Array, r: Array) -> str:
-    return f"{float(direction @ r / direction[np.abs(direction).argmax()]):.4g}"
-
-
-def _tracked(plant: StateSpace, H: ArrayLike | None) -> Tracked:
-    """What follows the reference, H x + G u: the plant's outputs, or the rows H that are given."""
+def _tracked(plant: StateSpace, H: ArrayLike | None) -> tuple[Array, Array]:
+    """H, G of what follows the reference, H x + G u: the plant's outputs, or the rows that are given."""
     if H is None:
-        return Tracked(plant.C, plant.D)
+        return plant.C, plant.D
     H = frozen_array("H", H)
     if H.ndim != 2 or H.shape[1] != plant.n or not len(H):
         raise ShapeError(shape_message("H", H.shape, f"(nr, n) with n = {plant.n}", ""))
-    return Tracked(H, np.zeros((len(H), plant.m)))
+    return H, np.zeros((len(H), plant.m))
 
 
 def _cross_weight(plant: Any, Q: ArrayLike, R: ArrayLike, M: ArrayLike | None) -> ArrayLike | None:

@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike
 
 from lqrad.arguments import Array, called_as, renamed
 from lqrad.design.closed_loop import ClosedLoop, expected_cost, simulate_closed_loop
-from lqrad.design.controller import Controller
+from lqrad.design.controller import Controller, Pair
 from lqrad.design.margins import Margins, margins
-from lqrad.design.regulators import Pair, regulator
+from lqrad.design.regulators import regulator
 from lqrad.design.responses import StepResponse, step_response
 from lqrad.design.statespace import StateSpace
 from lqrad.errors import ArgumentError

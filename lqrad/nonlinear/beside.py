@@ -1,10 +1,10 @@
-"""Whether the cost falls beside a stationary trajectory: a kink or a maximum, told from a minimum.
+"""Trajectories beside a given one: a search for lower cost at a kink, a maximum or a saddle.
 
-A trajectory is stationary where its expansion promises nothing. At a kink, and where the expansion
-leaves out negative curvature, the cost may fall all the same. Inputs are pushed a little, in either
-direction, each at its time and along the direction of negative curvature, with the feedback behind;
-what the cost is then is evaluated, so that a fall is proven. A push is as long as it takes for the
-curvature of the expansion to change the cost by a share of itself, in any units.
+A trajectory is stationary where its expansion promises no decrease. At a kink, and where the
+expansion leaves out negative curvature, the cost may fall all the same. Single inputs, and the inputs
+along a direction of negative curvature, are pushed a little to either side, with the feedback around
+the trajectory; the costs are evaluated, so that a fall is proven. The length of a push is that at
+which the curvature of the expansion changes the cost by a fixed share, in any units.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from lqrad.arguments import EPS, Array
+from lqrad.arguments import EPS, Array, check_finite
 from lqrad.errors import LqradError
 from lqrad.lq.problem import LQProblem
 from lqrad.nonlinear.control import ControlProblem
@@ -69,8 +69,8 @@ def lower_beside(
         for k, (push, length) in enumerate(zip(pushes, lengths, strict=True)):
             moves[2 * k : 2 * k + 2, push.t] = np.outer([length, -length], push.v)
         with suppress(LqradError):
-            inputs, values = _pushed(problem, x, u, gains, moves, limits)
-            for k, value in enumerate(values):
+            states, inputs = followed(problem, x[0], x, u, gains, -moves, limits)
+            for k, value in enumerate(np.asarray(problem.cost(states, inputs))):
                 push, length = pushes[k // 2], lengths[k // 2]
                 # Beside what the curvature of the expansion gives, and beside the tolerance.
                 least = max(0.05 * abs(push.curvature) * length**2, 10 * max(tol, EPS) * abs(cost))
@@ -167,20 +167,40 @@ def _length(push: Push, cost: float, u: Array, limits: tuple[Array, Array], shar
     return float(np.sqrt(share) * (entry or 1.0))
 
 
-def _pushed(
+def followed(
     problem: ControlProblem,
+    x0: Array,
     x: Array,
     u: Array,
     K: Array,
-    moves: Array,
+    k: Array,
     limits: tuple[Array, Array],
 ) -> tuple[Array, Array]:
-    """The inputs u[t] + moves[..., t] - K (x+ - x), within the limits, and their costs."""
-    inputs = np.empty(moves.shape)
-    states = np.empty((len(moves), *x.shape))
-    states[:, 0] = x[0]
-    for t in range(len(u)):
-        feedback = (states[:, t] - x[t]) @ K[t].T
-        inputs[:, t] = np.clip(u[t] + moves[:, t] - feedback, *limits)
-        states[:, t + 1] = problem.next_state(states[:, t], inputs[:, t], t)
-    return inputs, np.asarray(problem.cost(states, inputs))
+    """Return the trajectories of u[t] - k[t] - K[t] (x+[t] - x[t]), within the limits.
+
+    Parameters
+    ----------
+    x0 : (n,)
+    x, u, K : (T+1, n), (T, m), (T, m, n)
+    k : (..., T, m)
+        One for each trajectory.
+    limits : pair of (m,)
+
+    Returns
+    -------
+    x, u : (..., T+1, n), (..., T, m)
+
+    Raises
+    ------
+    NonFiniteError
+        If a state is not finite.
+    """
+    new_x, new_u = np.empty((*k.shape[:-2], *x.shape)), np.empty(k.shape)
+    new_x[..., 0, :] = x0
+    with np.errstate(over="ignore", invalid="ignore"):
+        for t in range(len(u)):
+            feedback = (new_x[..., t, :] - x[t]) @ K[t].T
+            new_u[..., t, :] = np.clip(u[t] - k[..., t, :] - feedback, *limits)
+            new_x[..., t + 1, :] = problem.next_state(new_x[..., t, :], new_u[..., t, :], t)
+    check_finite("x", new_x, computed=True)
+    return new_x, new_u

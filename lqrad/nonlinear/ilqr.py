@@ -26,7 +26,6 @@ from scipy.linalg import cho_solve
 from lqrad.arguments import (
     Array,
     check_count,
-    check_finite,
     check_limits,
     check_room,
     check_tolerance,
@@ -38,7 +37,7 @@ from lqrad.copies import ReadOnly
 from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError, ShapeError, Status
 from lqrad.lq.problem import LQProblem, changed
 from lqrad.lq.riccati import riccati
-from lqrad.nonlinear.beside import lower_beside
+from lqrad.nonlinear.beside import followed, lower_beside
 from lqrad.nonlinear.control import ControlProblem
 from lqrad.results import Ended, Report, former
 
@@ -133,7 +132,7 @@ class ILQR(ReadOnly, Ended):
         """
         start = one_initial_state(self.problem, x0)
         k = np.zeros_like(self.u)
-        return _run(self.problem, start, self.x, self.u, self.K, k, self.bounds)
+        return followed(self.problem, start, self.x, self.u, self.K, k, self.bounds)
 
 
 @dataclass
@@ -299,14 +298,13 @@ def _expand(
     bounded = bool(np.isfinite(limits).any())
 
     def minimum(expansion: LQProblem) -> _Expansion:
-        regular = changed(
-            expansion, R=expansion.R + weight * np.diag(_input_units(expansion, cost))
-        )
-        return (
-            _box_recursion(regular, limits[0] - u, limits[1] - u)
-            if bounded
-            else _recursion(regular)
-        )
+        R = expansion.R + weight * np.diag(_input_units(expansion, cost))
+        regular = changed(expansion, R=R)
+        if bounded:
+            return _box_recursion(regular, limits[0] - u, limits[1] - u)
+        solution = riccati(regular)
+        value = float(solution.w[0])  # the minimum of the expansion: half of the slope
+        return _Expansion(solution.K, solution.k, solution.P, 2 * value, -2 * value)
 
     if second_order:
         with suppress(NotConvexError, NonFiniteError):
@@ -322,10 +320,10 @@ def _expand(
 
 
 def _input_units(expansion: LQProblem, cost: float) -> Array:
-    """What a weight on each input is measured by: its largest own weight, or that of its effect.
+    """The unit of a weight on each input: its largest own weight, or that of its effect.
 
-    Where there is neither, by its slope: the weight that promises a decrease of the cost's size. An
-    input without any of these has no effect, and any weight leaves it as it is.
+    Where there is neither, it is the weight at which the slope promises a decrease of the cost's
+    size. An input without any of these has no effect, and any weight leaves it as it is.
     """
     own = np.abs(np.diagonal(expansion.R, axis1=-2, axis2=-1)).max(axis=0)
     weights = np.concatenate([expansion.Q[1:], expansion.S[None]])
@@ -336,13 +334,6 @@ def _input_units(expansion: LQProblem, cost: float) -> Array:
     last = slope.max(axis=0) ** 2 / (abs(cost) or 1.0)
     units = np.where(own > 0, own, np.where(effect > 0, effect, last))
     return np.where(units > 0, units, units.max() or 1.0)
-
-
-def _recursion(problem: LQProblem) -> _Expansion:
-    """The core's Riccati recursion."""
-    solution = riccati(problem)
-    value = float(solution.w[0])  # the minimum of the expansion: half of the slope
-    return _Expansion(solution.K, solution.k, solution.P, 2 * value, -2 * value)
 
 
 def _box_recursion(problem: LQProblem, low: Array, high: Array) -> _Expansion:
@@ -418,7 +409,7 @@ def _search(
     step = 1.0
     while step >= _SHORTEST:
         try:
-            new_x, new_u = _run(problem, x[0], x, u, expansion.K, step * expansion.k, limits)
+            new_x, new_u = followed(problem, x[0], x, u, expansion.K, step * expansion.k, limits)
             new_cost = float(problem.cost(new_x, new_u))
         except NonFiniteError:
             new_cost = math.inf
@@ -426,26 +417,6 @@ def _search(
             return new_x, new_u, new_cost
         step *= 0.5
     return None
-
-
-def _run(
-    problem: ControlProblem,
-    x0: Array,
-    x: Array,
-    u: Array,
-    K: Array,
-    k: Array,
-    limits: tuple[Array, Array],
-) -> tuple[Array, Array]:
-    """The trajectory of u[t] - k[t] - K[t] (x+[t] - x[t]), within the limits."""
-    new_x, new_u = np.empty_like(x), np.empty_like(u)
-    new_x[0] = x0
-    with np.errstate(over="ignore", invalid="ignore"):
-        for t in range(len(u)):
-            new_u[t] = np.clip(u[t] - k[t] - K[t] @ (new_x[t] - x[t]), *limits)
-            new_x[t + 1] = problem.next_state(new_x[t], new_u[t], t)
-    check_finite("x", new_x, computed=True)
-    return new_x, new_u
 
 
 def _checked(

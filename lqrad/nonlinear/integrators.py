@@ -127,7 +127,11 @@ def implicit_midpoint(f: Callable[..., Any], dt: float) -> Step:
             size = np.maximum(size, np.maximum(np.abs(z), np.abs(correction)))
             done = bool(np.all(np.abs(correction) <= np.sqrt(EPS) * size))
         else:
-            _no_next_state(dt)
+            raise NonFiniteError(
+                f"implicit_midpoint found no next state in {_MOST_NEWTON_STEPS} steps of Newton's "
+                f"method with dt = {dt:g}",
+                "try a smaller dt",
+            )
         run = next((y.run for y in (x, u) if isinstance(y, Carried)), None)
         for _ in range(run.order if run else 0):
             z = z - _solved(J, z - x - dt * f((x + z) / 2, u, t))
@@ -140,18 +144,10 @@ def _solved(J: Array, residual: Any) -> Any:
     return np.linalg.solve(J, residual[..., None])[..., 0]
 
 
-def _no_next_state(dt: float) -> None:
-    raise NonFiniteError(
-        f"implicit_midpoint found no next state in {_MOST_NEWTON_STEPS} steps of Newton's method "
-        f"with dt = {dt:g}",
-        "try a smaller dt",
-    )
-
-
 def _rates(f: Callable[..., Any]) -> Step:
-    """The function of (x, u, t), its shape checked: a sum with x might take another one in silence.
+    """The function of (x, u, t), its shape checked: a sum with x might broadcast another in silence.
 
-    It is for the steps to make read-only what is used again after a call.
+    What is used again after a call is made read-only by the steps.
     """
     given = with_time("f", f)
 
