@@ -1,11 +1,11 @@
 """A plant under its controller: noise, limits, delays, a plant that is not the model, many runs.
 
     y[t]   = C x[t] + D clip(u[t-d], low, high) + v[t],    v ~ (0, V)
-    u[t]   = what the controller makes of y[t] and the reference
+    u[t]   = controller.step(y[t], reference[t])
     x[t+1] = A x[t] + B clip(u[t-d], low, high) + w[t],    w ~ (0, W)
 
-With a feedthrough D and no delay d, u[t] must be known before y[t]: a `Controller` that was designed
-for it acts on the prediction then. All runs are advanced together, a step at a time.
+With a feedthrough D and no delay d, u[t] must be known before y[t]: a `Controller` designed for this
+acts on its prediction. All runs are advanced together, a step at a time.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ from lqrad.smoothing.arrays import covariance_root
 
 
 class Steps(Protocol):
-    """What can run a plant: a `Controller`, an `MPC`, or an object of one's own."""
+    """What can run a plant: a `Controller`, an `MPC`, or an object of the user's."""
 
     def step(self, y: Array, reference: Array | None = None, /) -> Array:
         """Return the input to apply, from what is measured, and move on by one step."""
@@ -131,24 +131,22 @@ def simulate_closed_loop(
     Parameters
     ----------
     plant : StateSpace
-        The plant as it is, in discrete time, also what `StateSpace.of` or `discretise` gives; its
-        model in the controller may be another. Its outputs are what is measured, unless a
-        `Controller` measures the state.
+        In discrete time; also what `StateSpace.of` or `discretise` gives. It need not be the
+        controller's model. Its outputs are measured, unless a `Controller` measures the state.
     controller : Controller, MPC, or any object with `step(y, reference)` and `reset()`
-        A copy of it runs, from a reset, and a `Controller` or `MPC` that is given is left alone; an
-        object of your own should replace what it remembers, as they do, and not change it in place.
-        Several runs need one that takes batches, as `Controller` does.
+        A shallow copy of it runs, from a reset: an object of yours should replace its memory, and not
+        change it in place. Several runs need one that takes batches, as `Controller` does.
     T : int
         How many steps.
     reference : (nr,) or (T, nr), optional
-        Handed on to the controller; for one tracked output also a number, or (T,).
+        For the controller; of one tracked output also a number, or (T,).
     x0 : (n,) or (runs, n), optional
         Initial state; zero when not given.
     W, V : (n, n), (ny, ny), optional
         Covariances of what disturbs the state at each step and of the sensors' noise, singular ones
         included; zero when not given.
     runs : int, optional
-        How many runs; when not given, one without an axis of runs.
+        How many; when not given, one without an axis of runs.
     rng : numpy.random.Generator or int, optional
         Source of the noise, or its seed; needed where there is noise.
     input_bounds : pair (low, high), optional
@@ -158,17 +156,10 @@ def simulate_closed_loop(
     Q, R, M : (n, n), (m, m), (n, m), optional
         Weights of a cost.
 
-    Returns
-    -------
-    ClosedLoop
-        All of x, y and u, 8 (n + ny + m) bytes for each step of each run.
-
     Raises
     ------
     NonFiniteError
         If a state overflows: the loop is unstable. Names the step.
-    NotConvexError
-        If a covariance has a negative eigenvalue.
     ArgumentError
         If there is noise without a rng, or the plant has a feedthrough that the controller, which
         computes u[t] from y[t], was not designed for.
@@ -214,15 +205,14 @@ def simulate_closed_loop(
         expected = f"({n},)" + (f" or {(*batch, n)}" if batch else "")
         raise ShapeError(shape_message("x0", start.shape, expected, ""))
     check_finite("x0", start)
-    ahead = isinstance(controller, Controller) and controller.predicts
-    if through.any() and not (lag or ahead):
+    known = controller if isinstance(controller, Controller) else None
+    if through.any() and not (lag or (known and known.predicts)):
         raise ArgumentError(
             "plant has a feedthrough D: y[t] contains D u[t], and the controller computes u[t] from "
             "y[t]",
             "design a Controller for a plant with this D, by lqg: it acts on what is predicted",
         )
-    nr = controller.nr if isinstance(controller, Controller) else None
-    r = None if reference is None else _reference(reference, T, nr)
+    r = None if reference is None else _reference(reference, T, known.nr if known else None)
     low, high = check_limits("input_bounds", input_bounds, (m,))
     weight = _weight(Q, R, M, n, m)
     roots = [
@@ -243,8 +233,8 @@ def simulate_closed_loop(
             now = None if r is None else r[t]
             y[t] = x[t] @ measured.T
             if through.any():
-                if not lag and isinstance(controller, Controller):
-                    asked[t] = controller.input(now)
+                if known and not lag:
+                    asked[t] = known.input(now)
                 y[t] += np.clip(asked[t], low, high) @ through.T
             _add_noise(y[t], roots[1], generator)
             if not np.isfinite(y[t]).all():
@@ -258,8 +248,8 @@ def simulate_closed_loop(
             _add_noise(x[t + 1], roots[0], generator)
     if first_nonfinite_step(np.moveaxis(x, 0, -2)) is not None:
         raise _diverged(T)
-    if isinstance(controller, Controller):
-        low, high = np.maximum(low, controller.low), np.minimum(high, controller.high)
+    if known:
+        low, high = np.maximum(low, known.low), np.minimum(high, known.high)
     at_limit = ((u <= low) | (u >= high)).mean(axis=tuple(range(u.ndim - 1)))
     cost = None
     if weight is not None:
@@ -289,19 +279,13 @@ def expected_cost(
 ) -> float:
     """Return the mean of 1/2 x'Qx + x'Mu + 1/2 u'Ru under noise: of a settled step, or of a horizon.
 
-    It is that of the loop without limits and with the reference zero, 1/2 tr([Q M; M' R] X), where
-    X is the second moment of (x, u): once settled, that of a Lyapunov equation; from x0 over T steps,
-    the sum along its recursion.
+    It is 1/2 tr([Q M; M' R] X), with X the second moment of (x, u) in the loop without limits and
+    reference: the solution of a Lyapunov equation, or from x0 over T steps the sum of its recursion.
 
     Parameters
     ----------
-    plant : StateSpace
-        In discrete time, as of `simulate_closed_loop`; it need not be the controller's model.
-    controller : Controller
-    Q, R, M : (n, n), (m, m), (n, m)
-        Weights.
-    W, V : (n, n), (ny, ny)
-        Covariances of what disturbs the state and of the sensors' noise; V zero when not given.
+    plant, controller, Q, R, M, W, V
+        As of `simulate_closed_loop`; V is zero when not given.
     x0 : (n,), optional
         With T: the initial state, zero when not given. The controller starts from a reset.
     T : int, optional
@@ -324,15 +308,12 @@ def expected_cost(
 
     Examples
     --------
-    For `lqg` it is 1/2 tr(P W + X K'(R + B'PB)K), with X the covariance of x - x_bar; here
-    with the state measured, X = 0:
+    With the state measured, `lqr` has the mean cost 1/2 tr(P W):
 
-    >>> from lqrad import dlqr
+    >>> from lqrad import dlqr, lqr
     >>> plant = StateSpace([[1.0]], [[1.0]], dt=0.1)
-    >>> K, P, _ = dlqr(plant.A, plant.B, [[1.0]], [[1.0]])
-    >>> from lqrad import Observer
-    >>> controller = Controller(Observer([[1]], [[1]], [[1]], [[1]]), K, dt=0.1)
-    >>> cost = expected_cost(plant, controller, [[1.0]], [[1.0]], W=[[0.1]])
+    >>> _, P, _ = dlqr(plant.A, plant.B, [[1.0]], [[1.0]])
+    >>> cost = expected_cost(plant, lqr(plant, [[1.0]], [[1.0]]), [[1.0]], [[1.0]], W=[[0.1]])
     >>> round(cost, 12) == round(float(0.5 * P[0, 0] * 0.1), 12)
     True
     """

@@ -1,21 +1,19 @@
-"""How much a loop stands before it becomes unstable: gain, phase, delay, and both at once.
+"""Stability margins of a loop: gain, phase, delay, and gain and phase together.
 
 L is the loop broken at one place, S = (I + L)^-1 and T = I - S are its sensitivities, and the
-closed loop is stable. It stays so while L is multiplied by f, the same at all frequencies, in
+closed loop is stable. It stays so while L is multiplied by a factor f, the same at all frequencies:
 
     gain margin    low < f < high, f real
     phase margin   f = exp(-i a), |a| below it
     delay margin   f = exp(-i omega tau), 0 <= tau below it
-    disk margin    f = (1 + d/2) / (1 - d/2) with |d| < alpha, d complex and of any frequency:
-                   gain and phase at the same time; alpha = 1 / |S - I/2|_inf
+    disk margin    f = (1 + d/2) / (1 - d/2) with |d| < alpha, d complex and of any frequency;
+                   alpha = 1 / |S - I/2|_inf
 
-A loop of up to 16 states without dead time is computed without rounding, as a quotient of polynomials
-whose coefficients are whole numbers: all its crossings and its nearest points are roots of
-polynomials. The figures of others are read off their poles, zeros and gain, which hold at all
-frequencies, however far apart the modes are. Where L is real, or of magnitude one, and where it is
-nearest to -1, is searched by intervals with bounds, so that nothing between two frequencies is
-missed; and how often the crossings say that L goes round -1 has to agree with the poles of the
-loop, open and closed.
+A loop of up to 16 states without dead time is a quotient of polynomials with whole coefficients: its
+crossings and its nearest points to -1 are roots of polynomials, found without rounding. Larger loops
+are evaluated from their poles, zeros and gain, which keep their digits at all frequencies. There the
+crossings, and the point that is nearest to -1, are searched by intervals with bounds, so that none is
+missed, and the number of encirclements of -1 must agree with the poles of the open and closed loop.
 """
 
 from __future__ import annotations
@@ -46,11 +44,11 @@ from lqrad.linalg.rational import EXACT, Rational
 from lqrad.linalg.twice import Complex
 from lqrad.results import Cells, Report, number
 
-# Of a balance of the channels against each other, for several loops at once.
+# Rounds of balancing the channels against each other, for several loops at once.
 _BALANCINGS = 8
-# A crossing so near to a pole or zero on the border, beside its frequency, is that root itself.
+# A crossing this near, relative to its frequency, to a pole or zero on the border is that root itself.
 _AT_ROOT = 2.0**-30
-# A loop that comes as near to -1 as this is on the border, where its roots are rounded.
+# A loop that comes as near to -1 as this counts as being on the border: its roots are rounded.
 _ON_BORDER = 1e-13
 
 _COLUMNS = (
@@ -68,28 +66,24 @@ class LoopMargins(Report):
     Attributes
     ----------
     gain : pair of float
-        Factors (low, high) of the loop's gain between which it stays stable: 0 and inf where
-        nothing ends that side.
+        Factors (low, high) of the gain between which the loop is stable; 0 and inf for no limit.
     gain_frequency : pair of float
-        Where the closed loop gets its pole on the border then, in rad/s; NaN where nothing does.
+        Frequency of the closed loop's pole on the border at either factor, in rad/s; NaN for none.
     phase : float
         In degrees, of lag or of lead; inf where |L| is one at no frequency.
     phase_frequency : float
         In rad/s; NaN where the phase margin is infinite.
     delay : float
         In seconds; 0 for a loop in continuous time whose gain at infinite frequency is one or more.
-    disk : float
-        The disk margin alpha.
-    disk_frequency : float
-        In rad/s.
+    disk, disk_frequency : float
+        The disk margin alpha, and its frequency in rad/s.
     sensitivity, complementary : float
         Peaks of |S| and |T|; 1 / sensitivity is the distance of L from -1.
     gain_crossings : tuple of pairs of float
-        Every frequency in rad/s at which |L| = 1, and the degrees from there to -1: positive are
-        taken up by lag, negative by lead.
+        Every frequency in rad/s at which |L| = 1, and the phase in degrees to -1: positive where lag
+        brings L there, negative where lead does.
     phase_crossings : tuple of pairs of float
-        Every frequency in rad/s at which L is real and negative, and the factor that brings it
-        to -1.
+        Every frequency in rad/s at which L is real and negative, and the factor that makes it -1.
     """
 
     gain: tuple[float, float]
@@ -113,11 +107,9 @@ class Margins(Report):
     ----------
     loops : tuple of LoopMargins
         One for each channel, the others closed.
-    disk : float
-        Disk margin of all loops at the same time, each with a d of its own: that of the loop where
-        there is one, else a number that the margin is proven not to be below.
-    disk_frequency : float
-        In rad/s.
+    disk, disk_frequency : float
+        The disk margin of all loops at the same time, each with a d of its own, and its frequency in
+        rad/s. Of several loops it is a proven lower bound.
     sensitivity, complementary : float
         Peaks of the largest singular values of S and T.
     """
@@ -130,12 +122,12 @@ class Margins(Report):
 
     @property
     def disk_gain(self) -> tuple[float, float]:
-        """Factors of the gain that the disk margin allows, in all loops at the same time."""
+        """The factors of the gain that the disk margin allows, in all loops at the same time."""
         return disk_gain(self.disk)
 
     @property
     def disk_phase(self) -> float:
-        """Degrees of phase that the disk margin allows, in all loops at the same time."""
+        """The degrees of phase that the disk margin allows, in all loops at the same time."""
         return disk_phase(self.disk)
 
     def __repr__(self) -> str:
@@ -147,7 +139,7 @@ class Margins(Report):
         )
 
     def cells(self) -> Cells:
-        """Return the columns and a row for each loop, then all at once: decibels and degrees."""
+        """Return the columns, a row for each loop, and one for all at once: decibels and degrees."""
         rows = []
         for i, loop in enumerate(self.loops):
             low, high = (_decibels(f) for f in loop.gain)
@@ -194,11 +186,11 @@ def margins(loop: Any) -> Margins:
     Raises
     ------
     ArgumentError
-        If the closed loop is unstable, which has no margins: names the pole; or I + D is singular.
+        If the closed loop is unstable, and so has no margins: names the pole; or I + D is singular.
     ShapeError
         If there are not as many outputs as inputs.
     LqradError
-        If two ways to count disagree, so that no figure would be trustworthy.
+        If the encirclements of -1 and the closed loop's poles disagree, by rounding.
 
     References
     ----------
@@ -235,7 +227,7 @@ def margins(loop: Any) -> Margins:
 
 
 def _check_jump(D: Array) -> None:
-    """Raise ArgumentError where I + D is singular."""
+    """Raise ArgumentError if I + D is singular."""
     if np.linalg.cond(np.eye(len(D)) + D) > 1e12:
         raise ArgumentError(
             "I + D is singular: the loop has no solution at the moment of a jump",
@@ -246,17 +238,14 @@ def _check_jump(D: Array) -> None:
 def _check_closed(poles: Complex, outside: Array, dt: float) -> Complex:
     """Return the poles of the closed loop; raise ArgumentError unless it is stable."""
     if len(poles) and outside.max() >= 0:
-        raise _unstable(poles[outside.argmax()], dt)
+        worst = poles[outside.argmax()]
+        pole = number_words(worst) + (f", of magnitude {abs(worst):.6g}" if dt else " rad/s")
+        raise ArgumentError(
+            f"the closed loop is unstable, with a pole at {pole}; margins say how far a stable "
+            "loop is from that",
+            "is the sign of the loop that of negative feedback?",
+        )
     return poles
-
-
-def _unstable(worst: complex, dt: float) -> ArgumentError:
-    pole = number_words(worst) + (f", of magnitude {abs(worst):.6g}" if dt else " rad/s")
-    return ArgumentError(
-        f"the closed loop is unstable, with a pole at {pole}; margins say how far a stable "
-        "loop is from that",
-        "is the sign of the loop that of negative feedback?",
-    )
 
 
 def _one_loop(A: Array, B: Array, C: Array, D: Array, dt: float, delay: int = 0) -> LoopMargins:
@@ -268,8 +257,8 @@ def _one_loop(A: Array, B: Array, C: Array, D: Array, dt: float, delay: int = 0)
     if not delay:
         _check_closed(*closed_poles(A, B, C, D, dt=dt), dt)
     beside = factors.beside_border()
-    real, ones = real_crossings(beside), gain_crossings(beside)
-    unstable = beside.unstable_poles() - encirclements(beside, real)
+    crossed = real_crossings(beside)
+    unstable = beside.unstable_poles() - encirclements(beside, crossed)
     if unstable and delay:
         raise ArgumentError(
             f"the closed loop is unstable: with its {delay} steps of delay, {unstable} of its poles "
@@ -289,8 +278,8 @@ def _one_loop(A: Array, B: Array, C: Array, D: Array, dt: float, delay: int = 0)
             f"{float(factors.frequency(np.array(closest))):.6g} rad/s; margins say how far a stable "
             "loop is from that"
         )
-    at_one = exact.gain_crossings() if exact else _apart(factors, ones)
-    return _figures(factors, _apart(factors, real), at_one, partial(nearest, factors))
+    ones = exact.gain_crossings() if exact else _apart(factors, gain_crossings(beside))
+    return _figures(factors, _apart(factors, crossed), ones, partial(nearest, factors))
 
 
 def _apart(L: Factored, v: Array) -> Array:
@@ -305,16 +294,16 @@ def _figures(
     ones: Array,
     nearest: Callable[[tuple[int, int]], tuple[float, float]],
 ) -> LoopMargins:
-    """The margins of a loop that is real, and of magnitude one, at these points."""
+    """The margins of a loop which is real at the points `real`, and of magnitude one at `ones`."""
     logs = L.log(real)
     negative = np.cos(logs.imag) < 0
     crossed = list(zip(L.frequency(real[negative]), logs[negative].real, strict=True))
     for v, (size, q, turned) in ((0.0, L.near_zero()), (np.inf, L.near_infinity())):
-        if q == 0 and turned and np.isfinite(size):  # real at the ends of the axis, too
+        if q == 0 and turned and np.isfinite(size):  # L is real at the ends of the axis, too
             crossed.append((L.frequency(np.array(v)), size))
     crossed = sorted((float(w), float(np.clip(size, -700, 700))) for w, size in crossed)
     factors = tuple((w, float(np.exp(-size))) for w, size in crossed)
-    # The side of one on which a factor is, is that of its logarithm, which is not rounded to one.
+    # Whether a factor is below one is told by its logarithm: the factor may be rounded to one.
     sides = [(f, w, size > 0) for (w, f), (_, size) in zip(factors, crossed, strict=True)]
     low = max(((f, w) for f, w, lower in sides if lower), default=(0.0, np.nan))
     high = min(((f, w) for f, w, lower in sides if not lower), default=(np.inf, np.nan))
@@ -345,14 +334,14 @@ def _figures(
 
 
 def _all_loops(A: Array, B: Array, C: Array, D: Array, dt: float) -> Margins:
-    """The margins of several loops, each alone and all at once, from balanced equations."""
+    """The margins of several loops, each alone and all at once, in balanced units."""
     units = balance(A, B, C, D=D, continuous=not dt)
     x, u, time = units.x, units.u, 0 if dt else units.time
     own = in_units(A, x, x), in_units(B, x, u), in_units(C, u, x), in_units(D, u, u)
     _check_jump(own[3])
     poles = _check_closed(*closed_poles(*own, dt=dt), dt)
     loops = tuple(_one_loop(*_others_closed(*own, i), dt) for i in range(len(D)))
-    # S = I - T in s = i v: v is in units of 2^-time rad/s, or tan(omega dt / 2).
+    # S and T as functions of s = i v, with v in units of 2^-time rad/s, or tan(omega dt / 2).
     scale = 2.0**time
     A, B, C, D = _sensitivity(own[0] * scale, own[1] * scale, *own[2:])
     if dt:
@@ -405,10 +394,10 @@ def _others_closed(A: Array, B: Array, C: Array, D: Array, i: int) -> System:
 
 
 def _balanced_peak(A: Array, B: Array, C: Array, D: Array, poles: Complex) -> tuple[float, float]:
-    """The least peak of |E G E^-1| over diagonal E, of those that are tried: all are bounds.
+    """The least peak of |E G E^-1| over the diagonal E that are tried: each peak is a bound.
 
-    A structure of separate perturbations in each channel does not see E; Osborne's balancing at
-    the frequency of the peak makes the next one.
+    Perturbations of each channel alone commute with E. The next E is Osborne's balancing at the
+    frequency of the peak.
     """
     E = np.ones(len(D))
     best = (np.inf, 0.0)
@@ -418,14 +407,13 @@ def _balanced_peak(A: Array, B: Array, C: Array, D: Array, poles: Complex) -> tu
         if peak >= best[0]:
             break
         best = peak, v
-        E = _balance(
-            np.abs(response(A, B, C, D, np.array([1j * v]))[0]) if v < np.inf else np.abs(D)
-        )
+        at_peak = response(A, B, C, D, np.array([1j * v]))[0] if v < np.inf else D
+        E = _balance(np.abs(at_peak))
     return best
 
 
 def _balance(size: Array) -> Array:
-    """A diagonal E for which each row of E size E^-1 is as long as its column, off the diagonal."""
+    """The diagonal E that gives each row of E size E^-1 the norm of its column, off the diagonal."""
     size = size - np.diag(np.diag(size))
     E = np.ones(len(size))
     for _ in range(_BALANCINGS):
@@ -447,7 +435,6 @@ def _decibels(factor: float) -> str:
 
 
 def _disk_columns(of: LoopMargins | Margins) -> list[str]:
-    allowed = _decibels(disk_gain(of.disk)[1]), number(disk_phase(of.disk), 3)
-    return [number(of.disk, 3), f"+-{allowed[0]}", allowed[1]] + [
-        number(peak, 3) for peak in (of.sensitivity, of.complementary)
-    ]
+    figures = of.disk, disk_phase(of.disk), of.sensitivity, of.complementary
+    disk, *rest = (number(figure, 3) for figure in figures)
+    return [disk, f"+-{_decibels(disk_gain(of.disk)[1])}", *rest]

@@ -1,4 +1,4 @@
-"""Which modes of a system its inputs can move, and which ones its outputs show."""
+"""Controllability and observability: which modes the inputs can move, and which the outputs show."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from lqrad.errors import ArgumentError
 from lqrad.linalg.hautus import Hautus, hautus
 from lqrad.results import Cells, Report, number
 
-# A mode counts as out of reach where the test's distance is below this: a change of the matrices
-# that rounding errors could have made puts it there.
+# A mode counts as out of reach where the distance of Hautus's test is below this, that of a change of
+# the matrices which rounding errors could have made.
 _OUT_OF_REACH = 1e-10
 
 
@@ -28,18 +28,18 @@ class Modes(Report):
     eigenvalues : (n,), complex
         The largest magnitude first.
     distances : (n,)
-        How far, relative to the matrices in balanced units, the nearest system is in which the mode
-        is out of reach.
+        The distance to the nearest system in which the mode is out of reach, relative to the matrices
+        in balanced units.
     directions : (n, n), complex
-        A row for each mode: the left eigenvector that B is orthogonal to, or the right one that C
-        does not see, or nearly so. Its largest entry in balanced units is one.
+        A row for each mode: the left eigenvector that is nearest to being orthogonal to B, or the
+        right one to C. Its largest entry in balanced units is one.
     reached : (n,) of bool
-        As many are true as the inputs reach dimensions of the state, or the outputs show; so of a
-        multiple eigenvalue some may be and some not.
+        As many are true as the dimension of the reachable, or the observable, subspace; of a multiple
+        eigenvalue some may be and some not.
     stable : (n,) of bool
     through : "inputs" or "outputs"
     units : (n,) of int
-        The balanced units: 2^units for what each entry of a direction is a factor of.
+        The balanced unit of each state is 2^units.
     """
 
     eigenvalues: NDArray[np.complex128]

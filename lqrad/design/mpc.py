@@ -66,7 +66,7 @@ def mpc(
         stationary Riccati solution of `dare`: without active bounds the inputs are those of `dlqr`
         at every T.
     T : int
-        How many steps are looked ahead.
+        The horizon: how many steps a plan has.
     input_bounds : pair (low, high), optional
         On u[t]: numbers, (m,) or (T, m), infinite where there is no bound.
     state_bounds : pair (low, high), optional
@@ -78,19 +78,18 @@ def mpc(
     observer : Observer, optional
         Estimates the state from what is measured; where not given, the state is measured.
     max_iter : int
-        Limit on the steps of a plan, each with another set of bounds at work. Where it is reached the
-        inputs keep their bounds, and states may exceed bounds that other inputs could keep; the
+        Limit on the steps of a plan, each with another set of active bounds. Where it is reached the
+        inputs keep their bounds, but states may exceed bounds that other inputs could keep; the
         status is then MAX_ITER and the message names the worst excess.
     tol : float
-        A relative gap: of the cost to its proven minimum; and of what exceeds a bound, to the bound.
+        Relative: of the cost's gap to its proven minimum, and of what exceeds a bound to the bound.
 
     Raises
     ------
     ArgumentError
-        If bounds are crossed or NaN, something in the problem varies in time, or it has linear
-        terms and a reference is to be followed too.
+        If something in the problem varies in time, or it has linear terms and an H is given.
     NotStabilizableError
-        If there is no S, and no stationary solution to stand for it; names the mode.
+        If there is no S, and no stationary solution in its place; names the mode.
 
     See Also
     --------
@@ -169,7 +168,7 @@ class MPC(Fixed):
     problem : LQProblem
         With the terminal weight that is used.
     T : int
-        How many steps are looked ahead.
+        The horizon.
     H : (nr, n) or None
         The outputs H x follow the reference.
     last : Plan or None
@@ -246,14 +245,7 @@ class MPC(Fixed):
         return f"MPC({', '.join(parts)}, {self._low.shape[1]} bounded rows)"
 
     def reset(self, *, u_before: ArrayLike | None = None, x_hat: ArrayLike | None = None) -> None:
-        """Forget what was, and start from an input u_before and a prediction x_hat, or zero.
-
-        Parameters
-        ----------
-        u_before : (m,), optional
-        x_hat : (n,), optional
-            Where there is an observer.
-        """
+        """Clear the memory, and start from u_before (m,) and, with an observer, x_hat (n,), or zero."""
         m, n = self.problem.m, self.problem.n
         if x_hat is not None and self.observer is None:
             raise ArgumentError("x_hat is given and there is no observer; the state is measured")
@@ -273,8 +265,8 @@ class MPC(Fixed):
         Returns
         -------
         (m,)
-            Within its bounds to the last bit, also where the limit on iterations was reached or
-            the bounds on the states cannot be kept: `last.status` tells.
+            Exactly within its bounds, even where the limit on iterations was reached or the bounds on
+            the states cannot be kept: see `last.status`.
 
         Raises
         ------
@@ -293,18 +285,10 @@ class MPC(Fixed):
         return u.copy()
 
     def plan(self, x: ArrayLike, reference: ArrayLike | None = None) -> Plan:
-        """Return the best trajectory over the next T steps, and change nothing.
+        """Return the best trajectory from x (n,) over the next T steps; the memory stays as it is.
 
-        Parameters
-        ----------
-        x : (n,)
-        reference : (nr,), optional
-
-        Returns
-        -------
-        Plan
-            Its cost is that of x - x_ref and u - u_ref where there is a reference. Where the limit
-            on iterations was reached it is the best that is known within the bounds of the inputs.
+        With a reference (nr,) its cost is that of x - x_ref and u - u_ref. Where the limit on
+        iterations was reached it is the best that is known within the bounds of the inputs.
         """
         x = _vector("x", x, self.problem.n)
         x_ref, u_ref = self._target(reference)
@@ -334,11 +318,10 @@ class MPC(Fixed):
         return True
 
     def _kept(self, plan: Plan, x0: Array, x_ref: Array, u_ref: Array) -> Plan:
-        """The better of two trajectories whose inputs are brought within their bounds.
+        """The better of two trajectories: the inputs of this plan, and of the last, within their bounds.
 
-        They are those of the plan and of the last one, a step later. The better one has the lower
-        cost, with springs beyond the bounds of the states. The states are simulated, so that what is
-        promised of the cost holds.
+        States beyond their bounds are weighed by springs. They are simulated, so that the cost is
+        that of the inputs.
         """
         before = [] if self.last is None else [np.concatenate([self.last.u[1:], self.last.u[-1:]])]
         on_x = _bounded(self._state)
@@ -372,7 +355,7 @@ class MPC(Fixed):
         return np.clip(u, self._input[0][t], self._input[1][t])
 
     def _target(self, reference: ArrayLike | None) -> tuple[Array, Array]:
-        """The steady state that holds a reference, kept until another is asked for."""
+        """The steady state of a reference, kept until another is asked for."""
         if self.H is None:
             if reference is not None:
                 raise ArgumentError(

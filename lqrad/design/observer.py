@@ -1,11 +1,4 @@
-"""What is known of a state that is not measured: a prediction, corrected by what is.
-
-    x_bar[t]   = x_hat[t] + L (y[t] - C x_hat[t] - D u[t])     correct
-    x_hat[t+1] = A x_bar[t] + B u[t]                            predict
-
-The gain L is that of the correction; a predictor x_hat[t+1] = A x_hat + B u + K (y - C x_hat), the
-form of `dlqe`, has K = A L.
-"""
+"""Observers: estimates of a state that is not measured."""
 
 from __future__ import annotations
 
@@ -31,7 +24,12 @@ from lqrad.smoothing.steady import dlqe
 
 
 class Observer(Fixed):
-    """A model of a plant, and the gain by which measurements correct it.
+    """A model of a plant, and the gain L by which measurements correct its state.
+
+        x_bar[t]   = x_hat[t] + L (y[t] - C x_hat[t] - D u[t])     correct
+        x_hat[t+1] = A x_bar[t] + B u[t]                            predict
+
+    The predicting form x_hat[t+1] = A x_hat + B u + K (y - C x_hat), as of `dlqe`, has K = A L.
 
     Parameters
     ----------
@@ -86,10 +84,8 @@ class Observer(Fixed):
         ----------
         plant : StateSpace, or what `StateSpace.of` takes
             With a feedthrough D, `correct` needs the input too.
-        W : (n, n)
-            Covariance of what disturbs the state at each step.
-        V : (ny, ny)
-            Covariance of the sensors' noise, positive definite.
+        W, V : (n, n), (ny, ny)
+            Covariances of what disturbs the state at each step and of the sensors' noise, V definite.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""A controller designed, and everything that one looks at before it is shipped."""
+"""A controller designed, and its loop analysed: margins, responses, a simulation, the mean cost."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _LEAST_STEPS, _MOST_STEPS = 50, 20_000
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Design(Report):
-    """A controller with its loop looked at: what `design_controller` returns.
+    """A controller and the analysis of its loop: what `design_controller` returns.
 
     Attributes
     ----------
@@ -123,7 +123,7 @@ def design_controller(
     x0: ArrayLike | None = None,
     T: int | None = None,
 ) -> Design:
-    """Design a controller by `lqr`, `lqi` or `lqg`, and look at its loop.
+    """Design a controller by `lqr`, `lqi` or `lqg`, and analyse its loop.
 
     Parameters
     ----------
@@ -139,8 +139,8 @@ def design_controller(
 
     See Also
     --------
-    lqr, lqi, lqg : what is designed; `lqr` lists what is raised
-    margins, step_response, simulate_closed_loop, expected_cost : what is looked at
+    lqr, lqi, lqg : the design; `lqr` lists what is raised
+    margins, step_response, simulate_closed_loop, expected_cost : the analysis
 
     Examples
     --------
@@ -154,25 +154,22 @@ def design_controller(
     if (W is None) != (V is None):
         raise ArgumentError("W and V belong together: an estimator weighs one against the other")
     noises = None if W is None or V is None else (W, V)
-    design: dict[str, Any] = {"M": M, "noises": noises, "Q_i": Q_i, "H": H}
-    controller = regulator(plant, Q, R, input_bounds=input_bounds, **design)
+    controller = regulator(plant, Q, R, M=M, noises=noises, Q_i=Q_i, H=H, input_bounds=input_bounds)
     closed = controller.closed_loop(plant)
     response = step_response(closed) if controller.nr else None
     if T is None:
         slowest = min(abs(closed.poles[0]), 1 - 1e-9)
         needed = np.log(_LEFT) / np.log(slowest) if slowest > 0 else 0
         T = int(np.clip(2 * np.ceil(needed), _LEAST_STEPS, _MOST_STEPS))
-    if controller.nr:
-        start = np.zeros(plant.n) if x0 is None else x0
-        r = np.ones(controller.nr) if reference is None else reference
-    else:
-        start, r = np.ones(plant.n) if x0 is None else x0, None
+    tracking = bool(controller.nr)
+    if x0 is None:
+        x0 = np.zeros(plant.n) if tracking else np.ones(plant.n)
+    if reference is None or not tracking:
+        reference = np.ones(controller.nr) if tracking else None
     simulated = simulate_closed_loop(
-        plant, controller, T, reference=r, x0=start, input_bounds=input_bounds
+        plant, controller, T, reference=reference, x0=x0, input_bounds=input_bounds
     )
-    cost = None
-    if W is not None:
-        cost = expected_cost(plant, controller, Q, R, M=M, W=W, V=V)
+    cost = None if W is None else expected_cost(plant, controller, Q, R, M=M, W=W, V=V)
     return Design(plant, controller, margins(controller.loop(plant)), response, simulated, cost)
 
 

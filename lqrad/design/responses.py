@@ -1,4 +1,4 @@
-"""The response to a step, and the figures that are read off it.
+"""Step responses and their figures.
 
     y[t] = D + sum_{s<t} C A^s B,      final = D + C (I - A)^-1 B
 
@@ -27,13 +27,13 @@ _COLUMNS = (
     *("output", "input", "final", "rise, s", "settling, s", "overshoot, %", "undershoot, %"),
     *("peak", "at, s"),
 )
-# It has settled where it stays within this part of the final value, and has risen between these.
+# Parts of the final value: the band in which a response has settled, and the ends of its rise.
 _SETTLED, _RISE = 0.02, (0.1, 0.9)
-# A horizon is long enough where what is left of the slowest mode is below this.
+# The part of the slowest mode that is left at the end of the horizon.
 _LEFT = 1e-4
 _LEAST_STEPS, _MOST_STEPS = 20, 1_000_000
-# Longer responses are looked at where something may have changed: a mode is gone after so many time
-# constants, and one that is left changes by so small a part from one sample to the next.
+# Responses of more steps are sampled sparsely: a mode has decayed after so many time constants, and
+# the others change by so small a part of themselves from one sample to the next.
 _DENSE, _GONE, _SMALL = 20_000, 40.0, 0.005
 
 
@@ -41,9 +41,8 @@ _DENSE, _GONE, _SMALL = 20_000, 40.0, 0.005
 class StepResponse(Report):
     """The responses y[:, i, j] of the outputs i to a unit step in the input j, and their figures.
 
-    Figures are arrays (ny, m), times in seconds and the rest in per cent of the final value; NaN
-    where the final value is zero, of which nothing is a per cent, or where the horizon is too short
-    for it to be reached.
+    Figures are arrays (ny, m), with times in seconds and overshoot in per cent of the final value;
+    NaN where the final value is zero, or is not reached within the horizon.
 
     Attributes
     ----------
@@ -178,10 +177,10 @@ def _seen(system: StateSpace, poles: Complex) -> tuple[Complex, Array]:
 
 
 def _sparse(system: StateSpace, poles: Complex, T: float, delay: int) -> StepResponse:
-    """A response that takes very many steps, at samples as far apart as what is left of it allows.
+    """A response of very many steps, y[t] = final - C A^t (I - A)^-1 B, at some samples.
 
-    y[t] = final - C A^t (I - A)^-1 B. Modes that have decayed are gone for good, and the others turn
-    by a small part of a radian, or of a time constant, from one of these samples to the next.
+    They are so close that the modes which have not decayed turn by a small part of a radian, or of a
+    time constant, from one to the next.
     """
     with np.errstate(divide="ignore"):
         rates = np.sort_complex(np.log(poles))
@@ -226,7 +225,7 @@ def _measured(
     dt: float,
     value: Callable[[float, int, int], float] | None = None,
 ) -> StepResponse:
-    """The figures of samples y at the steps t; between those, `value` gives the others."""
+    """The figures of samples y at the steps t; `value` gives the samples between those."""
     # A final value is zero where it is below rounding errors of what adds up to it.
     zero = np.abs(final) <= 1e-12 * np.abs(y).max(axis=0)
     relative = y / np.where(zero, np.nan, final)

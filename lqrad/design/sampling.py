@@ -7,10 +7,10 @@ With u constant from one sample to the next, z = (x, u) obeys dz/dt = F z, F = [
     x[t+1] = the x part of exp(F dt) z[t],     J = sum_t 1/2 z'N z,
     N = integral over s = 0 ... dt of exp(F's) [Q M; M' R] exp(F s) ds
 
-which is exact: the sampled cross weight is not zero, also where M is. N is computed as H'H, so that it
-is positive semidefinite however small some of its entries are. With [Q M; M' R] = G'G, a short step of
-H holds the rows G exp(F s) at the nodes of Gauss's quadrature, and is doubled, H <- the triangular
-factor of (H; H E), E <- E E, up to dt. All of it happens in balanced units of x, u and time.
+which is exact; the sampled cross weight is not zero even where M is. N is computed as H'H, so that it
+is positive semidefinite however small some of its entries are. With [Q M; M' R] = G'G, the H of a
+short step holds the rows G exp(F s) at the nodes of Gauss's quadrature. It is doubled up to dt:
+H <- the triangular factor of (H; H E), E <- E E. All of it is in balanced units of x, u and time.
 
 References
 ----------
@@ -53,8 +53,8 @@ _SHORT, _NODES = 0.5, 8
 class Sampled(ReadOnly):
     """A continuous-time problem, sampled: x[t+1] = A x[t] + B u[t] and the weights of each stage.
 
-    `discretise` makes it. What holds inputs of steps before in the state is made when it is first
-    read; `plant` needs none of it, however long the delay.
+    `discretise` makes it. Matrices of a state that holds earlier inputs are made when they are first
+    read; `plant(C)` needs none of them, however long the delay.
 
     Attributes
     ----------
@@ -73,14 +73,14 @@ class Sampled(ReadOnly):
     def __init__(
         self, stage: Array, factor: Array, *, power: int, ages: list[int], m: int, dt: float
     ) -> None:
-        # (n, n + j m) and (., n + j m): the next x, and a root of the cost over 2^power, by x and the
-        # j inputs that act in a step, which are these numbers of steps old, the oldest first.
+        # (n, n + j m) and (., n + j m): the next x, and a root of the cost over 2^power, as functions
+        # of x and the j inputs that act in a step. Their ages are in steps, the oldest first.
         self._stage, self._factor, self._power = stage, factor, power
         self._ages, self._m = ages, m
         self.dt, self.delayed = dt, ages[0]
 
     def _place(self, age: int) -> NDArray[np.intp]:
-        """Where the input of an age is in (state, new input)."""
+        """The columns of the input of an age in (state, new input)."""
         n, m = len(self._stage), self._m
         start = n + (age - 1) * m if age else n + self.delayed * m
         return np.arange(start, start + m)
@@ -100,7 +100,7 @@ class Sampled(ReadOnly):
         with np.errstate(over="ignore", invalid="ignore"):  # told below
             full[np.ix_(columns, columns)] = np.ldexp(self._factor.T @ self._factor, self._power)
         check_finite("the sampled cost", full, computed=True)
-        # A weight that underflows has no digits left, and its row none that would fit to it.
+        # A weight that underflows has no digits left: it would not fit the rest of its row.
         lost = full.diagonal() < np.finfo(np.float64).tiny
         full[lost], full[:, lost] = 0.0, 0.0
         full.setflags(write=False)
@@ -130,13 +130,9 @@ class Sampled(ReadOnly):
         return LQProblem(self.A, self.B, self.Q, self.R, S, M=self.M)
 
     def plant(self, C: ArrayLike | None = None) -> StateSpace:
-        """Return the sampled system with the outputs C x of the undelayed state, or all of it.
+        """Return the sampled system with the outputs C x, C (ny, n), or all of the state when not given.
 
         With C, whole steps of delay are kept as such (`StateSpace.delay`).
-
-        Parameters
-        ----------
-        C : (ny, n), optional
 
         Examples
         --------
@@ -193,8 +189,6 @@ def discretise(
 
     Raises
     ------
-    ArgumentError
-        If dt is not a positive number, or the delay is negative.
     NotConvexError
         If [Q M; M' R] is not symmetric positive semidefinite.
     NonFiniteError
@@ -302,7 +296,7 @@ def _held(F: Array, G: Array, dt: float) -> tuple[Array, Array]:
 
 
 def _triangular(rows: list[Array]) -> Array:
-    """H with H'H the sum of those of these rows, and no more rows than columns."""
+    """H with H'H the sum of R'R over these matrices R, with no more rows than columns."""
     stacked = np.concatenate(rows)
     if len(stacked) <= stacked.shape[1] or not np.isfinite(stacked).all():
         return stacked

@@ -1,12 +1,4 @@
-"""Linear systems with outputs: what is measured of a state, and how a system answers its inputs.
-
-    x[t+1] = A x[t] + B u[t],    y[t] = C x[t] + D u[t]          sampled every dt seconds
-    dx/dt  = A x + B u,          y    = C x + D u                where dt = 0
-
-Discrete or continuous, the frequency response is C (zI - A)^-1 B + D on the border of stability.
-Inputs that arrive d steps late, u[t-d] in place of u[t], multiply it by z^-d. They are kept as such,
-and as states only where someone asks for matrices that know nothing of delays.
-"""
+"""Linear systems with outputs: simulation, frequency response, dead time, other packages' systems."""
 
 from __future__ import annotations
 
@@ -44,12 +36,12 @@ Signals = tuple[Array, Array]
 
 
 def part(of: str, k: int, doc: str) -> Any:
-    """Return a property: the k-th of several arrays that are made when one is first read."""
+    """Return a property: the k-th array of a cached property."""
     return property(lambda system: getattr(system, of)[k], doc=doc)
 
 
 def _in_either_order(simulate: Callable[..., Signals]) -> Callable[..., Signals]:
-    """Take (u, x0), and u alone, for (x0, u): a single x0 has one axis, and u has two at least."""
+    """Take (u, x0), and u alone, for (x0, u), where the shapes tell them apart."""
 
     @wraps(simulate)
     def called(system: StateSpace, *given: Any, **named: Any) -> Signals:
@@ -86,6 +78,12 @@ def _fit(system: StateSpace, x0: Any, u: Any) -> bool:
 class StateSpace(Fixed):
     """A linear time-invariant system, in discrete time or, with dt = 0, in continuous time.
 
+        x[t+1] = A x[t] + B u[t],    y[t] = C x[t] + D u[t]          sampled every dt seconds
+        dx/dt  = A x + B u,          y    = C x + D u                where dt = 0
+
+    Inputs that arrive d steps late, u[t-d] in place of u[t], multiply the frequency response by z^-d.
+    The delay is kept as a number, and turned into states only where A, B, C or D are read.
+
     Parameters
     ----------
     A : (n, n)
@@ -99,8 +97,8 @@ class StateSpace(Fixed):
     dt : float
         Sampling time in seconds; 0 for continuous time.
     delay : int
-        Steps after which an input arrives, in discrete time. The state holds the inputs on their
-        way, (x, u[t-1], ..., u[t-delay]): A, B, C, D and n are those of that, made when first read.
+        Steps after which an input arrives, in discrete time. A, B, C, D and n are those of the state
+        (x, u[t-1], ..., u[t-delay]), which holds the inputs on their way.
 
     Attributes
     ----------
@@ -161,14 +159,15 @@ class StateSpace(Fixed):
         delay = check_count("delay", delay, least=0)
         if delay and not dt:
             raise ArgumentError("delay is in steps, and a system in continuous time has none")
-        self._fill(own=(A, B, C, D), after=n, dt=dt, delay=delay)
+        self._set(_own=(A, B, C, D), _after=n, n=n + delay * m, m=m, ny=len(C), dt=dt, delay=delay)
 
-    def _fill(
-        self, *, own: tuple[Array, Array, Array, Array], after: int, dt: float, delay: int
-    ) -> None:
-        n, m = own[1].shape
-        values = {"_own": own, "_after": after, "dt": dt, "delay": delay}
-        self._set(n=n + delay * m, m=m, ny=len(own[2]), **values)
+    def _late(self, delay: int, after: int) -> StateSpace:
+        """The same matrices with another delay, its states after so many of their own."""
+        found = object.__new__(StateSpace)
+        n, m = self._own[1].shape
+        found._set(_own=self._own, _after=after, n=n + delay * m, m=m)
+        found._set(ny=self.ny, dt=self.dt, delay=delay)
+        return found
 
     def __repr__(self) -> str:
         time = f"dt={self.dt:g} s" if self.dt else "continuous time"
@@ -178,11 +177,7 @@ class StateSpace(Fixed):
     @property
     def undelayed(self) -> StateSpace:
         """The system whose inputs arrive at once: this one where there is no delay."""
-        if not self.delay:
-            return self
-        found = object.__new__(StateSpace)
-        found._fill(own=self._own, after=len(self._own[0]), dt=self.dt, delay=0)
-        return found
+        return self._late(0, len(self._own[0])) if self.delay else self
 
     def delayed(self, steps: int, *, after: int | None = None) -> StateSpace:
         """The same system with inputs that arrive some steps later than now.
@@ -193,11 +188,10 @@ class StateSpace(Fixed):
         after : int, optional
             After how many of the states those of the delay come; after all when not given.
         """
-        found, n = object.__new__(StateSpace), len(self._own[0])
+        n = len(self._own[0])
         steps = check_count("steps", steps, least=0)
         after = n if after is None else check_count("after", after, least=0, most=n)
-        found._fill(own=self._own, after=after, dt=self.dt, delay=self.delay + steps)
-        return found
+        return self._late(self.delay + steps, after)
 
     @cached_property
     def _matrices(self) -> tuple[Array, Array, Array, Array]:
@@ -207,9 +201,8 @@ class StateSpace(Fixed):
             return A, B, C, D
         check_room("the state with all inputs on their way in it", 2 * self.n, self.n)
         n, m, late = len(A), self.m, self.n - len(A)
-        where = np.insert(np.arange(n) + late, 0, [])  # of x, behind the inputs for the moment
-        where = np.where(np.arange(n) < self._after, np.arange(n), where)
-        line = self._after + np.arange(late)  # u[t-1], ..., u[t-delay]
+        where = np.arange(n) + late * (np.arange(n) >= self._after)  # of x
+        line = self._after + np.arange(late)  # of u[t-1], ..., u[t-delay]
         wide = np.zeros((self.n, self.n)), np.zeros((self.n, m)), np.zeros((self.ny, self.n))
         wide[0][np.ix_(where, where)] = A
         wide[0][np.ix_(where, line[-m:])] = B
@@ -242,16 +235,14 @@ class StateSpace(Fixed):
         return bool((np.abs(poles) < 1 if self.dt else poles.real < 0).all())
 
     def response(self, omega: ArrayLike) -> Complex:
-        """Return C (zI - A)^-1 B + D at z = exp(i omega dt), or at s = i omega; infinite at a pole.
+        """Return C (zI - A)^-1 B + D (..., ny, m) at z = exp(i omega dt), or s = i omega.
+
+        It is infinite at a pole.
 
         Parameters
         ----------
         omega : (...)
             Frequencies in rad/s; of a system in continuous time, they may be infinite.
-
-        Returns
-        -------
-        (..., ny, m), complex
 
         Raises
         ------
@@ -281,20 +272,14 @@ class StateSpace(Fixed):
 
     @_in_either_order
     def simulate(self, x0: ArrayLike | None, u: ArrayLike) -> tuple[Array, Array]:
-        """Return the states and outputs that inputs make, in discrete time.
-
-        The former order (u, x0), and u alone, is taken as well where the shapes tell it.
+        """Return the states x (..., T+1, n) and outputs y (..., T, ny) of inputs, in discrete time.
 
         Parameters
         ----------
         x0 : (..., n) or None
             Initial state; None is zero.
         u : (..., T, m)
-
-        Returns
-        -------
-        x : (..., T+1, n)
-        y : (..., T, ny)
+            Also u alone, and (u, x0), the former order, are taken where the shapes tell them.
 
         Raises
         ------
@@ -333,7 +318,7 @@ class StateSpace(Fixed):
 
     @classmethod
     def of(cls, system: Any, *, dt: float | None = None) -> StateSpace:
-        """The same system from another package, bit for bit where that is in state-space form.
+        """Return a system of another package, bit for bit where it is in state-space form.
 
         Parameters
         ----------
@@ -341,8 +326,8 @@ class StateSpace(Fixed):
             A StateSpace, a `System` of `lqrad.systems`, a `control.StateSpace`, a system of
             `scipy.signal` in any form, or anything with attributes A, B, dt and, if it has them, C, D.
         dt : float, optional
-            Sampling time in seconds (0 for continuous time), where the system has none: python-control
-            means by None that it is not specified, and by True that it is that of a discrete time.
+            Sampling time in seconds (0 for continuous time), where the system has none: None and True
+            in python-control.
 
         Raises
         ------
@@ -363,7 +348,7 @@ class StateSpace(Fixed):
                 "pass controller.loop(plant)",
             )
         own = getattr(system, "dt", None)
-        # A package whose system this is has been loaded.
+        # The package that made the system has been imported.
         signal, control = (sys.modules.get(name) for name in ("scipy.signal", "control"))
         if signal and isinstance(system, (signal.lti, signal.dlti)):
             own = 0.0 if own is None else own  # no dt is continuous time there
@@ -393,13 +378,7 @@ class StateSpace(Fixed):
         return cls(A, B, C, D, dt=own)
 
     def to_control(self) -> Any:
-        """The same system as a `control.StateSpace`, of the package python-control.
-
-        Raises
-        ------
-        LqradError
-            If it is not installed.
-        """
+        """The same system as a `control.StateSpace`, of the package python-control."""
         try:
             import control
         except ImportError as error:
@@ -416,7 +395,7 @@ class StateSpace(Fixed):
         >>> StateSpace([[0.5]], [[1.0]], dt=0.1).to_scipy().A
         array([[0.5]])
         """
-        from scipy import signal
+        from scipy import signal  # which takes a while to import
 
         matrices = (self.A, self.B, self.C, self.D)
         return signal.dlti(*matrices, dt=self.dt) if self.dt else signal.lti(*matrices)
