@@ -298,7 +298,8 @@ class MPC(Fixed):
         around = self._rows @ np.concatenate([z_ref, u_ref])
         y = None
         if self.last is not None:
-            y = np.concatenate([self.last.y[1:], np.zeros_like(self.last.y[:1])])
+            before = self.last.multipliers
+            y = np.concatenate([before[1:], np.zeros_like(before[:1])])
         low, high = self._low - around, self._high - around
         plan = self._limited.solve(z, low, high, y=y, max_iter=self._max_iter, tol=self._tol)
         n = self.problem.n

@@ -45,7 +45,7 @@ from lqrad.linalg.stages import times
 from lqrad.lq.interior import interior, well_within
 from lqrad.lq.problem import LQProblem, changed
 from lqrad.lq.rows import Rows, excess, units_of_rows
-from lqrad.results import Report
+from lqrad.results import Report, former
 
 # Rounding errors of a row, in units of EPS times its terms and the number of these.
 _ROUNDINGS = 32
@@ -66,8 +66,8 @@ class Plan(Report):
     u : (T, m)
     p : (T, n)
         Costates, with the multipliers of the limits in their equation.
-    y : (T, rows)
-        Multipliers of the limits: positive at an upper one, negative at a lower one.
+    multipliers : (T, rows)
+        Those of the limits: positive at an upper one, negative at a lower one.
     cost : float
         J of x and u.
     status : Status
@@ -91,7 +91,7 @@ class Plan(Report):
     x: Array
     u: Array
     p: Array
-    y: Array
+    multipliers: Array
     cost: float
     status: Status
     message: str
@@ -100,6 +100,7 @@ class Plan(Report):
     gap_bound: float
     excess: float
     certificate: Array | None = None
+    y = former("multipliers")
 
     def __repr__(self) -> str:
         return f"<Plan of {len(self.u)} steps: {self.message}>"

@@ -240,3 +240,12 @@ def test_refusals():
         controller.loop(plant, "middle")
     with pytest.raises(ShapeError, match="plant has 2 inputs, expected 1"):
         controller.loop(StateSpace([[1.0]], [[1.0, 1.0]], dt=0.1))
+
+
+def test_its_design_cannot_be_set():
+    controller, _ = random_controller(0)
+    for name in ("K", "E", "low", "x_hat"):
+        with pytest.raises(AttributeError, match=f"{name} of a Controller cannot be set"):
+            setattr(controller, name, np.zeros((1, 1)))
+    with pytest.raises(ValueError, match="read-only"):
+        controller.K[0, 0] = 1.0

@@ -550,3 +550,15 @@ def test_what_is_out_of_reach_is_infeasible_by_a_certificate_in_rationals(seed):
     assert y_x[i] < 0
     assert (plan.certificate[np.arange(T) != t - 1, problem.m] == 0).all()
     assert least_sum(problem, x0, bound, y_u, y_x, t, low[t - 1, i]) > 0
+
+
+def test_the_multipliers_of_a_plan_are_read_under_their_former_name():
+    plan = lqrad.mpc(CART, 5, input_bounds=(-0.1, 0.1)).plan([1.0, 0.0])
+    assert plan.multipliers.any()
+    assert plan.y is plan.multipliers
+
+
+def test_its_design_cannot_be_set():
+    controller = lqrad.mpc(CART, 5)
+    with pytest.raises(AttributeError, match="T of a MPC cannot be set"):
+        controller.T = 6

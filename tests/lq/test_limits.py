@@ -124,7 +124,7 @@ def test_the_optimality_conditions_hold_or_no_inputs_keep_the_limits():
         plan, least = case.solve(), case.feasible()
         dynamics = simulate(case.problem, case.x0, plan.u)
         np.testing.assert_allclose(plan.x, dynamics, atol=1e-9 * max(1, np.abs(dynamics).max()))
-        assert stationarity(case, plan, plan.y) < 1e-7
+        assert stationarity(case, plan, plan.multipliers) < 1e-7
         if plan.status is Status.INFEASIBLE:
             impossible += 1
             assert least > 1e-7
@@ -137,7 +137,7 @@ def test_the_optimality_conditions_hold_or_no_inputs_keep_the_limits():
 
 def check_complementarity(case, plan):
     """The limits hold, and multipliers are zero but at their limits."""
-    g, y = case.rows(plan.x, plan.u), plan.y
+    g, y = case.rows(plan.x, plan.u), plan.multipliers
     excess = np.maximum(np.maximum(g - case.high, case.low - g), 0)
     assert (excess <= 1e-7 * np.maximum(np.abs(case.high), 1e-3)).all()
     size = np.abs(plan.cost) + 1e-9
@@ -225,10 +225,10 @@ def test_the_right_multipliers_are_a_start_that_ends_at_once():
         cold = case.solve()
         if cold.status is Status.CONVERGED_GAP:
             possible += 1
-            warm = case.solve(y=cold.y)
+            warm = case.solve(y=cold.multipliers)
             assert warm.iterations <= 1
             assert warm.cost == pytest.approx(cold.cost, rel=1e-9)
-            wrong = case.solve(y=np.random.default_rng(seed).normal(size=cold.y.shape))
+            wrong = case.solve(y=np.random.default_rng(seed).normal(size=cold.multipliers.shape))
             assert wrong.cost == pytest.approx(cold.cost, rel=1e-9)
     assert possible > 10
 
@@ -249,10 +249,10 @@ def test_unstable_and_long():
     one = np.ones((T, 1))
     plan = limited.solve(np.array([0.9, 0.1]), -one, one)
     assert plan.status is Status.CONVERGED_GAP
-    assert (plan.y != 0).any()
+    assert (plan.multipliers != 0).any()
     assert plan.gap_bound <= 1e-8 * plan.cost
     kkt = problem.kkt_residual(plan.x, plan.u, plan.p, [0.9, 0.1])
-    np.testing.assert_allclose(kkt.input + plan.y, 0, atol=1e-7)
+    np.testing.assert_allclose(kkt.input + plan.multipliers, 0, atol=1e-7)
     np.testing.assert_allclose(kkt.dynamics, 0, atol=1e-12)
     np.testing.assert_allclose(kkt.state, 0, atol=1e-9)
 

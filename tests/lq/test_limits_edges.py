@@ -122,7 +122,7 @@ def test_the_bound_is_the_value_of_the_dual():
         assert plan.status is Status.CONVERGED_GAP
         size = abs(plan.cost) + abs(case.free.cost)
         assert plan.cost == pytest.approx(case.dense.cost(plan.u), abs=1e-12 * size)
-        bound = case.dense.lower_bound(plan.y, case.low, case.high)
+        bound = case.dense.lower_bound(plan.multipliers, case.low, case.high)
         assert bound == pytest.approx(plan.cost, abs=1e-7 * size)
         assert plan.cost - plan.gap_bound <= bound + 1e-10 * size
     assert 10 < possible < 40
@@ -144,7 +144,9 @@ def test_an_early_bound_is_below_what_is_best(most):
             # The true optimum lies between the cost of best and its bound, 1e-8 below.
             assert plan.cost - plan.gap_bound <= best.cost + 1e-9 * size
             # And it is the best that multiples of y prove, unless beyond the limits it is cheaper yet.
-            lines = [case.dense.lower_bound(a * plan.y, case.low, case.high) for a in MULTIPLES]
+            lines = [
+                case.dense.lower_bound(a * plan.multipliers, case.low, case.high) for a in MULTIPLES
+            ]
             assert plan.cost - plan.gap_bound >= min(max(lines), plan.cost) - 1e-9 * size
     assert told > 3
 
@@ -201,10 +203,10 @@ def check_springs(case):
         return False
     assert plan.status is Status.INFEASIBLE
     variance = np.einsum("ri,ri->r", dense.G, np.linalg.solve(dense.H, dense.G.T).T)
-    spring = 100 / variance.reshape(plan.y.shape).max(axis=0)
-    g = dense.rows(plan.u).reshape(plan.y.shape)
+    spring = 100 / variance.reshape(plan.multipliers.shape).max(axis=0)
+    g = dense.rows(plan.u).reshape(plan.multipliers.shape)
     over, under = np.maximum(g - case.high, 0), np.maximum(case.low - g, 0)
-    y = np.where(soft, spring * (over - under), plan.y)
+    y = np.where(soft, spring * (over - under), plan.multipliers)
     slopes = dense.H @ plan.u.ravel() + dense.f + dense.G.T @ y.ravel()
     terms = np.abs(dense.G.T) @ np.abs(y.ravel()) + np.abs(dense.f)
     assert (np.abs(slopes) <= 1e-7 * terms.max()).all()
@@ -345,8 +347,10 @@ def test_rows_said_twice_change_nothing(seed):
     assert twice.status is plan.status
     if plan.status is Status.CONVERGED_GAP:
         assert twice.cost == pytest.approx(plan.cost, rel=1e-6)
-        y = twice.y[:, :k] + 2 * twice.y[:, k : 2 * k]
-        bound = case.dense.lower_bound(np.hstack([y, twice.y[:, 2 * k :]]), case.low, case.high)
+        y = twice.multipliers[:, :k] + 2 * twice.multipliers[:, k : 2 * k]
+        bound = case.dense.lower_bound(
+            np.hstack([y, twice.multipliers[:, 2 * k :]]), case.low, case.high
+        )
         assert bound == pytest.approx(plan.cost, rel=1e-6, abs=1e-6 * abs(case.free.cost))
 
 
@@ -364,7 +368,7 @@ def test_limits_at_zero_and_equal_limits():
     assert plan.u.max() <= 1e-7
     np.testing.assert_allclose(plan.x[[10, 15], 1], [-0.25, -0.5], atol=1e-8)
     dense = Dense(problem, x0, 25, np.zeros((1, 2)), np.eye(1), np.array([[0.0, 1.0]]))
-    bound = dense.lower_bound(plan.y, low, high)
+    bound = dense.lower_bound(plan.multipliers, low, high)
     assert bound == pytest.approx(plan.cost, rel=1e-7)
     impossible = limited.solve(np.array([1.0, -0.6]), low, high)  # it can only be pulled faster
     assert impossible.status is Status.INFEASIBLE
@@ -382,8 +386,8 @@ def test_unstable_states_within_limits():
     assert plan.gap_bound <= 1e-8 * plan.cost
     assert np.abs(plan.u).max() <= 1.6 + 1e-7
     assert (np.abs(plan.x[1:, 0]) <= high[:, 1] + 1e-7).all()
-    assert (plan.y != 0).any(axis=0).all()
-    p, y = plan.p, plan.y
+    assert (plan.multipliers != 0).any(axis=0).all()
+    p, y = plan.p, plan.multipliers
     for t in range(T):
         ahead = np.zeros(2) if t == T - 1 else problem.A.T @ p[t + 1]
         weight = problem.S if t == T - 1 else problem.Q
@@ -424,10 +428,10 @@ def test_a_neighbours_multipliers_are_a_start_and_no_more():
     high = np.tile([1.0, 0.8], (30, 1))
     first = limited.solve(np.array([3.0, 0.0]), -high, high)
     cold = limited.solve(first.x[1], -high, high)
-    shifted = np.vstack([first.y[1:], np.zeros((1, 2))])
+    shifted = np.vstack([first.multipliers[1:], np.zeros((1, 2))])
     warm = limited.solve(first.x[1], -high, high, y=shifted)
     assert warm.iterations < cold.iterations
-    starts = [shifted, -1e3 * cold.y, np.full((30, 2), 1e6), -1e-9 * np.ones((30, 2))]
+    starts = [shifted, -1e3 * cold.multipliers, np.full((30, 2), 1e6), -1e-9 * np.ones((30, 2))]
     for y in starts:
         plan = limited.solve(first.x[1], -high, high, y=y)
         assert plan.status is Status.CONVERGED_GAP
@@ -536,7 +540,7 @@ def test_against_dense_peers_with_all_terms():
         if result.info.status == "solved":
             compared += 1
             assert plan.cost == pytest.approx(result.info.obj_val + dense.start, abs=1e-6 * size)
-        g = dense.rows(plan.u).reshape(plan.y.shape)
+        g = dense.rows(plan.u).reshape(plan.multipliers.shape)
         excess = np.maximum(g - case.high, case.low - g).max()
         assert excess <= 1e-6 * np.abs(case.free.u).max(initial=1)
     assert impossible > 5
