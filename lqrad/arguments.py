@@ -545,7 +545,7 @@ def stage_arrays(**given: ArrayLike | None) -> tuple[dict[str, Array], int | Non
         symbols = _STAGE_SYMBOLS[name]
         if name not in arrays:
             arrays[name] = frozen_array(name, np.zeros([letters[i] for i in symbols]))
-        varying = _check_stages(name, arrays[name], symbols, letters, varying)
+        varying = check_stages(name, arrays[name], symbols, letters, varying)
     return arrays, varying[1] if varying else None
 
 
@@ -569,7 +569,7 @@ def _dimensions(A: Array, B: Array) -> tuple[int, int]:
     raise ShapeError(message)
 
 
-def _check_stages(
+def check_stages(
     name: str,
     array: Array,
     symbols: str,

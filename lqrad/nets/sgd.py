@@ -187,8 +187,8 @@ def sgd(
     Returns
     -------
     Training
-        A J or a gradient that is not finite, or a J that has risen by 1/eps times its start, ends
-        it as `Status.DIVERGED`, with the epoch and the step.
+        DIVERGED, with the epoch and the step, where J or a gradient is not finite, or J has risen
+        to 1/eps times its start.
 
     See Also
     --------
@@ -391,42 +391,34 @@ def _mover(method: str, momentum: float | None) -> _Move:
             )
         return lambda g, step: -step * g
     mu = check_number("momentum", 0.9 if momentum is None else momentum, least=0, below=1)
-    return _Momentum(mu) if method == "momentum" else _Adam(mu)
-
-
-@dataclass
-class _Momentum:
-    mu: float
-    v: Array | float = 0.0
-
-    def __call__(self, g: Array, step: float) -> Array:
-        self.v = self.mu * self.v - step * g
-        return self.v
-
-
-@dataclass
-class _Adam:
-    beta1: float
-    k: int = 0
+    k = 0
     m: Array | float = 0.0
     s: Array | float = 0.0
 
-    def __call__(self, g: Array, step: float) -> Array:
-        self.k += 1
+    def by_momentum(g: Array, step: float) -> Array:
+        nonlocal m
+        m = mu * m - step * g
+        return m
+
+    def by_adam(g: Array, step: float) -> Array:
+        nonlocal k, m, s
+        k += 1
         # In place where it can be: in large networks new arrays would cost as much as the gradient.
-        t = (1 - self.beta1) * g
-        self.m *= self.beta1
-        self.m += t
+        t = (1 - mu) * g
+        m *= mu
+        m += t
         np.multiply(g, g, out=t)
         t *= 1 - _BETA2
-        self.s *= _BETA2
-        self.s += t
-        np.divide(self.s, 1 - _BETA2**self.k, out=t)
+        s *= _BETA2
+        s += t
+        np.divide(s, 1 - _BETA2**k, out=t)
         np.sqrt(t, out=t)
         t += _EPSILON
-        np.divide(self.m, t, out=t)
-        t *= -step / (1 - self.beta1**self.k)
+        np.divide(m, t, out=t)
+        t *= -step / (1 - mu**k)
         return t
+
+    return by_momentum if method == "momentum" else by_adam
 
 
 def _remedy(loop: _Loop) -> str:

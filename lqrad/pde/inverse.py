@@ -55,23 +55,16 @@ class Inversion(Report):
 
     Attributes
     ----------
-    w : (n,) or (m,)
-        The initial state, or the constant input.
-    x : (T+1, n)
-        The states that follow from it.
+    w, x : (n,) or (m,), (T+1, n)
+        The initial state, or the constant input, and the states that follow from it.
     cost : float
         |A w - d|^2 + alpha (w - w0)'W (w - w0).
-    status : Status
-    message : str
     iterations : int
         Steps of the bidiagonalisation.
-    seconds : float
-    unknown : str
-        "initial" or "source".
+    unknown, rule : str
+        "initial" or "source"; "discrepancy", "l-curve" or "given".
     alpha : float
         The weight; infinite where the prior explains the data.
-    rule : str
-        "discrepancy", "l-curve" or "given".
     misfit, expected : float
         Root of the sum of the squared residuals, in units of the noise, and of their number.
     size : float
@@ -155,10 +148,6 @@ def invert(
     tol : float
         Gradient norm beside the first: they end where it is tol times that at the prior.
 
-    Returns
-    -------
-    Inversion
-
     Raises
     ------
     ArgumentError
@@ -213,12 +202,7 @@ def invert(
     max_iter = check_count("max_iter", max_iter)
     tol = check_number("tol", tol, above=0, below=1)
 
-    def states(w: Array) -> Array:
-        if unknown == "initial":
-            return problem.simulate(w, known)
-        return problem.simulate(known, np.broadcast_to(w, (T, m)))
-
-    d = sensors.residual(states(w0))
+    d = sensors.residual(sensors.states(problem, w0, known))
     check_finite("the misfit of the prior", d, computed=True)
     count = len(d)
     if not d.any() or (rule == "discrepancy" and d @ d <= count):
@@ -227,8 +211,9 @@ def invert(
         shift, chosen, curve, iterations = _minimise(
             sensors, measure, d, rule, value, max_iter, tol
         )
+    alphas, misfits, sizes = curve
     w = w0 + shift
-    x = states(w)
+    x = sensors.states(problem, w, known)
     residual = sensors.residual(x)
     gradient = 0.0
     if iterations:
@@ -253,9 +238,9 @@ def invert(
         expected=math.sqrt(count),
         size=moved,
         gradient=gradient,
-        alphas=curve[0],
-        misfits=curve[1],
-        sizes=curve[2],
+        alphas=alphas,
+        misfits=misfits,
+        sizes=sizes,
     )
 
 
@@ -310,13 +295,16 @@ class _Sensors:
         """Readings less what they should be for these states."""
         return np.asarray(((self.y - self._read(x)) / self.noise)[self.seen])
 
+    def states(self, problem: SparseLQProblem, w: Array, known: Array) -> Array:
+        """The states that follow from the unknown w and what is known: the inputs, or the start."""
+        if self.initial:
+            return problem.simulate(w, known)
+        return problem.simulate(known, np.broadcast_to(w, (self.T, problem.m)))
+
     def times(self, w: Array) -> Array:
         """A w."""
-        if self.initial:
-            x = self.linear.simulate(w, np.zeros((self.T, self.problem.m)))
-        else:
-            u = np.broadcast_to(w, (self.T, self.problem.m))
-            x = self.linear.simulate(np.zeros(self.problem.n), u)
+        linear = self.linear
+        x = self.states(linear, w, np.zeros((self.T, linear.m) if self.initial else linear.n))
         return np.asarray((self._read(x) / self.noise)[self.seen])
 
     def transposed(self, residual: Array) -> Array:

@@ -140,10 +140,6 @@ def low_rank(
     at : array of the objective's shape, optional
         Where the Hessian is taken, if it is not the same everywhere; zero by default.
 
-    Returns
-    -------
-    LowRank
-
     Notes
     -----
     Lanczos with full orthogonalisation, from a fixed seed. Its lower half is dropped: Ritz vectors

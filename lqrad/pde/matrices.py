@@ -12,7 +12,15 @@ import scipy.sparse as sp
 from numpy.typing import ArrayLike
 from scipy.sparse.linalg import LinearOperator
 
-from lqrad.arguments import EPS, Array, check_semidefinite, frozen_array, shape_message
+from lqrad.arguments import (
+    EPS,
+    Array,
+    check_semidefinite,
+    check_shape,
+    check_stages,
+    frozen_array,
+    shape_message,
+)
 from lqrad.errors import DtypeError, NonFiniteError, NotConvexError, ShapeError
 from lqrad.linalg.sparse_factors import definite_factor
 
@@ -89,26 +97,18 @@ def _check_sparse_weight(name: str, weight: Any) -> None:
         )
 
 
-def stage_vectors(n: int, m: int, **given: ArrayLike | None) -> dict[str, Array]:
-    """Frozen copies of c, q, r and s, zeros where not given, of one horizon."""
-    found, varying = {}, None
+def stage_vectors(n: int, m: int, **given: ArrayLike | None) -> tuple[dict[str, Array], int | None]:
+    """Frozen copies of c, q, r and s, zeros where not given, and their horizon."""
+    found, letters = {}, {"n": n, "m": m}
+    varying: tuple[str, int] | None = None
     for name, value in given.items():
-        size, letter = (m, "m") if name == "r" else (n, "n")
-        vector = frozen_array(name, np.zeros(size) if value is None else value)
-        stages = vector.ndim == 2 and name != "s" and len(vector) > 0
-        if vector.shape[stages:] != (size,):
-            expected = f"({letter},)" + ("" if name == "s" else f" or (T, {letter})")
-            expected += f" with {letter} = {size}"
-            raise ShapeError(shape_message(name, vector.shape, expected, ""))
-        if stages:
-            varying = varying or (name, len(vector))
-            if len(vector) != varying[1]:
-                raise ShapeError(
-                    f"{name} has {len(vector)} stages and {varying[0]} has {varying[1]}; "
-                    "everything that varies in time needs the same leading axis"
-                )
-        found[name] = vector
-    return found
+        letter = "m" if name == "r" else "n"
+        found[name] = frozen_array(name, np.zeros(letters[letter]) if value is None else value)
+        if name == "s":
+            check_shape(name, found[name], (n,), "", symbols=f"(n,) with n = {n}")
+        else:
+            varying = check_stages(name, found[name], letter, letters, varying)
+    return found, varying[1] if varying else None
 
 
 @np.errstate(over="ignore", invalid="ignore")  # looked for by the caller

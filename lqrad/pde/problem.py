@@ -197,9 +197,8 @@ class SparseLQProblem(InputProblem, Fixed):
         self._set(E=E, F=F, G=G, n=n, m=m, S_given=S is not None)
         self._set(Q=any_weight("Q", Q, n, "n"), R=any_weight("R", R, m, "m"))
         self._set(S=self.Q if S is None else any_weight("S", S, n, "n"))
-        self._set(**stage_vectors(n, m, c=c, q=q, r=r, s=s))
-        stages = {len(vector) for vector in (self.c, self.q, self.r) if vector.ndim == 2}
-        self._set(T=max(stages, default=None))
+        vectors, T = stage_vectors(n, m, c=c, q=q, r=r, s=s)
+        self._set(T=T, **vectors)
         _check_functions("reaction", reaction, (2, 3), "two or three functions (phi, dphi, ddphi)")
         _check_functions("solver", solver, (2,), "two functions (solve, solve_transposed)")
         self._set(reaction=reaction, solver=solver)

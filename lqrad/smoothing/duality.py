@@ -56,10 +56,6 @@ def duality(problem: SmoothingProblem, T: int) -> Duality:
     T : int
         Number of steps.
 
-    Returns
-    -------
-    Duality
-
     Raises
     ------
     NotStabilizableError

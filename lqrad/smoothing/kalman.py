@@ -198,10 +198,6 @@ def kalman_filter(problem: SmoothingProblem, y: ArrayLike) -> Filtered:
     y : (..., T+1, ny)
         NaN where nothing was observed; rows of NaN at the end give the forecast.
 
-    Returns
-    -------
-    Filtered
-
     Raises
     ------
     ArgumentError
@@ -260,10 +256,6 @@ def rts_smoother(problem: SmoothingProblem, y: ArrayLike) -> Smoothed:
     y : (..., T+1, ny)
         NaN where nothing was observed.
 
-    Returns
-    -------
-    Smoothed
-
     References
     ----------
     Rauch, Tung and Striebel, Maximum likelihood estimates of linear dynamic systems, AIAA Journal
@@ -320,10 +312,6 @@ def kalman_smoother(
         factorisation where its series have the same gaps.
     covariances : bool
         Whether to return cov and lag_cov.
-
-    Returns
-    -------
-    Smoothed
 
     Raises
     ------

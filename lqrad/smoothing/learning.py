@@ -1,8 +1,7 @@
 """Learning a model from a series: maximum likelihood, by descent along the score and by EM.
 
-`fit` climbs the log-likelihood through a map of the user's, theta -> model, so that anything can be
-held fixed or shared. `em` alternates a smoothing pass with closed-form steps; with the score of
-`loglik_gradient`, the expected products that they need are E[w x' | y] = W dL/dA, and so on.
+`fit` climbs the log-likelihood through a map of the user's; `em` alternates a smoothing pass with
+closed-form steps, of which the score has the expected products: E[w x' | y] = W dL/dA, and so on.
 """
 
 from __future__ import annotations
@@ -106,13 +105,12 @@ def fit(
     What the map `build` makes of theta is learnt and everything else is held fixed; parameters may
     be shared between arrays, or be logarithms of variances, which keeps them positive. The
     gradient is that of `loglik_gradient`, exact, times the Jacobian of the map's arrays, found by
-    central differences of the map alone: 2k calls of `build`, with steps of 6e-6 lengths, and a
-    relative error of about 1e-10. The likelihood may have several maxima: the one that is found is
-    near the start. It is flat where a variance is next to nothing: start from large ones.
+    central differences of the map alone: 2k calls of `build`, and a relative error of about 1e-10.
+    The likelihood may have several maxima: the one that is found is near the start. It is flat where
+    a variance is next to nothing: start from large ones.
 
     The descent is the same in all units of theta: each parameter is measured in its length, a power
-    of two at which the arrays at theta0 begin to change, such as one for a log-variance. Finding the
-    lengths takes about one call of `build` for each doubling from |theta0|, or from one. Where the
+    of two at which the arrays at theta0 begin to change, such as one for a log-variance. Where the
     descent ends so far away that the lengths are others there, it goes on in those.
 
     Parameters
@@ -130,14 +128,8 @@ def fit(
         Gradient norm beside the first: stop where that in theta / length, of the log-likelihood per
         observed entry, is at most tol, and at most tol times that at the start.
 
-    Returns
-    -------
-    Fit
-
     Raises
     ------
-    ArgumentError
-        If `build` does not return a SmoothingProblem, or problems of different shapes.
     NotConvexError, NonFiniteError
         If there is no model or no likelihood at theta0, or a step of the differences from it.
 
@@ -236,10 +228,6 @@ def em(
     tol : float
         Relative change of the cost: stop where a step raises the log-likelihood by at most tol for
         each observed entry.
-
-    Returns
-    -------
-    Fit
 
     See Also
     --------

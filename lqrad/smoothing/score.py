@@ -72,15 +72,10 @@ def loglik_gradient(problem: SmoothingProblem, y: ArrayLike) -> Score:
     y : (..., T+1, ny)
         NaN where nothing was observed. A batch adds up.
 
-    Returns
-    -------
-    Score
-
     Raises
     ------
     NotConvexError
-        If there is no prior and the data leave a direction of x[0] open, or if an innovation has no
-        positive definite covariance; as `kalman_smoother`.
+        As `kalman_smoother`.
 
     References
     ----------

@@ -684,7 +684,7 @@ EYE, ONE = np.eye(3), np.ones((3, 1))
         ({"S": np.array([[1.0, 2, 0], [2, 1, 0], [0, 0, 1]])}, NotConvexError, "S has the eigenvalue -1"),
         ({"R": [-1.0]}, NotConvexError, "R has the eigenvalue -1"),
         ({"R": [1.0, 1.0]}, ShapeError, r"R has shape \(2,\), expected .* m = 1"),
-        ({"c": np.ones(2)}, ShapeError, r"c has shape \(2,\), expected \(n,\) or \(T, n\) with n = 3"),
+        ({"c": np.ones(2)}, ShapeError, r"c has shape \(2,\), expected \(n,\) = \(3,\) or with a leading"),
         ({"s": np.ones((2, 3))}, ShapeError, r"s has shape \(2, 3\), expected \(n,\) with n = 3"),
         ({"c": np.ones((4, 3)), "r": np.ones((5, 1))}, ShapeError, "r has 5 stages and c has 4"),
         ({"q": [np.nan, 1, 1]}, NonFiniteError, r"q\[0\] is nan"),
