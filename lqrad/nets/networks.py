@@ -240,7 +240,7 @@ def lq_graph(problem: LQProblem, T: int | None = None) -> Graph:
     ----------
     problem : LQProblem
     T : int, optional
-        The horizon; needed where nothing varies in time.
+        Needed where nothing varies in time.
 
     Returns
     -------

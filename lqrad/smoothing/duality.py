@@ -4,9 +4,8 @@ The covariance of the filter's prediction of x[t] obeys
 
     P[t+1] = W + A P[t] A' - A P[t] C'(C P[t] C' + V)^-1 C P[t] A',      P[0] = P0
 
-and that is the Riccati recursion of the regulator of (A', C', W, V, P0), run backward from its end:
-what the state is to the regulator the costate is to the filter. The gain of the predictor is the
-transposed feedback.
+and that is the Riccati recursion of the regulator of (A', C', W, V, P0), run backward from its end. The
+gain of the predictor is the transposed feedback.
 """
 
 from __future__ import annotations
@@ -54,7 +53,6 @@ def duality(problem: SmoothingProblem, T: int) -> Duality:
     problem : SmoothingProblem
         Time-invariant, with a prior.
     T : int
-        Number of steps.
 
     Raises
     ------

@@ -200,14 +200,12 @@ def kalman_filter(problem: SmoothingProblem, y: ArrayLike) -> Filtered:
 
     Raises
     ------
-    ArgumentError
-        If there is no prior: the first states have no covariance then.
     NotConvexError
         If an innovation has no positive definite covariance, V being singular; names the time.
 
     See Also
     --------
-    kalman_smoother : The same from the whole series, with or without a prior.
+    kalman_smoother : The same from the whole series, with or without a prior, which this one needs.
 
     References
     ----------
@@ -254,7 +252,7 @@ def rts_smoother(problem: SmoothingProblem, y: ArrayLike) -> Smoothed:
     ----------
     problem : SmoothingProblem
     y : (..., T+1, ny)
-        NaN where nothing was observed.
+        As of `kalman_filter`.
 
     References
     ----------
@@ -308,8 +306,7 @@ def kalman_smoother(
     ----------
     problem : SmoothingProblem
     y : (..., T+1, ny)
-        NaN where nothing was observed; rows of NaN at the end give the forecast. A batch shares one
-        factorisation where its series have the same gaps.
+        As of `kalman_filter`. A batch shares one factorisation where its series have the same gaps.
     covariances : bool
         Whether to return cov and lag_cov.
 

@@ -123,7 +123,6 @@ def fit(
     y : (..., T+1, ny)
         NaN where nothing was observed. A batch adds up.
     max_iter : int
-        Limit on iterations.
     tol : float
         Gradient norm beside the first: stop where that in theta / length, of the log-likelihood per
         observed entry, is at most tol, and at most tol times that at the start.
@@ -219,12 +218,11 @@ def em(
         Where to start. What is to be learnt must not vary in time, and W neither where A or c is
         learnt, nor V where C or d is.
     y : (..., T+1, ny)
-        NaN where nothing was observed. A batch adds up.
+        As of `fit`.
     learn : names
         Of "A", "C", "W", "V", "m0", "P0", "c", "d". One series has no maximum over m0 and P0
         together: it makes P0 shrink to zero.
     max_iter : int
-        Limit on steps.
     tol : float
         Relative change of the cost: stop where a step raises the log-likelihood by at most tol for
         each observed entry.

@@ -75,12 +75,9 @@ class SmoothingProblem(Fixed):
     with |a|^2_P = a'P^-1 a. The series y (T+1, ny) has one row for each state; an entry that is NaN
     was not observed, and is left out of the sum. The variables z = (x[0], w[0], ..., w[T-1]) are what
     x0 and u are to other problems: `objective(y)` has the value, the gradient and the products with
-    the Hessian. The states that follow from z are found there and have no method of their own, and
-    `simulate` draws. The costates that fulfil the optimality conditions are the p of
-    `kalman_smoother`, so that there is no Lagrangian to minimise and no residual to measure.
-
-    The arrays are checked, copied and made read-only once, here; series are arguments of the
-    methods, with batches as leading axes.
+    the Hessian, and `simulate` draws. The costates that fulfil the optimality conditions are the p of
+    `kalman_smoother`. The arrays are checked, copied and made read-only once, here; series are
+    arguments of the methods, with batches as leading axes.
 
     Parameters
     ----------
@@ -96,8 +93,7 @@ class SmoothingProblem(Fixed):
         Mean of x[0]; may be None where P0 is.
     P0 : (n, n) or None
         Covariance of x[0]. None is exactly no prior, a diffuse start, and not a large number.
-    c : (n,) or (T, n), optional
-    d : (ny,) or (T+1, ny), optional
+    c, d : (n,) or (T, n), (ny,) or (T+1, ny), optional
 
     Attributes
     ----------
@@ -113,26 +109,8 @@ class SmoothingProblem(Fixed):
 
     Notes
     -----
-    The same model in the letters and conventions of other packages:
-
-    ===========  ==================  ==========  ======================================  ===================
-    here         statsmodels         filterpy    pykalman                                dynamax
-    ===========  ==================  ==========  ======================================  ===================
-    A, c         transition,         F, --       transition_matrices,                    dynamics.weights,
-                 state_intercept                 transition_offsets                      dynamics.bias
-    C, d         design,             H, --       observation_matrices,                   emissions.weights,
-                 obs_intercept                   observation_offsets                     emissions.bias
-    W            selection,          Q           transition_covariance                   dynamics.cov
-                 state_cov (R Q R')
-    V            obs_cov             R           observation_covariance                  emissions.cov
-    m0, P0       initialize_known    x, P after  initial_state_mean,                     initial.mean,
-                                     predict()   initial_state_covariance                initial.cov
-    P0=None      initialize_diffuse  --          --                                      --
-    NaN in y     NaN                 None        masked array                            --
-    ===========  ==================  ==========  ======================================  ===================
-
-    The initial state of statsmodels, pykalman and dynamax is that of the first observation, as
-    here; filterpy's is one step earlier where predict() is called before update().
+    Other packages write A, C, W, V as F, H, Q, R (filterpy, after whose predict() x and P are m0 and P0),
+    or by names: see docs/start/from-statsmodels.md.
 
     References
     ----------
@@ -302,8 +280,6 @@ class SmoothingProblem(Fixed):
         ------
         NotConvexError
             If P0, W or V is singular: its inverse weighs the misfit.
-        ArgumentError
-            If there is no prior.
 
         Examples
         --------
@@ -366,13 +342,7 @@ class SmoothingProblem(Fixed):
 
         Returns
         -------
-        x : (T+1, n)
-        y : (T+1, ny)
-
-        Raises
-        ------
-        ArgumentError
-            If T is not known, or there is no prior to draw x[0] from.
+        x, y : (T+1, n), (T+1, ny)
 
         Examples
         --------
