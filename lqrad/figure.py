@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import inspect
 import io
+import os
 from collections.abc import Callable, Sequence
 from functools import wraps
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar, cast
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.animation import FuncAnimation, PillowWriter
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
 from matplotlib.contour import ContourSet
@@ -22,6 +26,7 @@ from numpy.typing import ArrayLike
 
 from lqrad.arguments import Array, check_shape, real_array
 from lqrad.errors import ShapeError
+from lqrad.outside import as_path, replace_file
 
 P = ParamSpec("P")
 Result = TypeVar("Result")
@@ -55,6 +60,21 @@ class Labels(Protocol):
     state_units: tuple[str, ...]
     input_names: tuple[str, ...]
     input_units: tuple[str, ...]
+
+
+def save_film(
+    path: str | os.PathLike[str],
+    figure: Figure,
+    show: Callable[[int], Sequence[Any]],
+    times: Sequence[int],
+    frames_per_second: int,
+) -> None:
+    """Save a film as a GIF: a frame for each time that `show` draws. What stands there is replaced whole."""
+    film = FuncAnimation(figure, show, frames=times, blit=False)
+    with TemporaryDirectory() as folder:
+        part = Path(folder) / "film.gif"
+        film.save(part, writer=PillowWriter(fps=frames_per_second))
+        replace_file(as_path(path), lambda file: file.write(part.read_bytes()))
 
 
 class Picture(Figure):

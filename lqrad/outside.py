@@ -180,7 +180,7 @@ def _not_written(path: Path, error: OSError) -> ArgumentError:
 # --- reading --------------------------------------------------------------------------------------
 
 
-def as_path(path: str | Path) -> Path:
+def as_path(path: str | os.PathLike[str]) -> Path:
     """Return the name of a file as a Path; raise ArgumentError where it can be none."""
     if not isinstance(path, (str, os.PathLike)) or "\0" in os.fspath(path):
         raise ArgumentError(f"path is {path!r}, expected the name of a file")

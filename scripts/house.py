@@ -22,8 +22,8 @@ HOUSE = Path(__file__).resolve().parent.parent / "lqrad"
 ORDER = [
     ["errors"],
     ["arguments", "copies"],
-    ["outside", "figure", "results"],
-    ["sweeps"],
+    ["outside", "results"],
+    ["sweeps", "figure"],
     ["functions", "linalg"],
     ["descent"],
     ["lq"],

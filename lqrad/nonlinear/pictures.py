@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import math
 from os import PathLike
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib.animation import FuncAnimation, PillowWriter
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -19,10 +16,9 @@ from numpy.typing import ArrayLike
 from lqrad.arguments import Array, check_shape
 from lqrad.descent.pictures import plot_descent
 from lqrad.errors import ArgumentError
-from lqrad.figure import NEW, add_title, colors, one_series, panel, sheet, with_units
+from lqrad.figure import NEW, add_title, colors, one_series, panel, save_film, sheet, with_units
 from lqrad.lq.pictures import plot_trajectory
 from lqrad.nonlinear.ilqr import ILQR
-from lqrad.outside import replace_file
 from lqrad.results import draw
 
 if TYPE_CHECKING:
@@ -193,7 +189,7 @@ def animate_cart_pole(
     (pole,) = ax.plot([], [], "-o", color=dark, linewidth=4.0, markersize=5, zorder=3)
     clock = ax.text(0.02, 0.96, "", transform=ax.transAxes, va="top", fontsize="small")
 
-    def draw(t: int) -> tuple[Rectangle]:
+    def show(t: int) -> tuple[Rectangle]:
         cart.set_x(y[t] - 0.15)
         pole.set_data([y[t], tip[t, 0]], [0.0, tip[t, 1]])
         trail.set_data(tip[: t + 1, 0], tip[: t + 1, 1])
@@ -201,11 +197,8 @@ def animate_cart_pole(
         return (cart,)
 
     every = max(1, math.ceil(1 / (_MOST_FRAMES_PER_SECOND * system.dt) - 1e-9))
-    film = FuncAnimation(figure, draw, frames=range(0, len(x), every), blit=False)
-    with TemporaryDirectory() as folder:  # what stands there is replaced as a whole
-        part = Path(folder) / "film.gif"
-        film.save(part, writer=PillowWriter(fps=max(1, round(1 / (every * system.dt)))))
-        replace_file(Path(path), lambda file: file.write(part.read_bytes()))
+    frames_per_second = max(1, round(1 / (every * system.dt)))
+    save_film(path, figure, show, range(0, len(x), every), frames_per_second)
 
 
 def _states(system: NonlinearSystem, x: ArrayLike) -> Array:

@@ -6,7 +6,6 @@ import math
 from pathlib import Path
 
 import numpy as np
-from matplotlib.animation import FuncAnimation, PillowWriter
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -16,7 +15,7 @@ from lqrad.arguments import Array, check_shape, real_array
 from lqrad.descent.descend import Descent
 from lqrad.descent.pictures import plot_descent
 from lqrad.errors import ArgumentError
-from lqrad.figure import NEW, add_note, add_title, colors, one_series, panel, sheet
+from lqrad.figure import NEW, add_note, add_title, colors, one_series, panel, save_film, sheet
 from lqrad.lq.pictures import plot_trajectory
 from lqrad.pde.heat import HeatSystem
 from lqrad.pde.inverse import Inversion
@@ -84,7 +83,7 @@ def animate_field(
     x : (k, n)
         The field at k times, dt apart: states, or costates.
     path : str or Path
-        Where to, a name that ends in .gif; the file is written as a whole.
+        Where to, a name that ends in .gif.
     frames : int
         How many of the times are shown, at most.
     label : str
@@ -108,14 +107,13 @@ def animate_field(
     plot_field(system, x[0], ax=ax, label=label, limits=limits)
     image = ax.images[0]
 
-    def draw(t: int) -> tuple[AxesImage]:
+    def show(t: int) -> tuple[AxesImage]:
         image.set_data(system.field(x[t]))
         ax.set_title(f"{t * system.dt:g} s", loc="left", fontsize="medium")
         return (image,)
 
     shown = np.unique(np.linspace(0, len(x) - 1, min(frames, len(x))).astype(int))
-    film = FuncAnimation(figure, draw, frames=shown.tolist(), blit=False)
-    film.save(Path(path), writer=PillowWriter(fps=10))
+    save_film(path, figure, show, shown.tolist(), 10)
 
 
 @sheet(14, 7.5, 2, 3)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -48,3 +50,20 @@ def test_a_film_has_as_many_frames_as_asked_for(tmp_path):
         assert film.n_frames == 7
     with pytest.raises(lqrad.ArgumentError, match="is no plate"):
         animate_field(lqrad.heat_rod(25), x, tmp_path / "rod.gif")
+
+
+def test_a_film_that_is_not_finished_leaves_the_old_one(tmp_path, monkeypatch):
+    plate, film = lqrad.heat_plate((5, 5), heaters=(1, 1)), tmp_path / "plate.gif"
+    film.write_bytes(b"old")
+
+    def fail_halfway(writer):
+        Path(writer.outfile).write_bytes(b"half")
+        raise OSError("no room left")
+
+    monkeypatch.setattr("matplotlib.animation.PillowWriter.finish", fail_halfway)
+    with pytest.raises(OSError, match="no room left"):
+        animate_field(plate, np.zeros((2, 25)), film)
+    assert film.read_bytes() == b"old"
+    monkeypatch.undo()
+    with pytest.raises(lqrad.ArgumentError, match="cannot be written"):
+        animate_field(plate, np.zeros((2, 25)), tmp_path / "none" / "plate.gif")
