@@ -2,8 +2,8 @@
 Energy that an integrator makes
 ===============================
 
-A pendulum without friction swings for 100 s in steps of 0.1 s. Its energy should stay as it is.
-Explicit Euler's method adds energy at each step until the pendulum turns over. Runge and Kutta's
+A pendulum without friction swings for 100 s in steps of 0.1 s, and its energy should stay as it is.
+Explicit Euler's method adds energy at each step until the pendulum turns over; Runge and Kutta's
 takes a little away. The implicit midpoint rule keeps it, but for a wobble that does not grow. The
 error is drawn relative to the energy of the start.
 """
