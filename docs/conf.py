@@ -34,6 +34,9 @@ templates_path = ["_templates"]
 exclude_patterns = ["gallery", *(f"examples/**.{kind}" for kind in ("ipynb", "json", "py"))]
 house.notebooks(HERE.parent / "notebooks", HERE / "notebooks")
 nitpicky = True
+# A' is a transpose.
+smartquotes = False
+toc_object_entries_show_parents = "hide"
 # Single backquotes in docstrings: a link where there is one, else plain code (house.py).
 default_role = "py:obj"
 
@@ -65,22 +68,35 @@ html_static_path = ["_static", str(_mathjax / "static" / "mathjax" / mathjax_pat
 intersphinx_mapping = house.inventories(HERE / "inventories", HERE.parent / "out" / "inventories")
 
 # The gallery. An example that raises ends the build; all run in one order, with one look.
+_chapters = (
+    "lq",
+    "descent",
+    "growth",
+    "smoothing",
+    "design",
+    "nonlinear",
+    "policies",
+    "nets",
+    "pde",
+)
 sphinx_gallery_conf = {
     "examples_dirs": "gallery",
     "gallery_dirs": "examples",
+    "subsection_order": [*(f"gallery/{chapter}" for chapter in _chapters), "*"],
+    "within_subsection_order": "FileNameSortKey",
+    "image_scrapers": ("house.pictures",),
+    "capture_repr": ("_repr_html_",),
+    "ignore_repr_types": "matplotlib|Picture",
+    "reset_modules": ("matplotlib",),
     "backreferences_dir": "reference/generated/examples",
     "doc_module": ("lqrad",),
     "reference_url": {"lqrad": None},
     "inspect_global_variables": True,
-    "within_subsection_order": "FileNameSortKey",
-    "matplotlib_animations": False,
-    "remove_config_comments": True,
+    "min_reported_time": 3600,
+    "thumbnail_size": (400, 280),
     "download_all_examples": False,
     "show_signature": False,
     "write_computation_times": False,
-    "min_reported_time": 2,
-    "reset_modules": ("matplotlib",),
-    "thumbnail_size": (400, 280),
 }
 
 _repository = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["project"]["urls"][

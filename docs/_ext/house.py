@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
+import ast
+import json
 import re
+import textwrap
 import zlib
 from collections.abc import Iterator
 from inspect import isclass, ismodule
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
+
+from docutils import nodes
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from sphinx_gallery.scrapers import figure_rst
 
 import lqrad
 
 CHAPTERS = [
     name
     for name, chapter in vars(lqrad).items()
-    if ismodule(chapter) and hasattr(chapter, "__all__") and name != "plotting"
+    if ismodule(chapter) and hasattr(chapter, "__all__") and name not in ("cli", "plotting")
 ]
 # Types that docstrings name, and that are not ours.
 FOREIGN = {
     "Generator": "numpy.random.Generator",
     "Axes": "matplotlib.axes.Axes",
     "Figure": "matplotlib.figure.Figure",
-    "DataFrame": "pandas.DataFrame",
+    "pandas.DataFrame": "pandas.DataFrame",
 }
 # Sections whose descriptions are indented.
 LISTS = ("Parameters", "Other Parameters", "Attributes", "Returns", "Yields", "Raises", "Warns")
@@ -111,6 +120,16 @@ def find(app: Any, env: Any, node: Any, contnode: Any) -> Any:
     return contnode if node["reftype"] == "obj" else None
 
 
+def _language(lines: list[str], indent: int) -> str:
+    """Tell a block of code at the start of the lines from equations, of which most are no Python."""
+    within = takewhile(lambda line: not line.strip() or line.startswith(" " * indent), lines)
+    try:
+        ast.parse(textwrap.dedent("\n".join(within)))
+    except SyntaxError:
+        return "text"
+    return "python"
+
+
 def as_rst(app: Any, what: str, name: str, thing: Any, options: Any, lines: list[str]) -> None:
     """Keep a docstring's equations as they are: indented blocks, and the signs | and * of norms.
 
@@ -129,7 +148,7 @@ def as_rst(app: Any, what: str, name: str, thing: Any, options: Any, lines: list
                 literal = False
             if after_blank and not literal and indent >= base + 4:
                 literal = True
-                told += [" " * base + "::", ""]
+                told += [" " * base + f".. code-block:: {_language(lines[i:], indent)}", ""]
             example = text.startswith(">>>") or (example and not after_blank)
             if not literal and not example and indent >= base and not text.startswith("* "):
                 line = re.sub(r"(`+[^`]+`+)|([|*])", lambda m: m[1] or "\\" + m[2], line)
@@ -138,18 +157,54 @@ def as_rst(app: Any, what: str, name: str, thing: Any, options: Any, lines: list
     lines[:] = told
 
 
+def strip(app: Any, doctree: nodes.document) -> None:
+    """Leave out the empty line that ends an example of doctest in Markdown."""
+    for block in doctree.findall(nodes.literal_block):
+        if len(block) == 1 and block.rawsource == block.astext():
+            block.rawsource = block.rawsource.rstrip()
+            block[:] = [nodes.Text(block.rawsource)]
+
+
+def pictures(block: Any, block_vars: Any, gallery_conf: Any) -> str:
+    """Show the figures that an example made, in windows or not."""
+    found = list(block_vars["example_globals"].values())
+    made = {id(one): one for one in map(_figure, found) if one is not None}
+    shown = block_vars["example_globals"].setdefault("__shown__", set())
+    paths = []
+    for figure in [figure for key, figure in made.items() if key not in shown]:
+        paths.append(next(block_vars["image_path_iterator"]))
+        figure.savefig(paths[-1], dpi=120, facecolor="white")
+    shown |= made.keys()
+    if not paths:
+        return ""
+    title = Path(block_vars["src_file"]).read_text(encoding="utf-8").split("\n")[1]
+    return str(figure_rst(paths, gallery_conf["src_dir"], title))
+
+
+def _figure(thing: Any) -> Figure | None:
+    if isinstance(thing, Axes):
+        return thing.get_figure(root=True)
+    return thing if isinstance(thing, Figure) else None
+
+
 def summary(app: Any, exception: Exception | None) -> None:
     """Say how many pages and examples there are, and what the examples took."""
     if exception is not None or app.builder.name != "html":
         return
     conf = app.config.sphinx_gallery_conf
     ran, kept = len(conf["passing_examples"]), len(conf["stale_examples"])
-    print(f"pages {len(app.env.found_docs)}, examples executed {ran}, unchanged {kept}")
+    costs = (Path(app.srcdir) / "examples").rglob("*.cost.json")
+    seconds = sum(json.loads(path.read_text())["time"] for path in costs)
+    print(
+        f"{len(app.env.found_docs)} pages; {ran} examples executed, {kept} as they were:", end=" "
+    )
+    print(f"{seconds:.1f} s for all of them when they ran")
 
 
 def setup(app: Any) -> dict[str, bool]:
     """Tell Sphinx."""
     app.connect("missing-reference", find)
     app.connect("autodoc-process-docstring", as_rst, priority=100)
+    app.connect("doctree-read", strip)
     app.connect("build-finished", summary, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

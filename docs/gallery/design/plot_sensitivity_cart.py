@@ -5,7 +5,7 @@ Where a loop helps and where it harms
 The sensitivity S says by how much the loop reduces a disturbance at each frequency, T how much of
 the sensors' noise reaches the output. Below the crossing S is far under one: slow disturbances
 vanish, those of frequency zero entirely, since the controller integrates. Bode's integral allows
-no gain for nothing: around the crossing |S| rises above one, and disturbances there are amplified.
+no gain for nothing: around the crossing S rises above one, and disturbances there are amplified.
 """
 
 import numpy as np
