@@ -58,10 +58,8 @@ def plot_descent(
             proven = " (dashed: proven)"
         seen = np.flatnonzero(gap > 0)
         ax.plot(seen, gap[seen], ".-", color=color, markersize=4, linewidth=1.2, label=label)
-    ax.set_yscale("log")
+    ax.set(yscale="log", xlabel="iteration", ylabel=GAP)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set_xlabel("iteration")
-    ax.set_ylabel(GAP)
     add_title(ax, f"cost above the lowest, J* = {reference:.6g}{proven}")
 
 
@@ -73,11 +71,9 @@ def add_gap(ax: Axes, gap: Array, *, converged: bool, start: int = 0, **style: A
 
 def over_iterations(ax: Axes, longest: float) -> None:
     """Prepare axes for gaps over iterations of any number, in which the start is seen too."""
-    ax.set_yscale("log")
     ax.set_xscale("symlog", linthresh=1, linscale=0.3, subs=range(2, 10))
-    ax.set_xlim(0, longest)
-    ax.set_xlabel("iteration (dot: converged, cross: not)")
-    ax.set_ylabel(GAP)
+    xlabel = "iteration (dot: converged, cross: not)"
+    ax.set(yscale="log", xlim=(0, longest), xlabel=xlabel, ylabel=GAP)
 
 
 def _lowest(run: Any) -> float:

@@ -49,10 +49,6 @@ class L1(ReadOnly):
 
     weight: Array
 
-    def check(self, shape: tuple[int, ...]) -> None:
-        """Raise ShapeError unless the weight fits variables of this shape."""
-        check_fits("weight", self.weight, f"the variables, {shape}", shape)
-
     def value(self, z: Array) -> float:
         """Return h(z)."""
         return float(np.sum(self.weight * np.abs(z)))
@@ -113,7 +109,7 @@ class ProximalOracle(Oracle):
         low, high = check_limits("bounds", bounds, objective.shape)
         self.low, self.high = self.box = low.ravel(), high.ravel()
         if isinstance(regulariser, L1):
-            regulariser.check(objective.shape)
+            check_fits("weight", regulariser.weight, f"the variables, {self.shape}", self.shape)
         self.regulariser, self.step_size = regulariser, step_size
         self.methods = ("gradient", "nesterov", *(["l-bfgs"] if regulariser is None else []))
         self.start = self.inside(start)

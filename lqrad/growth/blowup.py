@@ -17,15 +17,9 @@ from lqrad.results import Cells, Report
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Blowup(Report):
-    """What `blowup` found.
+    """What `blowup` found: the growth of d x[T] / d u[t], lost digits, and cures.
 
-    Attributes
-    ----------
-    growth : GradientGrowth
-        Of d x[T] / d u[t].
-    digits : LostDigits or None
-        The open-loop gradient's at the optimum; None where the problem varies in time.
-    cures : Cures
+    The digits are those of the open-loop gradient at the optimum; None where the problem varies in time.
     """
 
     growth: GradientGrowth

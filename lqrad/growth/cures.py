@@ -40,20 +40,9 @@ _GROWTH = 1e4
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Cures(Report):
-    """Remedies side by side.
+    """Remedies side by side, "none" first, and Riccati's optimum.
 
-    Attributes
-    ----------
-    problem : LQProblem
-    x0 : (n,)
-    optimum : Trajectory
-        Riccati's.
-    window : int
-        Steps after which costates are cut.
-    discount : float
-        The gamma of the discounted cost.
-    cures : tuple of Cure
-        "none" first.
+    Costates are cut after `window` steps, and `discount` is the gamma of the discounted cost.
     """
 
     problem: LQProblem

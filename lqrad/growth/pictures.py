@@ -42,13 +42,6 @@ def plot_growth(growth: GradientGrowth, *, ax: Axes = NEW) -> None:
 
     Vertical lines stand where, counted from the end, an open-loop gradient has lost its digits, and
     where it overflows.
-
-    Examples
-    --------
-    >>> import lqrad
-    >>> ax = plot_growth(lqrad.gradient_growth([[1.5]], T=100))
-    >>> ax.get_ylabel()
-    '|d x[T] / d x[t+1]|'
     """
     dark, light = colors(2)
     t, T = np.arange(growth.T), growth.T
@@ -66,32 +59,22 @@ def plot_growth(growth: GradientGrowth, *, ax: Axes = NEW) -> None:
             law += np.nanmedian(measured - law)
             ax.plot(t, law, "--", color=light, linewidth=1.2, label=label, zorder=4)
     ax.set_xlim(-0.02 * T, 1.02 * T)
-    for horizon, words in (
-        (growth.lost_horizon, "no digit left"),
-        (growth.overflow_horizon, "overflow"),
-    ):
+    ends = {"no digit left": growth.lost_horizon, "overflow": growth.overflow_horizon}
+    for words, horizon in ends.items():
         if horizon < T:
             above = horizon < T / 2  # next to the end, where the curve is low
+            at, va = (T - horizon, 0.97 if above else 0.03), "top" if above else "bottom"
             ax.axvline(T - horizon, color="0.6", linewidth=0.8, zorder=1)
-            add_note(
-                ax,
-                words,
-                (T - horizon, 0.97 if above else 0.03),
-                xycoords=("data", "axes fraction"),
-                xytext=(-2, 0),
-                rotation=90,
-                ha="right",
-                va="top" if above else "bottom",
-                color="0.35",
-            )
+            along = {"xycoords": ("data", "axes fraction"), "xytext": (-2, 0), "rotation": 90}
+            add_note(ax, words, at, ha="right", va=va, color="0.35", **along)
     low, high = ax.get_ylim()
     if high - low < 2:  # no more than a factor of a hundred
         ax.set_ylim((low + high) / 2 - 1, (low + high) / 2 + 1)
     ax.xaxis.set_major_locator(MaxNLocator(6, integer=True))
     ax.yaxis.set_major_locator(MaxNLocator(integer=True))
     ax.yaxis.set_major_formatter(FuncFormatter(power))
-    ax.set_xlabel("step t")
-    ax.set_ylabel(f"|{growth.quantity}|".replace("|gradient of", "|gradient in u[t] of"))
+    ylabel = f"|{growth.quantity}|".replace("|gradient of", "|gradient in u[t] of")
+    ax.set(xlabel="step t", ylabel=ylabel)
     add_title(ax, "growth of the gradient with the distance to the end")
 
 
@@ -109,11 +92,9 @@ def plot_lost_digits(lost: LostDigits, *, ax: Axes = NEW) -> None:
     ax.axhline(1.0, color="0.6", linewidth=0.8, zorder=1)
     beside = {"xytext": (0, 3), "ha": "right", "color": "0.35"}
     add_note(ax, "no digit left", (0.99, 1.0), xycoords=("axes fraction", "data"), **beside)
-    ax.set_yscale("log")
+    ax.set(xlabel="horizon T", ylabel="|gradient| at the optimum, relative", yscale="log")
     ax.set_ylim(bottom=EPS / 10)
     ax.set_ylim(top=max(ax.get_ylim()[1], 1e2))
-    ax.set_xlabel("horizon T")
-    ax.set_ylabel("|gradient| at the optimum, relative")
     add_title(ax, "error of the open-loop gradient")
 
 
@@ -123,15 +104,6 @@ def plot_condition(conditioning: Conditioning, *, ax: Axes = NEW) -> None:
 
     On the solid line it is 1/eps: beyond it no descent has a digit. The dashed line is the law
     rho^(2 T) = 1/eps. What failed, by overflow perhaps, is hatched.
-
-    Examples
-    --------
-    >>> import lqrad
-    >>> problem = lqrad.LQProblem([[1.1]], [[1]], [[1]], [[1]])
-    >>> study = lqrad.growth.conditioning(problem, [0.9, 1.1], [10, 20])
-    >>> ax = plot_condition(study)
-    >>> ax.get_xlabel(), ax.get_ylabel()
-    ('horizon T', 'spectral radius of A')
     """
     T, columns = np.unique(conditioning.horizons, return_index=True)
     radii, rows = np.unique(conditioning.radii, return_index=True)
@@ -153,9 +125,7 @@ def plot_condition(conditioning: Conditioning, *, ax: Axes = NEW) -> None:
         growing = np.linspace(1 + 1e-3, up[-1], 500)
         ax.plot(_DIGITS / (2 * np.log10(growing)), growing, "--", color="black", linewidth=1.2)
         title += r" 1/eps: measured (solid), law $\rho^{2T}$ (dashed)"
-    ax.set_xlim(across[0], across[-1])
-    ax.set_ylim(up[0], up[-1])
-    ax.set_xlabel("horizon T")
+    ax.set(xlim=across[[0, -1]], ylim=up[[0, -1]], xlabel="horizon T")
     ax.set_ylabel("spectral radius of A")
     add_title(ax, title)
 
@@ -166,10 +136,6 @@ def plot_iterations(conditioning: Conditioning, *, ax: Axes = NEW) -> None:
 
     The line of conjugate gradients ends at the largest T m: where they have not met the tolerance
     before, they end there but for rounding errors.
-
-    References
-    ----------
-    Polyak, Introduction to Optimization, 1987, section 1.4 (the predictions).
     """
     kappa, observed = conditioning.condition, conditioning.observed
     seen = np.isfinite(list(observed.values())).any(axis=0)
@@ -185,10 +151,7 @@ def plot_iterations(conditioning: Conditioning, *, ax: Axes = NEW) -> None:
         ax.plot(curve, predicted, color=color, linewidth=1.2, zorder=1)
         (dots,) = ax.plot(kappa.ravel(), found.ravel(), _MARKERS[method], color=color, label=label)
         dots.set(markersize=4.5, markerfacecolor="none")
-    ax.set_xscale("log")
-    ax.set_yscale("log")
-    ax.set_xlim(0.8, right)
-    ax.set_ylim(0.8, 5 * highest)
+    ax.set(xscale="log", yscale="log", xlim=(0.8, right), ylim=(0.8, 5 * highest))
     ax.set_xlabel("condition number of the Hessian")
     ax.set_ylabel(f"iterations until the gap is {conditioning.tol:g} of its start")
     add_title(ax, "iterations: observed (markers), predicted (lines)")
@@ -256,12 +219,9 @@ def plot_cure_gaps(study: Cures, *, ax: Axes = NEW) -> None:
     ax.plot([], [], "o", color=dark, label="found, converged")
     ax.plot([], [], "X", color=dark, label="found, not converged")
     ax.plot([], [], "D", color=light, markerfacecolor="none", label="bias")
-    ax.set_xscale("log")
-    ax.set_xlim(_FLOOR / 3, 3 * ceiling)
     ax.set_yticks(range(len(study.cures)), [_name(cure) for cure in study.cures])
-    ax.set_ylim(len(study.cures) - 0.5, -0.5)
-    ax.set_xlabel(_SIZE)
-    ax.set_ylabel("cure")
+    ax.set(xscale="log", xlim=(_FLOOR / 3, 3 * ceiling), ylim=(len(study.cures) - 0.5, -0.5))
+    ax.set(xlabel=_SIZE, ylabel="cure")
     add_title(ax, "where each ends")
 
 
@@ -295,11 +255,11 @@ def plot_blowup(panels: list[Axes], study: Blowup, system: Labels | None = None)
 
 def _ceiling(study: Cures) -> float:
     """Ten times the largest finite gap: where infinite ones are drawn."""
-    gaps = [1.0]
+    gaps = np.array([])
     for cure in study.cures:
-        known = np.abs([cure.gap, cure.bias, *([] if cure.gaps is None else cure.gaps)])
-        gaps.append(float(np.max(known[np.isfinite(known)], initial=1.0)))
-    return 10 * min(max(gaps), 1e300)
+        gaps = np.append(gaps, [cure.gap, cure.bias, *([] if cure.gaps is None else cure.gaps)])
+    largest = np.abs(gaps[np.isfinite(gaps)]).max(initial=1.0)
+    return 10 * min(float(largest), 1e300)
 
 
 def _name(cure: Cure) -> str:
@@ -335,8 +295,7 @@ def plot_powers(nonnormality: Nonnormality, *, ax: Axes = NEW) -> None:
     else:
         ax.set_xlim(-0.03 * k[-1], 1.03 * k[-1])
         ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    ax.set_xlabel("step k")
-    ax.set_ylabel("|A$^k$|")
+    ax.set(xlabel="step k", ylabel="|A$^k$|")
     add_title(ax, "powers")
 
 
@@ -365,9 +324,7 @@ def plot_pseudospectra(nonnormality: Nonnormality, *, ax: Axes = NEW) -> None:
     if marked:
         (cross,) = ax.plot([z.real], [z.imag], "X", color="white", label="z of K")
         cross.set(markeredgecolor="black", markersize=8)
-    ax.set_aspect("equal")
-    ax.set_xlabel("Re z")
-    ax.set_ylabel("Im z")
+    ax.set(aspect="equal", xlabel="Re z", ylabel="Im z")
     add_title(ax, r"pseudospectra: $\sigma_{\min}(zI - A)$")
 
 

@@ -33,13 +33,9 @@ class Comparison(Report):
 
     Attributes
     ----------
-    problem : LQProblem
-    x0 : (n,)
-        The initial state.
-    recursion : Riccati
-        Gains and value function.
-    optimum : Trajectory
-        The closed-loop rollout: x, u, p, cost.
+    problem, x0 : LQProblem, (n,)
+    recursion, optimum : Riccati, Trajectory
+        Gains and value function, and their closed-loop rollout.
     residual : float
         Relative KKT residual of `optimum`: its proof.
     riccati_seconds : float
@@ -161,7 +157,6 @@ def compare(
     ----------
     problem : LQProblem
     x0 : (n,)
-        Initial state.
     T : int, optional
         The horizon; needed where nothing varies in time.
     methods : iterable of str
@@ -172,11 +167,6 @@ def compare(
         Of each, the relative gap to prove. The inputs are then right to about its root.
     progress : bool
         Whether each descent shows its progress.
-
-    Raises
-    ------
-    NotConvexError
-        If the problem has no unique minimiser; names the stage.
 
     See Also
     --------

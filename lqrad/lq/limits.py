@@ -44,6 +44,7 @@ from lqrad.linalg.riccati import recursion
 from lqrad.linalg.stages import times
 from lqrad.lq.interior import interior, well_within
 from lqrad.lq.problem import LQProblem, changed
+from lqrad.lq.riccati import cost_factor
 from lqrad.lq.rows import Rows, excess, units_of_rows
 from lqrad.results import Report, former
 
@@ -168,7 +169,7 @@ class Limited:
         names: Sequence[str],
     ) -> None:
         n, m = problem.n, problem.m
-        self.problem, self._unit = problem, _unit(problem)
+        self.problem, self._unit = problem, cost_factor(problem)
         costs = {name: self._unit * getattr(problem, name) for name in "QRMSqrs"}
         self._scaled = problem = changed(problem, **costs)
         self.T, self.soft, self.names = T, soft, names
@@ -489,14 +490,3 @@ class Limited:
         seconds = time.perf_counter() - began
         ends = (status, message, iterations, seconds, gap, most, certificate)
         return Plan(found.x, found.u, p, y, cost, *ends)
-
-
-def _unit(problem: LQProblem) -> float:
-    """1 or 2, by which the cost is multiplied so that a unit of cost twice as large changes no digit.
-
-    Deviations go with the root of the cost: a factor of four is exact, one of two is not. So the
-    first weight that is not zero is brought to an even power of two.
-    """
-    weights = np.concatenate([np.ravel(getattr(problem, name)) for name in "RQS"])
-    first = weights[np.flatnonzero(weights)[:1]]
-    return float(2 ** (int(np.frexp(first)[1][0]) % 2)) if len(first) else 1.0

@@ -128,10 +128,6 @@ def plot_convergence(comparison: Comparison, *, ax: Axes = NEW) -> None:
 
     The curve of a descent that met its tolerance ends in a dot, that of another one in a cross.
     Dashed, from the same start: the rates that the condition number of the Hessian predicts.
-
-    References
-    ----------
-    Polyak, Introduction to Optimization, 1987, sections 1.4 and 3.2 (the rates).
     """
     descents, rates = comparison.descents, comparison.rates
     with np.errstate(over="ignore"):

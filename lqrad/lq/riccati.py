@@ -178,32 +178,31 @@ def riccati(problem: LQProblem, T: int | None = None) -> Riccati:
     check_type("problem", problem, LQProblem, "LQProblem(A, B, Q, R)")
     T = problem.horizon(T)
     check_room(f"a value function over T = {T} steps", T + 1, problem.n * (problem.n + problem.m))
-    given, odd = problem, _odd_cost(problem)
-    if odd:
-        weights = {name: 2 * getattr(problem, name) for name in ("Q", "R", "M", "S", *"qrs")}
-        problem = changed(problem, **weights)
+    given, factor = problem, cost_factor(problem)
+    if factor != 1:
+        problem = changed(problem, **{name: factor * getattr(problem, name) for name in "QRMSqrs"})
     P, K, L, swept = recursion(problem.A, problem.B, problem.Q, problem.R, problem.M, problem.S, T)
     k, v, w = np.zeros((T, problem.m)), np.zeros((T + 1, problem.n)), np.zeros(T + 1)
     if any(z.any() for z in (problem.c, problem.q, problem.r, problem.s)):
         k, v, w = _linear_part(problem, P, K, L)
-    for array in (P, v, w) if odd else ():
-        array *= 0.5
+    for array in (P, v, w) if factor != 1 else ():
+        array /= factor
     for array in (P, K, k, v, w):
         array.setflags(write=False)
     return Riccati(given, P, K, k, v, w, swept)
 
 
-def _odd_cost(problem: LQProblem) -> bool:
-    """Whether the exponent of the first weight is odd, in any units of states and inputs.
+def cost_factor(problem: LQProblem) -> float:
+    """Return 1 or 2: what the cost is multiplied by so that its unit decides no digit.
 
-    Cholesky's roots of twice a number are rounded in another way. So that a solution does not depend
-    on the unit of cost, even exponents are made of odd ones.
+    Roots, as Cholesky's, of four times a number are exact multiples, of twice a number they are not.
+    So the first weight is brought to an even power of two, in any units of states and inputs.
     """
-    for weight in (problem.R, problem.Q):
+    for weight in (problem.R, problem.Q, problem.S):
         diagonal = np.diagonal(weight, axis1=-2, axis2=-1).ravel()
         if diagonal.any():
-            return bool(math.frexp(diagonal[diagonal.nonzero()[0][0]])[1] % 2)
-    return False
+            return float(1 + math.frexp(diagonal[diagonal.nonzero()[0][0]])[1] % 2)
+    return 1.0
 
 
 @_quiet
