@@ -22,7 +22,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from lqrad.arguments import Array, check_shape, real_array
 from lqrad.errors import ShapeError
@@ -47,6 +47,7 @@ _LEGEND: dict[str, Any] = {
 }
 _MOST_COLUMNS = 4
 _APART = 0.08  # of the height of the axes: names of two curves have room
+_MOST_NAMES = 6  # the colours of more curves than these could not be told apart
 _SHORT = 18  # letters of a name that is written beside the axes
 _BESIDE = "name beside the axes"
 
@@ -213,6 +214,12 @@ def with_units(names: Sequence[str], units: Sequence[str]) -> list[str]:
         name if unit in ("", "1") else f"{name} ({unit})"
         for name, unit in zip(names, units, strict=True)
     ]
+
+
+def largest(z: Array) -> NDArray[np.intp]:
+    """The columns of z (..., T, k) that get a name and a colour, in their order; the others are grey."""
+    sizes = np.abs(z).max(axis=tuple(range(z.ndim - 1)))
+    return np.sort(np.argsort(-sizes, kind="stable")[:_MOST_NAMES])
 
 
 def power(exponent: float, _: Any = None) -> str:

@@ -186,6 +186,7 @@ def _heat(options: argparse.Namespace) -> Found:
 def _design(options: argparse.Namespace) -> Found:
     """Run `lqrad design`."""
     unused: tuple[str, ...] = ()
+    system = None
     if options.file is not None:
         content = load_plant(options.file)
         plant, arguments, title = content.plant, content.arguments, str(options.file)
@@ -198,7 +199,7 @@ def _design(options: argparse.Namespace) -> Found:
     line = f"{title}: n={plant.n}, m={plant.m}, sampled every {plant.dt:g} s{_not_used(unused)}"
     files = {"out": ("controller", lambda path: save_controller(path, design.controller))}
     figures = {"plant": title} | design.to_dict()
-    return Found([line, "", design.table()], figures, design.plot, files=files)
+    return Found([line, "", design.table()], figures, partial(design.plot, system), files=files)
 
 
 def _smooth(options: argparse.Namespace) -> Found:

@@ -8,18 +8,30 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.patches import Circle
 
-from lqrad.arguments import Array, check_count
+from lqrad.arguments import Array, check_count, check_shape
 from lqrad.design.closed_loop import ClosedLoop
 from lqrad.design.margins import Margins
 from lqrad.design.report import Design
 from lqrad.design.responses import StepResponse
 from lqrad.design.statespace import StateSpace
-from lqrad.figure import NEW, add_note, add_title, colors, curves, panel, sheet
+from lqrad.figure import (
+    NEW,
+    Labels,
+    add_note,
+    add_title,
+    colors,
+    curves,
+    largest,
+    panel,
+    sheet,
+    with_units,
+)
 from lqrad.results import draw
 
 # So many frequencies make a smooth curve; no figure is read off them.
 _POINTS = 2000
 _BAND = (5, 95)
+_IN_SIGHT = 3.0  # times the largest input
 
 
 @panel
@@ -50,11 +62,11 @@ def plot_nyquist(loop: StateSpace, margins: Margins, *, channel: int = 0, ax: Ax
         ax.add_patch(Circle((middle, 0.0), radius, color=light, alpha=0.35, linewidth=0, zorder=1))
         ax.plot([], [], "s", color=light, alpha=0.5, label=f"kept free: disk margin {alpha:.3g}")
     ax.plot(-1.0, 0.0, "+", color="black", markersize=9, zorder=4)
-    for limit, name in ((found.gain[0], "lower"), (found.gain[1], "upper")):
-        if 0 < limit < np.inf:
-            ax.plot(-1 / limit, 0.0, "o", color=dark, markersize=4, zorder=4)
-            beside = (3, 5, "left") if name == "upper" else (-4, 4, "right")
-            add_note(ax, f"x {limit:.3g}", (-1 / limit, 0.0), xytext=beside[:2], ha=beside[2])
+    limits = [limit for limit in found.gain if 0 < limit < np.inf]
+    for limit in limits:
+        label = "" if limit > limits[0] else "unstable from this factor on"
+        ax.plot(-1 / limit, 0.0, "o", color=dark, markersize=4, zorder=4, label=label)
+        add_note(ax, f"\N{MULTIPLICATION SIGN} {limit:.3g}", (-1 / limit, 0.0), xytext=(3, 5))
     circle = np.exp(1j * np.linspace(0, 2 * np.pi, 200))
     ax.plot(circle.real, circle.imag, ":", color="0.6", linewidth=0.8, zorder=1)
     reach = np.nanmax(np.abs(L), initial=1.0)
@@ -133,7 +145,8 @@ def plot_closed_loop(
 ) -> None:
     """Draw what a plant did: states, outputs or inputs over time, bands over the runs.
 
-    Where there are several runs a curve is the median and its band holds nine tenths of them.
+    Where there are several runs a curve is the median and its band holds nine tenths of them. Of more
+    curves than can be told apart, the largest are named and the others are grey.
 
     Parameters
     ----------
@@ -145,7 +158,7 @@ def plot_closed_loop(
     inputs : bool
         Draw the inputs instead.
     limits : pair (low, high) of (m,), optional
-        Limits of the inputs, drawn as lines.
+        Limits of the inputs, drawn as lines where the inputs come near them.
 
     Examples
     --------
@@ -162,23 +175,28 @@ def plot_closed_loop(
         z, symbol = loop.x, "x"
     else:
         z, symbol = loop.x @ np.asarray(rows).T, "tracked"
-    t = loop.t[: z.shape[-2]]
-    count = check_count("curves", z.shape[-1])
-    for i, look in enumerate(curves(count)):
+    t, style = loop.t[: z.shape[-2]], "steps-post" if inputs else "default"
+    check_count("curves", z.shape[-1])
+    named = largest(z)
+    for i, look in zip(named, curves(len(named)), strict=True):
         label = names[i] if names else f"{symbol}[{i}]"
         curve = z[..., i]
         if curve.ndim == 2:
             low, high = np.percentile(curve, _BAND, axis=0)
             ax.fill_between(t, low, high, color=look["color"], alpha=0.25, linewidth=0)
             curve = np.median(curve, axis=0)
-        ax.plot(t, curve, drawstyle="steps-post" if inputs else "default", label=label, **look)
-    if symbol == "tracked" and loop.reference is not None:
-        for r, color in zip(loop.reference.T, colors(count), strict=False):
-            ax.step(t[:-1], r, where="post", color=color, linewidth=0.8, linestyle=":")
+        ax.plot(t, curve, drawstyle=style, label=label, **look)
+        if symbol == "tracked" and loop.reference is not None and i < loop.reference.shape[1]:
+            steps = {"color": look["color"], "linewidth": 0.8, "linestyle": ":"}
+            ax.step(t[:-1], loop.reference[:, i], where="post", **steps)
+    grey = np.delete(z, named, axis=-1)
+    if grey.size:
+        medians = np.median(grey.reshape(-1, *grey.shape[-2:]), axis=0)
+        lines = ax.plot(t, medians, color="0.8", linewidth=0.8, drawstyle=style, zorder=1)
+        lines[0].set_label(f"{len(lines)} smaller ones")
     if inputs and limits is not None:
-        for level in np.unique(np.concatenate(limits)):
-            if np.isfinite(level):
-                ax.axhline(level, color="0.5", linewidth=0.8, linestyle="--")
+        for level in _in_sight(limits, z):
+            ax.axhline(level, color="0.5", linewidth=0.8, linestyle="--")
     ax.set_xlabel("time (s)")
     ax.set_ylabel(
         names[0] if len(names) == 1 else {"u": "inputs", "x": "states"}.get(symbol, "outputs")
@@ -186,26 +204,47 @@ def plot_closed_loop(
 
 
 @sheet(11, 8, 2, 2)
-def plot_design(panels: list[Axes], design: Design) -> str:
+def plot_design(panels: list[Axes], design: Design, system: Labels | None = None) -> str:
     """Draw a design: its simulation within limits, its Nyquist curve and its sensitivities.
 
     Parameters
     ----------
     design : Design
+    system : System, optional
+        Gives the curves their names and units.
     """
     top, nyquist, bottom, sensitivity = panels
     controller, loop = design.controller, design.controller.loop(design.plant)
-    rows = controller.H if controller.nr else None
-    plot_closed_loop(design.simulated, rows=rows, ax=top)
+    rows, states, inputs = controller.H if controller.nr else None, [], []
+    if system is not None:
+        inputs = with_units(system.input_names, system.input_units)
+        states = with_units(system.state_names, system.state_units)
+        check_shape("state_names", np.empty(len(states)), (design.plant.n,), "one for each state")
+    names = states if rows is None else [_row_name(row, states) for row in rows]
+    plot_closed_loop(design.simulated, rows=rows, names=names if states else (), ax=top)
     add_title(top, "tracked outputs (dotted: their reference)" if controller.nr else "states")
     limits = controller.low, controller.high
-    plot_closed_loop(design.simulated, inputs=True, limits=limits, ax=bottom)
-    bounded = np.isfinite(limits).any()
-    add_title(bottom, f"inputs{' (dashed: their limits)' if bounded else ''}")
+    plot_closed_loop(design.simulated, inputs=True, names=inputs, limits=limits, ax=bottom)
+    seen = len(_in_sight(limits, design.simulated.u))
+    told = " (dashed: their limits)" if seen else ", far from their limits"
+    add_title(bottom, f"inputs{told if np.isfinite(limits).any() else ''}")
     worst = int(np.argmin([found.disk for found in design.margins.loops]))
     plot_nyquist(loop, design.margins, channel=worst, ax=nyquist)
     plot_sensitivities(loop, ax=sensitivity)
-    return ""
+    return "" if system is None else system.name
+
+
+def _row_name(row: Array, names: Sequence[str]) -> str:
+    """What a row of H x is called: the name of the state, where it is one."""
+    (place,) = np.nonzero(row)
+    return names[place[0]] if len(place) == 1 and row[place[0]] == 1 and names else "H x"
+
+
+def _in_sight(limits: tuple[Array, Array], u: Array) -> Array:
+    """The finite limits that the inputs come so near to that both are seen on one scale."""
+    levels: Array = np.unique(np.concatenate(limits))
+    near = np.abs(levels) <= _IN_SIGHT * np.abs(u).max(initial=0.0)
+    return np.array(levels[near & np.isfinite(levels)])
 
 
 def _frequencies(loop: StateSpace) -> Array:

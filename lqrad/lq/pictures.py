@@ -19,6 +19,7 @@ from lqrad.figure import (
     add_title,
     colors,
     curves,
+    largest,
     one_series,
     panel,
     sheet,
@@ -30,7 +31,6 @@ from lqrad.lq.riccati import Riccati, Trajectory
 from lqrad.lq.shooting import Shooting
 from lqrad.results import draw
 
-_MOST_NAMES = 6  # the colours of more curves than these could not be told apart
 _MOST_CIRCLES = 25
 _FLOOR = 1e-15  # a relative gap below this, the difference of two costs, is rounding
 _CEILING = 1e250  # matplotlib's margins overflow above it
@@ -75,7 +75,7 @@ def plot_trajectory(
     if symbol == "u":
         x, style = np.concatenate([x, x[-1:]]), "steps-post"  # the last one is held for a step too
     t = _times(len(x), dt)
-    named = _largest(x)
+    named = largest(x)
     grey = np.delete(x, named, axis=1)
     # Of two curves that coincide, the wider one below shows on both sides of the other.
     widths = np.linspace(1.4, 2.2, len(named))[::-1]
@@ -118,7 +118,7 @@ def plot_costates(
     p, Px = one_series("p", p), real_array("Px", Px)
     check_shape("Px", Px, p.shape, "to match p")
     plot_trajectory(Px, ax=ax, dt=dt, names=names, symbol="p")
-    _add_circles(ax, p, _largest(Px), dt)
+    _add_circles(ax, p, largest(Px), dt)
     add_title(ax, "costates: Riccati's P x (lines), backward pass (circles)")
 
 
@@ -177,7 +177,7 @@ def plot_comparison(
     plot_trajectory(optimum.x, ax=top_left, dt=dt, names=states)
     add_title(top_left, "states: Riccati's feedback")
     plot_trajectory(optimum.u, ax=top_right, dt=dt, names=inputs, symbol="u")
-    _add_circles(top_right, best.solution, _largest(optimum.u), dt)
+    _add_circles(top_right, best.solution, largest(optimum.u), dt)
     add_title(top_right, f"inputs: Riccati (lines), {best.method} (circles)")
     plot_convergence(comparison, ax=low_left)
     try:
@@ -248,11 +248,6 @@ def _names(system: Labels | None) -> tuple[float | None, list[str] | None, list[
 
 def _times(steps: int, dt: float | None) -> Array:
     return np.array(np.arange(steps) * (1.0 if dt is None else dt), dtype=np.float64)
-
-
-def _largest(z: Array) -> NDArray[np.intp]:
-    """The columns that get a name and a colour, in their order."""
-    return np.sort(np.argsort(-np.abs(z).max(axis=0), kind="stable")[:_MOST_NAMES])
 
 
 def _add_circles(ax: Axes, z: Array, columns: NDArray[np.intp], dt: float | None) -> None:

@@ -114,6 +114,10 @@ def plot_smoothed_outputs(
         As in `plot_smoothed`.
     names : sequence of ny str, optional
         What the outputs are called, with their units.
+
+    Returns
+    -------
+    Figure
     """
     figure = new_figure(8, 1.0 + 3.0 * problem.ny)
     panels = figure.subplots(problem.ny, 1, sharex=True, squeeze=False)[:, 0]

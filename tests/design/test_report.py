@@ -12,7 +12,7 @@ from random_controllers import random_controller
 from scipy.io import savemat
 
 import lqrad
-from lqrad import ArgumentError, StateSpace, plotting
+from lqrad import ArgumentError, ShapeError, StateSpace, plotting
 from lqrad.files import load_plant
 
 PLANT = StateSpace([[1, 0.1], [0, 1]], [[0.005], [0.1]], [[1, 0]], dt=0.1)
@@ -136,6 +136,32 @@ def test_every_picture_says_what_it_shows():
         assert ax.get_ylabel()
     dashed = [line.get_ydata()[0] for line in figure.axes[2].lines if line.get_linestyle() == "--"]
     assert dashed == [-0.2, 0.2]
+
+
+def test_a_system_gives_a_picture_its_names_and_units():
+    system = lqrad.systems.quadrotor()
+    plant = StateSpace(system.A, system.B, dt=system.dt)
+    design = lqrad.design_controller(plant, system.Q, system.R, x0=system.x0, T=60)
+    states, _, inputs, _ = design.plot(system).axes
+    shown = [text.get_text() for text in states.get_legend().get_texts()]
+    assert shown[0] == "position x (m)"
+    assert shown[-1] == "6 smaller ones"  # twelve curves could not be told apart
+    assert len(shown) == 7
+    assert inputs.get_legend().get_texts()[0].get_text() == "thrust (N)"
+    tracking = lqrad.design_controller(plant, system.Q, system.R, H=np.eye(12)[[2, 0]], T=60)
+    tracked = tracking.plot(system).axes[0].get_legend().get_texts()
+    assert [text.get_text() for text in tracked] == ["position z (m)", "position x (m)"]
+    with pytest.raises(ShapeError, match="state_names has shape"):
+        design.plot(lqrad.systems.aircraft())
+
+
+def test_limits_that_are_far_away_do_not_squash_the_inputs():
+    design = lqrad.design_controller(PLANT, np.eye(2), [[1]], x0=[1, 0], input_bounds=(-1, 1e3))
+    _, _, inputs, _ = design.plot().axes
+    assert inputs.get_ylim()[1] < 10
+    assert inputs.get_title(loc="left") == "inputs (dashed: their limits)"
+    design = lqrad.design_controller(PLANT, np.eye(2), [[1]], x0=[1, 0], input_bounds=(-1e3, 1e3))
+    assert design.plot().axes[2].get_title(loc="left") == "inputs, far from their limits"
 
 
 def test_the_kept_disk_touches_the_nyquist_curve():

@@ -25,4 +25,4 @@ design = lqrad.design_controller(
     input_bounds=(-4, 4),
     reference=[0.5],
 )
-figure = design.plot()
+figure = design.plot(cart)
