@@ -31,6 +31,7 @@ from lqrad.results import draw
 # So many frequencies make a smooth curve; no figure is read off them.
 _POINTS = 2000
 _BAND = (5, 95)
+_FAR = 8.0  # from zero, on a Nyquist curve
 _IN_SIGHT = 3.0  # times the largest input
 
 
@@ -55,24 +56,28 @@ def plot_nyquist(loop: StateSpace, margins: Margins, *, channel: int = 0, ax: Ax
     L = np.where(np.abs(L) < 20, L, np.nan)
     ax.plot(L.real, L.imag, color=dark, label="L, frequency rising", zorder=3)
     ax.plot(L.real, -L.imag, color=dark, linewidth=0.7, alpha=0.5, zorder=2)
-    alpha = found.disk
+    alpha, sights = found.disk, [1.0]
     if alpha < 2:  # else it is a half-plane, or more
         low, high = (2 - alpha) / (2 + alpha), (2 + alpha) / (2 - alpha)
         middle, radius = -(low + high) / 2, (high - low) / 2
+        sights.append(high)
         ax.add_patch(Circle((middle, 0.0), radius, color=light, alpha=0.35, linewidth=0, zorder=1))
         ax.plot([], [], "s", color=light, alpha=0.5, label=f"kept free: disk margin {alpha:.3g}")
     ax.plot(-1.0, 0.0, "+", color="black", markersize=9, zorder=4)
-    limits = [limit for limit in found.gain if 0 < limit < np.inf]
-    for limit in limits:
-        label = "" if limit > limits[0] else "unstable from this factor on"
-        ax.plot(-1 / limit, 0.0, "o", color=dark, markersize=4, zorder=4, label=label)
-        add_note(ax, f"\N{MULTIPLICATION SIGN} {limit:.3g}", (-1 / limit, 0.0), xytext=(3, 5))
+    named = False
+    for limit, beside in zip(found.gain, ((-4, 4, "right"), (3, 5, "left")), strict=True):
+        if 0 < limit < np.inf:
+            label = "" if named else "unstable at this factor"
+            ax.plot(-1 / limit, 0.0, "o", color=dark, markersize=4, zorder=4, label=label)
+            factor = f"\N{MULTIPLICATION SIGN} {limit:.3g}"
+            add_note(ax, factor, (-1 / limit, 0.0), xytext=beside[:2], ha=beside[2])
+            sights.append(1 / limit)
+            named = True
     circle = np.exp(1j * np.linspace(0, 2 * np.pi, 200))
     ax.plot(circle.real, circle.imag, ":", color="0.6", linewidth=0.8, zorder=1)
-    reach = np.nanmax(np.abs(L), initial=1.0)
-    extent = float(np.clip(1.1 * reach, 1.5, 3.0))
-    ax.set_xlim(-1.2 * extent, 0.6 * extent)
-    ax.set_ylim(-0.9 * extent, 0.9 * extent)
+    extent = min(1.7 * max(sights), _FAR)  # with room for a factor
+    ax.set_xlim(-extent, extent / 2)
+    ax.set_ylim(-0.75 * extent, 0.75 * extent)
     ax.set_aspect("equal", adjustable="box")
     ax.set_xlabel("Re L")
     ax.set_ylabel("Im L")
