@@ -160,11 +160,11 @@ class Oracle:
             return _conjugate_gradients(self, point)
         return None
 
-    def product(self, v: Array) -> Array:
-        """The Hessian, of a quadratic, times v."""
+    def product(self, v: Array, z: Array | None = None) -> Array:
+        """The Hessian at z, or of a quadratic, times v."""
         assert self.objective.hessian_product is not None
         self.products += 1
-        z, v = self.start.reshape(self.shape), v.reshape(self.shape)
+        z, v = ((self.start if z is None else z).reshape(self.shape), v.reshape(self.shape))
         Hv = np.asarray(self.objective.hessian_product(z, v), dtype=np.float64)
         return self.in_unit(Hv.ravel())
 
@@ -189,16 +189,13 @@ class Oracle:
         Zeros where there are no Hessian products, or no such variable.
         """
         free = self.free(z)
-        product = self.objective.hessian_product
-        if product is None or not free.any():
+        if self.objective.hessian_product is None or not free.any():
             return 0.0, 0.0
 
         def restricted(v: Array) -> Array:
-            self.products += 1
             whole = np.zeros_like(z)
             whole[free] = v
-            Hv = product(z.reshape(self.shape), whole.reshape(self.shape))
-            return self.in_unit(np.asarray(Hv, dtype=np.float64).ravel()[free])
+            return self.product(whole, z)[free]
 
         return extreme_eigenvalues(restricted, (int(free.sum()),))
 

@@ -200,18 +200,10 @@ def _solve_transposed(F: Array, g: Array) -> Array:
 
 
 def diagonal_below(D: Array) -> Array:
-    """Return numbers d with diag(d) <= D, for symmetric positive semidefinite matrices D.
+    """Return numbers d with diag(d) <= D, for symmetric positive semidefinite matrices D (..., m, m).
 
     Scaled to a unit diagonal D has the smallest eigenvalue mu, whence mu diag(D) <= D, in any units
     of the variables. A diagonal D is its own bound.
-
-    Parameters
-    ----------
-    D : (..., m, m)
-
-    Returns
-    -------
-    (..., m)
 
     Examples
     --------

@@ -52,10 +52,8 @@ def blowup(
 
     Parameters
     ----------
-    problem : LQProblem
-    x0 : (n,)
-    T : int, optional
-        The horizon; needed where nothing varies in time.
+    problem, x0, T : LQProblem, (n,), int
+        The horizon T is needed where nothing varies in time.
     progress : bool
         Show a progress bar over the cures, where tqdm is installed.
 

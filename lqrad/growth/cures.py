@@ -108,18 +108,16 @@ def cures(
 
     Parameters
     ----------
-    problem : LQProblem
-    x0 : (n,)
-    T : int, optional
-        The horizon; needed where nothing varies in time.
+    problem, x0, T : LQProblem, (n,), int
+        The horizon T is needed where nothing varies in time.
     window : int, optional
         After how many steps costates are cut; a fifth of the horizon when not given.
     discount : float, optional
         gamma, between 0 and 1; when not given, that with which a gradient grows by no more than
         1e4, and 1 where it does not grow that much.
     max_iter : int
-        Limit on the iterations of each. Multiple shooting has up to ten times as many iterations, but over
-        long horizons no more than six million steps of simulation, and says so.
+        Limit on the iterations of each. Multiple shooting has up to ten times as many, but over long
+        horizons no more than six million steps of simulation, and says so.
     tol : float
         As of `descend`: the relative gap to prove.
     progress : bool

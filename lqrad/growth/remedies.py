@@ -41,14 +41,9 @@ class Cure(Report):
 
     Attributes
     ----------
-    name, method : str
     cost : float
         J of the inputs that were found. Feedback and shooting have states of their own: theirs is J
         with the loop closed about these.
-    status : Status
-    message : str
-    iterations : int
-    seconds : float
     gap : float
         (J - J*) / |J*|.
     bias : float
@@ -330,9 +325,7 @@ def _half(P: Array) -> Array:
 
 def _row_norms(g: Array) -> Array:
     """The norms of the rows, whose squares may overflow."""
-    size = np.abs(g).max(axis=1)
-    unit = g / np.where(size > 0, size, 1.0)[:, None]
-    return np.asarray(size * np.sqrt(np.sum(unit * unit, axis=1)))
+    return np.asarray(np.hypot.reduce(np.abs(g), axis=1))
 
 
 def _quotient(z: Array, weight: Array) -> Array:

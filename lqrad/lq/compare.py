@@ -155,10 +155,8 @@ def compare(
 
     Parameters
     ----------
-    problem : LQProblem
-    x0 : (n,)
-    T : int, optional
-        The horizon; needed where nothing varies in time.
+    problem, x0, T : LQProblem, (n,), int
+        The horizon T is needed where nothing varies in time.
     methods : iterable of str
         Which methods of `descend` to run; all of them when not given.
     max_iter : int

@@ -79,22 +79,16 @@ def dare(
     rounding errors and proves that A - BK is stable. SciPy's solver is asked where the relative
     residual is not below 1e-12, and the better answer is taken.
 
+    R + B'PB is positive definite then and A - BK has its eigenvalues inside the unit circle. [Q M; M' R]
+    need not be positive semidefinite: where such a P exists, the cost has a minimum all the same.
+
     Parameters
     ----------
-    A : (n, n)
-    B : (n, m)
-    Q : (n, n)
+    A, B, Q : (n, n), (n, m), (n, n)
     R : (m, m)
         May be singular as long as R + B'PB is not.
     M : (n, m), optional
         Weight of the cross term x'Mu; zero when not given.
-
-    Returns
-    -------
-    (n, n)
-        Symmetric. R + B'PB is positive definite and A - BK has its eigenvalues inside the unit
-        circle. [Q M; M' R] need not be positive semidefinite: where such a P exists, the cost has
-        a minimum all the same.
 
     Raises
     ------

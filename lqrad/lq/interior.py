@@ -65,7 +65,6 @@ class Interior(NamedTuple):
         The rows that end at a limit.
     K : (T, m, n)
         The feedback of the last sweep, which leaves inputs at limits where they are.
-    iterations : int
     """
 
     x: Array
@@ -148,7 +147,7 @@ def interior(
         at = rows.given & (np.abs(by.slack) * sides.y > np.abs(by.y) * sides.slack)
         x, u, sides = x + length * dx, u + length * du, sides.moved(by, length)
         cost, K = float(problem.cost(x, u)), newton.feedback.K
-    return Interior(x, u, rows.pull(sides.y), at[0] | at[1], K, iterations)
+    return Interior(x, u, sides.y[1] - sides.y[0], at[0] | at[1], K, iterations)
 
 
 @dataclass(frozen=True)
@@ -173,10 +172,6 @@ class _Rows:
         """How far rows are from their limits; zero where there is none."""
         return _SIGN * (np.where(self.given, self.limits - self.of(x, u), 0.0))
 
-    def pull(self, y: Array) -> Array:
-        """The multipliers (T, k) of rows of which both sides' are y."""
-        return np.asarray(y[1] - y[0])
-
 
 class _Newton:
     """Newton's method at a point: a Riccati recursion with a weight on each row."""
@@ -198,7 +193,7 @@ class _Newton:
         """The step to slack * y = product."""
         rows, (slack, y) = self.rows, self.sides
         start = np.where(rows.given, (product - y * self.missing) / slack, 0.0)
-        slopes = rows.slopes(self.x, self.u, rows.pull(start))
+        slopes = rows.slopes(self.x, self.u, start[1] - start[0])
         dx, du, _, _ = self.feedback.minimise(*slopes, c=self.jump)
         by = np.where(rows.given, self.missing - _SIGN * rows.of(dx, du), 0.0)
         return dx, du, _Sides(by, np.where(rows.given, (product - y * by) / slack - y, 0.0))

@@ -63,20 +63,14 @@ class Plan(Report):
 
     Attributes
     ----------
-    x : (T+1, n)
-    u : (T, m)
+    x, u : (T+1, n), (T, m)
     p : (T, n)
         Costates, with the multipliers of the limits in their equation.
     multipliers : (T, rows)
         Those of the limits: positive at an upper one, negative at a lower one.
-    cost : float
-        J of x and u.
-    status : Status
-    message : str
     iterations : int
         Steps of `nearest`, each with another set of limits at work, and of `interior`. There is no
         history: before the last one no trajectory keeps the limits.
-    seconds : float
     gap_bound : float
         The cost is proven to exceed the minimum, among trajectories within the limits, by no more.
         Where soft limits have given way, it is that of J + sum spring/2 excess^2.
@@ -130,9 +124,6 @@ class Limited:
 
     Parameters
     ----------
-    problem : LQProblem
-    T : int
-        Horizon.
     C, D : (k, n), (k, m)
         The rows C x[t] + D u[t], for t = 0 ... T-1.
     E : (j, n)
@@ -209,6 +200,9 @@ class Limited:
     ) -> Plan:
         """Return the cheapest trajectory from x0 within limits.
 
+        Its status is INFEASIBLE where its certificate proves that not all limits can be kept; the soft
+        ones then give way.
+
         Parameters
         ----------
         x0 : (n,)
@@ -221,17 +215,6 @@ class Limited:
         tol : float
             Relative gap: that to the minimum beside the cost. An excess of a row within this part of its
             largest limit, or of how far the row goes where that is less, is none.
-
-        Returns
-        -------
-        Plan
-            Its status is INFEASIBLE where its certificate proves that not all limits can be kept; the
-            soft ones then give way.
-
-        Raises
-        ------
-        NonFiniteError
-            If a state, an input or the cost overflows.
         """
         began = time.perf_counter()
         zero = np.zeros((self.T + 1, self._scaled.n)), np.zeros((self.T, self._scaled.m))

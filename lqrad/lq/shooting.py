@@ -64,19 +64,13 @@ class Shooting(Report):
 
     Attributes
     ----------
-    x : (T+1, n)
-    u : (T, m)
+    x, u : (T+1, n), (T, m)
     p : (T, n)
         Costates; the multipliers at the cuts.
     cost : float
         J(x, u), which may be below the minimum by what the jumps at the cuts are worth.
-    status : Status
-    iterations : int
-        Those of conjugate gradients, over all rounds.
-    seconds : float
-    history : ShootingHistory
-    rounds : int
-        Updates of the multipliers.
+    iterations, rounds : int
+        Of conjugate gradients over all rounds, which are updates of the multipliers.
     cuts : (k,)
         The t whose step to x[t+1] is an equation.
     jump : float
@@ -139,10 +133,8 @@ def multiple_shooting(
 
     Parameters
     ----------
-    problem : LQProblem
-    x0 : (n,)
-    T : int, optional
-        The horizon; needed where nothing varies in time.
+    problem, x0, T : LQProblem, (n,), int
+        The horizon T is needed where nothing varies in time.
     segment : int, optional
         Steps of a segment; when not given, as many as it takes for the states to grow twentyfold, and
         all T where they do not.
@@ -154,7 +146,7 @@ def multiple_shooting(
     Raises
     ------
     NonFiniteError
-        If x0 is not finite, or the states of a segment overflow: it is too long then.
+        If the states of a segment overflow: it is too long then.
 
     See Also
     --------
