@@ -37,6 +37,7 @@ def test_a_rod_in_json(run):
     assert found["cells"] == [20]
     assert found["gap_bound"] <= 1e-4 * abs(found["cost"])
     assert len(found["u"]) == 25
+    assert found["status"] == "converged"
 
 
 def test_the_status_is_one_where_the_tolerance_was_not_met(run):

@@ -44,7 +44,7 @@ def test_json_is_all_that_is_printed(run, tmp_path):
     assert err == f"\npicture: {picture}\n"
     found, system = json.loads(out), NONLINEAR_SYSTEMS["pendulum"]()
     x, u = np.array(found["x"]), np.array(found["u"])
-    assert found["status"] == "CONVERGED_GRADIENT"
+    assert found["status"] == "converged"
     np.testing.assert_allclose(system.problem.simulate(system.x0, u), x, atol=1e-6)
     assert found["cost"] == pytest.approx(system.problem.cost(x, u), rel=1e-12)
     assert found["costs"][-1] == found["cost"]

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 import lqrad
 from lqrad.arguments import Array, check_room
@@ -32,7 +31,7 @@ from lqrad.cli.options import (
 )
 from lqrad.descent.methods import METHODS
 from lqrad.errors import ArgumentError, ShapeError
-from lqrad.files import load_model, load_plant, load_smoothing_model
+from lqrad.files import Model, PlantFile, load_model, load_plant, load_smoothing_model
 from lqrad.files.saved import save_controller
 from lqrad.files.series import Series, load_series
 from lqrad.nonlinear.systems import NONLINEAR_SYSTEMS
@@ -73,7 +72,6 @@ def _drawn(function: str, *details: Any, **named: Any) -> Any:
 
 
 def _compare(options: argparse.Namespace) -> Found:
-    """Run `lqrad compare`."""
     model = _model(options)
     comparison = lqrad.compare(
         model.problem,
@@ -92,7 +90,6 @@ def _compare(options: argparse.Namespace) -> Found:
 
 
 def _blowup(options: argparse.Namespace) -> Found:
-    """Run `lqrad blowup`."""
     model = _model(options)
     study = lqrad.growth.blowup(model.problem, model.x0, model.T, progress=sys.stderr.isatty())
     text = [model.title, "", repr(study), "", *study.notes()]
@@ -100,7 +97,6 @@ def _blowup(options: argparse.Namespace) -> Found:
 
 
 def _swingup(options: argparse.Namespace) -> Found:
-    """Run `lqrad swingup`."""
     if options.gif is not None and options.system != "cart-pole":
         raise ArgumentError(f"--gif {options.gif}: films are of the cart-pole only")
     system = NONLINEAR_SYSTEMS[options.system]()
@@ -130,8 +126,7 @@ def _swingup(options: argparse.Namespace) -> Found:
         "costs": result.costs,
     } | _figures(result, "cost", "iterations", "seconds", "x", "u", "p", "K")
     text = [
-        f"{system.name}: n={problem.n}, m={problem.m}, sampled every {system.dt:g} s, "
-        f"horizon {len(result.u)}",
+        f"{_sizes(system.name, problem, system.dt)}, horizon {len(result.u)}",
         result.message,
         f"inputs at a bound: {at_bound} of {result.u.size}",
         "what the last state lacks of the target:",
@@ -144,7 +139,6 @@ def _swingup(options: argparse.Namespace) -> Found:
 
 
 def _heat(options: argparse.Namespace) -> Found:
-    """Run `lqrad heat`."""
     steps: dict[str, Any] = {"T": options.horizon, "scheme": options.scheme}
     try:
         if len(options.cells) == 2:
@@ -184,26 +178,22 @@ def _heat(options: argparse.Namespace) -> Found:
 
 
 def _design(options: argparse.Namespace) -> Found:
-    """Run `lqrad design`."""
-    unused: tuple[str, ...] = ()
     system = None
     if options.file is not None:
-        content = load_plant(options.file)
-        plant, arguments, title = content.plant, content.arguments, str(options.file)
-        unused = content.unused
+        content, title = load_plant(options.file), str(options.file)
     else:
         system = SYSTEMS[options.system]()
-        plant, title = lqrad.StateSpace.of(system), system.name
         arguments = {"Q": system.Q, "R": system.R, "x0": system.x0}
-    design = lqrad.design_controller(plant, **arguments)
-    line = f"{title}: n={plant.n}, m={plant.m}, sampled every {plant.dt:g} s{_not_used(unused)}"
+        content, title = PlantFile(lqrad.StateSpace.of(system), arguments), system.name
+    plant = content.plant
+    design = lqrad.design_controller(plant, **content.arguments)
+    line = f"{_sizes(title, plant, plant.dt)}{_not_used(content.unused)}"
     files = {"out": ("controller", lambda path: save_controller(path, design.controller))}
     figures = {"plant": title} | design.to_dict()
     return Found([line, "", design.table()], figures, partial(design.plot, system), files=files)
 
 
 def _smooth(options: argparse.Namespace) -> Found:
-    """Run `lqrad smooth`."""
     problem = load_smoothing_model(options.model)
     series = load_series(options.series, problem.ny)
     if len(series.y) < 2:
@@ -255,10 +245,10 @@ def _smooth(options: argparse.Namespace) -> Found:
 
 
 class _Model(NamedTuple):
-    """What a command works on, and how it is called."""
+    """What a command works on, and its title."""
 
     problem: lqrad.LQProblem
-    x0: ArrayLike
+    x0: Array
     T: int
     title: str
     system: System | None
@@ -267,31 +257,28 @@ class _Model(NamedTuple):
 def _model(options: argparse.Namespace) -> _Model:
     """The example system or the file that was asked for, from its start or another, over a horizon."""
     system: System | None = None
-    unused: tuple[str, ...] = ()
-    before = 0  # entries of the state that hold inputs of the steps before
     if options.file is not None:
         model = load_model(options.file)
-        problem, x0, T, unused, before = (
-            model.problem,
-            model.x0,
-            model.T,
-            model.unused,
-            model.before,
-        )
-        title = f"{options.file}: n={problem.n}, m={problem.m}"
+        title = _sizes(options.file, model.problem)
     else:
         system = SYSTEMS[options.system]()
-        problem, x0, T = system.problem(), system.x0, system.T
-        title = f"{system.name}: n={problem.n}, m={problem.m}, sampled every {system.dt:g} s"
-    n = problem.n - before
+        model = Model(system.problem(), system.x0, system.T)
+        title = _sizes(system.name, model.problem, system.dt)
+    problem, x0, n = model.problem, model.x0, model.problem.n - model.before
     if options.x0 is not None:
-        x0 = np.append(_start(options.x0, n), np.zeros(before))
+        x0 = np.append(_start(options.x0, n), np.zeros(model.before))
     if x0 is None:
         raise ArgumentError(f"{options.file} has no x0; pass --x0 with {n} numbers")
-    T = options.horizon or problem.T or T
+    T = options.horizon or problem.T or model.T
     if T is None:
         raise ArgumentError(f"{options.file} has no T; pass --horizon with the number of inputs")
-    return _Model(problem, x0, T, f"{title}, horizon {T}{_not_used(unused)}", system)
+    return _Model(problem, x0, T, f"{title}, horizon {T}{_not_used(model.unused)}", system)
+
+
+def _sizes(title: Any, of: Any, dt: float | None = None) -> str:
+    """A title with the sizes of a problem or plant, and its sampling time."""
+    sampled = "" if dt is None else f", sampled every {dt:g} s"
+    return f"{title}: n={of.n}, m={of.m}{sampled}"
 
 
 def _start(x0: list[float], n: int) -> Array:
@@ -307,8 +294,7 @@ def _not_used(names: tuple[str, ...]) -> str:
 
 def _figures(result: Any, *names: str) -> dict[str, Any]:
     """How a solver ended, and fields of its result."""
-    found = {"status": result.status.name, "message": result.message}
-    return found | {name: getattr(result, name) for name in names}
+    return {name: getattr(result, name) for name in ("status", "message", *names)}
 
 
 def _labels(series: Series, count: int) -> tuple[list[str], Array | None]:

@@ -1,22 +1,8 @@
 """What `lqrad COMMAND --help` says of each command, and of the files that they read."""
 
-MODEL = """\
-A model file (.json, .npz, .mat) is the same for all commands. For
-  x[t+1] = A x[t] + B u[t] + c,
-  J = sum_t (1/2 x'Qx + x'Mu + 1/2 u'Ru + q'x + r'u) + 1/2 x[T]'S x[T] + s'x[T]
-it holds A, B, Q, R, and may hold M, S, c, q, r, s; a matrix that varies in time has a leading axis
-of T stages. Where it holds dt, the seconds from one sample to the next, and no "discrete": 1, it is
-of dx/dt = A x + B u, with weights per second, and is sampled. It may hold
-  x0, T                an initial state and a horizon
-  C, D, W, V           what is measured, C x + D u, with covariances per step
-  m0, P0, d            of a smoother: the prior of x[0], and the offset of what is measured
-  tracked, Q_i         rows that follow a reference, and the weight of their integrators
-  low, high            limits of the inputs (null for none)
-  input_delay          in seconds: inputs of the steps before become states, which get zeros in C,
-                       S, s, W, tracked and x0
-  reference            of the simulation of a design
-What a command has no use for, it names and leaves.
-"""
+from lqrad.files import models
+
+MODEL = models.__doc__
 
 COMPARE = """\
 Minimise a linear-quadratic cost by descent along adjoint gradients, by several methods, and hold

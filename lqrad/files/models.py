@@ -1,25 +1,24 @@
-"""Models in files: one format, .json, .npz or .mat, for whatever lqrad does with a model.
+"""Models in files (.json, .npz, .mat): one format for all that is done with a model.
 
-A file holds arrays under their names. In discrete time they are those of
+A file holds arrays under their names: A, B, Q, R, and as may be S, M, c, q, r, s, of
 
     x[t+1] = A x[t] + B u[t] + c,
     J = sum_t (1/2 x'Qx + x'Mu + 1/2 u'Ru + q'x + r'u) + 1/2 x[T]'S x[T] + s'x[T];
 
-with dt, the seconds from one sample to the next, and no "discrete": 1, A and B are those of
-dx/dt = A x + B u, and Q, R, M are weights per second: the model is sampled when it is read.
-input_delay is then the time in seconds until an input acts. There may be
+those that vary in time have a leading axis of T stages. Where the file holds dt, the seconds from
+one sample to the next, and no "discrete": 1, A and B are those of dx/dt = A x + B u, and Q, R, M are
+weights per second: the model is sampled when it is read. The file may also hold
 
     x0, T            an initial state and a horizon
     C, D, W, V       what is measured, C x + D u; covariances per step, of the state and of that
-    m0, P0, d        the mean and covariance of x[0]; the offset of what is measured
+    m0, P0, d        of a smoother: the mean and covariance of x[0]; the offset of what is measured
     tracked, Q_i     the rows H of what is to follow a reference, H x; the weight of its integrators
     low, high        limits of the inputs; null in .json where there is none
     reference        what H x is to be in a simulation
+    input_delay      the seconds until an input acts: earlier inputs become further entries of the
+                     state, for which C, S, s, W, tracked and x0 get zeros
 
-Each reader takes what it needs of them. A matrix or a vector of one number may be that number, and
-what varies in time has a leading axis of stages. Where inputs are delayed, the state gets the inputs
-of the steps before as further entries; C, S, s, W, tracked and x0 are given for the state without
-them, and get zeros.
+A matrix or a vector of one number may be that number. Names that are of no use are told and left.
 """
 
 from __future__ import annotations
@@ -61,8 +60,8 @@ _HINTS = {
 class Model:
     """What a file holds: a problem, and an initial state and a horizon where it gives them.
 
-    The last `before` entries of the state are inputs of the steps before; `unused` are the names in
-    the file that say nothing of all this.
+    The last `before` entries of the state are earlier inputs; `unused` are the other names in the
+    file.
     """
 
     problem: LQProblem
@@ -78,15 +77,14 @@ def load_model(path: str | Path) -> Model:
     Parameters
     ----------
     path : str or Path
-        A file whose name ends in .json, .npz or .mat (MATLAB's format up to version 7). What its
-        arrays mean is told at the top of this module.
+        A file whose name ends in .json, .npz or .mat (MATLAB's format up to version 7). The head of
+        this module says what its arrays mean.
 
     Raises
     ------
-    ArgumentError
-        If the file cannot be read, lacks a matrix or holds a name that is not known.
     ArgumentError, ShapeError, DtypeError, NonFiniteError, NotConvexError
-        If its arrays are no problem, see LQProblem, or x0 or T do not fit them. Names the file.
+        If the file cannot be read, lacks an array or holds a name that is not known, or if its arrays
+        are no problem. Names the file.
 
     Examples
     --------
@@ -118,15 +116,7 @@ def load_smoothing_model(path: str | Path) -> SmoothingProblem:
     Parameters
     ----------
     path : str or Path
-        A file as of `load_model`. Without P0 there is no prior. What it says of inputs and of a
-        cost is not used.
-
-    Raises
-    ------
-    ArgumentError
-        If the file cannot be read, lacks a matrix or holds a name that is not known.
-    ShapeError, DtypeError, NonFiniteError, NotConvexError
-        If its arrays are no model; see SmoothingProblem. Names the file.
+        A file as of `load_model`. Without P0 there is no prior. Inputs and costs are not used.
 
     Examples
     --------
@@ -149,7 +139,7 @@ def load_smoothing_model(path: str | Path) -> SmoothingProblem:
 class PlantFile:
     """What a file holds for a design: the sampled plant, and the arguments of `design_controller`.
 
-    `unused` are the names in the file that say nothing of these.
+    `unused` are the other names in the file.
     """
 
     plant: StateSpace
@@ -170,10 +160,7 @@ def load_plant(path: str | Path) -> PlantFile:
     Raises
     ------
     ArgumentError
-        If the file cannot be read, lacks an array or holds a name that is not known, or if it has C
-        without W and V: a sensor that no design would use.
-    ArgumentError, ShapeError, DtypeError, NonFiniteError, NotConvexError
-        If the arrays do not fit each other. Names the file.
+        Also if the file has C without W and V: no design would use such a sensor.
 
     Examples
     --------
@@ -223,7 +210,7 @@ def _read_model(path: str | Path, required: tuple[str, ...]) -> dict[str, Any]:
 
 
 def _with_axes(name: str, value: Any) -> Any:
-    """A number as a matrix or vector where it is one, and the number out of a box where not."""
+    """A number as the matrix or vector that it stands for; an array of one number as a number."""
     in_box = isinstance(value, np.ndarray) and value.size == 1
     if _AXES[name] == 0 or (in_box and name in ("low", "high")):
         return value.item() if in_box else value
@@ -233,7 +220,7 @@ def _with_axes(name: str, value: Any) -> Any:
 
 
 def _from_matlab(name: str, value: Any, data: dict[str, Any]) -> Any:
-    """A vector out of the row or the column as which MATLAB holds it."""
+    """A vector from MATLAB's row or column."""
     if _AXES[name] != 1:
         return value
     width = np.shape(data.get("B" if name in ("r", "low", "high") else "A", ()))[-1:]
@@ -245,10 +232,8 @@ def _from_matlab(name: str, value: Any, data: dict[str, Any]) -> Any:
 def _in_steps(data: dict[str, Any]) -> tuple[dict[str, Any], float | None, int]:
     """The arrays of the same model in discrete time; dt, if known; how many inputs the state holds."""
     data = dict(data)
-    dt, delay = (
-        data.pop("dt", None),
-        check_number("input_delay", data.pop("input_delay", 0), least=0),
-    )
+    dt = data.pop("dt", None)
+    delay = check_number("input_delay", data.pop("input_delay", 0), least=0)
     discrete = real_array("discrete", data.pop("discrete", dt is None))
     check_shape("discrete", discrete, (), "it is 1 or 0")
     if discrete not in (0, 1):
@@ -276,7 +261,7 @@ def _in_steps(data: dict[str, Any]) -> tuple[dict[str, Any], float | None, int]:
     data["A"] = sampled.A
     if "B" in data:
         data |= {"B": sampled.B, "Q": sampled.Q, "R": sampled.R, "M": sampled.M}
-    before = len(sampled.A) - n  # entries of the state that hold inputs of steps before
+    before = len(sampled.A) - n  # entries of the state that hold earlier inputs
     for name, axes in _STATE_AXES.items():
         if name in data:
             data[name] = _longer(name, real_array(name, data[name]), axes, n, before)
@@ -284,7 +269,7 @@ def _in_steps(data: dict[str, Any]) -> tuple[dict[str, Any], float | None, int]:
 
 
 def _longer(name: str, array: Array, axes: tuple[int, ...], n: int, before: int) -> Array:
-    """An array of the state with zeros for the inputs of steps before."""
+    """An array of the state with zeros for the earlier inputs."""
     if array.ndim != _AXES[name] or any(array.shape[axis] != n for axis in axes):
         letters = ["n" if axis in axes else "any" for axis in range(_AXES[name])]
         raise ShapeError(

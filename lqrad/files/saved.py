@@ -38,13 +38,6 @@ def save_parameters(path: str | Path, theta: Mapping[str, ArrayLike]) -> None:
     theta : dict of name to array
         Any names, arrays of real numbers of any shapes.
 
-    Raises
-    ------
-    ArgumentError
-        If the name ends otherwise, or the file cannot be written.
-    DtypeError
-        If an array does not hold real numbers; names it.
-
     Examples
     --------
     >>> import tempfile
@@ -70,21 +63,12 @@ def save_parameters(path: str | Path, theta: Mapping[str, ArrayLike]) -> None:
 
 
 def load_parameters(path: str | Path) -> dict[str, Array]:
-    """Read the parameters that `save_parameters` wrote, in the same order.
-
-    Parameters
-    ----------
-    path : str or Path
-        A file whose name ends in .npz.
-
-    Returns
-    -------
-    dict of name to array
+    """Read the parameters that `save_parameters` wrote to a .npz file, in the same order.
 
     Raises
     ------
     ArgumentError, DtypeError
-        If the file cannot be read, or is not one of parameters, or of another version; names it.
+        If the file is not one of parameters, or of another version; names it.
 
     Examples
     --------
@@ -122,12 +106,7 @@ def save_controller(path: str | Path, controller: Controller) -> None:
         arrays of `Controller` under their names, dt, and the version of this layout; in .json an
         infinite limit is null.
     controller : Controller
-        Its design; what it remembers of a run is not written.
-
-    Raises
-    ------
-    ArgumentError
-        If the name ends otherwise, or the file cannot be written.
+        Its design is written, and not its memory.
 
     Examples
     --------
@@ -161,18 +140,13 @@ def save_controller(path: str | Path, controller: Controller) -> None:
 
 
 def load_controller(path: str | Path) -> Controller:
-    """Read a controller that `save_controller` wrote; it starts with an empty memory.
-
-    Parameters
-    ----------
-    path : str or Path
-        A file whose name ends in .json or .npz.
+    """Read a controller that `save_controller` wrote to a .json or .npz file, with an empty memory.
 
     Raises
     ------
     ArgumentError, ShapeError, DtypeError, NonFiniteError
-        If the file cannot be read, is not one of a controller, or of another version, or if its
-        arrays are no controller; names the file and the array.
+        If the file is not one of a controller, or of another version, or if its arrays are no
+        controller; names the file and the array.
 
     Examples
     --------

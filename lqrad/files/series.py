@@ -1,8 +1,8 @@
 """Series in .csv files: a row for each time, a column for each output.
 
-Such a file does not say how its entries are separated and which sign is the decimal one. All ways
-that are in use are tried on the whole file. What only one of them makes rows of numbers of is read;
-where two of them make different numbers, the file is refused, with what to write instead.
+Such a file does not say what separates its entries and which sign is the decimal one. All usual ways
+are tried on the whole file. If just one of them gives rows of numbers, it is taken; if two of them
+give different numbers, the file is refused, with a remedy.
 """
 
 from __future__ import annotations
@@ -75,20 +75,19 @@ def load_series(path: str | Path, columns: int) -> Series:
 
         A first line of names is a header; names may be numbers, such as years, where the first name
         stands above labels that are numbers or dates, or is empty; elsewhere a first line such as
-        0,1,2 is refused. Where there is one column more
-        than there are outputs, the first holds labels. Labels that are numbers or dates must go
-        on by equal steps, of months or working days too: a time that was not observed has a line.
+        0,1,2 is refused. If there is one column more than outputs, the first holds labels. Labels
+        that are numbers or dates go on by equal steps, of months or working days too: a time that
+        was not observed has a line.
 
-        An entry that is empty, or one of nan, NA, N/A and null, was not observed. In a file of one
-        column so was an empty line; in others an empty line is refused. Those at the end of a file
-        are no rows.
+        An entry that is empty, or one of nan, NA, N/A and null, was not observed. An empty line is
+        such an entry in a file of one column, and refused in others; at the end it is ignored.
     columns : int
         The number of outputs.
 
     Raises
     ------
     ArgumentError
-        If the file cannot be read, can be read in two ways, or a line does not fit; names the line.
+        If the file can be read in two ways, or a line does not fit; names the line.
 
     Examples
     --------
@@ -121,7 +120,7 @@ def load_series(path: str | Path, columns: int) -> Series:
 
 
 class _UnreadError(Exception):
-    """Why a line cannot be read; `reached` is how far one came before that was known."""
+    """Why a line cannot be read; `reached` is the last line that was read before this was known."""
 
     def __init__(self, line: int, words: str, remedy: str = "", *, reached: float = 0) -> None:
         super().__init__(words)
@@ -141,7 +140,7 @@ class _Row(NamedTuple):
 
 
 class _Reading(NamedTuple):
-    """What one way of reading makes of a file."""
+    """What a file holds if it is read in one way."""
 
     y: Array
     labels: list[str] | None
@@ -195,7 +194,6 @@ def _reading(
     first, names = filled[0].line, None
     if _is_header(filled, columns, decimal):
         names = filled[0].entries
-    if names is not None:
         rows, filled = rows[rows.index(filled[0]) + 1 :], filled[1:]
     if not filled:
         raise _UnreadError(1, "it holds no rows of numbers")
@@ -240,8 +238,9 @@ def _numbers(
     """The numbers of the rows, and with their lines the entries that hold the decimal sign."""
     y = np.full((len(rows), columns), np.nan)
     decimals = []
-    for row, (line, entries) in zip(y, rows, strict=True):
-        if len(entries) < 2 and not any(entries):
+    for row, given in zip(y, rows, strict=True):
+        line, entries = given
+        if given.empty:
             if width > 1:
                 raise _UnreadError(
                     line, "it is empty", "write the separators of a row that was not observed"
@@ -330,9 +329,7 @@ def _count(entries: int) -> str:
 
 def _only(readings: Sequence[_Reading]) -> _Reading:
     """The one way in which a file can be read."""
-    found = list(
-        {(reading.y.tobytes(), str(reading.labels)): reading for reading in readings}.values()
-    )
+    found = list({(r.y.tobytes(), str(r.labels)): r for r in readings}.values())
     if len(found) > 1:  # semicolons and tabs in every row are there to separate
         apart = [r for r in found if r.separator != "," and (r.labels or r.y.shape[1] > 1)]
         found = apart if len(apart) == 1 else found
