@@ -5,8 +5,8 @@ A file holds arrays under their names: A, B, Q, R, and as may be S, M, c, q, r, 
     x[t+1] = A x[t] + B u[t] + c,
     J = sum_t (1/2 x'Qx + x'Mu + 1/2 u'Ru + q'x + r'u) + 1/2 x[T]'S x[T] + s'x[T];
 
-those that vary in time have a leading axis of T stages. Where the file holds dt, the seconds from
-one sample to the next, and no "discrete": 1, A and B are those of dx/dt = A x + B u, and Q, R, M are
+those that vary in time have a leading axis of T stages. With dt, the seconds from one sample to the
+next, and no "discrete": 1, A and B are those of dx/dt = A x + B u, and Q, R, M are
 weights per second: the model is sampled when it is read. The file may also hold
 
     x0, T            an initial state and a horizon

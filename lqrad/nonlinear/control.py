@@ -10,8 +10,8 @@ J + sum_t p[t]'(f(x[t], u[t], t) - x[t+1]) are
     in x[t]:    dl/dx + A[t]'p[t] - p[t-1]           zero: the costates, backward from dphi/dx
     in u[t]:    dl/du + B[t]'p[t]                    with both of these: the gradient of J in u
 
-The backward pass is that of a linear problem, on the same banded kernel. The Jacobians of all steps
-are found in one call, exactly, by points that carry their derivatives through f (`lqrad.functions.carried`).
+The backward pass is that of a linear problem. The Jacobians of all steps are found in one call,
+exactly, by points that carry their derivatives through f (`lqrad.functions.carried`).
 """
 
 from __future__ import annotations
@@ -61,11 +61,10 @@ class ControlProblem(InputProblem):
     may take the time t as a third argument, an integer or an array of them for the points of a
     trajectory, and cannot write to their arguments.
 
-    Written with NumPy's functions, they are differentiated exactly, those with kinks too: at a kink
-    of abs, max, norm, mod, where or clip the derivative is one of those that are between its sides.
-    Where one leaves NumPy, by math.sin(x) or float(x), differences are taken, of each component at
-    several steps. If these do not agree, that is an error, which names the function and the
-    component. `derivative_ways` tells which way was taken.
+    Functions written in NumPy are differentiated exactly; at a kink of abs, max, norm, mod, where or
+    clip the derivative is one between those of its sides. Where a function leaves NumPy, by
+    math.sin(x) or float(x), differences are taken, of each component at several steps. If these do
+    not agree, an error names the function and the component. `derivative_ways` tells the way taken.
 
     Parameters
     ----------
@@ -79,7 +78,7 @@ class ControlProblem(InputProblem):
         Dimensions of state and input.
     jacobian : callable, optional
         As f -> the pair A (..., n, n), B (..., n, m), where they are known. They are compared with
-        those of f along the first trajectory that they are asked for, and not on later ones.
+        those of f along the first trajectory, and not on later ones.
 
     Raises
     ------
@@ -142,11 +141,10 @@ class ControlProblem(InputProblem):
 
     @property
     def derivative_ways(self) -> dict[str, str]:
-        """How the last derivatives of each function were found.
+        """How the last derivatives of each function were found; empty until they are asked for.
 
         "exact": carried through NumPy's functions; "differences": by differences of several steps
-        that agree; "given": by the user's jacobian, which was right where it was first asked. Empty
-        until derivatives are asked for.
+        that agree; "given": by the user's jacobian, which was right along the first trajectory.
 
         Examples
         --------
@@ -269,24 +267,12 @@ class ControlProblem(InputProblem):
 
     @_quiet
     def linearise(self, x: ArrayLike, u: ArrayLike, p: ArrayLike | None = None) -> LQProblem:
-        """Return the linear-quadratic problem in the deviations from a trajectory.
+        """Return the linear-quadratic problem in the deviations from one trajectory x (T+1, n), u (T, m).
 
-        Its A, B are the Jacobians, Q, M, R, q, r, S, s the derivatives of the cost, and c what the
-        trajectory lacks of being a simulation, f(x[t], u[t]) - x[t+1].
-
-        Parameters
-        ----------
-        x : (T+1, n)
-        u : (T, m)
-        p : (T, n), optional
-            Costates: the second derivatives of p'f are added to the weights then, which makes them
-            those of the Lagrangian. Without, they are those of Gauss and Newton.
-
-        Returns
-        -------
-        LQProblem
-            Of horizon T. Its weights are as they come; where the cost is not convex they may have
-            negative eigenvalues, and `riccati` tells whether there is a minimum.
+        A and B are the Jacobians, c = f(x[t], u[t], t) - x[t+1] the defect, and Q, M, R, q, r, S, s the
+        derivatives of the cost. With costates p (T, n), the second derivatives of p'f are added to the
+        weights: they are those of the Lagrangian then, else those of Gauss and Newton. Where the cost
+        is not convex the weights may have negative eigenvalues; `riccati` tells if there is a minimum.
         """
         x, u, *costates = self._checked(x, u=u, **({} if p is None else {"p": p}))
         if x.ndim != 2:

@@ -49,13 +49,9 @@ _FIRST, _LAST, _FACTOR = 1e-6, 1e10, 4.0
 
 @dataclass(frozen=True, eq=False)
 class Expansions(Report):
-    """What `ilqr` saw at each trajectory, the first one included.
+    """The cost of each trajectory of `ilqr`, the first included, and the decrease that it promises.
 
-    Attributes
-    ----------
-    cost : (iterations + 1,)
-    decrease : (iterations + 1,)
-        The decrease that each expansion promises; of the last one, what is left.
+    Both are (iterations + 1,). The decrease is that of the quadratic expansion.
     """
 
     cost: Array
@@ -118,18 +114,7 @@ class ILQR(ReadOnly, Ended):
         return f"<ILQR: {self.message}>"
 
     def rollout(self, x0: ArrayLike) -> tuple[Array, Array]:
-        """Return the states and inputs of the closed loop from another start.
-
-        Parameters
-        ----------
-        x0 : (n,)
-
-        Returns
-        -------
-        x : (T+1, n)
-        u : (T, m)
-            Within the bounds.
-        """
+        """Return x (T+1, n) and u (T, m) of the closed loop from another x0 (n,), within the bounds."""
         start = one_initial_state(self.problem, x0)
         k = np.zeros_like(self.u)
         return followed(self.problem, start, self.x, self.u, self.K, k, self.bounds)
@@ -169,9 +154,9 @@ def ilqr(
     problem : ControlProblem
     x0 : (n,)
     T : int, optional
-        The horizon, where no u is given.
+        The horizon, if no u is given.
     u : (T, m), optional
-        Where to start; zeros when not given. In the place of T, its former one, it is taken too.
+        Where to start; zeros when not given. In its former place, that of T, it is taken too.
     second_order : bool
         Use the second derivatives of f too (differential dynamic programming), wherever the
         expansion has a minimum with them.
@@ -223,7 +208,7 @@ def ilqr(
         expansion, weight = _expand(problem, x, u, cost, weight, second_order, limits)
         promise = expansion.promise(1.0)
         if weight and promise <= tol * abs(cost):
-            # Any promise is small under a weight that is large: that of none counts.
+            # Under a large weight any promise is small: only that without a weight counts.
             expansion, weight = _expand(problem, x, u, cost, 0.0, second_order, limits)
             promise = expansion.promise(1.0)
         decreases.append(promise)

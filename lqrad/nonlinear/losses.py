@@ -4,8 +4,7 @@
     minimise    1/2 |x[0] - m0|^2_P0 + 1/2 sum |w[t]|^2_W + sum_t rho(e[t])     `robust_objective`
 
 with e[t] = L^-1 (y[t] - C x[t] - d), V = L L', the whitened misfit of a smoothing problem. A smooth
-penalty enters the two passes by its slopes only: they are added where Q x[t] enters the costates,
-and where R u[t] enters the gradient.
+penalty adds its slopes to Q x[t] in the costates, and to R u[t] in the gradient.
 """
 
 from __future__ import annotations
@@ -100,15 +99,9 @@ class Penalty:
 
 
 def huber(delta: float = 1.0, weight: float = 1.0) -> Penalty:
-    """Return the sum over the entries of weight times Huber's loss.
+    """Return the sum over the entries of weight times Huber's loss, delta and weight positive.
 
-    It is e^2/2 up to |e| = delta and delta (|e| - delta/2) from there on: what is far off pulls
-    with the force delta and no more.
-
-    Parameters
-    ----------
-    delta, weight : float
-        Positive.
+    It is e^2/2 up to |e| = delta and delta (|e| - delta/2) beyond: the slope is at most delta.
 
     References
     ----------
@@ -132,8 +125,8 @@ def huber(delta: float = 1.0, weight: float = 1.0) -> Penalty:
 def student_t(nu: float = 4.0, size: ArrayLike | None = None) -> Penalty:
     """Return (nu + k)/2 log(1 + |e|^2/nu): minus the logarithm of Student's density, but a constant.
 
-    It is that of k numbers together, in any coordinates of their unit ball, |e|^2/2 where nu is
-    large. It is not convex: what is far off is let go, with a force that falls as 1/|e|.
+    The density is that of k numbers together. The penalty tends to |e|^2/2 as nu grows. It is not
+    convex: its slope falls as 1/|e|, so that outliers have little influence.
 
     Parameters
     ----------
@@ -179,16 +172,15 @@ def student_t(nu: float = 4.0, size: ArrayLike | None = None) -> Penalty:
 def log_barrier(
     low: ArrayLike | None = None, high: ArrayLike | None = None, *, weight: float = 1.0
 ) -> Penalty:
-    """Return -weight sum (log(z - low) + log(high - z)): smooth inside, infinite from the bounds on.
+    """Return -weight sum (log(z - low) + log(high - z)): smooth inside, infinite at the bounds.
 
-    As the weight goes to zero the minimiser goes to that within the bounds, at a cost that is at
-    most weight times the number of bounds above its own: for bounds on states, where those on
-    inputs have `descend(..., bounds=)`.
+    Its minimiser costs at most weight times the number of bounds more than the one within the bounds.
+    It is meant for bounds on states; for those on inputs there is `descend(..., bounds=)`.
 
     Parameters
     ----------
     low, high : (k,) or (T, k), or numbers
-        None for no bound, or entries that are infinite.
+        None, or infinite entries, for no bound.
     weight : float
         Positive.
 
@@ -243,19 +235,11 @@ def penalised(
 
     Parameters
     ----------
-    problem : LQProblem
-    x0 : (..., n)
-        A batch adds up.
-    T : int, optional
-        The horizon; needed where nothing varies in time.
+    problem, x0, T
+        As of `problem.objective(x0, T)`, whose shape the result has.
     state, input : Penalty, optional
-        Of the states after x0, which is given, and of the inputs.
-
-    Returns
-    -------
-    Objective
-        Of shape (..., T, m), for `descend`. Where the penalties are convex it has the gap bound of
-        the problem, as they only add to its Hessian.
+        Where they are convex the result has the gap bound of the problem, as they only add to its
+        Hessian.
 
     Examples
     --------
@@ -309,7 +293,7 @@ def robust_objective(
     y : (..., T+1, ny)
         NaN where nothing was observed. A batch adds up.
     nu : float
-        Degrees of freedom of Student's t; large ones are `problem.objective(y)` again.
+        Degrees of freedom of Student's t; as they grow, the limit is `problem.objective(y)`.
     loss : Penalty, optional
         Another one of the whitened misfit e (..., T+1, ny), such as `huber()`, instead of
         Student's. Entries that were not observed have e = 0.
@@ -317,9 +301,9 @@ def robust_objective(
     Returns
     -------
     Objective
-        Of z = (x[0], w[0], ..., w[T-1]), as that of the problem. Student's t makes J not convex:
-        start from the solution of `problem.objective(y)`, and expect the minimum nearby. Where the
-        loss is convex, the problem's gap bound is valid here too.
+        Of z = (x[0], w[0], ..., w[T-1]), as that of the problem. With Student's t it is not convex:
+        start from the solution of `problem.objective(y)`. With a convex loss, it has the problem's
+        gap bound.
 
     See Also
     --------
@@ -370,7 +354,7 @@ def robust_objective(
 def _evaluated(
     name: str, penalty: Penalty, z: Array, symbol: str, first: int = 0
 ) -> tuple[float, Array]:
-    """The sum of a penalty over all stages, the first being symbol[first], and its slopes."""
+    """The sum of a penalty over all stages, and its slopes; z begins at symbol[first]."""
     values = np.asarray(unwritten(f"the value of {name}", penalty.value, z), dtype=np.float64)
     check_shape(f"the value of {name}", values, z.shape[:-1], "a number for each stage")
     total = float(np.sum(values))

@@ -30,7 +30,7 @@ _MOST_FRAMES_PER_SECOND = 50
 
 @panel
 def plot_inputs(system: NonlinearSystem, u: ArrayLike, *, ax: Axes = NEW) -> None:
-    """Draw inputs against time, with what lies outside their bounds shaded.
+    """Draw inputs against time, the values outside their bounds shaded.
 
     Parameters
     ----------
@@ -54,8 +54,8 @@ def plot_inputs(system: NonlinearSystem, u: ArrayLike, *, ax: Axes = NEW) -> Non
 def plot_portrait(system: NonlinearSystem, x: ArrayLike, *, ax: Axes = NEW) -> None:
     """Draw two states against each other, such as an angle and its rate, a dot for each step.
 
-    The start and the target are marked, and where the abscissa is an angle, every upright (cross)
-    and hanging (circle) position in sight.
+    The start and the target are marked; of an angle, all upright (cross) and hanging (circle)
+    positions in the picture.
 
     Parameters
     ----------
@@ -138,14 +138,12 @@ def animate_cart_pole(
     path : path
         Where to save it; a name that ends in .gif.
     half_length : float
-        That of the pole, as the system was made with, in m.
+        That of the system's pole, in m.
 
     Raises
     ------
     ArgumentError
         If the system is no cart-pole.
-    ShapeError
-        If `x` is not one series of four columns.
 
     Notes
     -----

@@ -56,18 +56,12 @@ _NOISE = 1e-14
 
 @dataclass(frozen=True, eq=False, repr=False)
 class PolicyGradient(Report):
-    """What `policy_gradient` returns.
+    """What `policy_gradient` returns: a gain, its cost, and how it was found.
 
     Attributes
     ----------
     K : (m, n)
         The gain of u = -K x.
-    cost : float
-        J(K).
-    status : Status
-    message : str
-    iterations : int
-    seconds : float
     gap_bound : float
         J(K) - min J is proven not to exceed it; infinite where Q - M R^-1 M' is singular.
     history : History
@@ -120,15 +114,14 @@ def policy_gradient(
         Second moment of the initial state, positive definite; the identity by default.
     method : {"gradient", "natural", "gauss-newton"}
     step_size : float, optional
-        The first step to try, which is halved until the loop is stable and J falls as far as it
-        should. The next iteration begins with the double, with "gauss-newton" never more than this.
+        The first step to try, halved until the loop is stable and J falls by Armijo's rule. The next
+        iteration begins with twice the last step; of "gauss-newton" none is longer than the first.
         By default 1/(|G| |X|), 1/|G| and 1, in the order of the methods, with states and inputs in
-        units of the problem's own, on which those of K0 have no influence. Fazel et al. leave out
-        the 1/2 of the cost: their steps are half of those here.
+        balanced units. Steps of Fazel et al., whose cost has no 1/2, are half of those here.
     max_iter : int
     tol : float
-        Relative gap: stop where J(K) - min J is proven to be at most tol J(K); where nothing can be
-        proven the gradient norm beside the first.
+        Relative gap: stop where J(K) - min J is proven to be at most tol J(K); where there is no
+        bound, where the gradient norm is at most tol times the first.
 
     Raises
     ------
@@ -175,8 +168,8 @@ def policy_gradient(
     _check_constant(problem)
     tol = check_tolerance(tol)
     K, S0 = _start(problem, K0, x0_cov)
-    # All is done in units of the problem's own, with X in a power of two near S0: else the squares of
-    # gradients overflow or underflow long before they do.
+    # In balanced units, and with S0 scaled to about one: else the squares of gradients overflow or
+    # underflow long before the gradients do.
     plant, (x, u, _, _, weight) = balanced(problem)
     K, S0, least = in_units(K, u, x), in_units(S0, x, -x), _least_weight(plant)
     spread = math.frexp(float(np.abs(S0).max()))[1]
@@ -279,7 +272,7 @@ class _Point(NamedTuple):
         return float(np.linalg.norm(in_units(self.gradient, u, x)))
 
     def direction(self, method: str) -> Array:
-        """What is taken off K: the gradient, times X^-1, and times G^-1 on the left."""
+        """What a step subtracts from K: the gradient, times X^-1, and times G^-1 on the left."""
         if method == "gradient":
             return self.gradient
         if method == "natural":
@@ -308,7 +301,7 @@ def _evaluate(problem: LQProblem, K: Array, S0: Array) -> _Point | None:
 
 
 def _rise(point: _Point, new: _Point) -> float:
-    """By how much J rises; where rounding hides it, by the trapezoidal rule on the gradients."""
+    """The rise of J; where rounding hides it, by the trapezoidal rule on the gradients."""
     rise = new.cost - point.cost
     if abs(rise) > _NOISE * point.cost:
         return rise
