@@ -153,7 +153,7 @@ class Graph(Structure):
             If a value overflows; names the node, as do the errors of inputs that do not fit it.
         """
         names = [only] if isinstance(only, str) else only
-        nodes = self._leading_to([node.name for node in self.nodes] if names is None else names)
+        nodes = self.leading_to([node.name for node in self.nodes] if names is None else names)
         z, theta = self._checked_inputs(inputs, nodes), self._checked_theta(theta)
         values = self._evaluate(nodes, z | theta)
         return z | {node.name: values[node.name] for node in nodes}
@@ -169,7 +169,7 @@ class Graph(Structure):
     def gradient(self, z: Given, p: Given, theta: Given) -> Arrays:
         """Return dJ/dtheta from the values and the costates, added up over the uses of each."""
         values, slopes = self._checked_values(z, theta), dict[str, Array]()
-        self._pull_back(values, self._checked_costates(p, values), slopes, self.parameters)
+        self.pull_back(self._checked_costates(p, values), slopes, values, self.parameters)
         return _finite("gradient", self._gradient(slopes))
 
     def cost(self, z: Mapping[str, Array]) -> float:
@@ -204,12 +204,10 @@ class Graph(Structure):
     def _costates(self, values: Arrays, wanted: Collection[str]) -> Arrays:
         """The slopes of J in the costs, and in what is wanted and leads to one."""
         p = self._cost_slopes(values)
-        self._pull_back(values, p, p, wanted)
+        self.pull_back(p, p, values, wanted)
         return p
 
-    def _pull_back(
-        self, values: Arrays, p: Arrays, slopes: Arrays, wanted: Collection[str]
-    ) -> None:
+    def pull_back(self, p: Arrays, slopes: Arrays, values: Arrays, wanted: Collection[str]) -> None:
         """Add (df_j / da)'p[j] to the slope in each wanted argument a, for its uses j, children first."""
         for node in reversed(self.nodes):
             if node.name in p:
@@ -308,7 +306,7 @@ class Graph(Structure):
         parameter has an effect on, such as those of the inputs, are not computed. It raises
         NonFiniteError where a value or the gradient overflows.
         """
-        nodes = self._leading_to(self.costs)
+        nodes = self.leading_to(self.costs)
         data = self._checked_inputs(inputs, nodes)
         held: list[Array] = []
 

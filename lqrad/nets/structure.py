@@ -55,7 +55,7 @@ class Structure(Fixed):
 
     # Which nodes matter to what
 
-    def _leading_to(self, names: Collection[str]) -> list[Node]:
+    def leading_to(self, names: Collection[str]) -> list[Node]:
         """The named nodes and those that they depend on, parents first."""
         needed = set(names)
         for name in needed.difference(node.name for node in self.nodes):
@@ -129,7 +129,7 @@ class Structure(Fixed):
                 raise ArgumentError(f"the parameter {name!r} is used by no node; leave it out")
         if not self.costs:
             raise ArgumentError("costs is empty, expected the weight of one node at least")
-        self._leading_to(self.costs)
+        self.leading_to(self.costs)
 
     def __repr__(self) -> str:
         parameters = f"{self.size} parameters in {listed(self.parameters)}"

@@ -370,10 +370,8 @@ def unicycle_parking(
 
     Parameters
     ----------
-    max_speed : float
-        Limit of the speed, forwards and backwards, in m/s.
-    max_turn : float
-        Limit of the turning rate in either direction, in rad/s.
+    max_speed, max_turn : float
+        Limits of the speed in m/s and of the turning rate in rad/s, in either direction.
     dt : float
         Sampling time in seconds.
 

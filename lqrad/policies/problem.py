@@ -156,7 +156,7 @@ class PolicyProblem(Fixed):
         self._check_policy()
 
     def __repr__(self) -> str:
-        return f"PolicyProblem({self.problem!r}, {self.policy!r}, T={self.T})"
+        return f"PolicyProblem({self.problem!r}, {self.size} parameters, T={self.T})"
 
     @_quiet
     def _check_policy(self) -> None:
@@ -327,7 +327,7 @@ class PolicyProblem(Fixed):
     @cached_property
     def _nodes(self) -> Sequence[Node]:
         """The nodes that lead to the output, parents first."""
-        return self.policy._leading_to(["output"])
+        return self.policy.leading_to(["output"])
 
     def _tape(self, x: Array, theta: Arrays) -> Arrays:
         """The values of all nodes at the states x (batch, n)."""
@@ -339,12 +339,7 @@ class PolicyProblem(Fixed):
     def _pull(self, w: Array, tape: Arrays, wanted: Collection[str]) -> Arrays:
         """The products of w (batch, m) with the transposed derivatives of the output."""
         p = {"output": w}
-        wanted = {*wanted, *(node.name for node in self._nodes)}
-        for node in reversed(self._nodes):
-            if node.name in p:
-                for name, term in node.products(p[node.name], tape[node.name], tape, wanted):
-                    # Not in place: a term may be the costate of another variable, or a part of it.
-                    p[name] = p[name] + term if name in p else term
+        self.policy.pull_back(p, p, tape, {*wanted, *(node.name for node in self._nodes)})
         return p
 
     # Checks
