@@ -29,6 +29,7 @@ Smoothing has x[t+1] = A x[t] + w[t], y[t] = C x[t] + v[t] with covariances W, V
 of the chapters are found from there, too.
 """
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from lqrad import datasets as datasets
@@ -139,7 +140,9 @@ _FORMER = {"residual": "residual_network"}  # names that are taken for one more 
 if not TYPE_CHECKING:  # a type checker is told to import a chapter's names from the chapter
 
     def __getattr__(name: str) -> Any:
-        """Find a name that stands in a chapter and not at the top."""
+        """Find a name that stands in a chapter and not at the top, or the pictures, which load matplotlib."""
+        if name == "plotting":
+            return import_module("lqrad.plotting")
         name = _FORMER.get(name, name)
         for chapter in _CHAPTERS:
             if name in chapter.__all__:

@@ -24,6 +24,14 @@ def test_importing_lqrad_loads_nothing_slow():
     assert slow & set(done.stdout.split()) == set()
 
 
+def test_pictures_are_loaded_when_they_are_asked_for():
+    program = "import lqrad; print(lqrad.plotting.plot_trajectory.__name__)"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "plot_trajectory\n"
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_every_public_name_exists_and_explains_itself(name):
     thing = getattr(lqrad, name)

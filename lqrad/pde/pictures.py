@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
-from numpy.typing import ArrayLike
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike, NDArray
 
 from lqrad.arguments import Array, check_shape, real_array
 from lqrad.descent.descend import Descent
@@ -20,6 +24,9 @@ from lqrad.lq.pictures import plot_trajectory
 from lqrad.pde.heat import HeatSystem
 from lqrad.pde.inverse import Inversion
 from lqrad.results import draw
+
+_MOST_CURVES = 6  # of heaters
+_USUAL = 0.98  # of all inputs are within the scale of the map of heaters
 
 
 @panel
@@ -32,6 +39,9 @@ def plot_field(
     limits: tuple[float, float] | None = None,
 ) -> None:
     """Draw a field: a plate as a picture with a scale beside it, a rod as a curve.
+
+    Zero is white, what is above red and what is below blue; where a field has both signs, its
+    contours below zero are dashed. A field that is above zero everywhere has shades of its own.
 
     Parameters
     ----------
@@ -52,18 +62,49 @@ def plot_field(
         if limits is not None:
             ax.set_ylim(*limits)
         return
-    low, high = (None, None) if limits is None else limits
+    low, high = limits or (float(x.min()), float(x.max()))
+    _draw_map(ax, system.field(x), _extent(system), (low, high), label).set_aspect("equal")
+    if low < 0 < high:  # in grey, too, where it is negative is seen
+        levels = np.asarray(MaxNLocator(6).tick_values(low, high))
+        lines: dict[str, Any] = {
+            "colors": "0.4",
+            "linewidths": 0.5,
+            "negative_linestyles": "dashed",
+        }
+        ax.contour(system.field(x), levels=levels[levels != 0], extent=_extent(system), **lines)
+    ax.set_ylabel("y (m)")
+
+
+def _extent(system: HeatSystem) -> tuple[float, float, float, float]:
+    return 0.0, system.lengths[1], 0.0, system.lengths[0]
+
+
+def _draw_map(
+    ax: Axes,
+    z: Array,
+    extent: tuple[float, float, float, float],
+    limits: tuple[float, float],
+    label: str,
+) -> Axes:
+    """Draw numbers as colours, zero white, and their scale beside them, as high as they are."""
+    low, high = limits
+    size = max(abs(low), abs(high)) or 1.0
+    shades = mpl.colormaps["RdBu_r"](np.linspace(low / size, high / size, 256) / 2 + 0.5)
+    beyond = (z.min() < low, z.max() > high)
+    extend = {(False, False): "neither", (True, False): "min", (False, True): "max"}
     image = ax.imshow(
-        system.field(x),
+        z,
         origin="lower",
-        extent=(0.0, system.lengths[1], 0.0, system.lengths[0]),
-        cmap="viridis",
+        extent=extent,
+        aspect="auto",
+        cmap="viridis" if low > 0 else ListedColormap(shades),
         vmin=low,
         vmax=high,
     )
     assert ax.figure is not None
-    ax.figure.colorbar(image, ax=ax, label=label, shrink=0.85)
-    ax.set_ylabel("y (m)")
+    scale = ax.inset_axes((1.04, 0.0, 0.05, 1.0))
+    ax.figure.colorbar(image, cax=scale, label=label, extend=extend.get(beyond, "both"))
+    return ax
 
 
 def animate_field(
@@ -85,7 +126,7 @@ def animate_field(
     path : str or Path
         Where to, a name that ends in .gif.
     frames : int
-        How many of the times are shown, at most.
+        How many of the times are shown, at most: more of them where more changes.
     label : str
         What the numbers are, with their unit.
 
@@ -104,7 +145,8 @@ def animate_field(
     figure = Figure(figsize=(4.4, 3.6), dpi=80, layout="constrained")
     ax = figure.subplots()
     limits = (float(x.min()), float(x.max()) + 1e-12)
-    plot_field(system, x[0], ax=ax, label=label, limits=limits)
+    _draw_map(ax, system.field(x[0]), _extent(system), limits, label).set_aspect("equal")
+    ax.set(xlabel="x (m)", ylabel="y (m)")
     image = ax.images[0]
 
     def show(t: int) -> tuple[AxesImage]:
@@ -112,8 +154,19 @@ def animate_field(
         ax.set_title(f"{t * system.dt:g} s", loc="left", fontsize="medium")
         return (image,)
 
-    shown = np.unique(np.linspace(0, len(x) - 1, min(frames, len(x))).astype(int))
+    shown = _moments(x, min(frames, len(x)))
     save_film(path, figure, show, shown.tolist(), 10)
+
+
+def _moments(x: Array, count: int) -> NDArray[np.intp]:
+    """So many rows of x: halfway between equal times and equal changes, the first and the last among them."""
+    changes = np.linalg.norm(np.diff(x, axis=0), axis=1)
+    share = np.cumsum(np.append(0.0, changes)) / (changes.sum() or 1.0)
+    pace = share + np.linspace(0.0, 1.0, len(x))
+    wanted = np.interp(np.linspace(0.0, pace[-1], count), pace, np.arange(len(x))).round()
+    k = np.arange(count)
+    apart = np.maximum.accumulate(wanted.astype(np.intp) - k) + k
+    return np.minimum(apart, len(x) - count + k)
 
 
 @sheet(14, 7.5, 2, 3)
@@ -141,14 +194,29 @@ def plot_heat(panels: list[Axes], system: HeatSystem, descent: Descent) -> str:
     for title, (place, field, label, ends) in fields.items():
         plot_field(system, field, ax=panels[place], label=label, limits=ends)
         add_title(panels[place], title)
-    shown = np.linspace(0, system.m - 1, min(system.m, 6)).astype(int)
-    names = [f"u[{k}]" for k in shown]
-    plot_trajectory(u[:, shown], ax=panels[4], dt=system.dt, names=names, symbol="u")
-    add_title(panels[4], f"heaters: {len(shown)} of {system.m}")
+    _draw_heaters(system, u, panels[4])
     plot_descent(descent, ax=panels[5])
     proven = "" if descent.history.gap_bound is None else " (dashed: proven)"
     add_title(panels[5], f"descent by {descent.method}{proven}")
     return system.title
+
+
+def _draw_heaters(system: HeatSystem, u: Array, ax: Axes) -> None:
+    """Draw what each heater does over time: a few of them as curves, more as a map."""
+    unit = "K/s" if system.B.max() == 1 else "K m/s"  # of a heated piece, and of an end
+    if system.m <= _MOST_CURVES:
+        names = [f"heater {k}" for k in range(system.m)]
+        plot_trajectory(u, ax=ax, dt=system.dt, names=names, symbol="u")
+        ax.set_ylabel(f"heating ({unit})")
+    else:  # short peaks are beyond the scale
+        usual = np.abs(u) <= np.quantile(np.abs(u), _USUAL)
+        limits = (min(float(u[usual].min()), 0.0), max(float(u[usual].max()), 0.0) + 1e-300)
+        extent = (0.0, len(u) * system.dt, -0.5, system.m - 0.5)
+        _draw_map(ax, u.T, extent, limits, f"heating ({unit})")
+        ax.set_xlabel("time (s)")
+        ax.set_ylabel("heater")
+        ax.yaxis.set_major_locator(MaxNLocator(integer=True))
+    add_title(ax, f"what the {system.m} heaters do")
 
 
 @panel
