@@ -38,7 +38,8 @@ from lqrad.linalg.border import (
     nearest,
     real_crossings,
 )
-from lqrad.linalg.factored import Factored, closed_poles, connected, factored
+from lqrad.linalg.factored import Factored, closed_poles, factored
+from lqrad.linalg.paths import connected
 from lqrad.linalg.peak import peak_gain, response
 from lqrad.linalg.rational import EXACT, Rational
 from lqrad.linalg.twice import Complex

@@ -18,8 +18,8 @@ from lqrad.arguments import EPS, Array, check_count, check_room, number_words
 from lqrad.design.statespace import StateSpace
 from lqrad.errors import ArgumentError
 from lqrad.linalg.banded import Bidiagonal
-from lqrad.linalg.factored import connected, factored
-from lqrad.linalg.paths import joining
+from lqrad.linalg.factored import factored
+from lqrad.linalg.paths import connected, joining
 from lqrad.linalg.twice import Complex
 from lqrad.results import Cells, Report, number
 

@@ -228,7 +228,7 @@ def _starts(p: Polynomial) -> list[complex]:
     for k, c in enumerate(p):
         if not c:
             continue
-        new = (k, _log2(c))
+        new = (k, log2(abs(c)))
         while len(hull) > 1 and _slope(hull[-2], new) >= _slope(hull[-2], hull[-1]):
             hull.pop()
         hull.append(new)
@@ -241,11 +241,6 @@ def _starts(p: Polynomial) -> list[complex]:
 
 def _slope(a: tuple[int, float], b: tuple[int, float]) -> float:
     return (b[1] - a[1]) / (b[0] - a[0])
-
-
-def _log2(c: int) -> float:
-    shift = max(abs(c).bit_length() - 60, 0)
-    return log2(abs(c) >> shift) + shift
 
 
 def _newton(p: Polynomial, s: complex) -> complex:

@@ -195,22 +195,6 @@ def closed_poles(A: Array, B: Array, C: Array, D: Array, *, dt: float) -> tuple[
     return 1 + s, _beyond(s) / (1 + np.abs(1 + s))
 
 
-def connected(A: Array, B: Array, C: Array) -> tuple[Array, Array, Array]:
-    """Return the system without states that no input moves and no output shows.
-
-    By where A, B and C are zero alone, so without any threshold.
-    """
-    links = A != 0
-    moved, shown = (B != 0).any(axis=1), (C != 0).any(axis=0)
-    for _ in range(len(A)):
-        more = (links & moved).any(axis=1), (links & shown[:, None]).any(axis=0)
-        if not (more[0] & ~moved).any() and not (more[1] & ~shown).any():
-            break
-        moved, shown = moved | more[0], shown | more[1]
-    kept = moved | shown
-    return A[np.ix_(kept, kept)], B[kept], C[:, kept]
-
-
 def _beyond(r: Complex) -> Array:
     """|z|^2 - 1 of z = 1 + r, without cancellation in r, and zero where that is hidden by rounding."""
     square = np.abs(r) ** 2

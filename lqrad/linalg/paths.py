@@ -33,6 +33,18 @@ def joining(A: Array, B: Array, C: Array) -> Flags:
     >>> joining(np.diag([0.5, 2.0]), np.eye(2), np.array([[0.0, 1.0]])).tolist()
     [[[False, False], [False, True]]]
     """
-    between = paths(A).astype(np.float64)
-    moved, shown = between @ (B != 0) > 0, (C != 0) @ between > 0
+    moved, shown = _moved_and_shown(A, B, C)
     return np.asarray(shown[:, None, :] & moved.T)
+
+
+def connected(A: Array, B: Array, C: Array) -> tuple[Array, Array, Array]:
+    """Return the system without states that no input moves and no output shows."""
+    moved, shown = _moved_and_shown(A, B, C)
+    kept = moved.any(axis=1) | shown.any(axis=0)
+    return A[np.ix_(kept, kept)], B[kept], C[:, kept]
+
+
+def _moved_and_shown(A: Array, B: Array, C: Array) -> tuple[Flags, Flags]:
+    """Which states each input moves, (n, m), and each output shows, (ny, n)."""
+    between = paths(A).astype(np.float64)
+    return between @ (B != 0) > 0, (C != 0) @ between > 0

@@ -107,13 +107,6 @@ def _condition(E: Any, pair: tuple[Solve, Solve]) -> float:
     return best * float(size.sum(axis=0).max())
 
 
-def identity_pair() -> tuple[Solve, Solve]:
-    def solve(b: Array) -> Array:
-        return b
-
-    return solve, solve
-
-
 def checked_solver(function: Solve, name: str) -> Solve:
     """A user's solver, its answers checked."""
 

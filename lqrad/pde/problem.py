@@ -48,7 +48,6 @@ from lqrad.linalg.sparse_factors import (
     checked_solver,
     definite_factor,
     factorised,
-    identity_pair,
 )
 from lqrad.lq.inputs import InputProblem, described, input_objective, references
 from lqrad.lq.optimality import KKT, kkt_from_terms
@@ -704,7 +703,7 @@ class SparseLQProblem(InputProblem, Fixed):
         """Solvers of E z = b and of E'z = b, for columns b."""
         if self.solver is not None:
             return tuple(checked_solver(f, n) for f, n in zip(self.solver, _SOLVERS, strict=True))  # type: ignore[return-value]
-        return identity_pair() if self.E is None else factorised(self.E)
+        return (np.asarray, np.asarray) if self.E is None else factorised(self.E)
 
     def _solve(self, b: Array, *, transpose: bool = False) -> Array:
         """Solve with E or E' for one row, or for one of each series."""
