@@ -16,7 +16,8 @@ import numpy as np
 
 from lqrad.arguments import EPS, Array, entry_name
 from lqrad.errors import ArgumentError, DtypeError, LqradError
-from lqrad.functions.carried import Carried, Pass, carried, read_only
+from lqrad.functions.carried import Carried, Pass, read_only
+from lqrad.functions.kinks import carried
 
 Function = Callable[[Any], Any]  # points (..., d) -> values (..., k) or (...)
 

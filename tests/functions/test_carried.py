@@ -10,8 +10,9 @@ import pytest
 from slopes import hessian, jacobian
 
 from lqrad.errors import LqradError
-from lqrad.functions.carried import Carried, Pass, carried
+from lqrad.functions.carried import Carried, Pass
 from lqrad.functions.derivatives import derivatives
+from lqrad.functions.kinks import carried
 
 EPS = np.finfo(float).eps
 
