@@ -82,13 +82,7 @@ class Sweep(ReadOnly, Report):
 
     @classmethod
     def load(cls, path: str | Path) -> Sweep:
-        """Return what is in a file of results, be it complete or not.
-
-        Raises
-        ------
-        ArgumentError
-            If it is no file of results that this version writes.
-        """
+        """Return what is in a file of results that this version writes, be it complete or not."""
         return _assembled(*_read(as_path(path)))
 
     def __repr__(self) -> str:
@@ -127,26 +121,24 @@ def sweep(
     progress : bool
         Show a progress bar (tqdm's), or without tqdm one line of text on stderr at the end.
     path : str or Path, optional
-        A file of results (.npz), replaced as a whole as cells finish, but not more than about once
-        a second, and at the end, be it an interrupt. If it exists and is of the same grid, the
-        cells that are done are taken from it; those that ended in an error are run again, for it
-        may have been the machine's. Whether it is of the same function, it cannot tell. A sweep
-        holds it for itself; while it runs, a file beside it that begins with a dot says so.
+        A file of results (.npz), replaced as a whole about once a second and at the end, be it an
+        interrupt. If it exists and is of the same grid, the cells that are done are taken from it;
+        those that ended in an error are run again. Whether it is of the same function, it cannot
+        tell. A sweep holds it for itself; while it runs, a file beside it that begins with a dot says so.
 
     Returns
     -------
     Sweep
-        An exception in a cell is an entry of its `errors`, and so is what a cell returned if it is
-        not as described, or has other names than the first cell of the grid that returned any, and
-        the loss of its worker. KeyboardInterrupt and SystemExit are passed on, once what is done is
-        saved and cells that have not begun are cancelled.
+        Its `errors` hold the exception of each cell that raised one, or whose worker was lost, or that
+        returned anything else than described, or other names than the first cell of the grid did.
+        KeyboardInterrupt and SystemExit are passed on, once what is done is saved and cells that have
+        not begun are cancelled.
 
     Raises
     ------
     ArgumentError
-        If an argument is not as described, the executor takes no work, or the file cannot be
-        written, is in use by another sweep or is not one of this grid and version: it is left as it
-        is.
+        If the executor takes no work, or the file cannot be written, is in use by another sweep or is
+        not one of this grid and version: it is left as it is.
 
     Examples
     --------
@@ -188,7 +180,8 @@ def _run(
         for k, combination in enumerate(combinations)
         if not record.done(k)
     )
-    outcomes = _here(function, cells) if executor is None else _on(executor, function, cells)
+    here = ((k, _timed(function, cell)) for k, cell in cells)
+    outcomes = here if executor is None else _on(executor, function, cells)
     count = math.prod(map(len, axes.values()))
     done = sum(map(record.done, record.outcomes))
     bar = progress_bar("sweep", count, "cell", initial=done) if progress else None
@@ -256,14 +249,6 @@ def _worded(error: BaseException) -> str:
         text = f"{name}, whose text raises {type(fault).__name__}"
     text = text.replace("\0", "\\0")  # NumPy drops those at the end
     return text if len(text) <= _LONGEST else text[: _LONGEST - 3] + "..."
-
-
-def _here(
-    function: Callable[..., Any], cells: Iterable[tuple[int, dict[str, Any]]]
-) -> Generator[_Found, None, None]:
-    """Run the cells one by one."""
-    for k, cell in cells:
-        yield k, _timed(function, cell)
 
 
 def _on(
@@ -456,14 +441,14 @@ def _difference(held: _Axes, wanted: _Axes) -> str:
     """In what the axes of a file differ from those of the call; nothing if in nothing."""
     if list(held) != list(wanted):
         return f"its axes are {', '.join(held) or 'none'}, expected {', '.join(wanted) or 'none'}"
-    for name, axis in held.items():
-        if len(axis) != len(wanted[name]):
-            return f"its axis {name!r} has {len(axis)} values, expected {len(wanted[name])}"
+    for name in held:
         # As text, where 1 and 1.0 differ, 0.0 and -0.0 differ, and NaN is NaN.
-        texts = zip(map(repr, axis.tolist()), map(repr, wanted[name].tolist()), strict=True)
-        for i, (own, other) in enumerate(texts):
-            if own != other:
-                return f"its axis {name!r} has {own} at {i}, expected {other}"
+        own, other = (list(map(repr, axes[name].tolist())) for axes in (held, wanted))
+        if len(own) != len(other):
+            return f"its axis {name!r} has {len(own)} values, expected {len(other)}"
+        for i, (one, expected) in enumerate(zip(own, other, strict=True)):
+            if one != expected:
+                return f"its axis {name!r} has {one} at {i}, expected {expected}"
     return ""
 
 

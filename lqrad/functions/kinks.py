@@ -2,7 +2,7 @@
 
 At a kink the derivatives are those of the smooth piece that the function has at x + s v, as s falls
 to zero, where v is the first direction, then the second by infinitely less, and so on: a number whose
-value is zero has the sign of its first derivative that is none. `side` = -1 takes x - s v. The mean
+value is zero has the sign of its first derivative that is not. `side` = -1 takes x - s v. The mean
 of both sides is 0 for |x| at 0 and 1/2 for max(x, 0), and does not depend on the units of x. The tip
 of a norm has the derivatives 0; its square, which the norm remembers, is smooth there.
 

@@ -120,8 +120,8 @@ def nearest(
     rows : (r, N)
         Of norm one.
     give, slack, rounding : (r,)
-        One over the stiffness of each spring, zero where a limit is hard; an excess that is none; what
-        rounding errors may add up to in the entries of each row.
+        One over the stiffness of each spring, zero where a limit is hard; an excess that counts as
+        none; what rounding errors may add up to in the entries of each row.
     refutes : callable
         Of a proof (r,): whether who knows more of the rows finds it valid, where rounding errors leave
         that open here.

@@ -12,8 +12,8 @@ a grid: between two of them the gain is above the level, and its value there is 
 no frequency crosses a level, and the gain is below it somewhere, it is so everywhere.
 
 An eigenvalue comes with an error that is small beside the largest one, and modes may be decades apart.
-The pencil P - s E is therefore looked at once for each size c that modes have: eigenvalues t of
-(P - c E)^-1 E, s = c + 1/t, are right beside c.
+The pencil P - s E is therefore solved once for each size c that modes have: of the eigenvalues t of
+(P - c E)^-1 E, those s = c + 1/t that are near c are accurate.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def gains(A: Array, B: Array, C: Array, D: Array, v: Array) -> Array:
 
 
 def crossings(A: Array, B: Array, C: Array, D: Array, level: float, c: float) -> Array:
-    """Return the v >= 0, right beside c, at which a singular value of G(i v) may be at the level."""
+    """Return the v >= 0, accurate near c, at which a singular value of G(i v) may be at the level."""
     (n, m), ny = B.shape, len(C)
     root, eye, zeros = np.sqrt(level), np.eye, np.zeros
     B, C, D = B / root, C / root, D / level
