@@ -102,17 +102,17 @@ def with_time(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
     except (TypeError, ValueError):  # some built-in functions do not tell
         return _two_or_three(function)
     positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    needed = [p for p in positional if p.default is p.empty]
-    if any(p.kind is p.VAR_POSITIONAL for p in parameters) and len(needed) < 2:
+    needed = sum(p.default is p.empty for p in positional)
+    more = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    if more and needed < 2:
         return _two_or_three(function)
-    if len(needed) not in (2, 3) and not (len(needed) < 2 <= len(positional)):
+    if needed > 3 or len(positional) < 2:
         raise ArgumentError(
-            f"{name} takes {len(needed)} arguments, expected two, (x, u), or three, (x, u, t)"
+            f"{name} takes {needed} arguments, expected two, (x, u), or three, (x, u, t)"
         )
-    third = positional[2] if len(positional) > 2 else None
-    if third is None:
-        more = any(p.kind is p.VAR_POSITIONAL for p in parameters)
+    if len(positional) == 2:
         return function if more else lambda x, u, t: function(x, u)
+    third = positional[2]
     if third.default is third.empty or third.name in _TIMES:
         return function
     if third.default is None or (np.ndim(third.default) == 0 and third.default == 0):

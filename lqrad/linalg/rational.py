@@ -15,6 +15,7 @@ there is to find: no crossing is missed, and none is taken for one where |L| onl
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import atan2, gcd, inf, ldexp, log, log1p, sqrt
 
@@ -120,18 +121,18 @@ class Rational:
 
     def near_zero(self) -> tuple[float, int, bool]:
         """Return log |c|, q and whether c < 0, for L ~ c s^q as s goes to zero."""
-        return self._end(self.num, self.den, 1)
+        return self._end(lambda p: next((k, c) for k, c in enumerate(p) if c))
 
     def near_infinity(self) -> tuple[float, int, bool]:
         """Return log |c|, q and whether c < 0, for L ~ c s^q as s goes to infinity."""
-        return self._end(self.num[::-1], self.den[::-1], -1)
+        return self._end(lambda p: (len(p), p[-1]))
 
-    def _end(self, num: Polynomial, den: Polynomial, side: int) -> tuple[float, int, bool]:
-        if not num:
+    def _end(self, term: Callable[[Polynomial], tuple[int, int]]) -> tuple[float, int, bool]:
+        """The quotient of a term, its power and coefficient, of num and of den."""
+        if not self.num:
             return -inf, 0, False
-        (i, a), (j, b) = (next((k, c) for k, c in enumerate(p) if c) for p in (num, den))
-        q = i - j if side > 0 else len(num) - len(den)
-        return _log_ratio(abs(a), abs(b)), q, (a < 0) != (b < 0)
+        (i, a), (j, b) = term(self.num), term(self.den)
+        return _log_ratio(abs(a), abs(b)), i - j, (a < 0) != (b < 0)
 
     def gain_crossings(self) -> Array:
         """Return all v > 0 at which |L| = 1, and not all around them."""
