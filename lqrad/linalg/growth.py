@@ -36,15 +36,9 @@ def adjoint_growth(A: Array, B: Array, seed: Array | None, T: int) -> tuple[Arra
     """Return the logarithms of |B[t]'M[t]|_2, and the exponents of the recursion.
 
     A and B may have a leading T axis. The seed has k <= n columns; None is the identity, with which
-    M[t] is the derivative of x[T] in x[t+1], transposed.
-
-    Returns
-    -------
-    log_norms : (T,)
-        -inf where the product is zero.
-    exponents : (k,)
-        The mean of log |r[i, i]| over all T steps, with r the triangular factor that a step adds:
-        the finite-time Lyapunov exponents in the directions of the seed.
+    M[t] is the derivative of x[T] in x[t+1], transposed. The logarithms (T,) are -inf where the product
+    is zero. The exponents (k,) are the means of log |r[i, i]| over all T steps, with r the triangular
+    factor that a step adds: the finite-time Lyapunov exponents in the directions of the seed.
 
     References
     ----------

@@ -31,12 +31,10 @@ _BLOCK = 16  # columns that LAPACK takes together
 
 
 class Hautus(NamedTuple):
-    """What `hautus` finds of each mode.
+    """What `hautus` finds of each mode, the largest magnitude first.
 
     Attributes
     ----------
-    modes : (n,), complex
-        Eigenvalues of A, the largest magnitude first.
     distances : (n,)
         The least singular value of [A - sI, B] relative to the norm of [A, B], B scaled to A: zero
         where the mode cannot be moved.

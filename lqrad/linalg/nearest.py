@@ -64,17 +64,14 @@ class _Face:
 
 
 class Nearest(NamedTuple):
-    """What `nearest` found.
+    """What `nearest` found, in so many steps of either kind.
 
     Attributes
     ----------
-    w : (N,)
     y : (r,)
         Multipliers: positive where a row is at its high limit, negative at its low one.
     proof : (r,) or None
         Multipliers whose sum of half-spaces says 0 < 0, where no w keeps the limits.
-    iterations : int
-        Steps of either kind.
     finished : bool
         Whether w keeps the limits, or springs have given way.
     """

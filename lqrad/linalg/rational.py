@@ -148,16 +148,7 @@ class Rational:
         return _frequencies(odd)
 
     def nearest(self, below: tuple[int, int]) -> tuple[float, float]:
-        """Return the least |L + 1| / |a L + b| on the axis, its ends included, and the v where it is.
-
-        `below` is the pair of a and b.
-
-        Examples
-        --------
-        >>> one = np.eye(1)
-        >>> Rational.of(-one, one, 2 * one, 0 * one, 0.0).nearest((0, 1))
-        (1.0, inf)
-        """
+        """Return the least |L + 1| / |a L + b| on the axis, its ends included, and the v where it is."""
         F = _square(add(self.num, self.den))
         a, b = below
         G = _square(add([a * c for c in self.num], self.den, b))

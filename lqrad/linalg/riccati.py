@@ -57,21 +57,15 @@ class Recursion(NamedTuple):
 def recursion(A: Array, B: Array, Q: Array, R: Array, M: Array, S: Array, T: int) -> Recursion:
     """Run the Riccati recursion backward from P[T] = S.
 
-    P is symmetric to the last bit: each stage reads one triangle of P[t+1] only. Without that the
-    antisymmetric part of the rounding errors grows like the open loop and ruins K where A is
-    unstable. Where nothing varies in time, the recursion stops as soon as the rest of the horizon
-    would change no entry of P by more than 2 eps sqrt(P[i, i] P[j, j]), and the earlier stages
-    are filled with the last P, K and L; see `_settled` for how that is known.
+    All but S may have a leading T axis. P is symmetric to the last bit: each stage reads one triangle of
+    P[t+1] only. Without that the antisymmetric part of the rounding errors grows like the open loop and
+    ruins K where A is unstable. Where nothing varies in time, the recursion stops as soon as the rest of
+    the horizon would change no entry of P by more than 2 eps sqrt(P[i, i] P[j, j]), as `_settled` knows,
+    and the earlier stages are filled with the last P, K and L.
 
     Where the weights are semidefinite and P[0], or an R + B'PB on the way to it, is not, all is done
     again in factors, `recursion_in_factors`. Rounding errors do this where a mode grows and Q does not
     see it.
-
-    Parameters
-    ----------
-    A, B, Q, R, M : (n, n), (n, m), (n, n), (m, m), (n, m), each also with a leading T axis
-    S : (n, n)
-    T : int
 
     Raises
     ------

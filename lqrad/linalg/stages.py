@@ -81,13 +81,7 @@ def substitute(L: Array, F: Array, *, transpose: bool = False) -> Array:
 
 
 def inner(y: Array, z: Array) -> float | Array:
-    """Return sum_t y[t]'z[t]: a float, or an array (...) with an entry for each series of a batch.
-
-    Examples
-    --------
-    >>> inner(np.ones((3, 2)), np.full((3, 2), 2.0))
-    12.0
-    """
+    """Return sum_t y[t]'z[t]: a float, or an array (...) with an entry for each series of a batch."""
     if y.ndim == z.ndim == 2:
         return float(np.vdot(y, z))
     return np.asarray(np.einsum("...ti,...ti->...", y, z))

@@ -197,13 +197,6 @@ class BlockTridiagonal:
             Z[t+1, t] = -Z[t+1, t+1] G[t]        Z[t, t] = (D[t] D[t]')^-1 + G[t]'Z[t+1, t+1] G[t]
 
         where only positive semidefinite terms are added up, so that nothing cancels.
-
-        Examples
-        --------
-        >>> H = BlockTridiagonal(np.array([[[2.0]], [[2.0]]]), np.array([[[-1.0]]]))
-        >>> diagonal, below = H.selected_inverse()
-        >>> (3 * diagonal).round(12).ravel(), (3 * below).round(12).ravel()
-        (array([2., 2.]), array([1.]))
         """
         N, n, h = self.N, self.n, len(self._band) - 1
         Z, X = np.empty((N, n, n)), np.empty((N - 1, n, n))
