@@ -20,6 +20,7 @@ import numpy as np
 from scipy.linalg.blas import dgemv
 from scipy.linalg.lapack import dtbtrs
 
+from lqrad import native
 from lqrad.arguments import Array
 from lqrad.errors import OVERFLOW_REMEDY, NonFiniteError, ShapeError
 
@@ -50,9 +51,10 @@ class Bidiagonal:
     """
 
     def __init__(self, A: Array) -> None:
-        self.A = A
+        self.A = np.ascontiguousarray(A)
         self.n = A.shape[-1]
         self.T = len(A) if A.ndim == 3 else None
+        self._transposed = np.ascontiguousarray(A.T) if A.ndim == 2 else A
         self._band: Array | None = None
 
     def solve(self, f: Array, *, transpose: bool = False, overwrite: bool = False) -> Array:
@@ -72,16 +74,22 @@ class Bidiagonal:
                 f"f has shape {f.shape}, expected (..., {rows}, {self.n}): one row for each state"
             )
         x = f if overwrite and f.flags.c_contiguous else np.array(f, dtype=np.float64, order="C")
-        if not x.size:  # LAPACK's wrappers corrupt memory when they are handed an empty array
+        # LAPACK's wrappers corrupt memory when they are handed an empty array.
+        if not x.size or x.shape[-2] == 1:
             return x
         flat = x.reshape(-1, x.shape[-2] * self.n)  # a row for each series
         work = len(flat) if self.T is None else len(flat) + 4
-        if work * self.n**2 <= _BANDED_WORK:
-            self._march(flat, transpose)
+        if native.serves_series(self.n, len(flat)):
+            by_rows = self.A if transpose or self.T is not None else self._transposed
+            finite = native.solve_bidiagonal(by_rows, x, transpose=transpose)
         else:
-            self._step(flat.reshape(len(flat), -1, self.n), transpose)
-        # A sum of squares is finite only if all entries are, and costs less than asking each.
-        if not math.isfinite(np.vdot(x, x)):
+            if work * self.n**2 <= _BANDED_WORK:
+                self._march(flat, transpose)
+            else:
+                self._step(flat.reshape(len(flat), -1, self.n), transpose)
+            # A sum of squares is finite only if all entries are, and costs less than asking each.
+            finite = math.isfinite(np.vdot(x, x))
+        if not finite:
             self._check_finite(x, transpose)
         return x
 

@@ -14,12 +14,14 @@ of a given noise.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg.blas import dgemm, dsymm
 from scipy.linalg.lapack import dgesv, dposv, dpotrf
 
+from lqrad import native
 from lqrad.arguments import EPS, Array, check_finite
 from lqrad.errors import NonFiniteError, NotConvexError
 from lqrad.linalg.balance import balance, in_units
@@ -122,44 +124,62 @@ def _in_factors(
 def recursion_of_P(A: Array, B: Array, Q: Array, R: Array, M: Array, S: Array, T: int) -> Recursion:
     """The recursion of P itself."""
     n, m = B.shape[-2:]
+    P, K, L = np.empty((T + 1, n, n)), np.empty((T, m, n)), np.empty((T, m, m))
+    P[T] = S
+    varying = any(z.ndim == 3 for z in (A, B, Q, R, M))
+    kernel = native.lq_kernel(n, m, A=A, B=B, Q=Q, R=R, M=M)
+    blas = None
+    t, swept = T, T
+    while t and np.isfinite(P[t]).all():
+        look = max(T - max(_FIRST_LOOK, (T - t) * 5 // 4), 0)
+        stopped = kernel.riccati(look, t, P, K, L) if kernel else t
+        if stopped:  # by a pivot that is not positive, or before the first stage
+            blas = blas or _blas_stages(A, B, Q, R, M, T)
+            blas(P, K, L, look, stopped)
+        t = look
+        if t and not varying and _settled(P, t, A - B @ K[t]):
+            P[:t], K[:t], L[:t] = P[t], K[t], L[t]
+            swept = T - t
+            break
+    _check(P[t:], K[t:], L[t:], B, R, t)
+    return Recursion(P, K, L, swept)
+
+
+def _blas_stages(
+    A: Array, B: Array, Q: Array, R: Array, M: Array, T: int
+) -> Callable[[Array, Array, Array, int, int], None]:
+    """The function that runs stages last-1, ..., first of P, K and L in place, from P[last] on."""
+    n, m = B.shape[-2:]
     # Transposed, so that each stage is in column order, as BLAS wants it.
     AB = np.empty((*np.broadcast_shapes(A.shape[:-2], B.shape[:-2]), n + m, n))
     AB[..., :n, :], AB[..., n:, :] = A.swapaxes(-1, -2), B.swapaxes(-1, -2)
     weights = np.empty((*np.broadcast_shapes(*(z.shape[:-2] for z in (Q, R, M))), n + m, n + m))
     weights[..., :n, :n], weights[..., n:, n:] = Q, R
     weights[..., :n, n:], weights[..., n:, :n] = M, M.swapaxes(-1, -2)
-    varying = AB.ndim + weights.ndim > 4
-    stages = (np.broadcast_to(z, (T, *z.shape[-2:])).swapaxes(1, 2) for z in (AB, weights))
+    ABs, all_weights = (
+        np.broadcast_to(z, (T, *z.shape[-2:])).swapaxes(1, 2) for z in (AB, weights)
+    )
 
-    P, K, L = np.empty((T + 1, n, n)), np.empty((T, m, n)), np.empty((T, m, m))
-    P[T] = S
-    now = np.asfortranarray(S)
-    look = T - _FIRST_LOOK
-    swept = T
-    for t, ab, weight in zip(range(T - 1, -1, -1), *(z[::-1] for z in stages), strict=True):
-        # H = [A B]' P [A B] + [Q M; M' R]: all products of the stage at once.
-        H = dgemm(1.0, ab, dsymm(1.0, now, ab, lower=1), beta=1.0, c=weight, trans_a=1)
-        N = H[n:, :n]
-        factor, gain, info = dposv(H[n:, n:], N, lower=1)
-        if info:
-            _check(P[t + 1 :], K[t + 1 :], L[t + 1 :], B, R, t + 1)  # what led to this comes first
-            raise _not_convex(H[n:, n:], t)
-        now = dgemm(-1.0, N, gain, beta=1.0, c=H[:n, :n], trans_a=1)
-        P[t], K[t], L[t] = now.T, gain, factor  # now.T is stored as P[t] is: a plain copy
-        if t == look:
-            if not np.isfinite(now).all():
-                break
-            if not varying and _settled(P, t, ab[:, :n] - ab[:, n:] @ gain):
-                P[:t], K[:t], L[:t] = P[t], K[t], L[t]
-                swept = T - t
-                break
-            look = T - (T - t) * 5 // 4
-    for i in range(n):
-        P[:, i + 1 :, i] = P[:, i, i + 1 :]
-    for i in range(m):
-        L[:, i, i + 1 :] = 0.0
-    _check(P[t:], K[t:], L[t:], B, R, t)
-    return Recursion(P, K, L, swept)
+    def run(P: Array, K: Array, L: Array, first: int, last: int) -> None:
+        now = np.asfortranarray(P[last])
+        for t in range(last - 1, first - 1, -1):
+            ab = ABs[t]
+            # H = [A B]' P [A B] + [Q M; M' R]: all products of the stage at once.
+            H = dgemm(1.0, ab, dsymm(1.0, now, ab, lower=1), beta=1.0, c=all_weights[t], trans_a=1)
+            N = H[n:, :n]
+            factor, gain, info = dposv(H[n:, n:], N, lower=1)
+            if info:
+                # What led to this comes first.
+                _check(P[t + 1 :], K[t + 1 :], L[t + 1 :], B, R, t + 1)
+                raise _not_convex(H[n:, n:], t)
+            now = dgemm(-1.0, N, gain, beta=1.0, c=H[:n, :n], trans_a=1)
+            P[t], K[t], L[t] = now.T, gain, factor  # now.T is stored as P[t] is: a plain copy
+        for i in range(n):
+            P[first:last, i + 1 :, i] = P[first:last, i, i + 1 :]
+        for i in range(m):
+            L[first:last, i, i + 1 :] = 0.0
+
+    return run
 
 
 def _semidefinite(P: Array) -> bool:

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg.lapack import dtrtrs
 
+from lqrad import native
 from lqrad.arguments import (
     Array,
     check_choice,
@@ -448,7 +449,6 @@ class LQProblem(InputProblem, Fixed):
             )
         return 0.5 * double if x.ndim > 2 else 0.5 * float(double)
 
-    @_quiet
     def value_and_gradient(self, x0: ArrayLike, u: ArrayLike) -> tuple[float | Array, Array]:
         """Return the cost of the inputs u from x0, and its gradient in u.
 
@@ -462,6 +462,19 @@ class LQProblem(InputProblem, Fixed):
         (42.0, array([5., 2.]))
         """
         x0, u = initial_state(self, x0), sequence(self, "u", u)
+        return self._natively(x0, u) or self._value_and_gradient(x0, u)
+
+    def _natively(self, x0: Array, u: Array) -> tuple[float | Array, Array] | None:
+        """Cost and gradient by a kernel, or None where none serves or a number overflows."""
+        kernel = self._kernel
+        found = kernel and kernel.gradient(x0, u)
+        if not found:
+            return None
+        J, g = found
+        return (J if J.ndim else float(J)), g
+
+    @_quiet
+    def _value_and_gradient(self, x0: Array, u: Array) -> tuple[float | Array, Array]:
         x = self._simulate(x0, u)
         if x.shape[:-2] != u.shape[:-2]:
             u = np.broadcast_to(u, x.shape[:-2] + u.shape[-2:])
@@ -475,7 +488,6 @@ class LQProblem(InputProblem, Fixed):
         check_finite(what, u_slopes, computed=True)
         return u_slopes
 
-    @_quiet
     def hessian_product(
         self, v: ArrayLike, x0: ArrayLike | None = None, u: ArrayLike | None = None
     ) -> Array:
@@ -491,9 +503,14 @@ class LQProblem(InputProblem, Fixed):
         """
         v, quadratic = sequence(self, "v", v), self._quadratic_part
         check_finite("v", v)
-        x = quadratic._simulate(np.zeros(self.n), v)
-        return quadratic._total(
-            quadratic._state_slopes(x, v), quadratic._input_slopes(x, v), "the Hessian product"
+        found = quadratic._natively(np.zeros(self.n), v)
+        return found[1] if found else quadratic._product(v)
+
+    @_quiet
+    def _product(self, v: Array) -> Array:
+        x = self._simulate(np.zeros(self.n), v)
+        return self._total(
+            self._state_slopes(x, v), self._input_slopes(x, v), "the Hessian product"
         )
 
     # Optimality
@@ -613,6 +630,12 @@ class LQProblem(InputProblem, Fixed):
     @cached_property
     def _dynamics(self) -> Bidiagonal:
         return Bidiagonal(self.A)
+
+    @cached_property
+    def _kernel(self) -> native.LQKernel | None:
+        arrays = {name: getattr(self, name) for name in NAMES}
+        arrays |= {name: None for name in "Mcqrs" if not self._has[name]}
+        return native.lq_kernel(self.n, self.m, **arrays)
 
     @cached_property
     def _has(self) -> dict[str, bool]:

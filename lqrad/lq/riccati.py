@@ -115,6 +115,11 @@ class Riccati(ReadOnly, Report):
         (array([2., 1.]), array([-1.]), array([1.]), 3.0)
         """
         x0 = finite_start(self.problem, x0)
+        kernel = self.problem._kernel
+        found = kernel and kernel.rollout(x0, self.K, self.k, self.P, self.v)
+        if found:
+            x, u, p = found
+            return Trajectory(x, u, p, self.problem.cost(x, u))
         x = np.empty((*x0.shape[:-1], self.T + 1, self.problem.n))
         x[..., 0, :] = x0
         x[..., 1:, :] = self.problem.c - times(self.problem.B, self.k)

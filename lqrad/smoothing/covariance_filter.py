@@ -19,11 +19,13 @@ import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.linalg.lapack import dgeqrf, dpstrf, dtrtrs
 
+from lqrad import native
 from lqrad.arguments import EPS, Array
 from lqrad.errors import NotConvexError
 from lqrad.linalg.banded import Bidiagonal
 from lqrad.linalg.stages import inner, substitute, times
 from lqrad.linalg.tridiagonal import congruences
+from lqrad.native import FilterArrays
 from lqrad.smoothing.arrays import Observations, product, state_variances, symmetric, transposed
 from lqrad.smoothing.model import SmoothingProblem
 
@@ -58,48 +60,21 @@ class CovarianceFilter:
     def __init__(self, problem: SmoothingProblem, data: Observations, root: Array) -> None:
         T, n, ny = data.z.shape[-2] - 1, problem.n, problem.ny
         self.A, self.C, self.W = problem.A, data.C, problem.W
-        self.predicted_cov = np.empty((T + 1, n, n))
         self.nothing = np.zeros((n, T + 1, ny))
-        self.K, self.factor = np.empty((T + 1, n, ny)), np.empty((T + 1, ny, ny))
-        Cs, Vs = (np.broadcast_to(z, (T + 1, *z.shape[-2:])) for z in (data.C, data.V))
-        As, Ws = (np.broadcast_to(z, (T, n, n)) for z in (problem.A, problem.W))
-        self.roots = np.empty((T + 1, n, n))
+        recursion = native.filter_covariances if native.serves_matrices(n, ny) else _recursion
         v, w = root_of(data.V), root_of(problem.W)
-        vs, ws = np.broadcast_to(v, Vs.shape), np.broadcast_to(w, Ws.shape)
-        identity = np.eye(n)
-        rows = np.zeros((n + ny, n + ny))  # [C S, v; S, 0], transposed
-        lower = np.tri(n + ny)
-        S = _triangle(root.T, lower[:n, :n])
-        # What rounding leaves of a variance that is zero, by an exact observation or terms that cancel.
-        noise, self.rounding = np.zeros((n, n)), np.empty((T + 1, n))
-        for t in range(T + 1):
-            C, self.rounding[t] = Cs[t], noise.diagonal()
-            rows[:n, :ny], rows[n:, :ny], rows[:n, ny:] = C.dot(S).T, vs[t].T, S.T
-            self.predicted_cov[t] = P = S.dot(S.T)
-            R = _triangle(rows, lower)
-            L = R[:ny, :ny]
-            variances = (L * L).sum(axis=1)
-            least = (
-                32 * ny * (EPS * (variances + Vs[t].diagonal()) + C.dot(noise).dot(C.T).diagonal())
+        failed, found = recursion(T, self.A, self.C, v, data.V, w, root)
+        if failed:
+            raise NotConvexError(
+                f"the covariance of the innovation at time {failed - 1} is singular to working "
+                "precision: V is, and what is known by then determines an entry of y, or all "
+                "but; leave that entry out as NaN, or give it a variance in V"
             )
-            if (L.diagonal() ** 2 <= least).any():
-                raise NotConvexError(
-                    f"the covariance of the innovation at time {t} is singular to working "
-                    "precision: V is, and what is known by then determines an entry of y, or all "
-                    "but; leave that entry out as NaN, or give it a variance in V"
-                )
-            K = dtrtrs(L, R[ny:, :ny].T, lower=1, trans=1)[0].T
-            self.K[t], self.factor[t] = K, L
-            keep = identity - K.dot(C)
-            noise = keep.dot(noise).dot(keep.T) + EPS**2 * P
-            S = self.roots[t] = R[ny:, ny:]
-            if t < T:
-                lost = EPS * np.abs(As[t]).dot(np.abs(S))
-                S = _triangle(np.concatenate([As[t].dot(S).T, ws[t].T]), lower[:n, :n])
-                noise = As[t].dot(noise).dot(As[t].T)
-                noise.flat[:: n + 1] += (lost * lost).sum(axis=1)
+        self.predicted_cov, self.K, self.factor = found.predicted_cov, found.K, found.factor
+        self.roots, self.rounding = found.roots, found.rounding
         self.cov = self.roots @ transposed(self.roots)
-        self.loop = Bidiagonal(self.A @ (identity - self.K[:-1] @ Cs[:-1]))
+        closed = self.A @ (np.eye(n) - self.K[:-1] @ (self.C if self.C.ndim == 2 else self.C[:-1]))
+        self.loop = Bidiagonal(closed)
 
     def predict(self, start: Array, c: Array | float, z: Array) -> Array:
         """The predicted states x[t+1] = L x[t] + A K z[t] + c from x[0] = start (..., n)."""
@@ -203,6 +178,47 @@ class CovarianceFilter:
             roots[t] = _triangle(np.concatenate([X[t], roots[t + 1].T.dot(gains[t])]), lower)
         cov = roots @ roots.swapaxes(-1, -2)
         return gains, cov, cov[1:] @ gains
+
+
+def _recursion(
+    T: int, A: Array, C: Array, v: Array, V: Array, w: Array, root: Array
+) -> tuple[int, FilterArrays]:
+    """The arrays of a filter, by orthogonal transformations of roots; 0, or 1 + a time.
+
+        [C S, v; S, 0] -> [factor, 0; K factor, roots[t]]       [A roots[t], w] -> [S of t+1, 0]
+
+    At that time the covariance of the innovation is singular to working precision.
+    """
+    n, ny = A.shape[-1], C.shape[-2]
+    found = FilterArrays.empty(T, n, ny)
+    Cs, vs, Vs = (np.broadcast_to(z, (T + 1, *z.shape[-2:])) for z in (C, v, V))
+    As, ws = (np.broadcast_to(z, (T, n, n)) for z in (A, w))
+    identity, lower = np.eye(n), np.tri(n + ny)
+    rows = np.zeros((n + ny, n + ny))  # [C S, v; S, 0], transposed
+    S = _triangle(root.T, lower[:n, :n])
+    # What rounding leaves of a variance that is zero, by an exact observation or terms that cancel.
+    noise = np.zeros((n, n))
+    for t in range(T + 1):
+        C, found.rounding[t] = Cs[t], noise.diagonal()
+        rows[:n, :ny], rows[n:, :ny], rows[:n, ny:] = C.dot(S).T, vs[t].T, S.T
+        found.predicted_cov[t] = P = S.dot(S.T)
+        R = _triangle(rows, lower)
+        L = R[:ny, :ny]
+        variances = (L * L).sum(axis=1)
+        least = EPS * (variances + Vs[t].diagonal()) + C.dot(noise).dot(C.T).diagonal()
+        if (L.diagonal() ** 2 <= 32 * ny * least).any():
+            return t + 1, found
+        K = dtrtrs(L, R[ny:, :ny].T, lower=1, trans=1)[0].T
+        found.K[t], found.factor[t] = K, L
+        keep = identity - K.dot(C)
+        noise = keep.dot(noise).dot(keep.T) + EPS**2 * P
+        S = found.roots[t] = R[ny:, ny:]
+        if t < T:
+            lost = EPS * np.abs(As[t]).dot(np.abs(S))
+            S = _triangle(np.concatenate([As[t].dot(S).T, ws[t].T]), lower[:n, :n])
+            noise = As[t].dot(noise).dot(As[t].T)
+            noise.flat[:: n + 1] += (lost * lost).sum(axis=1)
+    return 0, found
 
 
 class StartedFilter:

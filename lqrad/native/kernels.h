@@ -1,0 +1,90 @@
+/* The small loops of lqrad in C99: each function states its equations and has a twin in NumPy.
+ *
+ * All arrays are C-contiguous doubles; matrices are stored by rows. Nothing is allocated, nothing is
+ * global, nothing is printed. A function that finds a number it cannot go on with says so by its value
+ * and leaves the words to its twin, which runs then.
+ *
+ * Sums are taken in the order of the loops as they are written. Where a loop is spread over the lanes of
+ * a processor, its results are separate sums, so that every machine gives the same bits.
+ */
+#ifndef LQRAD_KERNELS_H
+#define LQRAD_KERNELS_H
+
+#include <stdint.h>
+
+/* A linear-quadratic problem:
+ *
+ *     J = sum_t ( 1/2 x'Qx + x'Mu + 1/2 u'Ru + q'x + r'u )  +  1/2 x[T]'S x[T] + s'x[T]
+ *     x[t+1] = A x[t] + B u[t] + c
+ *
+ * Each stage's matrix stands `*_step` doubles after that of the stage before: 0 where it does not vary.
+ * M, c, q, r and s are null pointers where they are zero. At and Bt hold A' and B' where these do not
+ * vary, which is faster, and are null pointers where they do. */
+typedef struct {
+    int64_t n, m;
+    const double *A, *At, *B, *Bt, *Q, *R, *M, *c, *q, *r, *S, *s;
+    int64_t A_step, B_step, Q_step, R_step, M_step, c_step, q_step, r_step;
+} lq_problem;
+
+/* The number of this interface: it changes when a signature or the struct does. */
+int64_t lqrad_interface(void);
+
+/* The cost of the inputs u (T, m) from x0 (n), and its gradient in them:
+ *
+ *     x[0] = x0             x[t+1] = A x[t] + B u[t] + c
+ *     p[T-1] = S x[T] + s   p[t-1] = A'p[t] + Q x[t] + M u[t] + q
+ *     g[t] = R u[t] + M'x[t] + r + B'p[t]
+ *
+ * for each of `series` series; x0 of the next stands x0_step doubles on (n, or 0 for all the same).
+ * work holds (T+1) n + 4 n + m doubles; null where these are at most 2048. Returns 0, or 1 where J or g is not finite.
+ * Twin: LQProblem.value_and_gradient. */
+int64_t lq_gradient(const lq_problem *problem, int64_t T, int64_t series, const double *x0,
+                    int64_t x0_step, const double *u, double *J, double *g, double *work);
+
+/* Stages t = last-1, ..., first of the Riccati recursion, from P[last] on:
+ *
+ *     G = R + B'P[t+1]B     N = B'P[t+1]A + M'     K[t] = G^-1 N
+ *     P[t] = Q + A'P[t+1]A - N'K[t]                L[t]L[t]' = G
+ *
+ * P (T+1, n, n), K (T, m, n), L (T, m, m); P[last] is symmetric, as all P[t] then are.
+ * work holds 2 n (n+m) + (n+m)(n+m) + m doubles. Returns 0, or t + 1 for the first stage whose G has a
+ * pivot that is not positive. Twin: linalg.riccati.recursion_of_P. */
+int64_t lq_riccati(const lq_problem *problem, int64_t first, int64_t last, double *P, double *K,
+                   double *L, double *work);
+
+/* The optimal trajectory from x0, in closed loop:
+ *
+ *     u[t] = -K[t] x[t] - k[t]     x[t+1] = A x[t] + B u[t] + c     p[t] = P[t+1] x[t+1] + v[t+1]
+ *
+ * for each of `series` series x0 (series, n). Returns 0, or 1 where a number is not finite.
+ * Twin: Riccati.rollout. */
+int64_t lq_rollout(const lq_problem *problem, int64_t T, int64_t series, const double *x0,
+                   const double *K, const double *k, const double *P, const double *v, double *x,
+                   double *u, double *p);
+
+/* L x = f or L'x = f in place, with unit diagonal blocks and -A[t] below them:
+ *
+ *     x[0] = f[0],   x[t+1] = A[t] x[t] + f[t+1]        or, with transpose,
+ *     x[T] = f[T],   x[t]   = A[t]'x[t+1] + f[t]
+ *
+ * for each of `series` series x (series, T+1, n). Forward with an A that does not vary, A' is given in its
+ * place, which is faster. Returns 0, or 1 where x is not finite. Twin: linalg.banded.Bidiagonal.solve. */
+int64_t bidiagonal_solve(int64_t n, int64_t T, int64_t series, const double *A, int64_t A_step,
+                         int64_t transpose, double *x);
+
+/* The filter's covariances in roots, P[t] = S S' of the prediction and roots[t] of the update:
+ *
+ *     [C S, v; S, 0] -> [factor, 0; K factor, roots[t]]       [A roots[t], w] -> [S of t+1, 0]
+ *
+ * by orthogonal transformations from the right, from S S' = root root' at t = 0, with v v' = V and
+ * w w' = W. rounding[t] is what rounding leaves of a variance of P[t] that is zero. A step is 0 where an
+ * array does not vary; all are C-contiguous. work holds 4 n n + 2 (n + ny)^2 doubles. Returns 0, or
+ * t + 1 for the first time at which the innovation's covariance is singular.
+ * Twin: the loop of smoothing.covariance_filter.CovarianceFilter. */
+int64_t filter_covariances(int64_t n, int64_t ny, int64_t T, const double *A, int64_t A_step,
+                           const double *C, int64_t C_step, const double *v, int64_t v_step,
+                           const double *V, int64_t V_step, const double *w, int64_t w_step,
+                           const double *root, double *P, double *K, double *factor,
+                           double *roots, double *rounding, double *work);
+
+#endif

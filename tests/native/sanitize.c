@@ -1,0 +1,89 @@
+/* Every kernel on arrays of just their size, of random sizes with zero among them: the sanitizers of the
+ * compiler see a read or a write beside one. Prints how many calls were made. */
+#include "kernels.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+static double *doubles(int64_t count)
+{
+    double *array = malloc(sizeof(double) * (size_t)count);
+    for (int64_t i = 0; i < count; i++)
+        array[i] = (double)rand() / RAND_MAX - 0.5;
+    return array;
+}
+
+/* A matrix of random numbers plus `diagonal` on its diagonal, at each of `stages` stages. */
+static double *matrices(int64_t stages, int64_t n, double diagonal)
+{
+    double *array = doubles(stages * n * n);
+    for (int64_t t = 0; t < stages; t++)
+        for (int64_t i = 0; i < n; i++) {
+            for (int64_t j = 0; j < i; j++)
+                array[(t * n + i) * n + j] = array[(t * n + j) * n + i];
+            array[(t * n + i) * n + i] += diagonal;
+        }
+    return array;
+}
+
+int main(void)
+{
+    int64_t calls = 0;
+    srand(0);
+    for (int round = 0; round < 400; round++) {
+        const int64_t n = 1 + rand() % 21, m = 1 + rand() % 9, T = rand() % 9, series = rand() % 4;
+        const int64_t varying = rand() % 2, stages = varying ? T : 1, cross = rand() % 2;
+        lq_problem z = {0};
+        z.n = n, z.m = m;
+        double *A = doubles(stages * n * n), *At = varying ? 0 : doubles(n * n);
+        double *B = doubles(stages * n * m), *Bt = varying ? 0 : doubles(n * m);
+        double *Q = matrices(stages, n, 20.0), *R = matrices(stages, m, 20.0);
+        double *M = cross ? doubles(stages * n * m) : 0, *S = matrices(1, n, 20.0);
+        double *c = cross ? doubles(stages * n) : 0, *q = cross ? doubles(stages * n) : 0;
+        double *r = cross ? doubles(stages * m) : 0, *s = cross ? doubles(n) : 0;
+        z.A = A, z.At = At, z.B = B, z.Bt = Bt, z.Q = Q, z.R = R, z.M = M, z.S = S;
+        z.c = c, z.q = q, z.r = r, z.s = s;
+        if (varying) {
+            z.A_step = z.Q_step = n * n, z.B_step = z.M_step = n * m, z.R_step = m * m;
+            z.c_step = z.q_step = n, z.r_step = m;
+        }
+        double *x0 = doubles(series * n), *u = doubles(series * T * m), *J = doubles(series);
+        double *g = doubles(series * T * m), *work = doubles((T + 1) * n + 4 * n + m);
+        lq_gradient(&z, T, series, x0, n, u, J, g, work);
+        lq_gradient(&z, T, series ? 1 : 0, x0, 0, u, J, g, 0);
+        free(work);
+
+        double *P = doubles((T + 1) * n * n), *K = doubles(T * m * n), *L = doubles(T * m * m);
+        for (int64_t i = 0; i < n * n; i++)
+            P[T * n * n + i] = S[i];
+        work = doubles(2 * n * (n + m) + (n + m) * (n + m) + m);
+        const int64_t stopped = lq_riccati(&z, 0, T, P, K, L, work);
+        free(work);
+        if (stopped) {
+            printf("stopped at %lld\n", (long long)stopped);
+            return 1;
+        }
+        double *k = doubles(T * m), *v = doubles((T + 1) * n), *x = doubles(series * (T + 1) * n);
+        double *p = doubles(series * T * n);
+        lq_rollout(&z, T, series, x0, K, k, P, v, x, u, p);
+        bidiagonal_solve(n, T, series, A, varying ? n * n : 0, 0, x);
+        bidiagonal_solve(n, T, series, A, varying ? n * n : 0, 1, x);
+
+        const int64_t each = varying ? T + 1 : 1;
+        double *C = doubles(each * m * n), *V = matrices(each, m, 20.0);
+        double *W = doubles(stages * n * n), *gains = doubles((T + 1) * n * m);
+        double *factor = doubles((T + 1) * m * m), *roots = doubles((T + 1) * n * n);
+        double *rounding = doubles((T + 1) * n);
+        work = doubles(4 * n * n + 2 * (n + m) * (n + m));
+        filter_covariances(n, m, T, A, varying ? n * n : 0, C, varying ? m * n : 0, V,
+                           varying ? m * m : 0, V, varying ? m * m : 0, W, varying ? n * n : 0, S,
+                           P, gains, factor, roots, rounding, work);
+        calls += 7;
+        double *all[] = {A, At, B, Bt, Q, R, M, S, c, q, r, s, x0, u, J, g, P, K, L, k, v, x, p,
+                         C, V, W, gains, factor, roots, rounding, work};
+        for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+            free(all[i]);
+    }
+    printf("%lld calls\n", (long long)calls);
+    return 0;
+}

@@ -1,0 +1,163 @@
+"""The kernels in C against their twins in NumPy, and against writing beside an array."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from random_problems import random_case
+from random_smoothing import random_case as random_series
+
+import lqrad
+from lqrad import native
+from lqrad.linalg.banded import Bidiagonal
+from lqrad.linalg.riccati import recursion
+
+ROOT = Path(__file__).resolve().parents[2]
+needs_kernels = pytest.mark.skipif(not native.status().in_use, reason=native.status().message)
+needs_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+
+
+def both(call):
+    """What a call returns with the kernels, and with their twins."""
+    found = call()
+    with native.switched_off():
+        return found, call()
+
+
+@needs_kernels
+@pytest.mark.parametrize("seed", range(40))
+def test_gradients_agree_with_numpy(seed):
+    case = random_case(seed)
+    rng = np.random.default_rng(seed)
+    batch = [(), (), (3,), (2, 2)][seed % 4]
+    x0 = case.x0 if seed % 3 else rng.normal(size=(*batch, case.problem.n))
+    u = rng.normal(size=(*batch, case.T, case.problem.m))
+    (J, g), (J_twin, g_twin) = both(lambda: case.problem.value_and_gradient(x0, u))
+    assert type(J) is type(J_twin)
+    assert np.shape(J) == np.shape(J_twin)
+    assert g.shape == g_twin.shape
+    scale = sum(abs(z).max() for z in (case.problem.simulate(x0, u), u)) ** 2
+    weight = max(abs(getattr(case.problem, z)).max() for z in "QRSMqrs")
+    np.testing.assert_allclose(J, J_twin, rtol=1e-13, atol=1e-13 * scale * weight)
+    assert np.abs(g - g_twin).max() <= 1e-13 * np.abs(g_twin).max() + 1e-15 * scale * weight
+    v, v_twin = both(lambda: case.problem.hessian_product(u))
+    assert np.abs(v - v_twin).max() <= 1e-13 * np.abs(v_twin).max()
+
+
+@needs_kernels
+@pytest.mark.parametrize("seed", range(40))
+def test_riccati_and_its_rollout_agree_with_numpy(seed):
+    n = [None, None, 12, 23][seed % 4]
+    case = random_case(seed, n=n, m=n and 1 + seed % 9)
+    solution, twin = both(lambda: lqrad.riccati(case.problem, case.T))
+    for name in ("P", "K", "k", "v"):
+        found, expected = getattr(solution, name), getattr(twin, name)
+        assert np.abs(found - expected).max() <= 1e-12 * np.abs(expected).max(), name
+    assert (solution.P.swapaxes(1, 2) == solution.P).all()
+    x0 = np.stack([case.x0, -2 * case.x0])
+    rollout, expected = both(lambda: twin.rollout(x0))
+    for name in "xup":
+        found, other = getattr(rollout, name), getattr(expected, name)
+        assert np.abs(found - other).max() <= 1e-13 * np.abs(other).max(), name
+
+
+@needs_kernels
+@pytest.mark.parametrize("transpose", [False, True])
+@pytest.mark.parametrize("varying", [False, True])
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 12, 17, 33])
+def test_bidiagonal_solves_agree_with_numpy(n, varying, transpose):
+    rng = np.random.default_rng(n)
+    for T, batch in ((1, ()), (30, ()), (30, (2, 3)), (0, (4,))):
+        A = rng.normal(size=(T, n, n) if varying else (n, n)) / np.sqrt(n)
+        f = rng.normal(size=(*batch, T + 1, n))
+        found, twin = both(lambda A=A, f=f: Bidiagonal(A).solve(f, transpose=transpose))
+        assert np.abs(found - twin).max() <= 1e-13 * np.abs(twin).max()
+
+
+@needs_kernels
+@pytest.mark.parametrize("seed", range(40))
+def test_filters_agree_with_numpy(seed):
+    case = random_series(seed)
+    found, twin = both(lambda: lqrad.kalman_filter(case.problem, case.y))
+    for name in ("x", "cov", "predicted_x", "predicted_cov"):
+        a, b = getattr(found, name), getattr(twin, name)
+        assert np.abs(a - b).max() <= 1e-13 * np.abs(b).max(), name
+    assert found.loglik == pytest.approx(twin.loglik, rel=1e-13, abs=1e-12)
+
+
+@needs_kernels
+def test_what_a_kernel_cannot_go_on_with_its_twin_tells():
+    grows = lqrad.LQProblem([[1e200]], [[1]], [[1]], [[1]])
+    for call in (
+        lambda: grows.value_and_gradient([1e200], [[0.0], [0.0]]),
+        lambda: grows.simulate([1e200], [[0.0], [0.0]]),
+        lambda: lqrad.riccati(lqrad.LQProblem([[1]], [[0]], [[1]], [[0]]), 3),
+        lambda: lqrad.riccati(lqrad.LQProblem([[1e200]], [[1e-200]], [[1e200]], [[1]]), 3),
+        lambda: lqrad.kalman_filter(
+            lqrad.SmoothingProblem([[1]], [[1], [1]], [[1]], np.zeros((2, 2)), [0], [[1]]),
+            [[1.0, 1.0]] * 3,
+        ),
+    ):
+        messages = []
+        for switch in (False, True):
+            with pytest.raises(lqrad.LqradError) as told:  # noqa: PT012
+                if switch:
+                    with native.switched_off():
+                        call()
+                else:
+                    call()
+            messages.append(str(told.value))
+        assert messages[0] == messages[1]
+
+
+@needs_kernels
+def test_units_of_the_cost_are_exact():
+    """Roots of twice a number are rounded in another way: the kernel's pivots take none."""
+    case = random_case(3, n=5, m=3, T=20)
+    arrays = {name: getattr(case.problem, name) for name in "ABQRMS"}
+    for power in (1, 2, 7, -31):
+        scaled = {k: v if k in "AB" else np.ldexp(v, power) for k, v in arrays.items()}
+        P, K, _, _ = recursion(*(scaled[k] for k in "ABQRMS"), case.T)
+        expected = recursion(*(arrays[k] for k in "ABQRMS"), case.T)
+        assert (np.ldexp(expected.P, power) == P).all()
+        assert (expected.K == K).all()
+
+
+@needs_compiler
+def test_no_kernel_reads_or_writes_beside_an_array(tmp_path):
+    folder, program = ROOT / "lqrad" / "native", tmp_path / "sanitize"
+    flags = ["-std=c99", "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    sources = [str(Path(__file__).with_name("sanitize.c")), str(folder / "kernels.c")]
+    command = ["cc", *flags, "-DLQRAD_ONE_TARGET", f"-I{folder}", *sources, "-lm", "-o", program]
+    subprocess.run(command, check=True)
+    done = subprocess.run([program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "2800 calls\n"
+
+
+def in_a_process(code, **environment):
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(
+        command, env=os.environ | environment, capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+def test_the_environment_switches_the_kernels_off():
+    code = "import lqrad; print(lqrad.native.status().message)"
+    assert in_a_process(code, LQRAD_NATIVE="0") == "switched off by LQRAD_NATIVE=0"
+
+
+@needs_compiler
+@pytest.mark.skipif(
+    Path(sys.prefix).parent != ROOT or os.environ.get("LQRAD_NATIVE") == "0",
+    reason="lqrad is not installed from this checkout with its kernels",
+)
+def test_installing_builds_the_kernels():
+    assert native.status().in_use, native.status().message
