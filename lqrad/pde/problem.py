@@ -77,8 +77,8 @@ class SparseLQProblem(InputProblem, Fixed):
 
     The matrices are constant, c, q and r may vary in time, and phi, a reaction, acts entry by entry.
     What is dense stays dense and what is sparse stays sparse: nothing of size n^2 is made of
-    anything that is not. Batches are leading axes, as for LQProblem; the series of a batch are the
-    columns of one solve.
+    anything that is not. Batches are leading axes: x0 (..., n), u (..., T, m), x (..., T+1, n),
+    p (..., T, n); the series of a batch are the columns of one solve.
 
     Parameters
     ----------
@@ -295,14 +295,6 @@ class SparseLQProblem(InputProblem, Fixed):
     def simulate(self, x0: ArrayLike, u: ArrayLike) -> Array:
         """Return x with x[0] = x0, E x[t+1] = F x[t] + G u[t] + c + phi(x[t]).
 
-        Parameters
-        ----------
-        x0, u : (..., n), (..., T, m)
-
-        Returns
-        -------
-        (..., T+1, n)
-
         Raises
         ------
         NonFiniteError
@@ -341,17 +333,8 @@ class SparseLQProblem(InputProblem, Fixed):
     def adjoint(self, x: ArrayLike, u: ArrayLike | None = None) -> Array:
         """Return p with E'p[T-1] = S x[T] + s, E'p[t-1] = Q x[t] + q + (F + diag(phi'(x[t])))'p[t].
 
-        Parameters
-        ----------
-        x : (..., T+1, n)
-        u : (..., T, m), optional
-            As for all problems; here nothing depends on it.
-
-        Returns
-        -------
-        (..., T, n)
-            p[t] is the derivative of the cost in a term added to the right-hand side of step t. That
-            in x[t+1], which LQProblem calls p[t], is E'p[t].
+        It is the derivative of the cost in a term added to the right-hand side of step t. That in
+        x[t+1], which LQProblem calls p[t], is E'p[t]. On u, taken as by all problems, nothing depends.
 
         Examples
         --------
@@ -369,17 +352,9 @@ class SparseLQProblem(InputProblem, Fixed):
     def pull_back(self, f: ArrayLike, x: ArrayLike | None = None) -> tuple[Array, Array]:
         """Return p with E'p[T-1] = f[T], E'p[t-1] = f[t] + (F + diag(phi'(x[t])))'p[t], and E'p[-1].
 
-        The transpose of a simulation: where f[t] are the derivatives of a function of the states in
-        each of them, G'p[t] is its derivative in u[t], and E'p[-1] that in x0.
-
-        Parameters
-        ----------
-        f, x : (..., T+1, n)
-            The states x are needed where there is a reaction.
-
-        Returns
-        -------
-        p, pull : (..., T, n), (..., n)
+        The transpose of a simulation: where f[t] (..., T+1, n) are the derivatives of a function of the
+        states in each of them, G'p[t] is its derivative in u[t], and E'p[-1] (..., n) that in x0. The
+        states x are needed where there is a reaction.
 
         Examples
         --------
@@ -428,10 +403,6 @@ class SparseLQProblem(InputProblem, Fixed):
     def cost(self, x: ArrayLike, u: ArrayLike) -> float | Array:
         """Return J(x, u): a float, or one for each series of a batch.
 
-        Parameters
-        ----------
-        x, u : (..., T+1, n), (..., T, m)
-
         Examples
         --------
         >>> problem = SparseLQProblem([[2.0]], [[1.0]], [[1.0]], [1.0], [1.0])
@@ -472,20 +443,14 @@ class SparseLQProblem(InputProblem, Fixed):
     def value_and_gradient(
         self, x0: ArrayLike, u: ArrayLike, *, checkpoints: int | None = None
     ) -> tuple[float | Array, Array]:
-        """Return the cost of the inputs u from x0, and its gradient in u.
+        """Return the cost of the inputs u from x0, and its gradient g (..., T, m) in u.
 
         Parameters
         ----------
-        x0, u : (..., n), (..., T, m)
         checkpoints : int, optional
             How many states to keep at a time, x0 among them. The others are simulated again when the
             backward pass needs them, by the fewest steps possible. Value and gradient are the
             same to the last bit. All are kept when not given.
-
-        Returns
-        -------
-        J : float, or (...) for a batch
-        g : (..., T, m)
 
         Examples
         --------
@@ -545,21 +510,11 @@ class SparseLQProblem(InputProblem, Fixed):
         *,
         checkpoints: int | None = None,
     ) -> Array:
-        """Return H v, with H the Hessian of the cost in u: the two passes, without the offsets.
+        """Return H v (..., T, m), with H the Hessian of the cost in u: two passes, without the offsets.
 
-        Parameters
-        ----------
-        v : (..., T, m)
-        x0, u : (..., n), (..., T, m)
-            The point; needed where there is a reaction, whose states are all kept. If ddphi was
-            given, H is the Hessian there, else that of Gauss and Newton, with the reaction taken to
-            be linear.
-        checkpoints : int, optional
-            As of `value_and_gradient`.
-
-        Returns
-        -------
-        (..., T, m)
+        Where there is a reaction, the point x0, u is needed, and its states are all kept; H is the
+        Hessian there if ddphi was given, else that of Gauss and Newton, with the reaction taken to be
+        linear. `checkpoints` are those of `value_and_gradient`.
 
         Examples
         --------
@@ -586,12 +541,8 @@ class SparseLQProblem(InputProblem, Fixed):
         x, (_, v, _) = _time_first(x), self._start(np.zeros((*batch, self.n)), v, "v")
         dx = np.zeros_like(x)
         for t in range(len(v)):
-            right = (
-                times_rows(self.F, dx[t])
-                + times_rows(self.G, v[t])
-                + self._reaction(1, x[t]) * dx[t]
-            )
-            dx[t + 1] = self._solve(right)
+            right = times_rows(self.F, dx[t]) + times_rows(self.G, v[t])
+            dx[t + 1] = self._solve(right + self._reaction(1, x[t]) * dx[t])
         product, pull = times_rows(self.R, v), times_rows(self.S, dx[-1])
         p = None if p is None else _time_first(p)
         for t in range(len(v) - 1, -1, -1):
@@ -679,6 +630,12 @@ class SparseLQProblem(InputProblem, Fixed):
         def product(x0: Array, u: Array, v: Array) -> Array:
             return self.hessian_product(v, x0, u, checkpoints=checkpoints)
 
+        def gap_bound(gradient: Array) -> float:
+            assert solve is not None
+            g = gradient.reshape(-1, self.m)
+            return 0.5 * float(np.vdot(g, solve(g.T).T))
+
+        solve, diagonal = self._curvature
         exact = self.reaction is None or len(self.reaction) == 3
         return input_objective(
             self,
@@ -686,15 +643,10 @@ class SparseLQProblem(InputProblem, Fixed):
             T,
             partial(self.value_and_gradient, checkpoints=checkpoints),
             product if exact else None,
-            gap_bound=None if self._curvature is None else self._gap_bound,
+            gap_bound=None if solve is None else gap_bound,
             quadratic=self.reaction is None,
-            curvature=self._diagonal_curvature,
+            curvature=diagonal,
         )
-
-    def _gap_bound(self, gradient: Array) -> float:
-        assert self._curvature is not None
-        g = gradient.reshape(-1, self.m)
-        return 0.5 * float(np.vdot(g, self._curvature(g.T).T))
 
     # What is found once
 
@@ -702,7 +654,11 @@ class SparseLQProblem(InputProblem, Fixed):
     def _solve_pair(self) -> tuple[Solve, Solve]:
         """Solvers of E z = b and of E'z = b, for columns b."""
         if self.solver is not None:
-            return tuple(checked_solver(f, n) for f, n in zip(self.solver, _SOLVERS, strict=True))  # type: ignore[return-value]
+            solve, solve_transposed = self.solver
+            return (
+                checked_solver(solve, "solver[0]"),
+                checked_solver(solve_transposed, "solver[1]"),
+            )
         return (np.asarray, np.asarray) if self.E is None else factorised(self.E)
 
     def _solve(self, b: Array, *, transpose: bool = False) -> Array:
@@ -723,28 +679,20 @@ class SparseLQProblem(InputProblem, Fixed):
         return {name: bool(getattr(self, name).any()) for name in "cqrs"}
 
     @cached_property
-    def _curvature(self) -> Solve | None:
-        """R^-1 for columns, where R proves the curvature of the cost; else None."""
-        if self.reaction is not None or isinstance(self.R, LinearOperator):
-            return None
-        if isinstance(self.R, np.ndarray) and self.R.ndim == 1:
-            return (lambda g: (g.T / self.R).T) if self.R.all() else None
-        if isinstance(self.R, np.ndarray):
-            try:
-                return partial(cho_solve, cho_factor(self.R, lower=True))
-            except np.linalg.LinAlgError:
-                return None
-        solve = definite_factor(self.R)
-        return None if solve is None else solve.solve
-
-    @property
-    def _diagonal_curvature(self) -> Array | float | None:
-        """Numbers such that the Hessian is at least diag of them; None where none are proven."""
-        if self.reaction is not None or isinstance(self.R, LinearOperator):
-            return None
-        if isinstance(self.R, np.ndarray):
-            return self.R if self.R.ndim == 1 else diagonal_below(self.R)
-        return 0.0
+    def _curvature(self) -> tuple[Solve | None, Array | float | None]:
+        """R^-1 for columns, and numbers that R is at least diag of; None where they are not proven."""
+        R = self.R
+        if self.reaction is not None or isinstance(R, LinearOperator):
+            return None, None
+        if R.ndim == 1:
+            return (lambda g: (g.T / R).T) if R.all() else None, R
+        if not isinstance(R, np.ndarray):
+            factor = definite_factor(R)
+            return None if factor is None else factor.solve, 0.0
+        try:
+            return partial(cho_solve, cho_factor(R, lower=True)), diagonal_below(R)
+        except np.linalg.LinAlgError:
+            return None, diagonal_below(R)
 
     def _reaction(self, order: int, x: Array) -> Array:
         """The reaction or a derivative of it."""
@@ -795,9 +743,6 @@ class SparseLQProblem(InputProblem, Fixed):
         z = sequence(self, name, z, x)
         check_finite(name, z)
         return z
-
-
-_SOLVERS = ("solver[0]", "solver[1]")
 
 
 def _check_functions(name: str, value: Any, counts: tuple[int, ...], expected: str) -> None:
