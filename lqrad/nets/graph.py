@@ -1,10 +1,7 @@
 """Backpropagation as the method of adjoints: a cascade of functions, and a cost at its end.
 
-    minimise    J = sum over the costs i of  weight[i] * (mean of z[i] over the batch)
-    subject to  z[i] = f_i(z of the parents of i, theta of i)      for every node i
-
-With one multiplier p[i] for each node, the Lagrangian J + sum_i <p[i], f_i(...) - z[i]> has the
-derivatives
+With one multiplier p[i] for each node z[i] = f_i(z of its parents, theta), the Lagrangian of `Graph`,
+J + sum_i <p[i], f_i(...) - z[i]>, has the derivatives
 
     in p[i]:      f_i(parents, theta) - z[i]                  zero: the values, parents first
     in z[i]:      dJ/dz[i] + sum over the children j of i of

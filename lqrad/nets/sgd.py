@@ -168,12 +168,11 @@ def sgd(
     momentum : float, optional
         mu, or Adam's beta1; 0.9 by default.
     weight_decay : float
-        Decoupled from the gradient, as in Loshchilov and Hutter: step[k] weight_decay theta[k] is
-        taken off every parameter at every step, whatever the method. It is no part of J.
+        Decoupled from the gradient, as in Loshchilov and Hutter, whatever the method. It is no part
+        of J.
     clip : float, optional
         The largest norm of a gradient, over all parameters: a longer one is shortened to it before
-        its step. Where gradients explode along a horizon, it bounds the step; its direction stays.
-        The history has the norms from before.
+        its step. The history has the norms from before.
     validation : dict of name to (M, ...), optional
         Samples that are not trained on: their J is evaluated at the start and after every epoch,
         as one batch, and decides which parameters are returned.
@@ -254,6 +253,12 @@ def sgd(
         clip=math.inf if clip is None else check_number("clip", clip, above=0),
         z=z,
     )
+
+    def validated(where: str) -> float:
+        if held_out is None:
+            return math.nan
+        return _evaluate(held_out, loop.z, f"{where}, in the validation loss")[0]
+
     best, best_epoch, best_loss = z, 0, math.inf
     rows: list[tuple[float, ...]] = []
     status, reason = None, ""
@@ -262,15 +267,12 @@ def sgd(
     quiet = np.errstate(over="ignore", invalid="ignore")
     with quiet, nullcontext() if bar is None else bar:
         try:
-            if held_out is not None:
-                best_loss, _ = _evaluate(held_out, z, "at the start, in the validation loss")
+            best_loss = validated("at the start")
             while status is None:
                 epoch, epoch_began, asked = len(rows) + 1, time.perf_counter(), False
                 loss, norm = loop.epoch(epoch)
-                z, now = loop.z, math.nan
-                if held_out is not None:
-                    now, _ = _evaluate(held_out, z, f"after epoch {epoch}, in the validation loss")
-                if held_out is None or now < best_loss:
+                z, now = loop.z, validated(f"after epoch {epoch}")
+                if not now >= best_loss:  # nor where there is nothing to validate with
                     best, best_epoch, best_loss = z, epoch, now
                 rows.append((loss, now, norm, loop.step, time.perf_counter() - epoch_began))
                 if bar is not None:
@@ -279,9 +281,8 @@ def sgd(
                 if callback is not None:
                     z.flags.writeable = False
                     seen = None if held_out is None else now
-                    asked = bool(
-                        callback(Epoch(epoch, graph.unflatten(z), loss, seen, *rows[-1][2:]))
-                    )
+                    told = Epoch(epoch, graph.unflatten(z), loss, seen, *rows[-1][2:])
+                    asked = bool(callback(told))
                 if asked:
                     status = Status.CALLBACK
                 elif patience is not None and epoch - best_epoch >= patience:

@@ -2,9 +2,8 @@
 
     dT/dt = div(a grad T) - v . grad T + heating,      T the temperature above that of the surroundings
 
-Finite volumes: the cells are equal, a state is the mean temperature of a cell, and what leaves a cell
-enters its neighbour. With dx the width of a cell and a the diffusivity, the flux through the face
-between two cells is a (T - T') / dx, and through a face at the boundary
+On equal cells of the width dx a state is the mean temperature of a cell, and what leaves a cell enters
+its neighbour: the flux through the face between them is a (T - T') / dx, and through one at the boundary
 
     a (T - 0) / (dx/2)                  where the surroundings hold the face at their temperature
     0                                   where it is insulated

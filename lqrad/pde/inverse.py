@@ -129,10 +129,8 @@ def invert(
         Standard deviation of their noise.
     unknown : "initial" or "source"
         x[0], or the input that is the same at all times.
-    x0 : (n,), optional
-        The initial state where the source is unknown; zero when not given.
-    u : (T, m), optional
-        The inputs where the initial state is unknown; zero when not given.
+    x0, u : (n,), (T, m), optional
+        The initial state where the source is unknown, or the inputs; zero when not given.
     prior : (n,) or (m,), optional
         w0; zero when not given.
     weight : (k,), or (k, k) array or sparse, optional
@@ -152,8 +150,6 @@ def invert(
     ------
     ArgumentError
         If the steps do not suffice, or no solution fits as closely as the noise says.
-    NotConvexError
-        If the weight is not positive definite.
 
     References
     ----------

@@ -124,7 +124,6 @@ def animate_field(
     x : (k, n)
         The field at k times, dt apart: states, or costates.
     path : str or Path
-        Where to, a name that ends in .gif.
     frames : int
         How many of the times are shown, at most: more of them where more changes.
     label : str

@@ -31,14 +31,8 @@ def diffusion(
 ) -> Any:
     """Return L, the sparse (n, n) matrix of div(a grad T) on equal cells, in 1/s.
 
-    Parameters
-    ----------
-    shape, lengths : sequences
-        Cells and metres along each axis.
-    diffusivity : float
-        m^2/s.
-    sides : pairs of boundaries
-        The two ends of each axis, as of `heat_rod`.
+    There are `shape` cells over `lengths` in m, the diffusivity is in m^2/s, and `sides` are the two
+    ends of each axis, as of `heat_rod`.
 
     Examples
     --------

@@ -19,19 +19,10 @@ _EXTRA = {"A": 0, "W": 0, "c": 0, "C": 1, "V": 1, "d": 1}
 class Observations(NamedTuple):
     """A series with its gaps closed, so that a missing entry adds nothing to any sum.
 
-    A missing entry has a row of zeros in C, a zero in z, and in V the variance one and no
-    covariances. Its innovation is zero, its gain is zero, and the logarithm of its variance too.
-
-    Attributes
-    ----------
-    z : (..., T+1, ny)
-        y - d.
-    C : (ny, n), (T+1, ny, n) or (..., T+1, ny, n)
-        Constant where that is so and nothing is missing; with a batch in front only where its
-        series have different gaps.
-    V : (ny, ny), (T+1, ny, ny) or (..., T+1, ny, ny)
-    entries : (...)
-        How many entries are observed.
+    A missing entry has a row of zeros in C, a zero in z = y - d, and in V the variance one and no
+    covariances: its innovation, its gain, and the logarithm of its variance are zero. C and V are
+    constant where that is so and nothing is missing, and have a batch in front only where its series
+    have different gaps. `entries` (...) says how many are observed.
     """
 
     z: Array
@@ -45,18 +36,9 @@ class Whitened(NamedTuple):
 
     J = 1/2 |prior (x[0] - m0)|^2 + 1/2 sum |noise w[t]|^2 + 1/2 sum |z[t] - C x[t]|^2
 
-    Attributes
-    ----------
-    prior : (n, n)
-        L^-1 for P0 = L L'; zero where there is no prior.
-    noise : (n, n) or (T, n, n)
-        L^-1 for W = L L'.
-    root : (ny, ny), (T+1, ny, ny) or (..., T+1, ny, ny)
-        L^-1 for V = L L'.
-    C, z : as of Observations
-        L^-1 C and L^-1 (y - d).
-    log_determinant : (...)
-        That of P0, W and V together, over all stages, for each series.
+    With L the factors of P0, W and V = L L', `prior`, `noise` and `root` are the L^-1, that of the prior
+    zero where there is none; C and z are L^-1 C and L^-1 (y - d). `log_determinant` (...) is that of
+    P0, W and V together, over all stages, for each series.
     """
 
     prior: Array

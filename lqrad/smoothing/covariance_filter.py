@@ -225,14 +225,8 @@ class StartedFilter:
     """The filter of a start that may be vague: x[0] = m0 + root b + (0, base).
 
     The filter runs from the covariance `base`. What is left of the prior, b ~ (0, I), or what there
-    is no prior for, is a regression of the innovations on their responses to b.
-
-    Attributes
-    ----------
-    filtering : CovarianceFilter
-    root : (k, n)
-    moved, slopes : (k, T+1, n), (k, T+1, ny)
-        The responses to b of the predictions and, whitened, of the innovations.
+    is no prior for, is a regression of the innovations on their responses to b: `moved` (k, T+1, n) are
+    those of the predictions, `slopes` (k, T+1, ny) those of the innovations, whitened.
     """
 
     def __init__(self, problem: SmoothingProblem, data: Observations) -> None:

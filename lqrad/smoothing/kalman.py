@@ -295,12 +295,12 @@ def kalman_smoother(
 ) -> Smoothed:
     """Smooth a series, by normal equations, or by recursions where those lose digits.
 
-    The normal equations are block tridiagonal: one banded Cholesky factorisation and two banded
-    solves give the means and costates, the pivots the likelihood, and the blocks of the inverse
-    next to the diagonal the covariances, all in time and memory proportional to T. Where P0, W or
-    V is singular, or the equations do not return a known solution to eleven digits, the recursions
-    of the filter and its adjoint are used. They estimate the vague part of a prior from the data,
-    as they do all of x[0] where there is no prior, and lose no digits by it.
+    The normal equations are block tridiagonal: one banded Cholesky factor gives the means and
+    costates, its pivots the likelihood, and the blocks of the inverse next to the diagonal the
+    covariances, all in time and memory proportional to T. Where P0, W or V is singular, or the
+    equations do not return a known solution to eleven digits, the recursions of the filter and its
+    adjoint are used. They estimate the vague part of a prior, or all of x[0] where there is none,
+    from the data.
 
     Parameters
     ----------

@@ -27,19 +27,9 @@ _MOST_KEPT = 2**24
 class NormalEquations:
     """H x = g, from the whitened rows [prior], [-noise A, noise] and [C] of the least squares.
 
-    Attributes
-    ----------
-    H : BlockTridiagonal
-    loss : float
-        The relative error with which a constant state comes back from its right-hand side. States
-        are measured by the diagonal of H, that is, by their conditional deviations.
-
-    Raises
-    ------
-    NotConvexError
-        If P0, W or V is singular, P0 to rounding, or H is.
-    NonFiniteError
-        If they are so near to it that numbers overflow.
+    `loss` is the relative error with which a constant state comes back from its right-hand side, states
+    being measured by the diagonal of H, that is, by their conditional deviations. NotConvexError says
+    that P0, W or V is singular, P0 to rounding, or H is; NonFiniteError that they are nearly so.
     """
 
     def __init__(self, problem: SmoothingProblem, data: Observations) -> None:

@@ -33,17 +33,14 @@ def plot_smoothed(
 ) -> None:
     """Draw one output: the data, the smoothed mean, two 95 % bands, and the gaps shaded.
 
-    The wide band, in which 95 % of the observations are expected, is that of y: what was not
-    observed, in a gap or in the forecast, lies there with that probability. The narrow one is that of
-    the level C x + d, which has no sensor noise. Both reach 1.96 standard deviations to each side.
+    The wide band is that of y: what was not observed, in a gap or in the forecast, lies there with
+    that probability. The narrow one is that of the level C x + d, which has no sensor noise.
 
     Parameters
     ----------
-    problem : SmoothingProblem
-    y : (T+1, ny)
-        The series; NaN where nothing was observed.
+    problem, y : SmoothingProblem, (T+1, ny)
     smoothed : Smoothed
-        What `kalman_smoother` returned for it, with covariances.
+        What `kalman_smoother` returned for them, with covariances.
     output : int
         Which column of y.
     t : (T+1,), optional
@@ -106,18 +103,9 @@ def plot_smoothed_outputs(
     t: ArrayLike | None = None,
     names: Sequence[str] | None = None,
 ) -> Figure:
-    """Draw every output of a smoothed series, one panel below the other.
+    """Draw every output of a smoothed series by `plot_smoothed`, one panel below the other.
 
-    Parameters
-    ----------
-    problem, y, smoothed, t
-        As in `plot_smoothed`.
-    names : sequence of ny str, optional
-        What the outputs are called, with their units.
-
-    Returns
-    -------
-    Figure
+    The names are those of the ny outputs, with their units.
     """
     figure = new_figure(8, 1.0 + 3.0 * problem.ny)
     panels = figure.subplots(problem.ny, 1, sharex=True, squeeze=False)[:, 0]

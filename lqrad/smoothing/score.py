@@ -167,29 +167,18 @@ def _expect_group(problem: SmoothingProblem, y: Array) -> Expected:
 class _Answer(NamedTuple):
     """The smoothed states of series, their costates, and how both answer to c and d.
 
-    Attributes
-    ----------
-    x : (g, T+1, n)
-    cov : (T+1, n, n)
-    p : (g, T+1, n)
-        Here p[t] drives x[t], so that p[0] is the gradient in m0 and p[t+1] that in c[t].
-    u : (g, T+1, ny)
-    N, D : (T+1, n, n), (T+1, ny, ny)
-        -dp[t]/dm0 or -dp[t]/dc[t-1], and -du[t]/dd[t].
-    x_c, x_d : (T, n, n), (T+1, ny, n)
-        (dx[t]/dc[t])' and (dx[t]/dd[t])'.
-    loglik : (g,)
+    Here p[t] drives x[t], so that p[0] is the gradient in m0 and p[t+1] that in c[t].
     """
 
-    x: Array
-    cov: Array
-    p: Array
-    u: Array
-    N: Array
-    D: Array
-    x_c: Array
-    x_d: Array
-    loglik: Array
+    x: Array  # (g, T+1, n)
+    cov: Array  # (T+1, n, n)
+    p: Array  # (g, T+1, n)
+    u: Array  # (g, T+1, ny)
+    N: Array  # (T+1, n, n): -dp[t]/dm0 or -dp[t]/dc[t-1]
+    D: Array  # (T+1, ny, ny): -du[t]/dd[t]
+    x_c: Array  # (T, n, n): (dx[t]/dc[t])'
+    x_d: Array  # (T+1, ny, n): (dx[t]/dd[t])'
+    loglik: Array  # (g,)
 
 
 def _answer_by_normal_equations(
