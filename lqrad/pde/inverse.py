@@ -18,12 +18,11 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 from numpy.typing import ArrayLike, NDArray
-from scipy.linalg import cho_factor, cho_solve
 
 from lqrad.arguments import (
     EPS,
@@ -38,7 +37,7 @@ from lqrad.arguments import (
     real_array,
 )
 from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError, ShapeError, Status
-from lqrad.linalg.sparse_factors import factorised
+from lqrad.pde.matrices import any_matrix, any_weight, inverse_of, times_rows
 from lqrad.pde.problem import SparseLQProblem
 from lqrad.pde.tikhonov import Projected
 from lqrad.results import Report, former
@@ -256,7 +255,7 @@ class _Sensors:
     def of(
         cls, problem: SparseLQProblem, y: ArrayLike, C: Any, noise: ArrayLike, unknown: str
     ) -> _Sensors:
-        C = sp.csr_array(C, dtype=np.float64) if sp.issparse(C) else frozen_array("C", C)
+        C = any_matrix("C", C)
         if C.ndim != 2 or C.shape[1] != problem.n or not C.shape[0]:
             raise ShapeError(f"C has shape {C.shape}, expected (ny, n) with n = {problem.n}")
         y = real_array("y", y)
@@ -322,28 +321,14 @@ class _Weight:
     def of(cls, weight: Any, size: int) -> _Weight:
         if weight is None:
             return cls(lambda v: v, lambda g: g)
-        W = sp.csr_array(weight, dtype=np.float64) if sp.issparse(weight) else None
-        W = frozen_array("weight", weight) if W is None else W
-        if W.shape not in ((size,), (size, size)):
-            raise ShapeError(
-                f"weight has shape {W.shape}, expected (k,) or (k, k) with k = {size} unknowns"
+        W = any_weight("weight", weight, size, "k")
+        solve = inverse_of(W)
+        if solve is None:
+            raise NotConvexError(
+                "weight is not known to be positive definite; leave nothing without a price, or alpha "
+                "cannot regularise it"
             )
-        if W.ndim == 1:
-            if W.min() <= 0:
-                raise NotConvexError(
-                    f"weight holds {W.min():.6g}, expected positive numbers; leave nothing without a "
-                    "price, or alpha cannot regularise it"
-                )
-            return cls(lambda v: W * v, lambda g: g / W)
-        if abs(W - W.T).max() > 64 * EPS * abs(W).max():
-            raise NotConvexError("weight is not symmetric; pass (weight + weight.T) / 2")
-        if sp.issparse(W):
-            return cls(lambda v: W @ v, factorised(W)[0])
-        try:
-            factor = cho_factor(W, lower=True)
-        except np.linalg.LinAlgError:
-            raise NotConvexError("weight is not positive definite") from None
-        return cls(lambda v: W @ v, lambda g: np.asarray(cho_solve(factor, g)))
+        return cls(partial(times_rows, W), solve)
 
     def dual_norm(self, g: Array) -> float:
         """(g'W^-1 g)^1/2."""

@@ -5,11 +5,14 @@ A diagonal weight is the vector of its entries.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
 import scipy.sparse as sp
 from numpy.typing import ArrayLike
+from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse.linalg import LinearOperator
 
 from lqrad.arguments import (
@@ -120,6 +123,21 @@ def times_rows(M: Any, z: Array) -> Array:
         return cast(Array, M @ z)
     rows = z.reshape(-1, z.shape[-1])
     return cast(Array, (M @ rows.T).T.reshape(*z.shape[:-1], M.shape[0]))
+
+
+def inverse_of(weight: Any) -> Callable[[Array], Array] | None:
+    """The solver of a weight, for columns; None where it is not positive definite, or an operator."""
+    if isinstance(weight, LinearOperator):
+        return None
+    if weight.ndim == 1:
+        return (lambda b: (b.T / weight).T) if weight.all() else None
+    if sp.issparse(weight):
+        factor = definite_factor(weight)
+        return None if factor is None else factor.solve
+    try:
+        return partial(cho_solve, cho_factor(weight, lower=True))
+    except np.linalg.LinAlgError:
+        return None
 
 
 def transposed(M: Any) -> Any:

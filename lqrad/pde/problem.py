@@ -22,7 +22,6 @@ from typing import Any, cast
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse.linalg import LinearOperator
 
 from lqrad.arguments import (
@@ -46,7 +45,6 @@ from lqrad.linalg.checkpointing import schedule
 from lqrad.linalg.sparse_factors import (
     Solve,
     checked_solver,
-    definite_factor,
     factorised,
 )
 from lqrad.lq.inputs import InputProblem, described, input_objective, references
@@ -56,6 +54,7 @@ from lqrad.pde.matrices import (
     any_matrix,
     any_weight,
     dense,
+    inverse_of,
     stage_vectors,
     times_rows,
     transposed,
@@ -684,15 +683,10 @@ class SparseLQProblem(InputProblem, Fixed):
         R = self.R
         if self.reaction is not None or isinstance(R, LinearOperator):
             return None, None
-        if R.ndim == 1:
-            return (lambda g: (g.T / R).T) if R.all() else None, R
-        if not isinstance(R, np.ndarray):
-            factor = definite_factor(R)
-            return None if factor is None else factor.solve, 0.0
-        try:
-            return partial(cho_solve, cho_factor(R, lower=True)), diagonal_below(R)
-        except np.linalg.LinAlgError:
-            return None, diagonal_below(R)
+        solve = inverse_of(R)
+        if isinstance(R, np.ndarray):
+            return solve, R if R.ndim == 1 else diagonal_below(R)
+        return solve, 0.0
 
     def _reaction(self, order: int, x: Array) -> Array:
         """The reaction or a derivative of it."""

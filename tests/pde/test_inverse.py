@@ -8,6 +8,7 @@ import pytest
 import scipy.sparse as sp
 from matplotlib.figure import Figure
 from scipy.optimize import brentq
+from scipy.sparse.linalg import aslinearoperator
 
 import lqrad
 from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError, ShapeError
@@ -236,6 +237,8 @@ def test_the_picture_shows_the_curve_the_choice_and_the_noise():
 # --- refusals -------------------------------------------------------------------------------------
 
 Y, EYE = np.ones((T + 1, NY)), np.eye(N)[:NY]
+TILTED = np.diag([1e20, *np.ones(N - 1)])  # by more than rounding of its own entries, if not of all
+TILTED[1, 2] = 0.5
 
 
 @pytest.mark.parametrize(
@@ -257,9 +260,14 @@ Y, EYE = np.ones((T + 1, NY)), np.eye(N)[:NY]
         ({"u": np.ones((T, M)), "unknown": "source"}, ArgumentError, "u is given and unknown at once"),
         ({"u": np.ones((T - 1, M))}, ShapeError, r"u has shape \(39, 4\)"),
         ({"weight": np.ones(M)}, ShapeError, r"weight has shape \(4,\)"),
-        ({"weight": np.zeros(N)}, NotConvexError, "weight holds 0, expected positive"),
-        ({"weight": -np.eye(N)}, NotConvexError, "weight is not positive definite"),
-        ({"weight": -sp.eye_array(N)}, NotConvexError, "weight is not positive definite"),
+        ({"weight": np.zeros(N)}, NotConvexError, "weight is not known to be positive"),
+        ({"weight": -np.eye(N)}, NotConvexError, "weight has the eigenvalue -1"),
+        ({"weight": -sp.eye_array(N)}, NotConvexError, "weight has the eigenvalue -1"),
+        ({"weight": np.ones((N, N))}, NotConvexError, "weight is not known to be positive"),
+        ({"weight": aslinearoperator(np.eye(N))}, NotConvexError, "not known to be positive"),
+        ({"weight": TILTED}, NotConvexError, r"weight is not symmetric: entries \(1, 2\)"),
+        ({"weight": sp.csr_array(TILTED)}, NotConvexError, "weight is not symmetric"),
+        ({"C": sp.csr_array(EYE * np.nan)}, NonFiniteError, r"C\[0, 0\] is nan"),
         ({"weight": np.triu(np.ones((N, N)))}, NotConvexError, "weight is not symmetric"),
         ({"alpha": "gcv"}, ArgumentError, "alpha is 'gcv', expected one of: discrepancy, l-curve"),
         ({"alpha": -1.0}, ArgumentError, "alpha is -1.0, expected a positive number"),
