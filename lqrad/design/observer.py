@@ -20,7 +20,7 @@ from lqrad.copies import Fixed
 from lqrad.design.sampling import Sampled
 from lqrad.design.statespace import StateSpace
 from lqrad.errors import ArgumentError, ShapeError
-from lqrad.smoothing.steady import dlqe
+from lqrad.smoothing.duality import dlqe
 
 
 class Observer(Fixed):

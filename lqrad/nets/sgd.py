@@ -272,7 +272,7 @@ def sgd(
                 epoch, epoch_began, asked = len(rows) + 1, time.perf_counter(), False
                 loss, norm = loop.epoch(epoch)
                 z, now = loop.z, validated(f"after epoch {epoch}")
-                if not now >= best_loss:  # nor where there is nothing to validate with
+                if not now >= best_loss:  # or there is nothing to validate with
                     best, best_epoch, best_loss = z, epoch, now
                 rows.append((loss, now, norm, loop.step, time.perf_counter() - epoch_began))
                 if bar is not None:

@@ -1,11 +1,10 @@
 """Kalman smoothing: the same problem with a tracking cost, four routes to it, and learning of models."""
 
-from lqrad.smoothing.duality import Duality, duality
+from lqrad.smoothing.duality import Duality, dlqe, duality
 from lqrad.smoothing.kalman import Filtered, Smoothed, kalman_filter, kalman_smoother, rts_smoother
 from lqrad.smoothing.learning import Fit, em, fit
 from lqrad.smoothing.model import SmoothingProblem
 from lqrad.smoothing.score import Score, loglik_gradient
-from lqrad.smoothing.steady import dlqe
 
 __all__ = [
     "Duality",

@@ -170,12 +170,12 @@ def state_variances(A: Array, C: Array, W: Array, V: Array, P0: Array | None) ->
 
 
 def largest(array: Array, axes: int = 1) -> Array:
-    """The largest entries over time of squares, or of what has that many axes without time."""
+    """The largest entry over time of each entry of arrays that have so many axes beside time."""
     return np.array(array.reshape(-1, *array.shape[-axes:]).max(axis=0))
 
 
 def root_of_two(variances: Array) -> Array:
-    """The power of two next to each deviation, below it; exactly d times it in units d, powers of two."""
+    """A power of two near each deviation; in units that are powers of two it scales exactly."""
     return np.asarray(np.ldexp(1.0, np.frexp(variances)[1] // 2), dtype=np.float64)
 
 

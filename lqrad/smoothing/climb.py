@@ -1,7 +1,7 @@
 """The log-likelihood as a function of parameters theta, in units in which a descent finds its way.
 
-A user's map makes a model of theta. Each parameter has a length, the largest power of two at which the
-arrays of the model change in part only, and the descent is in z = theta / lengths.
+A user's map makes a model of theta. A parameter's length is the largest power of two of which 1/256
+changes no array of the model by more than a small part; the descent is in z = theta / lengths.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FAR = 4
 class Climb:
     """The log-likelihood of y as a function of z = theta / lengths, in units of the model at `start`.
 
-    So that the descent is the same whatever the units of the user and of the parameters are. The map
+    In these the descent does not depend on the units of the user and of the parameters. The map
     `build` makes problems with the shapes of `first`; the lengths are found at `start` (k,).
     """
 
@@ -114,10 +114,7 @@ class Climb:
 
 
 def _length(model: Callable[[Array], SmoothingProblem], theta: Array, i: int) -> float:
-    """The length of theta[i]: the largest power of two that changes the balanced arrays in part only.
-
-    Units of theta, powers of two, multiply it exactly.
-    """
+    """The length of theta[i], see above; units of theta that are powers of two multiply it exactly."""
     here = model(theta)
     sizes = _sizes(here)
 

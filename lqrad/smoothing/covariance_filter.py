@@ -32,7 +32,7 @@ from lqrad.smoothing.model import SmoothingProblem
 # Without a prior the start counts as open in a direction to which the observations respond, relative
 # to their responses to single entries of x[0], by less than this for each of them.
 _OPEN = 1e4 * EPS
-# Digits of a variance that may be lost to a subtraction: a part of it as small as this is left.
+# Where a subtraction leaves a smaller part of a variance than this, its digits count as lost.
 _MOST_SUBTRACTED = 1e-4
 # A part of a variance that rounding P0 may move it by.
 _MOST_MOVED = 1e-4
@@ -273,9 +273,9 @@ def smooth_by_recursions(
 
 
 def is_rounded(problem: SmoothingProblem) -> bool:
-    """Whether P0 has a direction in which rounding its entries is no small part of it.
+    """Whether P0 has a direction whose variance is not much more than the rounding of P0's entries.
 
-    Where not, rounding P0 changes all variances by as small a part: they grow with P0, and no faster.
+    Where not, that rounding changes all variances by a small part: they grow no faster than P0.
     """
     if problem.P0 is None:
         return False
