@@ -115,7 +115,7 @@ html_theme_options = {
     "footer_end": [],
     # Not shown before pyproject.toml is told where the repository stands.
     "external_links": [{"name": "Source", "url": _repository}] * ("example.org" not in _repository),
-    "header_links_before_dropdown": 7,
+    "header_links_before_dropdown": 6,
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
