@@ -507,7 +507,7 @@ def mpc() -> None:
                 u = controller.step(x)
                 ours.append(time.perf_counter() - middle)
                 theirs.append(middle - start)
-                active.append(bool(controller.last.y.any()))
+                active.append(bool(controller.last.multipliers.any()))
                 steps.append(controller.last.iterations)
                 apart.append(abs(cost / controller.last.cost - 1))
                 x = problem.A @ x + problem.B @ u + 0.3 * rng.normal(size=n)

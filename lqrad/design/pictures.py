@@ -10,7 +10,7 @@ from matplotlib.patches import Circle
 
 from lqrad.arguments import Array, check_count, check_shape
 from lqrad.design.closed_loop import ClosedLoop
-from lqrad.design.margins import Margins
+from lqrad.design.margins import Margins, disk_gain
 from lqrad.design.report import Design
 from lqrad.design.responses import StepResponse
 from lqrad.design.statespace import StateSpace
@@ -58,7 +58,7 @@ def plot_nyquist(loop: StateSpace, margins: Margins, *, channel: int = 0, ax: Ax
     ax.plot(L.real, -L.imag, color=dark, linewidth=0.7, alpha=0.5, zorder=2)
     alpha, sights = found.disk, [1.0]
     if alpha < 2:  # else it is a half-plane, or more
-        low, high = (2 - alpha) / (2 + alpha), (2 + alpha) / (2 - alpha)
+        low, high = disk_gain(alpha)
         middle, radius = -(low + high) / 2, (high - low) / 2
         sights.append(high)
         ax.add_patch(Circle((middle, 0.0), radius, color=light, alpha=0.35, linewidth=0, zorder=1))

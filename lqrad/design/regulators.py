@@ -168,10 +168,8 @@ def lqg(
     ----------
     plant, Q, R, M, input_bounds
         As of `lqr`; the plant's outputs C x + D u are what is measured.
-    W : (n, n)
-        Covariance of what disturbs the state at each step.
-    V : (ny, ny)
-        Covariance of the sensors' noise.
+    W, V : (n, n), (ny, ny)
+        Covariances of what disturbs the state at each step and of the sensors' noise.
     Q_i : (nr, nr), optional
         Weight of the integrators, as of `lqi`; none when not given.
     H : (nr, n), optional
@@ -298,9 +296,8 @@ def steady_state_targets(
 
     Returns
     -------
-    x_ref : (n,)
-    u_ref : (m,)
-        Of all that do it, the one with the least |u_ref|.
+    x_ref, u_ref : (n,), (m,)
+        Of all such states, the one with the least |u_ref|.
 
     Raises
     ------

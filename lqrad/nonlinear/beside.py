@@ -43,20 +43,10 @@ def lower_beside(
     limits: tuple[Array, Array],
     tol: float,
 ) -> tuple[Array, float, str] | None:
-    """Return inputs of a lower cost beside a trajectory, that cost, and the direction in words.
+    """Return inputs (T, m) of a lower cost beside a trajectory, that cost, and the direction in words.
 
-    Parameters
-    ----------
-    x, u, p : (T+1, n), (T, m), (T, n)
-    K, P : (T, m, n), (T+1, n, n)
-        The gains and the cost to go of the expansion.
-    limits : pair of (m,)
-    tol : float
-        A promise of tol |J| passes for none.
-
-    Returns
-    -------
-    inputs (T, m), cost, words; or None where no push lowers the cost.
+    None where no push lowers the cost by more than tol |J|. K (T, m, n) and P (T+1, n, n) are the
+    gains and the cost to go of the expansion around (x, u, p).
     """
     share = max(_SHARE, 100 * tol)
     if share > 0.01:  # so coarse a tolerance tells no minimum from its neighbourhood
@@ -176,24 +166,9 @@ def followed(
     k: Array,
     limits: tuple[Array, Array],
 ) -> tuple[Array, Array]:
-    """Return the trajectories of u[t] - k[t] - K[t] (x+[t] - x[t]), within the limits.
+    """Return x+ (..., T+1, n), u+ (..., T, m) with u+[t] = u[t] - k[t] - K[t] (x+[t] - x[t]) from x0.
 
-    Parameters
-    ----------
-    x0 : (n,)
-    x, u, K : (T+1, n), (T, m), (T, m, n)
-    k : (..., T, m)
-        One for each trajectory.
-    limits : pair of (m,)
-
-    Returns
-    -------
-    x, u : (..., T+1, n), (..., T, m)
-
-    Raises
-    ------
-    NonFiniteError
-        If a state is not finite.
+    The inputs are kept within the limits. There is a k (T, m) for each trajectory.
     """
     new_x, new_u = np.empty((*k.shape[:-2], *x.shape)), np.empty(k.shape)
     new_x[..., 0, :] = x0

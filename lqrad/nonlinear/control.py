@@ -34,6 +34,7 @@ from lqrad.arguments import (
     sequence,
     trajectory,
 )
+from lqrad.copies import Fixed
 from lqrad.descent.objective import Objective
 from lqrad.errors import OVERFLOW_REMEDY, ArgumentError, DtypeError, NonFiniteError, ShapeError
 from lqrad.functions.calls import called, with_time
@@ -50,7 +51,7 @@ _COSTS = ("stage_cost", "terminal_cost")
 _quiet = np.errstate(over="ignore", invalid="ignore", divide="ignore")
 
 
-class ControlProblem(InputProblem):
+class ControlProblem(InputProblem, Fixed):
     """Nonlinear dynamics, a stage cost and a terminal cost, written in NumPy.
 
         minimise    J = sum_{t<T} l(x[t], u[t], t)  +  phi(x[T])
@@ -115,7 +116,14 @@ class ControlProblem(InputProblem):
     Bryson and Ho, Applied Optimal Control, 1975, section 2.2.
     """
 
+    n: int
+    m: int
     T: int | None = None  # no horizon of its own: that of the inputs decides
+    f: Callable[..., Any]
+    stage_cost: Callable[..., Any]
+    terminal_cost: Callable[[Any], Any]
+    jacobian: Callable[..., Any] | None
+    _ways: dict[str, str]
 
     def __init__(
         self,
@@ -127,14 +135,12 @@ class ControlProblem(InputProblem):
         m: int,
         jacobian: Callable[..., tuple[Any, Any]] | None = None,
     ) -> None:
-        self.n, self.m = check_count("n", n), check_count("m", m)
-        self.f = with_time("f", f)
-        self.stage_cost = with_time("stage_cost", stage_cost)
-        self.terminal_cost = _nothing if terminal_cost is None else terminal_cost
-        if not callable(self.terminal_cost):
+        self._set(n=check_count("n", n), m=check_count("m", m), _ways={})
+        self._set(f=with_time("f", f), stage_cost=with_time("stage_cost", stage_cost))
+        if terminal_cost is not None and not callable(terminal_cost):
             raise ArgumentError(f"terminal_cost is {terminal_cost!r}, expected a function of x")
-        self.jacobian = None if jacobian is None else with_time("jacobian", jacobian)
-        self._ways: dict[str, str] = {}
+        self._set(terminal_cost=terminal_cost or _nothing)
+        self._set(jacobian=None if jacobian is None else with_time("jacobian", jacobian))
 
     def __repr__(self) -> str:
         return f"ControlProblem(n={self.n}, m={self.m})"

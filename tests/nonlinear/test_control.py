@@ -425,3 +425,10 @@ def test_an_exception_at_the_end_is_told_too():
     strict = ControlProblem(lambda x, u: x + u, square, lambda x: float(x), n=2, m=1)
     with pytest.raises(lqrad.ArgumentError, match=r"terminal_cost raised TypeError for x \(2,\)"):
         strict.adjoint(np.ones((3, 2)), np.ones((2, 1)))
+
+
+def test_its_functions_cannot_be_set():
+    problem = ControlProblem(lambda x, u: x + u, lambda x, u: u[..., 0] ** 2, n=1, m=1)
+    for name in ("f", "stage_cost", "terminal_cost", "n", "T"):
+        with pytest.raises(AttributeError, match=f"{name} of a ControlProblem cannot be set"):
+            setattr(problem, name, None)
