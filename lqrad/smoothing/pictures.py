@@ -103,9 +103,18 @@ def plot_smoothed_outputs(
     t: ArrayLike | None = None,
     names: Sequence[str] | None = None,
 ) -> Figure:
-    """Draw every output of a smoothed series by `plot_smoothed`, one panel below the other.
+    """Draw every output of a smoothed series, one panel below the other.
 
-    The names are those of the ny outputs, with their units.
+    Parameters
+    ----------
+    problem, y, smoothed, t
+        As in `plot_smoothed`.
+    names : sequence of ny str, optional
+        What the outputs are called, with their units.
+
+    Returns
+    -------
+    Figure
     """
     figure = new_figure(8, 1.0 + 3.0 * problem.ny)
     panels = figure.subplots(problem.ny, 1, sharex=True, squeeze=False)[:, 0]
