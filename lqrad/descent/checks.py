@@ -48,12 +48,9 @@ def dot_test(
 
     Parameters
     ----------
-    forward : callable
-        u -> L u, from arrays of the given shape.
-    transpose : callable
-        v -> L'v, from arrays of the shape of L u.
+    forward, transpose : callable
+        u -> L u, of arrays of the given shape, and v -> L'v, of arrays of the shape of L u.
     shape : tuple of int
-        The shape of u.
     rng : Generator or int, optional
         Where u and v come from; a fixed seed when not given.
 

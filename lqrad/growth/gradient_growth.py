@@ -151,10 +151,8 @@ class GradientGrowth(ReadOnly, Report):
 
     def facts(self) -> dict[str, Any]:
         """Return the rates, measured and predicted, and the horizons at which digits are lost."""
-        names = (
-            *("T", "quantity", "rate", "predicted_rate", "degree", "predicted_degree"),
-            *("lost_horizon", "overflow_horizon", "overflow_step", "exponents", "log_norms"),
-        )
+        names = ["T", "quantity", "rate", "predicted_rate", "degree", "predicted_degree"]
+        names += ["lost_horizon", "overflow_horizon", "overflow_step", "exponents", "log_norms"]
         return {name: getattr(self, name) for name in names}
 
     def __repr__(self) -> str:
@@ -170,10 +168,8 @@ class GradientGrowth(ReadOnly, Report):
             f"{self.quantity} over T = {self.T} steps: {first} at t = 0, {last} at the end",
             f"growth per step: {fit}, predicted {math.exp(self.predicted_rate):.6g}{power}",
         ]
-        for horizon, what in (
-            (self.lost_horizon, "has no digit left"),
-            (self.overflow_horizon, "overflows"),
-        ):
+        ends = {"has no digit left": self.lost_horizon, "overflows": self.overflow_horizon}
+        for what, horizon in ends.items():
             if math.isfinite(horizon):
                 lines.append(f"an open-loop gradient {what} from T = {horizon:.0f} on")
         return "\n".join(lines)

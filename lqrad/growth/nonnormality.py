@@ -304,8 +304,7 @@ def _march(step: Array, e: int, count: int) -> Array:
 
 
 def _log_norm(P: Array, e: int) -> float:
-    norm = float(np.linalg.norm(P, 2))
-    return math.log(norm) + e * math.log(2) if norm else -math.inf
+    return _log(float(np.linalg.norm(P, 2))) + e * math.log(2)
 
 
 def _maximum(

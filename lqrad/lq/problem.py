@@ -44,8 +44,15 @@ from lqrad.linalg.balance import Units, balance, in_units
 from lqrad.linalg.banded import Bidiagonal
 from lqrad.linalg.curvature import input_curvature
 from lqrad.linalg.stages import add_times, inner, substitute, times
-from lqrad.lq.inputs import InputProblem, Slopes, described, input_objective, references
-from lqrad.lq.optimality import KKT, kkt_from_terms
+from lqrad.lq.inputs import (
+    KKT,
+    InputProblem,
+    Slopes,
+    described,
+    input_objective,
+    kkt_from_terms,
+    references,
+)
 
 # Overflow is looked for in the results and told in words; NumPy's warnings would only repeat it.
 _quiet = np.errstate(over="ignore", invalid="ignore")
@@ -527,15 +534,11 @@ class LQProblem(InputProblem, Fixed):
 
         Examples
         --------
-        >>> import numpy as np
-        >>> problem = LQProblem([[0.5]], [[1]], [[1]], [[1]])
-        >>> x0, u = np.array([8.0]), np.zeros((3, 1))
-        >>> x = problem.simulate(x0, u)
-        >>> kkt = problem.kkt_residual(x, u, problem.adjoint(x), x0)
-        >>> float(abs(kkt.dynamics).max()), float(abs(kkt.state).max())
-        (0.0, 0.0)
-        >>> bool((kkt.input == problem.value_and_gradient(x0, u)[1]).all())
-        True
+        >>> problem, u = LQProblem([[0.5]], [[1]], [[1]], [[1]]), np.zeros((2, 1))
+        >>> x = problem.simulate([8.0], u)
+        >>> kkt = problem.kkt_residual(x, u, problem.adjoint(x), [8.0])
+        >>> abs(kkt.dynamics).max(), abs(kkt.state).max(), kkt.input.ravel()    # the gradient
+        (np.float64(0.0), np.float64(0.0), array([5., 2.]))
         """
         x, u, p = trajectory(self, x, u=u, p=p)
         x0 = finite_start(self, x0, x)

@@ -42,8 +42,7 @@ from lqrad.functions.carried import Carried, read_only
 from lqrad.functions.derivatives import check_given, derivatives
 from lqrad.linalg.banded import Bidiagonal, first_nonfinite_step
 from lqrad.linalg.stages import times
-from lqrad.lq.inputs import InputProblem, Slopes, input_objective
-from lqrad.lq.optimality import KKT, kkt_from_terms
+from lqrad.lq.inputs import KKT, InputProblem, Slopes, input_objective, kkt_from_terms
 from lqrad.lq.problem import LQProblem, unchecked
 
 _COSTS = ("stage_cost", "terminal_cost")

@@ -47,8 +47,14 @@ from lqrad.linalg.sparse_factors import (
     checked_solver,
     factorised,
 )
-from lqrad.lq.inputs import InputProblem, described, input_objective, references
-from lqrad.lq.optimality import KKT, kkt_from_terms
+from lqrad.lq.inputs import (
+    KKT,
+    InputProblem,
+    described,
+    input_objective,
+    kkt_from_terms,
+    references,
+)
 from lqrad.lq.problem import LQProblem
 from lqrad.pde.matrices import (
     any_matrix,
