@@ -5,6 +5,10 @@ loop these grow by exp(rate) a step, and as much again on their way back in the 
 left of the sum, over the size of its terms, is the error of a gradient that should be zero:
 
     error ~ eps (growth over T steps)^2  ~  eps exp(2 rate T)
+
+Every step makes a rounding error of its own, which grows over the steps that are left and back again.
+They are independent, so that what arrives is eps sum_k (growth over k steps)^2: the same law where
+there is growth, and where there is none as many times more as there are steps.
 """
 
 from __future__ import annotations
@@ -61,9 +65,9 @@ class LostDigits(Report):
 
     @property
     def law(self) -> Array:
-        """The logarithms of the errors that are predicted: eps times the square of the growth."""
-        growth = self.growth.log_norms - self.growth.log_norms[-1]
-        return np.asarray(math.log(EPS) + 2 * growth[self.growth.T - self.horizons])
+        """The logarithms of the predicted errors: eps times the squares of the growth, over all steps."""
+        growth = (self.growth.log_norms - self.growth.log_norms[-1])[::-1]  # by distance to the end
+        return np.asarray(math.log(EPS) + np.logaddexp.accumulate(2 * growth)[self.horizons - 1])
 
     @property
     def observed(self) -> int | None:

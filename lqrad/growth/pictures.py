@@ -87,7 +87,7 @@ def plot_lost_digits(lost: LostDigits, *, ax: Axes = NEW) -> None:
     ax.plot(T[seen], lost.errors[seen], "o", color=dark, markersize=4, label="observed", zorder=3)
     law = lost.law / math.log(10)
     drawn = law < 300
-    label = r"predicted: eps (growth over T)$^2$"
+    label = r"predicted: eps $\Sigma$ growth$^2$"
     ax.plot(T[drawn], 10 ** law[drawn], "--", color=light, label=label, zorder=4)
     ax.axhline(1.0, color="0.6", linewidth=0.8, zorder=1)
     beside = {"xytext": (0, 3), "ha": "right", "color": "0.35"}

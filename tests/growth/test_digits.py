@@ -24,6 +24,18 @@ def test_the_pendulum_loses_its_last_digit_where_it_is_predicted():
     assert law == pytest.approx(2 * math.log(1.11773), rel=0.01)
 
 
+@pytest.mark.parametrize(
+    "name", ["aircraft", "mass-spring-chain", "quadrotor", "inverted-pendulum"]
+)
+def test_the_law_is_within_two_decades_of_the_errors_with_and_without_growth(name):
+    system = lqrad.systems.SYSTEMS[name]()
+    lost = lost_digits(system.problem(), system.x0)
+    seen = (lost.errors > 0) & np.isfinite(lost.errors)
+    decades = (np.log(lost.errors[seen]) - lost.law[seen]) / math.log(10)
+    assert abs(np.median(decades)) < 2
+    assert decades.max() < 1  # the law is not far below
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_random_systems_lose_it_within_a_sixth_of_the_prediction(seed):
     rng = np.random.default_rng(seed)
