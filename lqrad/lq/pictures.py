@@ -34,6 +34,7 @@ from lqrad.results import draw
 _MOST_CIRCLES = 25
 _FLOOR = 1e-15  # a relative gap below this, the difference of two costs, is rounding
 _CEILING = 1e250  # matplotlib's margins overflow above it
+_BOUNDED = {"gradient": (0, (1, 2)), "conjugate-gradient": (0, (5, 3))}  # and their dashes
 _QUANTITIES = {"x": "state", "u": "input", "p": "costate (cost per unit of state)"}
 
 
@@ -124,10 +125,17 @@ def plot_costates(
 
 @panel
 def plot_convergence(comparison: Comparison, *, ax: Axes = NEW) -> None:
-    """Draw the relative gap of each descent against its iterations, with the theoretical rates.
+    """Draw the relative gap of each descent against its iterations, and two bounds that theory has.
 
     The curve of a descent that met its tolerance ends in a dot, that of another one in a cross.
-    Dashed, from the same start: the rates that the condition number of the Hessian predicts.
+    Thin and grey: what gradient descent with its best step, and conjugate gradients, leave at most
+    of the gap at the start, for the condition number of the Hessian. The other methods have no such
+    bound: heavy ball may first go up, whatever its rate is in the end.
+
+    References
+    ----------
+    Polyak, Introduction to Optimization, 1987, section 1.4; Nocedal and Wright, Numerical
+    Optimization, 2nd edition, 2006, section 5.1 (Chebyshev polynomials).
     """
     descents, rates = comparison.descents, comparison.rates
     with np.errstate(over="ignore"):
@@ -136,22 +144,23 @@ def plot_convergence(comparison: Comparison, *, ax: Axes = NEW) -> None:
     # Each gap up to the last one that is more than rounding.
     gaps = [gap[: np.flatnonzero(gap > _FLOOR).max(initial=0) + 1] for gap in gaps]
     longest = max(2, *map(len, gaps))
-    for descent, gap, color in zip(descents, gaps, colors(len(descents)), strict=True):
-        if descent.method in rates:
-            predicted = gap[0] * rates[descent.method] ** (2.0 * np.arange(longest))
-            predicted = predicted[predicted > _FLOOR]
-            # Two methods have the same rate: their dashes take turns.
-            dashes = (6 * list(rates).index(descent.method), (4, 8))
-            ax.plot(predicted, linestyle=dashes, color=color, linewidth=1, zorder=1)
-        look = {"color": color, "label": descent.method}
-        add_gap(ax, np.maximum(gap, _FLOOR), converged=descent.status.converged, **look)
+    for descent, gap, look in zip(descents, gaps, curves(len(descents)), strict=True):
+        name, converged = descent.method, descent.status.converged
+        add_gap(ax, np.maximum(gap, _FLOOR), converged=converged, label=name, **look)
+    for descent, gap in zip(descents, gaps, strict=True):
+        if descent.method in _BOUNDED:
+            power = rates[descent.method] ** np.arange(longest)
+            left = power if descent.method == "gradient" else 2 * power / (1 + power**2)
+            bound = gap[0] * left**2
+            (line,) = ax.plot(bound[bound > _FLOOR], color="0.5", linewidth=0.8, zorder=1)
+            line.set(linestyle=_BOUNDED[descent.method], label=f"bound of {descent.method}")
     over_iterations(ax, 1.2 * longest)
     digits = (1, 2, 5) if longest < 50 else (1,)
     decades = range(math.ceil(math.log10(longest)) + 1)
     ticks = [0, *(digit * 10**decade for decade in decades for digit in digits)]
     ax.set_xticks([k for k in ticks if k <= 1.2 * longest])
     ax.xaxis.set_major_formatter(FuncFormatter(lambda k, _: f"{k:g}"))
-    add_title(ax, "convergence: observed (solid), predicted (dashed)")
+    add_title(ax, "convergence, and what theory bounds it by (grey)")
 
 
 @sheet(11, 8, 2, 2)
@@ -178,7 +187,7 @@ def plot_comparison(
     add_title(top_left, "states: Riccati's feedback")
     plot_trajectory(optimum.u, ax=top_right, dt=dt, names=inputs, symbol="u")
     _add_circles(top_right, best.solution, largest(optimum.u), dt)
-    add_title(top_right, f"inputs: Riccati (lines), {best.method} (circles)")
+    add_title(top_right, f"inputs: Riccati (lines), {best.method}, the closest (circles)")
     plot_convergence(comparison, ax=low_left)
     try:
         p = problem.adjoint(problem.simulate(comparison.x0, best.solution), best.solution)
@@ -186,7 +195,7 @@ def plot_comparison(
         p = np.full_like(optimum.p, np.nan)
     Px = (recursion.P[1:] @ optimum.x[1:, :, None])[..., 0] + recursion.v[1:]
     plot_costates(p, Px, ax=low_right, dt=dt, names=costates)
-    add_title(low_right, f"costates: Riccati's P x (lines), {best.method} (circles)")
+    add_title(low_right, f"costates: Riccati's P x (lines), {best.method}'s (circles)")
     for ax in (top_right, low_right):
         ax.set_xlim(top_left.get_xlim())
     return title

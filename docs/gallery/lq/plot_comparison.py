@@ -5,7 +5,7 @@ Descent against Riccati
 Five methods of descent minimise the cost of a Boeing 747 that returns to level flight. None of them
 knows of Riccati's equation; the gap is their distance to Riccati's cost. Plain gradients need
 more than a thousand iterations, heavy ball and Nesterov some hundreds, conjugate gradients thirty.
-Dashed are the rates that the condition number of the Hessian predicts.
+Grey are two bounds of theory, from the condition number of the Hessian alone.
 """
 
 import lqrad
