@@ -89,7 +89,8 @@ class Sweep(ReadOnly, Report):
         grid = " x ".join(f"{name} ({len(axis)})" for name, axis in self.axes.items())
         done = np.count_nonzero(_done(self))
         text = f"{grid or 'no axes'}: {done} of {self.seconds.size} cells done"
-        for index, error in itertools.islice(self.errors.items(), 1):
+        if self.errors:
+            index, error = next(iter(self.errors.items()))
             text += f", {len(self.errors)} failed, at {index} with {error}"
         return f"<Sweep of {text}>"
 
@@ -161,7 +162,13 @@ def sweep(
     if executor is not None:
         check_type("executor", executor, Executor, "ThreadPoolExecutor() or client.get_executor()")
     if isinstance(executor, ProcessPoolExecutor):
-        _check_picklable(function)
+        try:
+            pickle.dumps(function)
+        except Exception as error:  # PicklingError, AttributeError or TypeError, as it happens
+            raise ArgumentError(
+                f"function must be picklable for a ProcessPoolExecutor, and is not ({_worded(error)})",
+                "define it at the top level of a module, or use a ThreadPoolExecutor",
+            ) from error
     # The whole path, for a cell may change the directory.
     held = None if path is None else Path(os.path.realpath(as_path(path)))
     with nullcontext() if held is None else alone(held):
@@ -206,9 +213,8 @@ def _run(
 def _timed(function: Callable[..., Any], cell: dict[str, Any], ticket: object = None) -> _Outcome:
     """Run one cell where it is, a worker perhaps; nothing comes back that cannot be pickled."""
     began = time.perf_counter()
-    found: dict[str, float] | str
     try:
-        found = _numbers(function(**cell))
+        found: dict[str, float] | str = _numbers(function(**cell))
     except Exception as error:  # whatever a user's function raises is the outcome of its cell
         found = _worded(error)
     return found, time.perf_counter() - began
@@ -306,16 +312,6 @@ def _outcome(future: Future[_Outcome]) -> _Outcome:
         return f"{_worded(error)} ({hint})", math.nan
     except BaseException as error:  # whatever a pool sends back that ended the cell's worker
         return _worded(error), math.nan
-
-
-def _check_picklable(function: Callable[..., Any]) -> None:
-    try:
-        pickle.dumps(function)
-    except Exception as error:  # PicklingError, AttributeError or TypeError, as it happens
-        raise ArgumentError(
-            f"function must be picklable for a ProcessPoolExecutor, and is not ({_worded(error)})",
-            "define it at the top level of a module, or use a ThreadPoolExecutor",
-        ) from error
 
 
 # --- the grid, and what came of it ----------------------------------------------------------------
@@ -421,8 +417,7 @@ class _Record:
     def take(self, found: _Found) -> None:
         """Take the outcome of a cell, if there is one, and save where that is due."""
         if found is not None:
-            k, outcome = found
-            self.outcomes[k] = outcome
+            self.outcomes[found[0]] = found[1]
             self.unsaved = True
         if time.monotonic() >= self.due:
             self.save()
@@ -505,11 +500,9 @@ def _outcomes(data: dict[str, Any], shape: tuple[int, ...]) -> dict[int, _Outcom
     """What the arrays of a file say of each cell that was run."""
     names, times = data["outcome_names"].tolist(), data["seconds"].ravel().tolist()
     rows = data["values"].reshape(len(names), math.prod(shape)).T.tolist()
-    outcomes: dict[int, _Outcome] = {
-        k: (dict(zip(names, rows[k], strict=True)), times[k])
-        for k in np.flatnonzero(data["done"]).tolist()
+    found: dict[int, dict[str, float] | str] = {
+        k: dict(zip(names, rows[k], strict=True)) for k in np.flatnonzero(data["done"]).tolist()
     }
     for index, text in zip(data["error_cells"].tolist(), data["error_texts"].tolist(), strict=True):
-        k = int(np.ravel_multi_index(index, shape)) if shape else 0
-        outcomes[k] = (text, times[k])
-    return outcomes
+        found[int(np.ravel_multi_index(index, shape)) if shape else 0] = text
+    return {k: (outcome, times[k]) for k, outcome in found.items()}
