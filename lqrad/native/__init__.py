@@ -31,7 +31,7 @@ _MOST_GRADIENT = 6
 _MOST_STATES, _MOST_OF_MANY, _MANY = 50, 8, 8
 _MOST_MATRICES = 40
 
-_INTERFACE = 1
+_INTERFACE = 2
 # ON_STACK of kernels.c: so many doubles of work are there.
 _ON_STACK = 2048
 _SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
@@ -70,7 +70,7 @@ _SIGNATURES = {
     "lqrad_interface": [],
     "lq_gradient": [POINTER(Problem), _number, _number, _pointer, _number, *4 * [_pointer]],
     "lq_riccati": [POINTER(Problem), _number, _number, *4 * [_pointer]],
-    "lq_rollout": [POINTER(Problem), _number, _number, *8 * [_pointer]],
+    "lq_rollout": [POINTER(Problem), _number, _number, *9 * [_pointer]],
     "bidiagonal_solve": [*3 * [_number], _pointer, _number, _number, _pointer],
     "filter_covariances": [*3 * [_number], *5 * [_pointer, _number], *7 * [_pointer]],
 }
@@ -216,7 +216,7 @@ class LQKernel:
             byref(self._problem),
             T,
             x0.size // self.n,
-            *map(_address, (x0, K, k, P, v, x, u, p)),
+            *map(_address, (x0, K, k, P, v, x, u, p, np.empty((self.n, self.n)))),
         )
         return None if failed else (x, u, p)
 

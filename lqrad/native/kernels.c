@@ -146,7 +146,7 @@ INLINE void add(total *all, double term)
 
 int64_t lqrad_interface(void)
 {
-    return 1;
+    return 2;
 }
 
 /* after = A x + B u + c at stage t. */
@@ -352,18 +352,37 @@ LANES int64_t lq_riccati(const lq_problem *z, int64_t first, int64_t last, doubl
 
 INLINE int64_t rollouts(const lq_problem *z, const int64_t n, const int64_t m, int64_t T,
                         int64_t series, const double *x0, const double *K, const double *k,
-                        const double *P, const double *v, double *x, double *u, double *p)
+                        const double *P, const double *v, double *x, double *u, double *p,
+                        double *restrict F)
 {
     double largest = 0.0;
-    for (int64_t one = 0; one < series; one++, x0 += n, x += (T + 1) * n, u += T * m, p += T * n) {
-        memcpy(x, x0, sizeof(double) * (size_t)n);
-        for (int64_t t = 0; t < T; t++) {
-            const double *restrict xt = x + t * n;
-            double *restrict ut = u + t * m, *restrict after = x + (t + 1) * n,
-                             *restrict pt = p + t * n;
+    const int64_t constant = !(z->A_step || z->B_step);
+    for (int64_t i = 0; i < series; i++)
+        memcpy(x + i * (T + 1) * n, x0 + i * n, sizeof(double) * (size_t)n);
+    for (int64_t t = 0; t < T; t++) {
+        const double *A = at(z->A, z->A_step, t), *B = at(z->B, z->B_step, t),
+                     *Kt = K + t * m * n, *kt = k + t * m;
+        /* F = A - B K, which is there already where nothing has changed. */
+        if (!(t && constant && !memcmp(Kt, Kt - m * n, sizeof(double) * (size_t)(m * n))))
+            for (int64_t i = 0; i < n; i++) {
+                double *restrict row = F + i * n;
+                memcpy(row, A + i * n, sizeof(double) * (size_t)n);
+                for (int64_t j = 0; j < m; j++) {
+                    const double factor = B[i * m + j], *restrict gain = Kt + j * n;
+                    for (int64_t l = 0; l < n; l++)
+                        row[l] -= factor * gain[l];
+                }
+            }
+        for (int64_t one = 0; one < series; one++) {
+            const double *restrict xt = x + (one * (T + 1) + t) * n;
+            double *restrict ut = u + (one * T + t) * m, *restrict pt = p + (one * T + t) * n,
+                             *restrict after = x + (one * (T + 1) + t + 1) * n;
             for (int64_t i = 0; i < m; i++)
-                ut[i] = -dot(n, K + (t * m + i) * n, xt) - k[t * m + i];
-            next_state(z, n, m, t, xt, ut, after);
+                ut[i] = -dot(n, Kt + i * n, xt) - kt[i];
+            copy_or_zero(n, at(z->c, z->c_step, t), after);
+            for (int64_t i = 0; i < n; i++)
+                after[i] -= dot(m, B + i * m, kt);
+            add_rows(n, n, F, xt, after);
             memcpy(pt, v + (t + 1) * n, sizeof(double) * (size_t)n);
             add_times(n, n, P + (t + 1) * n * n, after, pt);
             for (int64_t i = 0; i < n; i++)
@@ -375,9 +394,9 @@ INLINE int64_t rollouts(const lq_problem *z, const int64_t n, const int64_t m, i
 
 LANES int64_t lq_rollout(const lq_problem *z, int64_t T, int64_t series, const double *x0,
                          const double *K, const double *k, const double *P, const double *v,
-                         double *x, double *u, double *p)
+                         double *x, double *u, double *p, double *work)
 {
-#define CALL(n, m) rollouts(z, n, m, T, series, x0, K, k, P, v, x, u, p)
+#define CALL(n, m) rollouts(z, n, m, T, series, x0, K, k, P, v, x, u, p, work)
     BY_SIZE(z->n, z->m, CALL);
 #undef CALL
 }

@@ -54,13 +54,14 @@ int64_t lq_riccati(const lq_problem *problem, int64_t first, int64_t last, doubl
 
 /* The optimal trajectory from x0, in closed loop:
  *
- *     u[t] = -K[t] x[t] - k[t]     x[t+1] = A x[t] + B u[t] + c     p[t] = P[t+1] x[t+1] + v[t+1]
+ *     x[t+1] = (A - B K[t]) x[t] + c - B k[t]     u[t] = -K[t] x[t] - k[t]     p[t] = P[t+1] x[t+1] + v[t+1]
  *
- * for each of `series` series x0 (series, n). Returns 0, or 1 where a number is not finite.
- * Twin: Riccati.rollout. */
+ * for each of `series` series x0 (series, n). The states do not follow from the rounded inputs, so that a
+ * simulation of these does not repeat them. work holds n n doubles. Returns 0, or 1 where a number is not
+ * finite. Twin: Riccati.rollout. */
 int64_t lq_rollout(const lq_problem *problem, int64_t T, int64_t series, const double *x0,
                    const double *K, const double *k, const double *P, const double *v, double *x,
-                   double *u, double *p);
+                   double *u, double *p, double *work);
 
 /* L x = f or L'x = f in place, with unit diagonal blocks and -A[t] below them:
  *

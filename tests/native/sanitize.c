@@ -65,7 +65,9 @@ int main(void)
         }
         double *k = doubles(T * m), *v = doubles((T + 1) * n), *x = doubles(series * (T + 1) * n);
         double *p = doubles(series * T * n);
-        lq_rollout(&z, T, series, x0, K, k, P, v, x, u, p);
+        work = doubles(n * n);
+        lq_rollout(&z, T, series, x0, K, k, P, v, x, u, p, work);
+        free(work);
         bidiagonal_solve(n, T, series, A, varying ? n * n : 0, 0, x);
         bidiagonal_solve(n, T, series, A, varying ? n * n : 0, 1, x);
 
