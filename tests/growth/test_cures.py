@@ -51,7 +51,8 @@ def test_what_is_biased_says_by_how_much(pendulum):
     discounted = pendulum["discounted"]
     assert discounted.status.converged
     assert discounted.bias > 0.1
-    assert discounted.gap == pytest.approx(discounted.bias, rel=1e-3)
+    # A part tol = 1e-12 of the discounted cost is up to sqrt(tol gamma^-T) = 0.5 of this one.
+    assert discounted.gap == pytest.approx(discounted.bias, rel=1e-2)
     assert pendulum["cut costates"].bias > 0.1
     # (1.118 sqrt(gamma))^200 = 1e4.
     growth = 200 * (math.log(1.11773) + math.log(pendulum.discount) / 2)
