@@ -54,16 +54,7 @@ class Primitive:
     vjps: tuple[Callable[..., Any] | None, ...] | Callable[..., Any]
 
     def vjp(self, k: int, p: Array, z: Array, *arguments: Any) -> Any:
-        """Return the product of p with the transposed Jacobian in the argument k.
-
-        Parameters
-        ----------
-        k : int
-        p : array of the shape of z
-        z : array
-            The value of the function at the arguments.
-        *arguments : arrays
-        """
+        """Return the product of p with the transposed Jacobian in argument k; z is the value there."""
         if callable(self.vjps):
             return self.vjps(k, p, z, *arguments)
         product = self.vjps[k]

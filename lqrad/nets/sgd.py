@@ -225,13 +225,13 @@ def sgd(
     began = time.perf_counter()
     for name in ("objective", "flatten", "unflatten"):
         check_function(f"the {name} of graph", getattr(graph, name, None))
-    samples, N = _samples("data", data)
+    samples = _samples("data", data)
     check_choice("method", method, _STEP_SIZES)
     epochs = check_count("epochs", epochs)
     check_room(f"the history of {epochs} epochs", epochs, 25)
     held_out = None
     if validation is not None:
-        held_out = graph.objective(_samples("validation", validation)[0])
+        held_out = graph.objective(_samples("validation", validation))
     if patience is not None:
         patience = check_count("patience", patience)
         if held_out is None:
@@ -244,7 +244,6 @@ def sgd(
     loop = _Loop(
         graph=graph,
         samples=samples,
-        N=N,
         batch_size=check_count("batch_size", batch_size),
         rng=check_generator(rng),
         move=_mover(method, momentum),
@@ -324,7 +323,6 @@ class _Loop:
 
     graph: Trainable
     samples: dict[str, NDArray[Any]]
-    N: int
     batch_size: int
     rng: np.random.Generator
     move: _Move
@@ -338,8 +336,8 @@ class _Loop:
 
     def epoch(self, epoch: int) -> tuple[float, float]:
         """Go through the data once; returns the means of J and of the gradient's norm."""
-        order = self.rng.permutation(self.N)
-        steps = math.ceil(self.N / self.batch_size)
+        order = self.rng.permutation(len(next(iter(self.samples.values()))))
+        steps = math.ceil(len(order) / self.batch_size)
         loss = gradient_norm = 0.0
         for i in range(steps):
             drawn = order[i * self.batch_size : (i + 1) * self.batch_size]
@@ -359,7 +357,7 @@ class _Loop:
             if self.weight_decay:
                 self.z -= self.step * self.weight_decay * z
             self.k += 1
-            loss += value * len(drawn) / self.N
+            loss += value * len(drawn) / len(order)
             gradient_norm += norm / steps
         if not np.isfinite(self.z).all():  # which the next minibatch would find, if there is one
             raise _DivergenceError(f"in epoch {epoch} at its last step: the parameters overflowed")
@@ -446,8 +444,8 @@ def _what(status: Status, reason: str, rows: list[tuple[float, ...]], best_epoch
     return what + f"the parameters are those after epoch {best_epoch}, loss {loss:.4g}{known}"
 
 
-def _samples(name: str, data: Mapping[str, ArrayLike]) -> tuple[dict[str, NDArray[Any]], int]:
-    """The arrays as they are, and how many samples they have; integers stay integers."""
+def _samples(name: str, data: Mapping[str, ArrayLike]) -> dict[str, NDArray[Any]]:
+    """The arrays as they are, of one leading length; integers stay integers."""
     check_type(name, data, Mapping, "{'x': x, 'y': y}")
     arrays = {key: any_array(f"{name}[{key!r}]", value) for key, value in data.items()}
     lengths = {key: len(array) if array.ndim else 0 for key, array in arrays.items()}
@@ -462,7 +460,7 @@ def _samples(name: str, data: Mapping[str, ArrayLike]) -> tuple[dict[str, NDArra
     for key, array in arrays.items():
         if array.dtype.kind == "f":  # here, where a sample still has its own number
             check_finite(f"{name}[{key!r}]", array)
-    return arrays, lengths.popitem()[1]
+    return arrays
 
 
 def _schedule(step_size: float | Schedule) -> Schedule:
