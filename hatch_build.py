@@ -6,14 +6,12 @@ import os
 import shlex
 import shutil
 import subprocess
-import sys
 import sysconfig
 from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
 # No sum is reordered and no product is fused into a sum: all machines give the same bits.
 FLAGS = ["-std=c99", "-O3", "-ffp-contract=off", "-fPIC", "-shared"]
 
@@ -25,7 +23,7 @@ class NativeHook(BuildHookInterface):
         if self.target_name != "wheel" or os.environ.get("LQRAD_NATIVE") == "0":
             return
         folder = Path(self.root, "lqrad", "native")
-        library = folder / f"kernels{SUFFIX}"
+        library = folder / "kernels.native"
         library.unlink(missing_ok=True)
         compiler = shlex.split(os.environ.get("CC", "cc"))
         if shutil.which(compiler[0]) is None:

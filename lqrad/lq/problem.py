@@ -371,7 +371,10 @@ class LQProblem(InputProblem, Fixed):
         """Return A (..., T, n, n), B (..., T, n, m), and the cost's slopes in x and u along (x, u)."""
         x, u = trajectory(self, x, u=u)
         A, B = (np.broadcast_to(M, u.shape[:-1] + M.shape[-2:]) for M in (self.A, self.B))
-        return Slopes(A, B, self._state_slopes(x, u), self._input_slopes(x, u))
+        slopes = Slopes(A, B, self._state_slopes(x, u), self._input_slopes(x, u))
+        for name, slope in (("x", slopes.x), ("u", slopes.u)):
+            check_finite(f"the cost's derivative in {name}", slope, computed=True)
+        return slopes
 
     @_quiet
     def adjoint(self, x: ArrayLike, u: ArrayLike | None = None) -> Array:

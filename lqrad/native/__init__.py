@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import ctypes
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ctypes import POINTER, Structure, byref, c_double, c_int64
@@ -34,8 +33,8 @@ _MOST_MATRICES = 40
 _INTERFACE = 2
 # ON_STACK of kernels.c: so many doubles of work are there.
 _ON_STACK = 2048
-_SUFFIX = {"win32": ".dll", "darwin": ".dylib"}.get(sys.platform, ".so")
-LIBRARY = Path(__file__).with_name(f"kernels{_SUFFIX}")
+# Of no system's own ending, by which Python would take it for a module.
+LIBRARY = Path(__file__).with_name("kernels.native")
 
 
 @dataclass(frozen=True)
@@ -106,7 +105,7 @@ def status() -> Status:
     --------
     >>> import lqrad.native
     >>> lqrad.native.status()  # doctest: +SKIP
-    Status(in_use=True, message='kernels.so is loaded')
+    Status(in_use=True, message='kernels.native is loaded')
     """
     return _status
 
