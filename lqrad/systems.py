@@ -156,10 +156,8 @@ def inverted_pendulum(
         Moment of inertia of the pendulum about its centre of mass, in kg m^2; it may be zero.
     friction : float
         Viscous friction of the cart, in N s/m; it may be zero.
-    gravity : float
-        Gravitational acceleration in m/s^2.
-    dt : float
-        Sampling time in seconds.
+    gravity, dt : float
+        Gravitational acceleration in m/s^2, sampling time in seconds.
 
     Examples
     --------
@@ -339,10 +337,8 @@ def quadrotor(
     inertia : (3,)
         Principal moments of inertia about the x, y and z axes, in kg m^2; the small products of
         inertia of the source are left out.
-    gravity : float
-        Gravitational acceleration in m/s^2.
-    dt : float
-        Sampling time in seconds.
+    gravity, dt : float
+        Gravitational acceleration in m/s^2, sampling time in seconds.
 
     Examples
     --------

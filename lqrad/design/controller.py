@@ -1,20 +1,4 @@
-"""A controller as it runs: estimate, feed back, integrate, keep within limits.
-
-    x_bar[t]   = x_hat[t] + L (y[t] - C x_hat[t] - D u[t])
-    u[t]       = clip( F r[t] - K x_bar[t] - K_i z[t],  low, high )
-    z[t+1]     = z[t] + E (y[t] - D u[t]) + G u[t] - r[t]
-    x_hat[t+1] = A x_bar[t] + B u[t]
-
-r is what the tracked outputs H x + G u are to be, with H = E C. What is integrated is measured, not
-estimated, so that it ends at zero error whatever the model lacks. The observer is told the input that
-was applied, so that it does not wind up; an integrator is held where it would push an input further
-beyond its limit.
-
-Where the plant has a feedthrough D, y[t] contains u[t], which cannot wait for y[t]. The controller
-then acts on the prediction, u[t] = clip(F r[t] - K x_hat[t] - K_i z[t], low, high): `input` tells
-u[t] before y[t] is measured, and `step` corrects afterwards. Of all controllers whose u[t] depends on
-y[0], ..., y[t-1] the linear-quadratic-Gaussian one has this form.
-"""
+"""A controller as it runs: estimate, feed back, integrate, keep within limits."""
 
 from __future__ import annotations
 
@@ -43,11 +27,22 @@ Pair = tuple[ArrayLike, ArrayLike]
 class Controller(Fixed):
     """Feedback of an estimated state, with integral action and limits: a design and its memory.
 
-        u[t]   = clip( F r[t] - K x_bar[t] - K_i z[t],  low, high )
-        z[t+1] = z[t] + E y[t] - r[t],    H = E C
+        x_bar[t]   = x_hat[t] + L (y[t] - C x_hat[t] - D u[t])
+        u[t]       = clip( F r[t] - K x_bar[t] - K_i z[t],  low, high )
+        z[t+1]     = z[t] + E (y[t] - D u[t]) + G u[t] - r[t]
+        x_hat[t+1] = A x_bar[t] + B u[t]
 
-    with x_bar[t] the observer's estimate of the state. The design is read-only; `step` changes the
-    memory, `reset` clears it. A batch of measurements makes a batch of memories, one for each run.
+    r is the reference of the tracked outputs H x + G u, with H = E C. The integrators sum measured,
+    not estimated, errors, so that these end at zero whatever the model lacks. Nothing winds up: the
+    observer uses the input that was applied, and an integrator is held where it would push an input
+    further beyond its limit.
+
+    Where the plant has a feedthrough D, y[t] contains u[t], which must be known before. x_hat[t] then
+    takes the place of x_bar[t] in u[t]: `input` returns u[t] before y[t] is measured, and `step`
+    corrects afterwards. The linear-quadratic-Gaussian controller of y[0], ..., y[t-1] has this form.
+
+    The design is read-only; `step` changes the memory, `reset` clears it. A batch of measurements
+    makes a batch of memories, one for each run.
 
     Parameters
     ----------

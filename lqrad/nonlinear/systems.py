@@ -106,12 +106,10 @@ def pendulum_swingup(
         Distance from the pivot to the bob, in m.
     damping : float
         Viscous friction of the pivot, in N m s; it may be zero.
-    gravity : float
-        Gravitational acceleration in m/s^2.
     max_torque : float
         Limit of the torque in either direction, in N m.
-    dt : float
-        Sampling time in seconds.
+    gravity, dt : float
+        Gravitational acceleration in m/s^2, sampling time in seconds.
 
     Examples
     --------
@@ -176,12 +174,10 @@ def cart_pole_swingup(
         Distance from the pivot to the pole's centre of mass, in m.
     pole_friction : float
         Viscous friction of the pivot, in N m s; it may be zero.
-    gravity : float
-        Gravitational acceleration in m/s^2.
     max_force : float
         Limit of the force in either direction, in N.
-    dt : float
-        Sampling time in seconds.
+    gravity, dt : float
+        Gravitational acceleration in m/s^2, sampling time in seconds.
 
     Examples
     --------
@@ -255,12 +251,10 @@ def planar_quadrotor(
         Distance from the centre to a propeller, in m.
     inertia : float
         Moment of inertia in kg m^2.
-    gravity : float
-        Gravitational acceleration in m/s^2.
     max_thrust : float
         Limit of each thrust, in N.
-    dt : float
-        Sampling time in seconds.
+    gravity, dt : float
+        Gravitational acceleration in m/s^2, sampling time in seconds.
 
     Raises
     ------

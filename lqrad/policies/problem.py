@@ -55,16 +55,8 @@ _UNSTABLE = (
 def linear_policy(n: int, m: int) -> Graph:
     """Return the policy u = -K x as a graph.
 
-    Parameters
-    ----------
-    n, m : int
-        Dimensions of state and input.
-
-    Returns
-    -------
-    Graph
-        Input "x" (batch, n), node "output" (batch, m), parameter "K" (m, n); and the loss
-        1/2 |output - y|^2 with the input "y" (batch, m), for a policy that is to imitate.
+    It has the input "x" (batch, n), the node "output" (batch, m) and the parameter "K" (m, n); and
+    the loss 1/2 |output - y|^2 with the input "y" (batch, m), for a policy that is to imitate.
 
     Examples
     --------
@@ -103,11 +95,6 @@ class PolicyProblem(Fixed):
         `mlp([n, 32, m], loss="squared")` or `linear_policy(n, m)`. Its costs are not used.
     T : int, optional
         The horizon; needed unless the problem has its own.
-
-    Attributes
-    ----------
-    size : int
-        The number of entries of all parameters.
 
     Raises
     ------
