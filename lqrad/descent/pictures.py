@@ -11,8 +11,11 @@ from matplotlib.ticker import MaxNLocator
 
 from lqrad.arguments import Array
 from lqrad.descent.descend import Descent
-from lqrad.figure import GAP, NEW, add_title, colors, panel, several
+from lqrad.figure import GAP, NEW, add_title, curves, panel, several
 from lqrad.results import draw
+
+_MOST_DOTS = 60  # along a curve; more would make a rope of it
+_LONGER = 8  # times the shortest run, and a linear axis would show only one of them
 
 
 @panel
@@ -25,7 +28,8 @@ def plot_descent(
 ) -> None:
     """Draw by how much the cost of each iterate is above the lowest that is known.
 
-    Dashed: the bounds that were proven of it, where there are any.
+    Thin: the bounds that were proven of it, where there are any. Where some runs are much shorter than
+    others the axis of the iterations is logarithmic, and begins at the start all the same.
 
     Parameters
     ----------
@@ -49,17 +53,23 @@ def plot_descent(
     if reference is None:
         reference = min(map(_lowest, runs))
     scale, proven = abs(reference) or 1.0, ""
-    for run, label, color in zip(runs, labels, colors(len(runs)), strict=True):
+    lengths = [len(run.history.cost) - 1 for run in runs]
+    for run, label, look in zip(runs, labels, curves(len(runs)), strict=True):
         bound = getattr(run.history, "gap_bound", None)
         with np.errstate(over="ignore"):
             gap = (run.history.cost - reference) / scale
         if bound is not None and np.any(bound > 0):
-            ax.plot(bound / scale, "--", color=color, linewidth=1)
-            proven = " (dashed: proven)"
+            ax.plot(bound / scale, linewidth=0.7, **look)
+            proven = " (thin: proven)"
         seen = np.flatnonzero(gap > 0)
-        ax.plot(seen, gap[seen], ".-", color=color, markersize=4, linewidth=1.2, label=label)
+        (line,) = ax.plot(seen, gap[seen], linewidth=1.6, label=label, **look)
+        if len(gap) <= _MOST_DOTS:
+            line.set(marker=".", markersize=5)
+    if max(lengths) > _LONGER * max(min(lengths), 1) and len(runs) > 1:
+        over_iterations(ax, 1.2 * max(lengths))
+    else:
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     ax.set(yscale="log", xlabel="iteration", ylabel=GAP)
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
     add_title(ax, f"cost above the lowest, J* = {reference:.6g}{proven}")
 
 

@@ -30,6 +30,7 @@ _MARKERS = {"gradient": "o", "conjugate-gradient": "s"}
 _SIZE = GAP.replace("(", "|").replace(")", "|")
 _CEILING = 1e250  # matplotlib's margins overflow above it
 _FLOOR = 1e-16  # gaps that rounding hides are drawn here, norms below it not at all
+_BEYOND = 1e3  # times the largest gap of a start, a gap is off the scale
 _HEADROOM = 1e4  # a bound that is further above is out of sight
 _LONG = 500  # steps; more of them are shown on a logarithmic axis
 _POINTS = 50  # of half an axis of the plane
@@ -188,13 +189,18 @@ def _edges(centres: Array) -> Array:
 
 @panel
 def plot_cure_histories(study: Cures, *, ax: Axes = NEW) -> None:
-    """Draw the gap of each remedy against its iterations; a dot where it converged, a cross if not."""
+    """Draw the gap of each remedy against its iterations; a dot where it converged, a cross if not.
+
+    Of what does not descend, such as multiple shooting, only the end is drawn, with its name.
+    """
     drawn = [cure for cure in study.cures if cure.began]
     ceiling = _ceiling(study)
     for cure, look in zip(drawn, curves(len(drawn)), strict=True):
         start, gaps = 0, cure.gaps
         if gaps is None:  # only its end is known
             start, gaps = cure.iterations, np.array([cure.gap])
+            end = (start, max(abs(cure.gap), _FLOOR))
+            add_note(ax, cure.name, end, xytext=(7, 3), clip_on=True)
         gaps = np.clip(np.abs(gaps), _FLOOR, ceiling)
         converged = cure.status.converged
         add_gap(ax, gaps, converged=converged, start=start, label=_name(cure), **look)
@@ -205,7 +211,10 @@ def plot_cure_histories(study: Cures, *, ax: Axes = NEW) -> None:
 
 @panel
 def plot_cure_gaps(study: Cures, *, ax: Axes = NEW) -> None:
-    """Draw what each remedy leaves of the gap, and its bias, from which no iteration takes it away."""
+    """Draw what each remedy leaves of the gap, and its bias, from which no iteration takes it away.
+
+    What diverged by far stands at the edge, with its number.
+    """
     dark, light = colors(2)
     ceiling = _ceiling(study)
     for row, cure in enumerate(study.cures):
@@ -213,11 +222,16 @@ def plot_cure_gaps(study: Cures, *, ax: Axes = NEW) -> None:
         good = cure.status.converged
         ax.plot([_FLOOR, gap], [row, row], color="0.85", linewidth=1, zorder=1)
         ax.plot(gap, row, "o" if good else "X", color=dark, markersize=7, zorder=3)
+        if abs(cure.gap) > ceiling:
+            size = (
+                power(round(math.log10(abs(cure.gap)))) if math.isfinite(cure.gap) else "infinite"
+            )
+            add_note(ax, size, (gap, row), xytext=(-8, 0), ha="right", va="center")
         if cure.bias:
             bias = float(np.clip(abs(cure.bias), _FLOOR, ceiling))
             ax.plot(bias, row, "D", color=light, markersize=10, markerfacecolor="none", zorder=2)
-    ax.plot([], [], "o", color=dark, label="found, converged")
-    ax.plot([], [], "X", color=dark, label="found, not converged")
+    ax.plot([], [], "o", color=dark, label="converged")
+    ax.plot([], [], "X", color=dark, label="not converged")
     ax.plot([], [], "D", color=light, markerfacecolor="none", label="bias")
     ax.set_yticks(range(len(study.cures)), [_name(cure) for cure in study.cures])
     ax.set(xscale="log", xlim=(_FLOOR / 3, 3 * ceiling), ylim=(len(study.cures) - 0.5, -0.5))
@@ -254,12 +268,13 @@ def plot_blowup(panels: list[Axes], study: Blowup, system: Labels | None = None)
 
 
 def _ceiling(study: Cures) -> float:
-    """Ten times the largest finite gap: where infinite ones are drawn."""
-    gaps = np.array([])
-    for cure in study.cures:
-        gaps = np.append(gaps, [cure.gap, cure.bias, *([] if cure.gaps is None else cure.gaps)])
-    largest = np.abs(gaps[np.isfinite(gaps)]).max(initial=1.0)
-    return 10 * min(float(largest), 1e300)
+    """Where gaps end that are beyond all others: some decades above the starts, and what converged."""
+    known = [cure.gaps[0] for cure in study.cures if cure.gaps is not None]
+    known += [
+        found for cure in study.cures if cure.status.converged for found in (cure.gap, cure.bias)
+    ]
+    sizes = np.abs(np.array(known, dtype=np.float64))
+    return _BEYOND * float(sizes[sizes < _CEILING].max(initial=1.0))
 
 
 def _name(cure: Cure) -> str:

@@ -195,7 +195,7 @@ def plot_heat(panels: list[Axes], system: HeatSystem, descent: Descent) -> str:
         add_title(panels[place], title)
     _draw_heaters(system, u, panels[4])
     plot_descent(descent, ax=panels[5])
-    proven = "" if descent.history.gap_bound is None else " (dashed: proven)"
+    proven = "" if descent.history.gap_bound is None else " (thin: proven)"
     add_title(panels[5], f"descent by {descent.method}{proven}")
     return system.title
 
