@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import inspect
 import io
+import math
 import os
 from collections.abc import Callable, Sequence
 from functools import wraps
@@ -22,6 +23,7 @@ from matplotlib.collections import QuadMesh
 from matplotlib.contour import ContourSet
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import FuncFormatter, MultipleLocator
 from numpy.typing import ArrayLike, NDArray
 
 from lqrad.arguments import Array, check_shape, real_array
@@ -220,6 +222,26 @@ def largest(z: Array) -> NDArray[np.intp]:
     """The columns of z (..., T, k) that get a name and a colour, in their order; the others are grey."""
     sizes = np.abs(z).max(axis=tuple(range(z.ndim - 1)))
     return np.sort(np.argsort(-sizes, kind="stable")[:_MOST_NAMES])
+
+
+def in_turns(ax: Axes) -> None:
+    """Count in multiples of pi along each axis whose label ends in the unit rad."""
+    for axis in (ax.xaxis, ax.yaxis):
+        low, high = axis.get_view_interval()
+        if axis.get_label_text().endswith(("(rad)", "[rad]")) and high - low > math.pi / 2:
+            step = math.pi / 2 * max(1, math.ceil((high - low) / (4 * math.pi)))
+            axis.set_major_locator(MultipleLocator(step))
+            axis.set_major_formatter(FuncFormatter(_turns))
+
+
+def _turns(angle: float, _: Any = None) -> str:
+    """An angle as a multiple of pi: "pi/2", "-pi", "0"."""
+    halves = round(2 * angle / math.pi)
+    if halves == 0:
+        return "0"
+    top = {1: "", 2: ""}.get(abs(halves), str(abs(halves) if halves % 2 else abs(halves) // 2))
+    sign = "\N{MINUS SIGN}" if halves < 0 else ""
+    return f"{sign}{top}π" + ("/2" if halves % 2 else "")
 
 
 def power(exponent: float, _: Any = None) -> str:

@@ -33,7 +33,7 @@ NEVER_COPIED = {
 def classes() -> Iterator[type]:
     """Every class of the package."""
     for module in pkgutil.walk_packages(lqrad.__path__, "lqrad."):
-        if not module.name.endswith("__main__"):
+        if not module.name.endswith(("__main__", ".kernels")):  # a C library, not a module
             for thing in vars(importlib.import_module(module.name)).values():
                 if inspect.isclass(thing) and thing.__module__ == module.name:
                     yield thing

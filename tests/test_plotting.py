@@ -538,7 +538,7 @@ def kinds_of(base):
 
 def test_every_result_is_drawn_or_is_listed_with_the_reason():
     for module in pkgutil.walk_packages(lqrad.__path__, "lqrad."):
-        if not module.name.endswith("__main__"):
+        if not module.name.endswith(("__main__", ".kernels")):  # a C library, not a module
             importlib.import_module(module.name)
     kinds = {kind for kind in kinds_of(Report) if kind.__module__.startswith("lqrad.")}
     pictured = {kind.__name__ for kind in kinds if draw.dispatch(kind) is not draw.dispatch(object)}
@@ -588,11 +588,41 @@ def test_several_descents_or_trainings_share_axes():
     for run, line in zip(runs, named_lines(ax).values(), strict=True):
         above = (run.history.cost - lowest) / lowest
         np.testing.assert_array_equal(line.get_ydata(), above[above > 0])
-    dashed = [line for line in ax.lines if line.is_dashed()]
-    assert len(dashed) == 2
-    np.testing.assert_array_equal(dashed[1].get_ydata(), runs[1].history.gap_bound / lowest)
+    named = named_lines(ax).values()
+    bounds = [line for line in ax.lines if line not in named]
+    for run, line, bound in zip(runs, named, bounds, strict=True):
+        np.testing.assert_array_equal(bound.get_ydata(), run.history.gap_bound / lowest)
+        assert bound.get_linewidth() < line.get_linewidth()
+        assert bound.get_linestyle() == line.get_linestyle()
+
+
+def test_a_long_descent_has_no_dots_and_a_short_one_beside_it_is_seen():
+    objective = lqrad.systems.aircraft().problem().objective([10, 0, 0, 5], 80)
+    long, short = (lqrad.descend(objective, method=m) for m in ("gradient", "conjugate-gradient"))
+    assert long.iterations > 100 > 60 > short.iterations
+    lines = named_lines(lqrad.plot([long, short], names=["long", "short"]))
+    assert lines["long"].get_marker() == "None"
+    assert lines["short"].get_marker() == "."
+    assert lines["long"].axes.get_xscale() == "symlog"
+    assert lines["long"].get_xdata()[0] == 0
+    assert lqrad.plot(long).get_xscale() == "linear"
+
+
+def test_angles_are_counted_in_turns():
+    pendulum = lqrad.nonlinear.pendulum_swingup()
+    problem = lqrad.PolicyProblem(pendulum.problem, lqrad.linear_policy(2, 1), T=2)
+    names, extent = ["angle (rad)", "rate (rad/s)", "torque (N m)"], (-7, 7, -8, 8)
+    policy = plotting.plot_policy(problem, {"K": [[1, 1]]}, extent=extent, names=names)
+    portrait = plotting.plot_portrait(pendulum, [[np.pi, 0.0], [0.0, 1.0]])
+    for ax in (policy, portrait):
+        ax.figure.draw_without_rendering()
+        assert "π" in [text.get_text() for text in ax.get_xticklabels()]
+        assert not any("π" in text.get_text() for text in ax.get_yticklabels())
+
+
+def test_trainings_are_drawn_together():
     assert len(lqrad.plot((training(), training())).lines) == 2
-    for wrong in ([runs[0], training()], [DRAWN["Riccati"]()] * 2, []):
+    for wrong in ([DRAWN["Descent"](), training()], [DRAWN["Riccati"]()] * 2, []):
         with pytest.raises(DtypeError, match="there is no picture of several results"):
             lqrad.plot(wrong)
 

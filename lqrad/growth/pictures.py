@@ -200,7 +200,7 @@ def plot_cure_histories(study: Cures, *, ax: Axes = NEW) -> None:
         if gaps is None:  # only its end is known
             start, gaps = cure.iterations, np.array([cure.gap])
             end = (start, max(abs(cure.gap), _FLOOR))
-            add_note(ax, cure.name, end, xytext=(7, 3), clip_on=True)
+            add_note(ax, cure.name, end, xytext=(-7, -3), ha="right")
         gaps = np.clip(np.abs(gaps), _FLOOR, ceiling)
         converged = cure.status.converged
         add_gap(ax, gaps, converged=converged, start=start, label=_name(cure), **look)

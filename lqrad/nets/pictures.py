@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -11,6 +12,8 @@ from matplotlib.ticker import MaxNLocator
 from lqrad.figure import NEW, add_title, colors, panel, several
 from lqrad.nets.sgd import Training
 from lqrad.results import draw
+
+_MARKS = "osD^v"
 
 
 @panel
@@ -21,6 +24,8 @@ def plot_training(
     ax: Axes = NEW,
 ) -> None:
     """Draw the loss of each epoch, and that of the validation data, dashed, where there are any.
+
+    Both curves of a training end in the same mark, which tells it from others in grey, too.
 
     Parameters
     ----------
@@ -39,12 +44,19 @@ def plot_training(
     """
     runs, labels = several(trainings, names)
     drawn = []
-    for run, name, color in zip(runs, labels, colors(len(runs)), strict=True):
+    for k, (run, name, color) in enumerate(zip(runs, labels, colors(len(runs)), strict=True)):
+        look: dict[str, Any] = {
+            "color": color,
+            "linewidth": 1.2,
+            "markersize": 5,
+            "markevery": [-1],
+        }
+        look["marker"] = _MARKS[k % len(_MARKS)]
         loss, checked = run.history.cost, run.history.validation_loss
         epochs = np.arange(1, len(loss) + 1)
-        ax.plot(epochs, loss, color=color, linewidth=1.2, label=name)
+        ax.plot(epochs, loss, label=name, **look)
         if checked is not None:
-            ax.plot(epochs, checked, "--", color=color, linewidth=1.2)
+            ax.plot(epochs, checked, linestyle="--", **look)
         drawn += [loss] if checked is None else [loss, checked]
     seen = np.concatenate(drawn)
     if seen.size and 0 < 10 * seen.min() < seen.max():  # else a linear scale is easier to read

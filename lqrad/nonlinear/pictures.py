@@ -10,13 +10,22 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
-from matplotlib.ticker import FuncFormatter, MultipleLocator
 from numpy.typing import ArrayLike
 
 from lqrad.arguments import Array, check_shape
 from lqrad.descent.pictures import plot_descent
 from lqrad.errors import ArgumentError
-from lqrad.figure import NEW, add_title, colors, one_series, panel, save_film, sheet, with_units
+from lqrad.figure import (
+    NEW,
+    add_title,
+    colors,
+    in_turns,
+    one_series,
+    panel,
+    save_film,
+    sheet,
+    with_units,
+)
 from lqrad.lq.pictures import plot_trajectory
 from lqrad.nonlinear.ilqr import ILQR
 from lqrad.results import draw
@@ -88,8 +97,6 @@ def plot_portrait(system: NonlinearSystem, x: ArrayLike, *, ax: Axes = NEW) -> N
                 marks.set(color=light)
             else:
                 marks.set(color="0.4", markerfacecolor="none")
-        ax.xaxis.set_major_locator(MultipleLocator(math.pi / 2))
-        ax.xaxis.set_major_formatter(FuncFormatter(lambda angle, _: _in_turns(angle)))
     else:
         target = system.target[pair]
         ax.plot(*target, "P", color=light, markersize=9, label="target", zorder=4)
@@ -97,6 +104,7 @@ def plot_portrait(system: NonlinearSystem, x: ArrayLike, *, ax: Axes = NEW) -> N
             ax.set_aspect("equal", adjustable="datalim")
     ax.set_xlabel(names[pair[0]])
     ax.set_ylabel(names[pair[1]])
+    in_turns(ax)
     add_title(ax, f"portrait: a dot every {system.dt:g} s")
 
 
@@ -203,16 +211,6 @@ def _states(system: NonlinearSystem, x: ArrayLike) -> Array:
     x = one_series("x", x)
     check_shape("x", x, (len(x), system.problem.n), f"a column for each state of {system!r}")
     return x
-
-
-def _in_turns(angle: float) -> str:
-    """An angle as a multiple of pi: "pi/2", "-pi", "0"."""
-    halves = round(2 * angle / math.pi)
-    if halves == 0:
-        return "0"
-    top = {1: "", 2: ""}.get(abs(halves), str(abs(halves) if halves % 2 else abs(halves) // 2))
-    sign = "\N{MINUS SIGN}" if halves < 0 else ""
-    return f"{sign}{top}π" + ("/2" if halves % 2 else "")
 
 
 draw.register(ILQR, plot_descent)

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from lqrad.arguments import real_array
 from lqrad.descent.pictures import plot_descent
 from lqrad.errors import ShapeError
-from lqrad.figure import NEW, add_title, panel
+from lqrad.figure import NEW, add_title, in_turns, panel
 from lqrad.policies.policy_gradient import PolicyGradient
 from lqrad.policies.problem import PolicyProblem
 from lqrad.results import draw
@@ -90,6 +90,7 @@ def plot_policy(
     ax.set_ylim(bottom, top)
     ax.set_xlabel(names[0])
     ax.set_ylabel(names[1])
+    in_turns(ax)
     add_title(ax, "policy" + ("" if paths is None else " and the paths that it makes"))
 
 
