@@ -3,7 +3,7 @@ Five methods on one problem
 ===========================
 
 Twenty masses between springs are brought to rest by a force at one end: forty states, two hundred
-inputs. Every method sees the same adjoint gradients. Dashed is what each has proven of its own gap
+inputs. Every method sees the same adjoint gradients. Thin is what each has proven of its own gap
 on the way, without the solution: the bound is above the curve, and falls with it. Conjugate
 gradients use the last directions best.
 """

@@ -5,7 +5,7 @@ Sixty directions of 1500
 A heated plate has 1500 unknown inputs, and its Hessian has few large eigenvalues: heat is smooth.
 Sixty eigenvectors, found by Lanczos, make a change of variables after which conjugate gradients
 need a third of the iterations. Both see the same cost; the curves are its distance from the lowest,
-and dashed is what each has proven of it.
+and thin is what each has proven of it.
 """
 
 import lqrad

@@ -16,4 +16,3 @@ start = lqrad.dlqr(cart.A, cart.B, cart.Q, 100 * cart.R)[0]
 methods = ["gradient", "natural", "gauss-newton"]
 runs = [lqrad.policy_gradient(problem, start, method=method, max_iter=700) for method in methods]
 ax = lqrad.plot(runs, names=methods)
-ax.set(xscale="log", xlim=(1, 1000))
