@@ -83,7 +83,12 @@ class NotStabilizableError(LqradError, ValueError):
 
 
 class Status(Enum):
-    """How an iteration ended. Each value is a sentence; the result's `message` adds the details."""
+    """How an iteration ended. Each value is a sentence; the result's `message` adds the details.
+
+    See Also
+    --------
+    Descent : a result that ends with one.
+    """
 
     CONVERGED_GAP = "converged: the cost is proven to be within the tolerance of the optimum"
     CONVERGED_GRADIENT = "converged: the gradient is below the tolerance"

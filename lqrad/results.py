@@ -143,6 +143,10 @@ def plot(result: Any, *details: Any, **options: Any) -> Any:
     DtypeError
         If there is no picture of it.
 
+    See Also
+    --------
+    lqrad.plotting : the pictures, and parts of them, one by one.
+
     Examples
     --------
     >>> import lqrad

@@ -141,6 +141,10 @@ def sweep(
         If the executor takes no work, or the file cannot be written, is in use by another sweep or is
         not one of this grid and version: it is left as it is.
 
+    See Also
+    --------
+    conditioning : one such study, of radius and horizon.
+
     Examples
     --------
     >>> from lqrad.lq.problem import LQProblem

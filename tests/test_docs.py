@@ -76,6 +76,39 @@ def test_the_reference_lists_every_kind_of_result():
     assert [kind.__name__ for kind in reports() if kind not in things] == []
 
 
+def neighbours(thing):
+    """The names under See Also."""
+    doc = inspect.getdoc(thing) or ""
+    section = re.search(r"^See Also\n-+\n(.*?)(\n\n\S|\Z)", doc, flags=re.DOTALL | re.MULTILINE)
+    for names in re.findall(r"^(\S.*?)(?: :|$)", section[1], flags=re.MULTILINE) if section else ():
+        yield from names.split(", ")
+
+
+def is_found(name):
+    """Whether a name under See Also is one of the reference's, or a method of one."""
+    thing = lqrad if name.startswith("lqrad.") else PUBLIC.get(name.partition(".")[0])
+    for part in name.split(".")[1:]:
+        thing = getattr(thing, part, None)
+    return thing is not None
+
+
+def is_work(path, thing):
+    """Whether it is a function that is no picture and no example of a system.
+
+    Of others, and of results, the site itself says what returns them and what stands beside them.
+    """
+    others = ("lqrad.systems", "lqrad.nonlinear.systems")
+    return inspect.isfunction(thing) and thing.__module__ not in others and "plotting" not in path
+
+
+@pytest.mark.parametrize("path", LISTED)
+def test_see_also_is_there_and_leads_somewhere(path):
+    thing = LISTED[path]
+    told = list(neighbours(thing))
+    assert told or not is_work(path, thing)
+    assert [name for name in told if not is_found(name)] == []
+
+
 @EVERY_PAGE
 def test_a_page_has_one_title_and_it_comes_first(path):
     text = re.sub(r"\A---\n.*?\n---\n", "", path.read_text(), flags=re.DOTALL)

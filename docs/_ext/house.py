@@ -8,7 +8,7 @@ import re
 import textwrap
 import zlib
 from collections.abc import Iterator
-from inspect import isclass, ismodule
+from inspect import isclass, isfunction, ismodule
 from itertools import takewhile
 from pathlib import Path
 from typing import Any
@@ -120,6 +120,43 @@ def find(app: Any, env: Any, node: Any, contnode: Any) -> Any:
     return contnode if node["reftype"] == "obj" else None
 
 
+def _groups() -> Iterator[list[str]]:
+    """The paths that the reference lists together."""
+    for page in sorted(Path(__file__).parents[1].glob("reference/*.md")):
+        for block in re.findall(r"```{eval-rst}\n(.*?)```", page.read_text(), flags=re.DOTALL):
+            yield [
+                f"lqrad.{name}" for name in re.findall(r"^   ([\w.]+)$", block, flags=re.MULTILINE)
+            ]
+
+
+GROUPS = {path: group for group in _groups() for path in group}
+
+
+def _makers() -> Iterator[tuple[str, str]]:
+    """Each name in the place of a type that a public function returns, and that function."""
+    for name in PATHS:
+        thing = getattr(lqrad, name)
+        returned = getattr(thing, "__annotations__", {}).get("return", "")
+        if isfunction(thing):
+            yield from ((kind, name) for kind in re.findall(r"\w+", str(returned)))
+
+
+def see_also(path: str) -> list[str]:
+    """What else to see, of what says nothing itself: what returns it, or what stands beside it."""
+    if path.startswith("lqrad.plotting."):
+        return ["See Also", "--------", "plot : finds the picture of a result."]
+    makers = [maker for kind, maker in _makers() if kind == path.rpartition(".")[2]]
+    if makers:
+        return [
+            "See Also",
+            "--------",
+            f"{', '.join(makers)} : return{'s' * (len(makers) == 1)} it.",
+        ]
+    beside = [one for one in GROUPS[path] if one != path][:5]
+    short = {full: name for name, full in PATHS.items()}
+    return ["See Also", "--------", ", ".join(short.get(one, one) for one in beside)]
+
+
 def _language(lines: list[str], indent: int) -> str:
     """Tell a block of code at the start of the lines from equations, of which most are no Python."""
     within = takewhile(lambda line: not line.strip() or line.startswith(" " * indent), lines)
@@ -136,6 +173,8 @@ def as_rst(app: Any, what: str, name: str, thing: Any, options: Any, lines: list
     Docstrings are written to be read as they stand, in a terminal; what is set apart by four spaces
     there is a literal block here.
     """
+    if name in GROUPS and "See Also" not in lines and callable(thing) and len(GROUPS[name]) > 1:
+        lines += ["", *see_also(name), ""]
     told: list[str] = []
     base, after_blank, literal, example = 0, True, False, False
     for i, line in enumerate(lines):

@@ -61,6 +61,11 @@ def load(name: str) -> tuple[Array, Array]:
     ArgumentError
         If there is no such series.
 
+    See Also
+    --------
+    load_series : reads a file of one's own.
+    kalman_smoother, fit : take the values.
+
     Examples
     --------
     >>> t, y = load("nile")

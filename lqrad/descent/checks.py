@@ -54,6 +54,10 @@ def dot_test(
     rng : Generator or int, optional
         Where u and v come from; a fixed seed when not given.
 
+    See Also
+    --------
+    taylor_test : the same question for a gradient of a function that is not linear.
+
     References
     ----------
     Claerbout, Earth Soundings Analysis: Processing versus Inversion, 1992 (the dot-product test).
@@ -141,6 +145,10 @@ def taylor_test(
     ------
     NonFiniteError
         If J, its gradient or the product is not finite at z, or J as soon as one leaves it.
+
+    See Also
+    --------
+    dot_test : the same question for a linear map and its transpose.
 
     References
     ----------

@@ -45,6 +45,11 @@ class Objective:
         Numbers, at least zero, such that the Hessian is proven to be at least diag(curvature) at
         every z: what bounds J(z) - min J within bounds on z. Zero says that J is convex.
 
+    See Also
+    --------
+    descend : minimises it.
+    dot_test, taylor_test : tell whether its derivatives are right.
+
     Examples
     --------
     >>> import numpy as np

@@ -32,7 +32,12 @@ Bounds = tuple[ArrayLike | None, ArrayLike | None]
 
 @runtime_checkable
 class Regulariser(Protocol):
-    """A convex function h(z), a sum over the entries of z, known by its value and its prox."""
+    """A convex function h(z), a sum over the entries of z, known by its value and its prox.
+
+    See Also
+    --------
+    l1 : the one that is given here.
+    """
 
     def value(self, z: Array) -> float:
         """Return h(z)."""
@@ -65,6 +70,11 @@ def l1(weight: ArrayLike) -> L1:
     ----------
     weight : float or array that fits z
         At least zero.
+
+    See Also
+    --------
+    descend : takes it as `regulariser=`, with bounds or without.
+    huber, log_barrier : smooth penalties, of states too.
 
     References
     ----------

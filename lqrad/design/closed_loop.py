@@ -46,7 +46,13 @@ from lqrad.smoothing.arrays import covariance_root
 
 
 class Steps(Protocol):
-    """What can run a plant: a `Controller`, an `MPC`, or an object of the user's."""
+    """What can run a plant: a `Controller`, an `MPC`, or an object of the user's.
+
+    See Also
+    --------
+    simulate_closed_loop : runs it against a plant.
+    Controller, MPC : two that are given here.
+    """
 
     def step(self, y: Array, reference: Array | None = None, /) -> Array:
         """Return the input to apply, from what is measured, and move on by one step."""

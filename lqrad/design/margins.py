@@ -154,6 +154,11 @@ class Margins(Report):
 def disk_gain(alpha: float) -> tuple[float, float]:
     """Return the factors of the gain that a disk margin allows.
 
+    See Also
+    --------
+    margins : finds the disk margin of a loop.
+    disk_phase : the phase that it allows.
+
     Examples
     --------
     >>> disk_gain(1.0)
@@ -167,6 +172,11 @@ def disk_gain(alpha: float) -> tuple[float, float]:
 
 def disk_phase(alpha: float) -> float:
     """Return the degrees of phase that a disk margin allows.
+
+    See Also
+    --------
+    margins : finds the disk margin of a loop.
+    disk_gain : the gain that it allows.
 
     Examples
     --------
@@ -192,6 +202,12 @@ def margins(loop: Any) -> Margins:
         If there are not as many outputs as inputs.
     LqradError
         If the encirclements of -1 and the closed loop's poles disagree, by rounding.
+
+    See Also
+    --------
+    step_response : what the closed loop does in time.
+    Controller.loop : the loop of a controller and a plant.
+    disk_gain, disk_phase : what a disk margin means.
 
     References
     ----------

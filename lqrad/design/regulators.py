@@ -304,6 +304,11 @@ def steady_state_targets(
     ArgumentError
         If no steady state holds the reference, or its input is outside the limits: names both.
 
+    See Also
+    --------
+    lqi : an integrator, which needs no exact model.
+    simulate_closed_loop : follows references.
+
     Examples
     --------
     >>> plant = StateSpace([[0.9]], [[0.1]], dt=0.1)

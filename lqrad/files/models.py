@@ -86,6 +86,11 @@ def load_model(path: str | Path) -> Model:
         If the file cannot be read, lacks an array or holds a name that is not known, or if its arrays
         are no problem. Names the file.
 
+    See Also
+    --------
+    load_plant, load_smoothing_model : the other kinds of model.
+    LQProblem : what `Model.problem` is.
+
     Examples
     --------
     >>> import tempfile
@@ -117,6 +122,11 @@ def load_smoothing_model(path: str | Path) -> SmoothingProblem:
     ----------
     path : str or Path
         A file as of `load_model`. Without P0 there is no prior. Inputs and costs are not used.
+
+    See Also
+    --------
+    load_series : reads what is to be smoothed.
+    SmoothingProblem : the model itself.
 
     Examples
     --------
@@ -161,6 +171,11 @@ def load_plant(path: str | Path) -> PlantFile:
     ------
     ArgumentError
         Also if the file has C without W and V: no design would use such a sensor.
+
+    See Also
+    --------
+    load_model : a problem whose matrices are in discrete time.
+    design_controller : what a plant is read for.
 
     Examples
     --------

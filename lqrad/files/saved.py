@@ -38,6 +38,11 @@ def save_parameters(path: str | Path, theta: Mapping[str, ArrayLike]) -> None:
     theta : dict of name to array
         Any names, arrays of real numbers of any shapes.
 
+    See Also
+    --------
+    load_parameters : reads them again.
+    sgd : trains them.
+
     Examples
     --------
     >>> import tempfile
@@ -69,6 +74,10 @@ def load_parameters(path: str | Path) -> dict[str, Array]:
     ------
     ArgumentError, DtypeError
         If the file is not one of parameters, or of another version; names it.
+
+    See Also
+    --------
+    save_parameters : writes the file.
 
     Examples
     --------
@@ -107,6 +116,10 @@ def save_controller(path: str | Path, controller: Controller) -> None:
         infinite limit is null.
     controller : Controller
         Its design is written, and not its memory.
+
+    See Also
+    --------
+    load_controller : reads it again, bit for bit.
 
     Examples
     --------
@@ -147,6 +160,10 @@ def load_controller(path: str | Path) -> Controller:
     ArgumentError, ShapeError, DtypeError, NonFiniteError
         If the file is not one of a controller, or of another version, or if its arrays are no
         controller; names the file and the array.
+
+    See Also
+    --------
+    save_controller : writes the file.
 
     Examples
     --------

@@ -89,6 +89,11 @@ def load_series(path: str | Path, columns: int) -> Series:
     ArgumentError
         If the file can be read in two ways, or a line does not fit; names the line.
 
+    See Also
+    --------
+    load_smoothing_model : reads a model for it.
+    kalman_smoother, fit : take its values.
+
     Examples
     --------
     >>> import tempfile

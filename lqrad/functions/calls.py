@@ -159,6 +159,10 @@ def one_point(function: Callable[..., Any]) -> Callable[..., Any]:
     callable
         The same for x (..., n), u (..., m) and t (...), for `lqrad.ControlProblem`.
 
+    See Also
+    --------
+    ControlProblem : takes functions for many points.
+
     Examples
     --------
     >>> swing = one_point(lambda x, u: [x[0] + 0.1 * x[1], x[1] + 0.1 * (np.sin(x[0]) + u[0])])

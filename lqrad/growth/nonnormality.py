@@ -207,6 +207,10 @@ def pseudospectrum(A: ArrayLike, z: ArrayLike) -> Array:
     z : (...)
         Points of the complex plane.
 
+    See Also
+    --------
+    nonnormality : what follows for the powers of A.
+
     References
     ----------
     Trefethen and Embree, Spectra and Pseudospectra, 2005, chapters 2 and 39.

@@ -113,6 +113,11 @@ def riccati_vjp(
     x0 : (..., n)
         Where the trajectory starts; needed with dx or du. A batch adds up.
 
+    See Also
+    --------
+    riccati_cost_gradient : that of the optimal cost alone.
+    dlqr_vjp : the limit of an endless horizon.
+
     Examples
     --------
     How the first gain of a cart depends on the weight of its force:
@@ -166,6 +171,10 @@ def riccati_cost_gradient(solution: Riccati, x0: ArrayLike) -> LQGradient:
     By the envelope theorem it is that of the Lagrangian, with x, u and p held. A batch x0 (..., n)
     adds up.
 
+    See Also
+    --------
+    riccati_vjp : that of anything else in the solution.
+
     Examples
     --------
     >>> from lqrad.lq.riccati import riccati
@@ -202,6 +211,11 @@ def dlqr_vjp(
     Parameters
     ----------
     dK, dP : (m, n), (n, n), optional
+
+    See Also
+    --------
+    riccati_vjp : the same over a finite horizon.
+    dlqr : the regulator itself.
 
     Examples
     --------

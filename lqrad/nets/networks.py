@@ -61,6 +61,12 @@ def mlp(
         Inputs "x" (batch, widths[0]) and "y", as the loss wants it; nodes "a1" (before the
         activation), "h1" (after it), "a2", ..., "output", "loss"; parameters "W1", "b1", ...
 
+    See Also
+    --------
+    residual_network, recurrent : other networks.
+    sgd : trains them.
+    PolicyProblem : takes one for a policy.
+
     Examples
     --------
     >>> mlp([64, 32, 10])
@@ -107,6 +113,10 @@ def residual_network(
     Graph
         Inputs "x" (batch, inputs) and "y"; nodes "h0", and for each block "a1", "s1", "h1", ...,
         "output", "loss"; parameters "W0", "b0", ..., those of the output last.
+
+    See Also
+    --------
+    mlp, recurrent : other networks.
 
     References
     ----------
@@ -162,6 +172,11 @@ def recurrent(
     Graph
         Inputs "x" (batch, T, inputs) and "y"; nodes "x1", ..., the steps of the series, "h1", ...,
         the hidden states, "output", "loss"; parameters "Wx", "b", "Wh", "Wo" and "bo".
+
+    See Also
+    --------
+    mlp, residual_network : networks without time.
+    gradient_growth : why its gradients vanish or explode.
 
     References
     ----------
@@ -247,6 +262,11 @@ def lq_graph(problem: LQProblem, T: int | None = None) -> Graph:
     Graph
         Input "x0" (batch, n), nodes "x1", ..., "xT" and the costs of the stages "cost0", ...,
         "costT"; parameters "u0", ..., whose flat vector is u (T, m) row by row.
+
+    See Also
+    --------
+    LQProblem : what it is made of.
+    PolicyProblem : a problem whose inputs come from a graph.
 
     Examples
     --------

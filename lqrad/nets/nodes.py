@@ -30,6 +30,11 @@ class Node:
         Names of nodes; a name that no node has is an input of the graph.
     parameters : tuple of str
         Several nodes may use the same one.
+
+    See Also
+    --------
+    Graph : what nodes make.
+    Primitive : what a node computes.
     """
 
     name: str

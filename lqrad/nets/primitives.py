@@ -36,6 +36,11 @@ class Primitive:
         in the argument k, and shaped like that argument. None where there is no derivative: labels.
         A function of any number of arguments has one callable instead, (k, p, z, *arguments).
 
+    See Also
+    --------
+    Node : gives it arguments.
+    dot_test, taylor_test : tell whether a VJP is right.
+
     Examples
     --------
     A function of one's own, and its proof: the derivative along u by a complex step, against vjps.

@@ -13,6 +13,11 @@ Schedule = Callable[[int], float]
 def cosine_decay(step_size: float, steps: int) -> Schedule:
     """A schedule that falls from `step_size` to zero along half a cosine, over so many steps.
 
+    See Also
+    --------
+    step_decay : another schedule.
+    sgd : takes it as `step_size=`.
+
     References
     ----------
     Loshchilov and Hutter, SGDR: stochastic gradient descent with warm restarts, 2017, equation 5.
@@ -28,6 +33,11 @@ def cosine_decay(step_size: float, steps: int) -> Schedule:
 
 def step_decay(step_size: float, every: int, factor: float = 0.1) -> Schedule:
     """A schedule that begins with `step_size` and is multiplied by `factor` after every so many steps.
+
+    See Also
+    --------
+    cosine_decay : another schedule.
+    sgd : takes it as `step_size=`.
 
     Examples
     --------

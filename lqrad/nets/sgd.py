@@ -53,7 +53,13 @@ _Move = Callable[[Array, float], Array]  # (g[k], step[k]) -> theta[k+1] - theta
 
 
 class Trainable(Protocol):
-    """What `sgd` trains, such as a Graph: parameters that are one vector, and J for given data."""
+    """What `sgd` trains, such as a Graph: parameters that are one vector, and J for given data.
+
+    See Also
+    --------
+    sgd : trains it.
+    Graph, PolicyProblem : two that are given here.
+    """
 
     def objective(self, data: Mapping[str, Any], /) -> Objective:
         """J over the vector of parameters: the mean over these samples."""

@@ -34,6 +34,10 @@ def euler(f: Callable[..., Any], dt: float) -> Step:
     dt : float
         Step, positive.
 
+    See Also
+    --------
+    rk4, implicit_midpoint : steps of order four and two.
+
     Examples
     --------
     >>> step = euler(lambda x, u: -x, 0.5)
@@ -53,6 +57,11 @@ def rk4(f: Callable[..., Any], dt: float, *, substeps: int = 1) -> Step:
         As of `euler`.
     substeps : int
         Steps of dt / substeps that are taken for one of dt.
+
+    See Also
+    --------
+    euler : one call of f a step.
+    implicit_midpoint : for stiff f, and what is to keep its energy.
 
     References
     ----------
@@ -98,6 +107,10 @@ def implicit_midpoint(f: Callable[..., Any], dt: float) -> Step:
     ------
     NonFiniteError
         By the step, if Newton's method does not converge; a smaller dt helps.
+
+    See Also
+    --------
+    euler, rk4 : steps without an equation to solve.
 
     References
     ----------

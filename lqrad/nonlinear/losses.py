@@ -49,6 +49,11 @@ class Penalty:
     convex : bool
         Whether it is convex; where all penalties are, proofs of optimality stay valid.
 
+    See Also
+    --------
+    huber, student_t, log_barrier : make one.
+    penalised, robust_objective : add it to a cost.
+
     Examples
     --------
     >>> quartic = Penalty(lambda z: (z**4).sum(axis=-1), lambda z: 4 * z**3)
@@ -103,6 +108,11 @@ def huber(delta: float = 1.0, weight: float = 1.0) -> Penalty:
 
     It is e^2/2 up to |e| = delta and delta (|e| - delta/2) beyond: the slope is at most delta.
 
+    See Also
+    --------
+    student_t : outliers lose all their weight.
+    robust_objective : smooths a series with it.
+
     References
     ----------
     Huber, Robust estimation of a location parameter, Annals of Mathematical Statistics 35 (1964).
@@ -135,6 +145,11 @@ def student_t(nu: float = 4.0, size: ArrayLike | None = None) -> Penalty:
     size : (T,), optional
         k for each stage, where some of the entries are zero because nothing was observed; the
         number of entries when not given.
+
+    See Also
+    --------
+    huber : a convex one.
+    robust_objective : smooths a series with it.
 
     References
     ----------
@@ -183,6 +198,11 @@ def log_barrier(
         None, or infinite entries, for no bound.
     weight : float
         Positive.
+
+    See Also
+    --------
+    penalised : adds it to a problem.
+    mpc : limits that hold exactly.
 
     References
     ----------
@@ -240,6 +260,11 @@ def penalised(
     state, input : Penalty, optional
         Where they are convex the result has the gap bound of the problem, as they only add to its
         Hessian.
+
+    See Also
+    --------
+    huber, student_t, log_barrier : penalties.
+    descend : minimises the result.
 
     Examples
     --------

@@ -191,6 +191,10 @@ def heat_rod(
     ArgumentError
         If explicit Euler is unstable at this dt; names the largest stable one.
 
+    See Also
+    --------
+    heat_plate, advection_diffusion : two dimensions, and a stream.
+
     References
     ----------
     LeVeque, Finite Volume Methods for Hyperbolic Problems, 2002, section 4.2 (finite volumes).
@@ -264,6 +268,12 @@ def heat_plate(
     HeatSystem
         Inputs are K/s in each rectangle, row by row.
 
+    See Also
+    --------
+    heat_rod : one dimension.
+    advection_diffusion : with a stream.
+    invert : finds a start or a source from sensors.
+
     Examples
     --------
     >>> heat_plate((30, 40))
@@ -324,6 +334,10 @@ def advection_diffusion(
         As of `heat_rod`.
     velocity : float
         m/s, positive to the right.
+
+    See Also
+    --------
+    heat_rod, heat_plate : without a stream.
 
     References
     ----------

@@ -150,6 +150,11 @@ def invert(
     ArgumentError
         If the steps do not suffice, or no solution fits as closely as the noise says.
 
+    See Also
+    --------
+    kalman_smoother : few states, their noise and covariances.
+    SparseLQProblem : the dynamics.
+
     References
     ----------
     Golub and Kahan, Calculating the singular values and pseudo-inverse of a matrix, 1965.

@@ -140,6 +140,11 @@ def low_rank(
     at : array of the objective's shape, optional
         Where the Hessian is taken, if it is not the same everywhere; zero by default.
 
+    See Also
+    --------
+    SparseLQProblem : whose Hessian it is for.
+    LowRank.precondition : the objective that `descend` then minimises.
+
     Notes
     -----
     Lanczos with full orthogonalisation, from a fixed seed. Its lower half is dropped: Ritz vectors

@@ -58,6 +58,11 @@ def linear_policy(n: int, m: int) -> Graph:
     It has the input "x" (batch, n), the node "output" (batch, m) and the parameter "K" (m, n); and
     the loss 1/2 |output - y|^2 with the input "y" (batch, m), for a policy that is to imitate.
 
+    See Also
+    --------
+    PolicyProblem : trains it.
+    policy_gradient : the same for a problem that is linear.
+
     Examples
     --------
     >>> policy = linear_policy(2, 1)

@@ -53,6 +53,12 @@ def dlqe(
     NotStabilizableError
         If C does not see a mode of A that is not stable, or W does not move one on the unit circle.
 
+    See Also
+    --------
+    dlqr : its dual.
+    kalman_filter : the filter of a finite series.
+    lqg : a controller with such a filter.
+
     References
     ----------
     Anderson and Moore, Optimal Filtering, 1979, section 4.4.
@@ -113,6 +119,10 @@ def duality(problem: SmoothingProblem, T: int) -> Duality:
     ------
     NotStabilizableError
         If the filter has no stationary limit: a mode that no sensor sees, or that no noise moves.
+
+    See Also
+    --------
+    dlqe, dlqr : both limits.
 
     References
     ----------

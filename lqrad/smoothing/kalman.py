@@ -254,6 +254,11 @@ def rts_smoother(problem: SmoothingProblem, y: ArrayLike) -> Smoothed:
     y : (..., T+1, ny)
         As of `kalman_filter`.
 
+    See Also
+    --------
+    kalman_smoother : the same without a prior, and faster.
+    kalman_filter : its forward pass.
+
     References
     ----------
     Rauch, Tung and Striebel, Maximum likelihood estimates of linear dynamic systems, AIAA Journal

@@ -107,6 +107,12 @@ class SmoothingProblem(Fixed):
     NotConvexError
         If W, V or P0 is not symmetric or has a negative eigenvalue, beyond rounding.
 
+    See Also
+    --------
+    kalman_smoother, kalman_filter : states from the whole series, and from the past.
+    fit, em : learn the model.
+    duality : the regulator that the filter is.
+
     Notes
     -----
     Other packages write A, C, W, V as F, H, Q, R (filterpy, after whose predict() x and P are m0 and P0),

@@ -77,6 +77,11 @@ def loglik_gradient(problem: SmoothingProblem, y: ArrayLike) -> Score:
     NotConvexError
         As `kalman_smoother`.
 
+    See Also
+    --------
+    fit : climbs along it.
+    kalman_filter : the log-likelihood alone.
+
     References
     ----------
     Koopman and Shephard, Exact score for time series models in state space form, Biometrika 79
