@@ -138,7 +138,7 @@ def _check_target(option: Option, path: Path, inputs: list[Path]) -> None:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = Parser(prog="lqrad", description=lqrad.__doc__)
+    parser = Parser(prog="lqrad", description=(lqrad.__doc__ or "").partition("\n")[0])
     parser.add_argument("--version", action="version", version=f"lqrad {lqrad.__version__}")
     commands = parser.add_subparsers(
         title="commands", dest="command", required=True, metavar="COMMAND"
