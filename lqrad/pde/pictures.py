@@ -41,7 +41,7 @@ def plot_field(
     """Draw a field: a plate as a picture with a scale beside it, a rod as a curve.
 
     Zero is white, what is above red and what is below blue; where a field has both signs, its
-    contours below zero are dashed. A field that is above zero everywhere has shades of its own.
+    contours below zero are dashed. A field that is far from zero everywhere has shades of its own.
 
     Parameters
     ----------
@@ -97,7 +97,7 @@ def _draw_map(
         origin="lower",
         extent=extent,
         aspect="auto",
-        cmap="viridis" if low > 0 else ListedColormap(shades),
+        cmap="viridis" if 2 * low > high or 2 * high < low else ListedColormap(shades),
         vmin=low,
         vmax=high,
     )

@@ -37,6 +37,13 @@ def test_zero_is_white_in_every_field(limits):
     assert limits[1] == 0 or high[0] > high[2]  # red
 
 
+def test_a_field_far_from_zero_has_shades_of_its_own():
+    plate = lqrad.heat_plate((6, 6))
+    near, far = (plot_field(plate, np.linspace(low, 300, 36)).images[0] for low in (1, 280))
+    assert min(near.cmap(near.norm(1.0))[:3]) > 0.93
+    assert far.cmap.name == "viridis"
+
+
 def test_many_heaters_are_a_map_and_few_are_curves():
     for plate, curves in [
         (lqrad.heat_plate((6, 6), heaters=(3, 3), T=8), 0),
