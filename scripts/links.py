@@ -88,8 +88,8 @@ def main() -> int:
         broken += [f"{link}: {what}" for link, what in asked.items() if what]
     print(*broken, sep="\n", end="\n" if broken else "")
     told = "asked" if options.external else "not asked"
-    print(f"{len(pages)} pages, {followed} links within the site followed, {len(broken)} broken;")
-    print(f"{len(elsewhere)} pages elsewhere, {told}")
+    print(f"{followed} links within the site, {len(elsewhere)} pages elsewhere ({told}):", end=" ")
+    print(f"{len(broken)} broken")
     return bool(broken)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -137,3 +139,22 @@ def test_an_example_of_the_gallery_is_short_and_has_a_title(path):
     title, line = path.read_text().splitlines()[1:3]
     assert set(line) == {"="}
     assert len(line) >= len(title)
+
+
+def test_links_that_lead_nowhere_and_what_needs_a_network_are_found(tmp_path):
+    (tmp_path / "other.html").write_text('<h1 id="here">a</h1>')
+    good = '<a href="other.html#here">a</a> <a href="https://example.org/">b</a>'
+    (tmp_path / "index.html").write_text(good)
+    command = [sys.executable, str(DOCS.parent / "scripts" / "links.py"), str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == "1 links within the site, 1 pages elsewhere (not asked): 0 broken\n"
+
+    bad = '<a href="other.html#there">c</a> <a href="gone.html">d</a> <script src="//x.org/a.js"></script>'
+    (tmp_path / "index.html").write_text(good + bad)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[:3] == [
+        "index.html loads //x.org/a.js",
+        "index.html: other.html#there has no such place",
+        "index.html: gone.html is not there",
+    ]
