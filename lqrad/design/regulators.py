@@ -169,7 +169,8 @@ def lqg(
     plant, Q, R, M, input_bounds
         As of `lqr`; the plant's outputs C x + D u are what is measured.
     W, V : (n, n), (ny, ny)
-        Covariances of what disturbs the state at each step and of the sensors' noise.
+        Covariances of what disturbs the state at each step and of the sensors' noise. The inputs in
+        the state of a plant with a delay are known: their rows of W are zero.
     Q_i : (nr, nr), optional
         Weight of the integrators, as of `lqi`; none when not given.
     H : (nr, n), optional
