@@ -379,6 +379,8 @@ INLINE int64_t rollouts(const lq_problem *z, const int64_t n, const int64_t m, i
                              *restrict after = x + (one * (T + 1) + t + 1) * n;
             for (int64_t i = 0; i < m; i++)
                 ut[i] = -dot(n, Kt + i * n, xt) - kt[i];
+            for (int64_t i = 0; i < m; i++)
+                largest += 0.0 * ut[i];
             copy_or_zero(n, at(z->c, z->c_step, t), after);
             for (int64_t i = 0; i < n; i++)
                 after[i] -= dot(m, B + i * m, kt);

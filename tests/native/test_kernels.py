@@ -117,6 +117,17 @@ def test_what_a_kernel_cannot_go_on_with_its_twin_tells():
 
 
 @needs_kernels
+def test_an_input_of_a_rollout_that_overflows_alone_is_told_as_by_the_twin():
+    problem = lqrad.LQProblem([[1e30]], [[1e-200]], [[1.0]], [[1e-300]])
+    solution = lqrad.riccati(problem, 3)
+    words = r"u\[0, 0\] is -inf: it overflowed"
+    with pytest.raises(lqrad.NonFiniteError, match=words):
+        solution.rollout([1e150])
+    with native.switched_off(), pytest.raises(lqrad.NonFiniteError, match=words):
+        solution.rollout([1e150])
+
+
+@needs_kernels
 def test_units_of_the_cost_are_exact():
     """Roots of twice a number are rounded in another way: the kernel's pivots take none."""
     case = random_case(3, n=5, m=3, T=20)
