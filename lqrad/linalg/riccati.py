@@ -127,7 +127,9 @@ def recursion_of_P(A: Array, B: Array, Q: Array, R: Array, M: Array, S: Array, T
     P, K, L = np.empty((T + 1, n, n)), np.empty((T, m, n)), np.empty((T, m, m))
     P[T] = S
     varying = any(z.ndim == 3 for z in (A, B, Q, R, M))
-    kernel = native.lq_kernel(n, m, A=A, B=B, Q=Q, R=R, M=M)
+    kernel = None
+    if native.serves_matrices(n, m):
+        kernel = native.lq_kernel(n, m, A=A, B=B, Q=Q, R=R, M=M)
     blas = None
     t, swept = T, T
     while t and np.isfinite(P[t]).all():

@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from ctypes import POINTER, Structure, byref, c_double, c_int64
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -96,6 +97,12 @@ def _load() -> tuple[Any, Status]:
 
 
 _library, _status = _load()
+# The blocks of `switched_off` that run now, in any thread.
+_blocks, _counting = 0, Lock()
+
+
+def _in_use() -> bool:
+    return _library is not None and not _blocks
 
 
 def status() -> Status:
@@ -107,7 +114,7 @@ def status() -> Status:
     >>> lqrad.native.status()  # doctest: +SKIP
     Status(in_use=True, message='kernels.native is loaded')
     """
-    return _status
+    return Status(False, "switched off by lqrad.native.switched_off()") if _blocks else _status
 
 
 @contextmanager
@@ -122,13 +129,14 @@ def switched_off() -> Iterator[None]:
     ...     problem.value_and_gradient([8.0], [[0.0], [0.0]])[0], lqrad.native.status().in_use
     (42.0, False)
     """
-    global _library, _status
-    kept = _library, _status
-    _library, _status = None, Status(False, "switched off by lqrad.native.switched_off()")
+    global _blocks
+    with _counting:
+        _blocks += 1
     try:
         yield
     finally:
-        _library, _status = kept
+        with _counting:
+            _blocks -= 1
 
 
 def _address(array: Any) -> Any:
@@ -173,7 +181,7 @@ class LQKernel:
         batch, T = u.shape[:-2], u.shape[-2]
         fits = x0.ndim == 1 or x0.shape[:-1] == batch
         small = max(self.n, self.m) <= _MOST_GRADIENT
-        if _library is None or not (small and fits and u.size):
+        if not (_in_use() and small and fits and u.size):
             return None
         x0, u = np.ascontiguousarray(x0), np.ascontiguousarray(u)
         J, g = np.empty(batch), np.empty(u.shape)
@@ -205,7 +213,7 @@ class LQKernel:
         self, x0: Array, K: Array, k: Array, P: Array, v: Array
     ) -> tuple[Array, Array, Array] | None:
         """x, u and p from x0 (..., n), in closed loop; None where they are not finite."""
-        if _library is None or not x0.size:
+        if not (_in_use() and x0.size):
             return None
         T, batch = len(K), x0.shape[:-1]
         x0, K, k, P, v = map(np.ascontiguousarray, (x0, K, k, P, v))
@@ -221,18 +229,22 @@ class LQKernel:
 
 
 def lq_kernel(n: int, m: int, **arrays: Array | None) -> LQKernel | None:
-    """The kernel of a problem, where the library is in use and the matrices are small; else None."""
-    return LQKernel(**arrays) if serves_matrices(n, m) else None
+    """The kernel of a problem, where the library is loaded and the matrices are small; else None.
+
+    It may be kept: whether it is in use is asked at each call, of `riccati` by `serves_matrices`.
+    """
+    small = max(n, m) <= _MOST_MATRICES
+    return LQKernel(**arrays) if _library is not None and small else None
 
 
 def serves_matrices(*sizes: int) -> bool:
     """Whether the kernels are in use and made for matrices of these numbers of rows."""
-    return _library is not None and max(sizes) <= _MOST_MATRICES
+    return _in_use() and max(sizes) <= _MOST_MATRICES
 
 
 def serves_series(n: int, series: int) -> bool:
     """Whether the kernels are in use and made for so many series of n states at once."""
-    return _library is not None and n <= (_MOST_STATES if series <= _MANY else _MOST_OF_MANY)
+    return _in_use() and n <= (_MOST_STATES if series <= _MANY else _MOST_OF_MANY)
 
 
 def solve_bidiagonal(A: Array, x: Array, *, transpose: bool) -> bool:

@@ -127,6 +127,30 @@ def test_an_input_of_a_rollout_that_overflows_alone_is_told_as_by_the_twin():
         solution.rollout([1e150])
 
 
+def test_blocks_of_two_threads_may_overlap():
+    before, first, second = native.status(), native.switched_off(), native.switched_off()
+    first.__enter__()
+    second.__enter__()
+    first.__exit__(None, None, None)
+    assert not native.status().in_use
+    second.__exit__(None, None, None)
+    assert native.status() == before
+
+
+@needs_kernels
+def test_a_kernel_outlives_the_block_in_which_it_was_made_or_asked_for():
+    x0, u, one = np.ones(1), np.ones((2, 1)), np.ones((1, 1))
+    with native.switched_off():
+        kernel = native.lq_kernel(1, 1, A=one, B=one, Q=one, R=one, S=one)
+        assert kernel is not None
+        assert kernel.gradient(x0, u) is None
+        # Another thread may have asked before the block began.
+        x = np.ones((3, 1))
+        assert native.solve_bidiagonal(one, x, transpose=False)
+    J, _ = kernel.gradient(x0, u)
+    assert (J, x.ravel().tolist()) == (8.0, [1.0, 2.0, 3.0])
+
+
 @needs_kernels
 def test_units_of_the_cost_are_exact():
     """Roots of twice a number are rounded in another way: the kernel's pivots take none."""
