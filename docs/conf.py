@@ -105,6 +105,8 @@ _repository = tomllib.loads((HERE.parent / "pyproject.toml").read_text())["proje
 html_theme = "pydata_sphinx_theme"
 html_title = "lqrad"
 html_css_files = ["house.css"]
+# Pages that stand alone have no section to go through.
+html_sidebars = {key: [] for key in ("index", "glossary", "pitfalls", "performance", "changelog")}
 html_show_sourcelink = False
 html_copy_source = False
 html_theme_options = {
