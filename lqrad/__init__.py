@@ -15,6 +15,7 @@ The chapters, each with its problem, what solves it, what studies it and what dr
     lqrad.datasets    packaged series: the Nile, sunspots, carbon dioxide, and others
     lqrad.files       models, series, controllers and parameters in files
     lqrad.plotting    pictures of all results
+    lqrad.explore     sliders in a notebook, for a lecture and for a design
 
 One letter for each thing, everywhere: states x (T + 1, n), inputs u (T, m), costates p (T, n),
 T the number of inputs, and
@@ -141,8 +142,8 @@ if not TYPE_CHECKING:  # a type checker is told to import a chapter's names from
 
     def __getattr__(name: str) -> Any:
         """Find a name that stands in a chapter and not at the top, or the pictures, which load matplotlib."""
-        if name == "plotting":
-            return import_module("lqrad.plotting")
+        if name in ("plotting", "explore"):
+            return import_module(f"lqrad.{name}")
         name = _FORMER.get(name, name)
         for chapter in _CHAPTERS:
             if name in chapter.__all__:

@@ -33,6 +33,7 @@ ORDER = [
     ["systems"],
     ["files"],
     ["datasets", "plotting"],
+    ["explore"],
     ["cli"],
     ["__main__"],
 ]

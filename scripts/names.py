@@ -20,7 +20,7 @@ def public() -> Iterator[tuple[str, str, Any]]:
         for name, module in vars(lqrad).items()
         if inspect.ismodule(module)
         and hasattr(module, "__all__")
-        and name not in ("cli", "plotting")
+        and name not in ("cli", "plotting", "explore")
     }
     listed = {name: f"lqrad.{home}" for home, module in chapters.items() for name in module.__all__}
     for name in sorted({*lqrad.__all__, *listed}, key=lambda name: (name.lower(), name)):

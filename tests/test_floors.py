@@ -35,7 +35,7 @@ def faults(module, source):
     """What is wrong with the imports of a module, in words."""
     found = house.against_the_order(module, source, SOURCES)
     for item in house.imports_of(module, source, SOURCES):
-        draws = {"pictures", "figure", "plotting"} & set(module.split("."))
+        draws = {"pictures", "figure", "plotting", "explore"} & set(module.split("."))
         if item.target.split(".")[0] == "matplotlib" and not item.idle and not draws:
             found.append("imports matplotlib; only pictures may")
         if "pictures" in item.target.split(".") and not draws:
