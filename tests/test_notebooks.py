@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from pathlib import Path
 
@@ -13,6 +14,14 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 EVERY_NOTEBOOK = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+# Those that are lessons as well: expectations before surprises, exercises, short cells, links.
+LESSONS = {
+    "01_descent_against_riccati",
+}
+EVERY_LESSON = pytest.mark.parametrize(
+    "path", [path for path in NOTEBOOKS if path.stem in LESSONS], ids=lambda path: path.stem
+)
 
 
 def code_cells(path):
@@ -66,3 +75,61 @@ def test_it_runs_from_top_to_bottom_without_a_warning(path, tmp_path, monkeypatc
     )
     client.execute()
     assert sorted(folder.iterdir()) == sorted(folder / item.name for item in path.parent.iterdir())
+
+
+@EVERY_NOTEBOOK
+def test_its_links_lead_to_pages_and_notebooks_that_there_are(path):
+    cells = nbformat.read(path, as_version=4).cells
+    text = "".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    targets = re.findall(r"\]\(([^)#]+)[^)]*\)", text)
+    local = [target for target in targets if "://" not in target]
+    assert [target for target in local if not (path.parent / target).exists()] == []
+
+
+@EVERY_LESSON
+def test_a_lesson_begins_with_its_links(path):
+    """To the one before, the one after, the list of all, and a page that goes deeper."""
+    first = nbformat.read(path, as_version=4).cells[0].source
+    order = [other.name for other in NOTEBOOKS]
+    here = order.index(path.name)
+    for neighbour in (*order[max(0, here - 1) : here], *order[here + 1 : here + 2]):
+        assert f"]({neighbour})" in first
+    assert "](../docs/notebooks/index.md)" in first
+    assert re.search(r"\]\(\.\./docs/(?!notebooks)\w+/", first)
+
+
+@EVERY_LESSON
+def test_a_lessons_cells_are_short(path):
+    assert max(len(cell.source.splitlines()) for cell in code_cells(path)) <= 20
+
+
+@EVERY_LESSON
+def test_a_lesson_asks_what_one_expects_before_it_shows(path):
+    """A question with two to four options, then code, then the answer in a fold."""
+    kinds = []
+    for cell in nbformat.read(path, as_version=4).cells:
+        if "**What do you expect?**" in cell.source:
+            assert 2 <= len(re.findall(r"^- \(\w\) ", cell.source, re.MULTILINE)) <= 4
+            kinds.append("question")
+        elif "<summary>Answer</summary>" in cell.source:
+            kinds.append("answer")
+        elif cell.cell_type == "code":
+            kinds.append("code")
+    course = re.sub("(code )+", "code ", " ".join(kinds) + " ")
+    assert course.count("question") >= 2
+    assert (
+        course.count("question code answer ") == course.count("question") == course.count("answer")
+    )
+
+
+@EVERY_LESSON
+def test_a_lesson_has_exercises_with_answers_that_are_run(path):
+    """Each answer is a folded cell, right after its question, that ends in an assertion."""
+    cells = nbformat.read(path, as_version=4).cells
+    questions = [i for i, cell in enumerate(cells) if "**Exercise " in cell.source]
+    assert len(questions) >= 3
+    for i in questions:
+        answer = cells[i + 1]
+        assert answer.cell_type == "code"
+        assert "hide-cell" in answer.metadata.tags
+        assert answer.source.splitlines()[-1].lstrip().startswith("assert ")
