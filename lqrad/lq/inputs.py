@@ -53,7 +53,10 @@ class InputProblem:
     def lagrangian(
         self: _Costed, x: ArrayLike, u: ArrayLike, p: ArrayLike, x0: ArrayLike | None = None
     ) -> float | Array:
-        """Return J(x, u) + sum_t p[t]' (what x[t+1] lacks of being the state after x[t]).
+        """Return J(x, u) + sum_t p[t]'d[t], where d[t] = 0 are the dynamics.
+
+        Of an LQProblem d[t] is A x[t] + B u[t] + c - x[t+1], of a ControlProblem f(x[t], u[t]) - x[t+1],
+        and of a SparseLQProblem F x[t] + G u[t] + c + phi(x[t]) - E x[t+1].
 
         Parameters
         ----------

@@ -331,7 +331,11 @@ class LQProblem(InputProblem, Fixed):
 
     @_quiet
     def simulate(self, x0: ArrayLike, u: ArrayLike) -> Array:
-        """Return x with x[0] = x0, x[t+1] = A x[t] + B u[t] + c.
+        """Return x (..., T+1, n) with x[0] = x0, x[t+1] = A x[t] + B u[t] + c.
+
+        Parameters
+        ----------
+        x0, u : (..., n), (..., T, m)
 
         Raises
         ------
@@ -378,7 +382,7 @@ class LQProblem(InputProblem, Fixed):
 
     @_quiet
     def adjoint(self, x: ArrayLike, u: ArrayLike | None = None) -> Array:
-        """Return p with p[t-1] = A'p[t] + Q x[t] + M u[t] + q, p[T-1] = S x[T] + s.
+        """Return p (..., T, n) with p[t-1] = A'p[t] + Q x[t] + M u[t] + q, p[T-1] = S x[T] + s.
 
         It is the derivative of the cost in x[t+1], which moves all later states too. The inputs may
         be left out where there is no cross weight M.
@@ -434,7 +438,7 @@ class LQProblem(InputProblem, Fixed):
 
     @_quiet
     def cost(self, x: ArrayLike, u: ArrayLike) -> float | Array:
-        """Return J(x, u): a float, or one for each series of a batch.
+        """Return J of x (..., T+1, n) and u (..., T, m): a float, or (...) for a batch.
 
         Examples
         --------
@@ -463,6 +467,15 @@ class LQProblem(InputProblem, Fixed):
         """Return the cost of the inputs u from x0, and its gradient in u.
 
         One pass forward for the states, one backward for the costates.
+
+        Parameters
+        ----------
+        x0, u : (..., n), (..., T, m)
+
+        Returns
+        -------
+        J : float, or (...) for a batch
+        g : (..., T, m)
 
         Examples
         --------
@@ -501,7 +514,9 @@ class LQProblem(InputProblem, Fixed):
     def hessian_product(
         self, v: ArrayLike, x0: ArrayLike | None = None, u: ArrayLike | None = None
     ) -> Array:
-        """Return H v, with H the Hessian of the cost in u: the two passes, without the offsets.
+        """Return H v (..., T, m) of v (..., T, m), with H the Hessian of the cost in u.
+
+        These are the two passes, without the offsets.
 
         It is the same at every point (x0, u), which other problems need.
 
