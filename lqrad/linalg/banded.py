@@ -73,7 +73,9 @@ class Bidiagonal:
             raise ShapeError(
                 f"f has shape {f.shape}, expected (..., {rows}, {self.n}): one row for each state"
             )
-        x = f if overwrite and f.flags.c_contiguous else np.array(f, dtype=np.float64, order="C")
+        # A kernel in C trusts what it is given.
+        ours = overwrite and f.flags.carray and f.dtype == np.float64
+        x = f if ours else np.array(f, dtype=np.float64, order="C")
         # LAPACK's wrappers corrupt memory when they are handed an empty array.
         if not x.size or x.shape[-2] == 1:
             return x

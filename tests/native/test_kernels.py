@@ -196,3 +196,14 @@ def test_the_environment_switches_the_kernels_off():
 )
 def test_installing_builds_the_kernels():
     assert native.status().in_use, native.status().message
+
+
+@needs_kernels
+def test_no_array_is_worked_in_that_is_not_of_writeable_doubles():
+    L = Bidiagonal(np.array([[0.5]]))
+    f = np.array([[8.0], [0.0]])
+    for given in (f.astype(np.float32), np.asfortranarray(np.ones((2, 2, 1)))[0], f.view()):
+        given.setflags(write=False)
+        kept = given.copy()
+        assert np.array_equal(L.solve(given, overwrite=True), L.solve(kept.astype(float)))
+        assert np.array_equal(given, kept)
