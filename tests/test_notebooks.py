@@ -18,6 +18,9 @@ EVERY_NOTEBOOK = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: pat
 # Those that are lessons as well: expectations before surprises, exercises, short cells, links.
 LESSONS = {
     "01_descent_against_riccati",
+    "03_kalman_smoothing",
+    "04_backprop_is_the_adjoint_method",
+    "08_the_whole_argument",
 }
 EVERY_LESSON = pytest.mark.parametrize(
     "path", [path for path in NOTEBOOKS if path.stem in LESSONS], ids=lambda path: path.stem
