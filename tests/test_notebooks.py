@@ -20,6 +20,9 @@ LESSONS = {
     "01_descent_against_riccati",
     "03_kalman_smoothing",
     "04_backprop_is_the_adjoint_method",
+    "05_nonlinear_control_and_policies",
+    "06_controlling_the_heat_equation",
+    "07_designing_a_controller",
     "08_the_whole_argument",
 }
 EVERY_LESSON = pytest.mark.parametrize(
