@@ -18,6 +18,7 @@ EVERY_NOTEBOOK = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: pat
 # Those that are lessons as well: expectations before surprises, exercises, short cells, links.
 LESSONS = {
     "01_descent_against_riccati",
+    "02_stable_and_unstable",
     "03_kalman_smoothing",
     "04_backprop_is_the_adjoint_method",
     "05_nonlinear_control_and_policies",

@@ -42,7 +42,7 @@ def plot_growth(growth: GradientGrowth, *, ax: Axes = NEW) -> None:
     """Draw the norm of a gradient in each input, and the law k^degree rho^k that theory gives it.
 
     Vertical lines stand where, counted from the end, an open-loop gradient has lost its digits, and
-    where it overflows.
+    where it overflows; what is earlier is shaded.
     """
     dark, light = colors(2)
     t, T = np.arange(growth.T), growth.T
@@ -66,6 +66,7 @@ def plot_growth(growth: GradientGrowth, *, ax: Axes = NEW) -> None:
             above = horizon < T / 2  # next to the end, where the curve is low
             at, va = (T - horizon, 0.97 if above else 0.03), "top" if above else "bottom"
             ax.axvline(T - horizon, color="0.6", linewidth=0.8, zorder=1)
+            ax.axvspan(-0.02 * T, T - horizon, color="0.94", zorder=0)
             along = {"xycoords": ("data", "axes fraction"), "xytext": (-2, 0), "rotation": 90}
             add_note(ax, words, at, ha="right", va=va, color="0.35", **along)
     low, high = ax.get_ylim()
