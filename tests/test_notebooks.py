@@ -15,21 +15,6 @@ ROOT = Path(__file__).resolve().parents[1]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 EVERY_NOTEBOOK = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
-# Those that are lessons as well: expectations before surprises, exercises, short cells, links.
-LESSONS = {
-    "01_descent_against_riccati",
-    "02_stable_and_unstable",
-    "03_kalman_smoothing",
-    "04_backprop_is_the_adjoint_method",
-    "05_nonlinear_control_and_policies",
-    "06_controlling_the_heat_equation",
-    "07_designing_a_controller",
-    "08_the_whole_argument",
-}
-EVERY_LESSON = pytest.mark.parametrize(
-    "path", [path for path in NOTEBOOKS if path.stem in LESSONS], ids=lambda path: path.stem
-)
-
 
 def code_cells(path):
     notebook = nbformat.read(path, as_version=4)
@@ -93,7 +78,7 @@ def test_its_links_lead_to_pages_and_notebooks_that_there_are(path):
     assert [target for target in local if not (path.parent / target).exists()] == []
 
 
-@EVERY_LESSON
+@EVERY_NOTEBOOK
 def test_a_lesson_begins_with_its_links(path):
     """To the one before, the one after, the list of all, and a page that goes deeper."""
     first = nbformat.read(path, as_version=4).cells[0].source
@@ -105,12 +90,12 @@ def test_a_lesson_begins_with_its_links(path):
     assert re.search(r"\]\(\.\./docs/(?!notebooks)\w+/", first)
 
 
-@EVERY_LESSON
+@EVERY_NOTEBOOK
 def test_a_lessons_cells_are_short(path):
     assert max(len(cell.source.splitlines()) for cell in code_cells(path)) <= 20
 
 
-@EVERY_LESSON
+@EVERY_NOTEBOOK
 def test_a_lesson_asks_what_one_expects_before_it_shows(path):
     """A question with two to four options, then code, then the answer in a fold."""
     kinds = []
@@ -129,7 +114,7 @@ def test_a_lesson_asks_what_one_expects_before_it_shows(path):
     )
 
 
-@EVERY_LESSON
+@EVERY_NOTEBOOK
 def test_a_lesson_has_exercises_with_answers_that_are_run(path):
     """Each answer is a folded cell, right after its question, that ends in an assertion."""
     cells = nbformat.read(path, as_version=4).cells

@@ -156,7 +156,7 @@ def plot_iterations(conditioning: Conditioning, *, ax: Axes = NEW) -> None:
     ax.set(xscale="log", yscale="log", xlim=(0.8, right), ylim=(0.8, 5 * highest))
     ax.set_xlabel("condition number of the Hessian")
     ax.set_ylabel(f"iterations until the gap is {conditioning.tol:g} of its start")
-    add_title(ax, "iterations: observed (markers), predicted (lines)")
+    add_title(ax, "iterations: observed (markers), bounds (lines)")
 
 
 @sheet(11, 4.8, 1, 2)
