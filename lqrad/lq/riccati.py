@@ -123,8 +123,13 @@ class Riccati(ReadOnly, Report):
         x = np.empty((*x0.shape[:-1], self.T + 1, self.problem.n))
         x[..., 0, :] = x0
         x[..., 1:, :] = self.problem.c - times(self.problem.B, self.k)
-        for t, closed in enumerate(self.problem.A - self.problem.B @ self.K):
-            x[..., t + 1, :] += x[..., t, :] @ closed.T
+        A, B = (
+            np.broadcast_to(z, (self.T, *z.shape[-2:])) for z in (self.problem.A, self.problem.B)
+        )
+        for t in range(self.T):
+            if t == 0 or t > self.T - self.swept:  # the stages before repeat one closed loop
+                closed = (A[t] - B[t] @ self.K[t]).T
+            x[..., t + 1, :] += x[..., t, :] @ closed
         check_finite("x", x, computed=True)
         u = -times(self.K, x[..., :-1, :]) - self.k
         p = times(self.P[1:], x[..., 1:, :]) + self.v[1:]
