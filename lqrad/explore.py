@@ -96,7 +96,7 @@ def lecture(
         ),
         "R": _weight_slider(R, "R", style),
     }
-    return _below(moved, lambda values: _lecture(**values))
+    return _below(moved, lambda values: _lecture(**values, figure=figure))
 
 
 def design(
@@ -149,9 +149,9 @@ def design(
     if Q_i is not None:
         weights["Q_i"] = real_array("Q_i", Q_i)
 
-    def drawn(weights: dict[str, Array]) -> Picture:
+    def drawn(weights: dict[str, Array], figure: Picture | None = None) -> Picture:
         Q_i = weights.get("Q_i")
-        return _design(design_controller(plant, weights["Q"], weights["R"], Q_i=Q_i, H=H))
+        return _design(design_controller(plant, weights["Q"], weights["R"], Q_i=Q_i, H=H), figure)
 
     figure = drawn(weights)
     if not _has_sliders(sliders):
@@ -168,7 +168,7 @@ def design(
         factors = {name: np.ones(len(weight)) for name, weight in weights.items()}
         for (name, i), value in values.items():
             factors[name][i] = np.sqrt(value / weights[name][i, i])
-        return drawn({name: d[:, None] * weights[name] * d for name, d in factors.items()})
+        return drawn({name: d[:, None] * weights[name] * d for name, d in factors.items()}, figure)
 
     return _below(moved, at)
 
@@ -176,7 +176,7 @@ def design(
 # --- figures --------------------------------------------------------------------------------------
 
 
-def _lecture(radius: float, T: int, R: float) -> Picture:
+def _lecture(radius: float, T: int, R: float, figure: Picture | None = None) -> Picture:
     radius = check_number("radius", radius, least=0.0)
     T = check_count("T", T)
     R = check_number("R", R, above=0.0)
@@ -185,22 +185,27 @@ def _lecture(radius: float, T: int, R: float) -> Picture:
     problem = LQProblem(A, B, identity, [[R]], S=identity)
     optimum = riccati(problem, T).rollout(x0)
     objective = problem.objective(x0, T)
-    figure, (left, middle, right) = _figure()
+    figure, (left, middle, right) = _panels(figure)
     free = problem.adjoint(problem.simulate(x0, start), start)
     sizes = [np.linalg.norm(p, axis=-1) for p in (free, optimum.p)]
     for size, label, look in zip(sizes, ("at u = 0", "at the optimum"), curves(2), strict=True):
-        left.semilogy(size, label=label, **look)
+        _curve(left, label, range(T), size, **look)
     first, last = (size[0] for size in sizes)
-    _finish(left, f"costates: |p[0]| = {first:.2g} and {last:.2g}", "step t", "|p[t]|")
-    right.step(range(T), optimum.u[:, 0], where="post", label="Riccati", color="0.75", linewidth=4)
+    _finish(left, f"costates: |p[0]| = {first:.2g} and {last:.2g}", "step t", "|p[t]|", log=True)
+    step: dict[str, Any] = {"drawstyle": "steps-post"}
+    _curve(right, "Riccati", range(T), optimum.u[:, 0], color="0.75", linewidth=4, **step)
     counts = []
     for method, look in zip(("gradient", "conjugate-gradient"), curves(2), strict=True):
         found = descend(objective, start, method=method, max_iter=_ITERATIONS)
         gaps = np.abs(found.history.cost - optimum.cost) / np.abs(optimum.cost)
-        middle.semilogy(np.maximum(gaps, _FLOOR), label=method, **look)
-        right.step(range(T), found.solution[:, 0], where="post", label=method, **look)
+        _curve(middle, method, range(len(gaps)), np.maximum(gaps, _FLOOR), **look)
+        _curve(
+            right, method.removesuffix("-gradient"), range(T), found.solution[:, 0], **look, **step
+        )
         counts.append(f"{found.iterations}" if found.status.converged else f"not in {_ITERATIONS}")
-    _finish(middle, f"iterations: {counts[0]} and {counts[1]}", "iteration", "relative gap")
+    _finish(
+        middle, f"iterations: {counts[0]} and {counts[1]}", "iteration", "relative gap", log=True
+    )
     _finish(right, "inputs", "step t", "u[t]")
     low, high = optimum.u.min(), optimum.u.max()
     room = 0.5 * (high - low) + 1e-9 * max(abs(low), abs(high)) + 1e-12
@@ -208,9 +213,9 @@ def _lecture(radius: float, T: int, R: float) -> Picture:
     return figure
 
 
-def _design(found: Design) -> Picture:
+def _design(found: Design, figure: Picture | None = None) -> Picture:
     plant, margins = found.plant, found.margins
-    figure, (left, middle, right) = _figure()
+    figure, (left, middle, right) = _panels(figure)
     if found.response is not None:
         nr = found.controller.nr
         t, y = found.response.t, found.response.y
@@ -222,7 +227,7 @@ def _design(found: Design) -> Picture:
         series = list(found.simulated.x.T)
         names = [f"x[{i}]" for i in range(plant.n)]
     for z, name, look in zip(series, names, curves(len(series)), strict=True):
-        left.plot(t, z, label=name, **look)
+        _curve(left, name, t, z, **look)
     largest = np.abs(found.simulated.u).max()
     _finish(left, f"{title}, |u| up to {largest:.3g}", "time (s)", label)
 
@@ -230,46 +235,69 @@ def _design(found: Design) -> Picture:
     omega = np.geomspace(1e-4, 1.0, _POINTS) * np.pi / plant.dt
     L = found.controller.loop(plant).response(omega)[:, worst, worst]
     dark, light = colors(2)
+    free = np.empty(0)
     if margins.loops[worst].disk < 2:
         low, high = disk_gain(margins.loops[worst].disk)
-        circle = (high - low) / 2 * np.exp(1j * np.linspace(0.0, 2 * np.pi, 100)) - (low + high) / 2
-        middle.fill(circle.real, circle.imag, color=light, alpha=0.35, label="kept free")
-    middle.plot(L.real, L.imag, color=dark, label=f"loop {worst}" if plant.m > 1 else "loop")
-    middle.plot(-1.0, 0.0, "+", color="black", markersize=9)
+        free = (high - low) / 2 * np.exp(1j * np.linspace(0.0, 2 * np.pi, 100)) - (low + high) / 2
+    _curve(middle, "kept free", free.real, free.imag, color=light, linewidth=3)
+    _curve(middle, f"loop {worst}" if plant.m > 1 else "loop", L.real, L.imag, color=dark)
+    _curve(middle, "_-1", [-1.0], [0.0], marker="+", color="black", markersize=9, linestyle="none")
     middle.set(xlim=(-_FAR, 1.0), ylim=(-_FAR / 2 - 0.5, _FAR / 2 + 0.5), aspect="equal")
     phase, disk = margins.loops[worst].phase, margins.disk
     _finish(middle, f"phase {phase:.3g}\N{DEGREE SIGN}, disk {disk:.3g}", "Re L", "Im L")
 
     circle = np.exp(1j * np.linspace(0.0, 2 * np.pi, 200))
     poles, own = found.poles, plant.poles
-    right.plot(circle.real, circle.imag, color="0.6", linewidth=0.8)
-    right.plot(own.real, own.imag, "x", color="0.5", label="plant")
-    right.plot(poles.real, poles.imag, "o", color=dark, markersize=4, label="closed loop")
+    dots: dict[str, Any] = {"linestyle": "none", "markersize": 4}
+    _curve(right, "_unit circle", circle.real, circle.imag, color="0.6", linewidth=0.8)
+    _curve(right, "plant", own.real, own.imag, marker="x", color="0.5", **dots)
+    _curve(right, "closed loop", poles.real, poles.imag, marker="o", color=dark, **dots)
     right.set(xlim=(-1.25, 1.25), ylim=(-1.25, 1.25), aspect="equal")
     _finish(right, f"poles: slowest {abs(poles[0]):.4g}", "Re z", "Im z")
     return figure
 
 
-def _figure() -> tuple[Picture, list[Axes]]:
-    """Three panels side by side, placed once: a layout engine would take longer than all the rest."""
-    figure = Picture(figsize=(10.5, 3.6), dpi=80)
-    figure.subplots_adjust(left=0.075, bottom=0.15, right=0.985, top=0.84, wspace=0.32)
-    return figure, list(figure.subplots(1, 3))
+def _panels(figure: Picture | None) -> tuple[Picture, list[Axes]]:
+    """Three panels side by side, placed once: a layout engine would take longer than all the rest.
+
+    Those of a figure that is there are drawn in again: what a new one leaves to the garbage collector
+    takes as long as a picture.
+    """
+    if figure is None:
+        figure = Picture(figsize=(10.5, 3.6), dpi=80)
+        figure.subplots_adjust(left=0.075, bottom=0.15, right=0.985, top=0.84, wspace=0.32)
+        figure.subplots(1, 3)
+    return figure, list(figure.axes)
 
 
-def _finish(ax: Axes, title: str, x: str, y: str) -> None:
+def _curve(ax: Axes, label: str, x: Any, y: Any, **look: Any) -> None:
+    """Draw a curve, or move the one that has this label."""
+    for line in ax.lines:
+        if line.get_label() == label:
+            line.set_data(x, y)
+            return
+    ax.plot(x, y, label=label, **look)
+
+
+def _finish(ax: Axes, title: str, x: str, y: str, *, log: bool = False) -> None:
     """Labels at places that need not be looked for, few ticks, a name for each curve."""
     ax.set_title(title, loc="left", fontsize="medium", y=1.1)
+    ax.relim()
+    ax.autoscale_view()
+    if ax.get_legend():
+        return
+    if log:
+        ax.set_yscale("log")
     ax.set_xlabel(x)
     ax.set_ylabel(y)
     ax.xaxis.set_label_coords(0.5, -0.12)
     ax.yaxis.set_label_coords(-0.17, 0.5)
     ax.minorticks_off()
-    for name in ("x", "y"):
-        if getattr(ax, f"get_{name}scale")() == "linear":
-            ax.locator_params(name, nbins=4)
-        else:  # plain words: an exponent above the line is set by TeX's rules, slowly
-            getattr(ax, f"{name}axis").set_major_formatter(lambda z, _: f"1e{np.log10(z):.0f}")
+    # Three or four ticks in plain words: ticks and their labels take most of the time of a picture.
+    for axis, scale in ((ax.xaxis, ax.get_xscale()), (ax.yaxis, ax.get_yscale())):
+        logarithmic = scale == "log"
+        axis.get_major_locator().set_params(**{"numticks" if logarithmic else "nbins": 3})
+        axis.set_major_formatter(_power if logarithmic else _plain)
     ax.spines[["top", "right"]].set_visible(False)
     place: dict[str, Any] = {
         "loc": "lower left",
@@ -278,6 +306,14 @@ def _finish(ax: Axes, title: str, x: str, y: str) -> None:
         "ncols": 3,
     }
     ax.legend(**place, fontsize="small", frameon=False, handlelength=1.6, columnspacing=1)
+
+
+def _plain(z: float, _: float) -> str:
+    return f"{z:.4g}"
+
+
+def _power(z: float, _: float) -> str:
+    return f"1e{np.log10(z):.0f}"
 
 
 # --- sliders --------------------------------------------------------------------------------------

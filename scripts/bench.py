@@ -3,7 +3,7 @@
     python scripts/bench.py                 all of them
     python scripts/bench.py gradient        the sections named: gradient, horizon, riccati, dare,
                                             smoothing, network, nonlinear, heat, mpc,
-                                            closed-loop, import
+                                            closed-loop, explore, import
 
 BLAS runs on one thread. JAX, PyTorch and OSQP are opponents where they are installed: JAX compiled, in
 double precision, in the fastest of the ways that we know, once fed and read as its own device arrays,
@@ -610,6 +610,30 @@ def import_() -> None:
     )
 
 
+def explore() -> None:
+    print("sliders: one move of a weight, from its value to the bytes of the picture, 60 of them")
+    from lqrad import explore
+
+    plant = lqrad.discretise(
+        [[0, 1], [0, -2]], [[0], [40]], np.diag([100, 1]), [[1]], dt=0.02
+    ).plant(C=[[1, 0]])
+    pictures = {
+        "design": lambda R, old: explore._design(
+            lqrad.design_controller(plant, np.diag([100.0, 1.0]), [[R]], Q_i=[[0.1]]), old
+        ),
+        "lecture": lambda R, old: explore._lecture(1.1, 60, R, old),
+    }
+    for name, draw in pictures.items():
+        figure, seconds = None, []
+        for R in np.geomspace(0.01, 100, 63):
+            start = time.perf_counter()
+            figure = draw(R, figure)
+            explore._png(figure)
+            seconds.append(1e3 * (time.perf_counter() - start))
+        middle, late = np.percentile(seconds[3:], [50, 95])
+        print(f"  {name:8s} median {middle:.0f} ms, 95th percentile {late:.0f} ms")
+
+
 SECTIONS = {
     "gradient": gradient,
     "horizon": horizon,
@@ -621,6 +645,7 @@ SECTIONS = {
     "heat": heat,
     "mpc": mpc,
     "closed-loop": closed_loop,
+    "explore": explore,
     "import": import_,
 }
 
