@@ -177,10 +177,13 @@ def test_a_slider_is_moved_and_the_picture_changes(tab):
     run = "window.jupyterapp.commands.execute('notebook:run-cell') && 0"
     started = "!/^\\[ \\]/.test(" + prompt + ".textContent)"
     until(lambda: tab.ask(started) or tab.ask(run), "the cell to run")
+    time.sleep(2)  # where it was asked for twice
     handle = "document.querySelectorAll('.widget-slider .noUi-handle')"
     try:
         until(lambda: tab.ask(f"!!({PICTURE} && {PICTURE}.naturalWidth)"), "the picture")
         assert tab.ask(f"{handle}.length") == 4
+        value = "document.querySelectorAll('.widget-readout')[2].textContent"
+        assert tab.ask(value) == "1.00"
         before = tab.ask(f"{PICTURE}.src")
 
         def moved():
@@ -190,7 +193,7 @@ def test_a_slider_is_moved_and_the_picture_changes(tab):
             )
             tab.ask(f"{handle}[2].focus()")
             tab.press("ArrowRight")
-            return tab.ask(f"{PICTURE}.src") != before
+            return tab.ask(value) != "1.00" and tab.ask(f"{PICTURE}.src") != before
 
         until(moved, "another picture")
         time.sleep(2)  # the last move's picture, and what it may log
