@@ -1,4 +1,4 @@
-"""Builds lqrad/native/kernels.c where a C compiler is found; without one lqrad is whole, and slower."""
+"""Builds the kernels of lqrad/native where a C compiler is found; without one lqrad is whole, and slower."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shlex
 import shutil
 import subprocess
 import sysconfig
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,10 @@ class NativeHook(BuildHookInterface):
                 f"lqrad: found no C compiler {compiler[0]!r}; small problems will take longer"
             )
             return
-        command = [*compiler, *FLAGS, "-o", str(library), str(folder / "kernels.c"), "-lm"]
+        checksum = zlib.crc32(b"".join(file.read_bytes() for file in sorted(folder.glob("*.[ch]"))))
+        sources = [str(file) for file in sorted(folder.glob("*.c"))]
+        flags = [*FLAGS, f"-DLQRAD_SOURCES={checksum}"]
+        command = [*compiler, *flags, "-o", str(library), *sources, "-lm"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             library.unlink(missing_ok=True)

@@ -20,9 +20,9 @@ import numpy as np
 from scipy.linalg.blas import dgemv
 from scipy.linalg.lapack import dtbtrs
 
-from lqrad import native
 from lqrad.arguments import Array
 from lqrad.errors import OVERFLOW_REMEDY, NonFiniteError, ShapeError
+from lqrad.native.lq import serves_series, solve_bidiagonal
 
 # A band of this size stays in a second-level cache together with the states that it works on.
 _BAND_BYTES = 256 * 1024
@@ -81,9 +81,9 @@ class Bidiagonal:
             return x
         flat = x.reshape(-1, x.shape[-2] * self.n)  # a row for each series
         work = len(flat) if self.T is None else len(flat) + 4
-        if native.serves_series(self.n, len(flat)):
+        if serves_series(self.n, len(flat)):
             by_rows = self.A if transpose or self.T is not None else self._transposed
-            finite = native.solve_bidiagonal(by_rows, x, transpose=transpose)
+            finite = solve_bidiagonal(by_rows, x, transpose=transpose)
         else:
             if work * self.n**2 <= _BANDED_WORK:
                 self._march(flat, transpose)

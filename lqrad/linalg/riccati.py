@@ -21,12 +21,13 @@ import numpy as np
 from scipy.linalg.blas import dgemm, dsymm
 from scipy.linalg.lapack import dgesv, dposv, dpotrf
 
-from lqrad import native
 from lqrad.arguments import EPS, Array, check_finite
 from lqrad.errors import NonFiniteError, NotConvexError
 from lqrad.linalg.balance import balance, in_units
 from lqrad.linalg.riccati_factors import recursion_in_factors
 from lqrad.linalg.stages import times
+from lqrad.native.library import serves_matrices
+from lqrad.native.lq import lq_kernel
 
 # The tail may be called settled from this stage on, and is looked at again each quarter further on.
 _FIRST_LOOK = 16
@@ -128,8 +129,8 @@ def recursion_of_P(A: Array, B: Array, Q: Array, R: Array, M: Array, S: Array, T
     P[T] = S
     varying = any(z.ndim == 3 for z in (A, B, Q, R, M))
     kernel = None
-    if native.serves_matrices(n, m):
-        kernel = native.lq_kernel(n, m, A=A, B=B, Q=Q, R=R, M=M)
+    if serves_matrices(n, m):
+        kernel = lq_kernel(n, m, A=A, B=B, Q=Q, R=R, M=M)
     blas = None
     t, swept = T, T
     while t and np.isfinite(P[t]).all():

@@ -21,7 +21,6 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg.lapack import dtrtrs
 
-from lqrad import native
 from lqrad.arguments import (
     Array,
     check_choice,
@@ -53,6 +52,7 @@ from lqrad.lq.inputs import (
     kkt_from_terms,
     references,
 )
+from lqrad.native.lq import LQKernel, lq_kernel
 
 # Overflow is looked for in the results and told in words; NumPy's warnings would only repeat it.
 _quiet = np.errstate(over="ignore", invalid="ignore")
@@ -653,10 +653,10 @@ class LQProblem(InputProblem, Fixed):
         return Bidiagonal(self.A)
 
     @cached_property
-    def _kernel(self) -> native.LQKernel | None:
+    def _kernel(self) -> LQKernel | None:
         arrays = {name: getattr(self, name) for name in NAMES}
         arrays |= {name: None for name in "Mcqrs" if not self._has[name]}
-        return native.lq_kernel(self.n, self.m, **arrays)
+        return lq_kernel(self.n, self.m, **arrays)
 
     @cached_property
     def _has(self) -> dict[str, bool]:

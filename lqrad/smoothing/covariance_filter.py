@@ -19,13 +19,13 @@ import numpy as np
 from scipy.linalg import solve_triangular
 from scipy.linalg.lapack import dgeqrf, dpstrf, dtrtrs
 
-from lqrad import native
 from lqrad.arguments import EPS, Array
 from lqrad.errors import NotConvexError
 from lqrad.linalg.banded import Bidiagonal
 from lqrad.linalg.stages import inner, substitute, times
 from lqrad.linalg.tridiagonal import congruences
-from lqrad.native import FilterArrays
+from lqrad.native.library import serves_matrices
+from lqrad.native.smoothing import FilterArrays, filter_covariances
 from lqrad.smoothing.arrays import Observations, product, state_variances, symmetric, transposed
 from lqrad.smoothing.model import SmoothingProblem
 
@@ -61,7 +61,7 @@ class CovarianceFilter:
         T, n, ny = data.z.shape[-2] - 1, problem.n, problem.ny
         self.A, self.C, self.W = problem.A, data.C, problem.W
         self.nothing = np.zeros((n, T + 1, ny))
-        recursion = native.filter_covariances if native.serves_matrices(n, ny) else _recursion
+        recursion = filter_covariances if serves_matrices(n, ny) else _recursion
         v, w = root_of(data.V), root_of(problem.W)
         failed, found = recursion(T, self.A, self.C, v, data.V, w, root)
         if failed:

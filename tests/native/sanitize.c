@@ -1,6 +1,7 @@
 /* Every kernel on arrays of just their size, of random sizes with zero among them: the sanitizers of the
  * compiler see a read or a write beside one. Prints how many calls were made. */
-#include "kernels.h"
+#include "lq.h"
+#include "smoothing.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -17,6 +17,7 @@ import lqrad
 from lqrad import native
 from lqrad.linalg.banded import Bidiagonal
 from lqrad.linalg.riccati import recursion
+from lqrad.native.lq import lq_kernel, solve_bidiagonal
 
 ROOT = Path(__file__).resolve().parents[2]
 needs_kernels = pytest.mark.skipif(not native.status().in_use, reason=native.status().message)
@@ -141,12 +142,12 @@ def test_blocks_of_two_threads_may_overlap():
 def test_a_kernel_outlives_the_block_in_which_it_was_made_or_asked_for():
     x0, u, one = np.ones(1), np.ones((2, 1)), np.ones((1, 1))
     with native.switched_off():
-        kernel = native.lq_kernel(1, 1, A=one, B=one, Q=one, R=one, S=one)
+        kernel = lq_kernel(1, 1, A=one, B=one, Q=one, R=one, S=one)
         assert kernel is not None
         assert kernel.gradient(x0, u) is None
         # Another thread may have asked before the block began.
         x = np.ones((3, 1))
-        assert native.solve_bidiagonal(one, x, transpose=False)
+        assert solve_bidiagonal(one, x, transpose=False)
     J, _ = kernel.gradient(x0, u)
     assert (J, x.ravel().tolist()) == (8.0, [1.0, 2.0, 3.0])
 
@@ -168,7 +169,7 @@ def test_units_of_the_cost_are_exact():
 def test_no_kernel_reads_or_writes_beside_an_array(tmp_path):
     folder, program = ROOT / "lqrad" / "native", tmp_path / "sanitize"
     flags = ["-std=c99", "-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
-    sources = [str(Path(__file__).with_name("sanitize.c")), str(folder / "kernels.c")]
+    sources = [str(Path(__file__).with_name("sanitize.c")), *map(str, sorted(folder.glob("*.c")))]
     command = ["cc", *flags, "-DLQRAD_ONE_TARGET", f"-I{folder}", *sources, "-lm", "-o", program]
     subprocess.run(command, check=True)
     done = subprocess.run([program], capture_output=True, text=True, check=False)

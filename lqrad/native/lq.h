@@ -7,8 +7,8 @@
  * Sums are taken in the order of the loops as they are written. Where a loop is spread over the lanes of
  * a processor, its results are separate sums, so that every machine gives the same bits.
  */
-#ifndef LQRAD_KERNELS_H
-#define LQRAD_KERNELS_H
+#ifndef LQRAD_LQ_H
+#define LQRAD_LQ_H
 
 #include <stdint.h>
 
@@ -26,8 +26,8 @@ typedef struct {
     int64_t A_step, B_step, Q_step, R_step, M_step, c_step, q_step, r_step;
 } lq_problem;
 
-/* The number of this interface: it changes when a signature or the struct does. */
-int64_t lqrad_interface(void);
+/* The checksum of the sources that were compiled. */
+int64_t lqrad_sources(void);
 
 /* The cost of the inputs u (T, m) from x0 (n), and its gradient in them:
  *
@@ -72,20 +72,5 @@ int64_t lq_rollout(const lq_problem *problem, int64_t T, int64_t series, const d
  * place, which is faster. Returns 0, or 1 where x is not finite. Twin: linalg.banded.Bidiagonal.solve. */
 int64_t bidiagonal_solve(int64_t n, int64_t T, int64_t series, const double *A, int64_t A_step,
                          int64_t transpose, double *x);
-
-/* The filter's covariances in roots, P[t] = S S' of the prediction and roots[t] of the update:
- *
- *     [C S, v; S, 0] -> [factor, 0; K factor, roots[t]]       [A roots[t], w] -> [S of t+1, 0]
- *
- * by orthogonal transformations from the right, from S S' = root root' at t = 0, with v v' = V and
- * w w' = W. rounding[t] is what rounding leaves of a variance of P[t] that is zero. A step is 0 where an
- * array does not vary; all are C-contiguous. work holds 4 n n + 2 (n + ny)^2 doubles. Returns 0, or
- * t + 1 for the first time at which the innovation's covariance is singular.
- * Twin: the loop of smoothing.covariance_filter.CovarianceFilter. */
-int64_t filter_covariances(int64_t n, int64_t ny, int64_t T, const double *A, int64_t A_step,
-                           const double *C, int64_t C_step, const double *v, int64_t v_step,
-                           const double *V, int64_t V_step, const double *w, int64_t w_step,
-                           const double *root, double *P, double *K, double *factor,
-                           double *roots, double *rounding, double *work);
 
 #endif

@@ -1,0 +1,144 @@
+"""The kernels of linear-quadratic problems, as `lq.h` states them."""
+
+from __future__ import annotations
+
+from ctypes import POINTER, Structure, byref, c_int64, c_void_p
+
+import numpy as np
+
+from lqrad.arguments import Array
+from lqrad.native.library import MOST_MATRICES, address, function, in_use, loaded
+
+# Above these sizes BLAS is faster: in a whole gradient, which it takes over many stages at once; in a
+# recursion of vectors, and in one of so many of them at once.
+_MOST_GRADIENT = 6
+_MOST_STATES, _MOST_OF_MANY, _MANY = 50, 8, 8
+# ON_STACK of lq.c: so many doubles of work are there.
+_ON_STACK = 2048
+
+
+class Problem(Structure):
+    """`lq_problem` of lq.h."""
+
+    _ARRAYS = ("A", "At", "B", "Bt", "Q", "R", "M", "c", "q", "r", "S", "s")
+    _STEPS = ("A", "B", "Q", "R", "M", "c", "q", "r")
+    _fields_ = [
+        ("n", c_int64),
+        ("m", c_int64),
+        *((name, c_void_p) for name in _ARRAYS),
+        *((f"{name}_step", c_int64) for name in _STEPS),
+    ]
+
+
+_gradient = function(
+    "lq_gradient", POINTER(Problem), c_int64, c_int64, c_void_p, c_int64, *4 * [c_void_p]
+)
+_riccati = function("lq_riccati", POINTER(Problem), c_int64, c_int64, *4 * [c_void_p])
+_rollout = function("lq_rollout", POINTER(Problem), c_int64, c_int64, *9 * [c_void_p])
+_solve = function("bidiagonal_solve", *3 * [c_int64], c_void_p, c_int64, c_int64, c_void_p)
+
+
+class LQKernel:
+    """The arrays of a linear-quadratic problem as the kernels read them; made once for a problem.
+
+    Parameters
+    ----------
+    A, B, Q, R : arrays of the problem, C-contiguous or not, with a leading T axis where they vary
+    S, M, c, q, r, s : optional
+        None where they are zero.
+    """
+
+    def __init__(self, **arrays: Array | None) -> None:
+        found = {
+            name: None if array is None else np.ascontiguousarray(array)
+            for name, array in arrays.items()
+        }
+        for name in ("A", "B"):
+            array = arrays[name]
+            assert array is not None
+            found[f"{name}t"] = np.ascontiguousarray(array.T) if array.ndim == 2 else None
+        self._kept = found  # what the addresses below point to
+        self.n, self.m = arrays["B"].shape[-2:]  # type: ignore[union-attr]
+        self._problem = Problem(self.n, self.m)
+        for name, array in found.items():
+            if array is None:
+                continue
+            setattr(self._problem, name, array.ctypes.data)
+            if name in Problem._STEPS and array.ndim == (3 if name.isupper() else 2):
+                setattr(self._problem, f"{name}_step", array[0].size)
+
+    def gradient(self, x0: Array, u: Array) -> tuple[Array, Array] | None:
+        """J (...) and g (..., T, m) of u (..., T, m) from x0 (n,) or (..., n).
+
+        None where BLAS is faster, where x0 has another batch than u, or where J or g is not finite.
+        """
+        batch, T = u.shape[:-2], u.shape[-2]
+        fits = x0.ndim == 1 or x0.shape[:-1] == batch
+        small = max(self.n, self.m) <= _MOST_GRADIENT
+        if not (in_use() and small and fits and u.size):
+            return None
+        x0, u = np.ascontiguousarray(x0), np.ascontiguousarray(u)
+        J, g = np.empty(batch), np.empty(u.shape)
+        words = (T + 5) * self.n + self.m
+        work = None if words <= _ON_STACK else address(np.empty(words))
+        failed = _gradient(
+            byref(self._problem),
+            T,
+            J.size,
+            address(x0),
+            self.n if x0.ndim > 1 else 0,
+            address(u),
+            address(J),
+            address(g),
+            work,
+        )
+        return None if failed else (J, g)
+
+    def riccati(self, first: int, last: int, P: Array, K: Array, L: Array) -> int:
+        """Run the stages last-1, ..., first in place; 0, or t + 1 where R + B'P[t+1]B is not positive."""
+        n, both = self.n, self.n + self.m
+        work = np.empty(2 * n * both + both * both + self.m)
+        failed: int = _riccati(byref(self._problem), first, last, *map(address, (P, K, L, work)))
+        return failed
+
+    def rollout(
+        self, x0: Array, K: Array, k: Array, P: Array, v: Array
+    ) -> tuple[Array, Array, Array] | None:
+        """x, u and p from x0 (..., n), in closed loop; None where they are not finite."""
+        if not (in_use() and x0.size):
+            return None
+        T, batch = len(K), x0.shape[:-1]
+        x0, K, k, P, v = map(np.ascontiguousarray, (x0, K, k, P, v))
+        x, p = np.empty((*batch, T + 1, self.n)), np.empty((*batch, T, self.n))
+        u = np.empty((*batch, T, self.m))
+        failed = _rollout(
+            byref(self._problem),
+            T,
+            x0.size // self.n,
+            *map(address, (x0, K, k, P, v, x, u, p, np.empty((self.n, self.n)))),
+        )
+        return None if failed else (x, u, p)
+
+
+def lq_kernel(n: int, m: int, **arrays: Array | None) -> LQKernel | None:
+    """The kernel of a problem, where the library is loaded and the matrices are small; else None.
+
+    It may be kept: whether it is in use is asked at each call, of `riccati` by `serves_matrices`.
+    """
+    small = max(n, m) <= MOST_MATRICES
+    return LQKernel(**arrays) if loaded() and small else None
+
+
+def serves_series(n: int, series: int) -> bool:
+    """Whether the kernels are in use and made for so many series of n states at once."""
+    return in_use() and n <= (_MOST_STATES if series <= _MANY else _MOST_OF_MANY)
+
+
+def solve_bidiagonal(A: Array, x: Array, *, transpose: bool) -> bool:
+    """Solve with a `Bidiagonal` matrix in place, in x (..., T+1, n); False where it is not finite.
+
+    A and x are C-contiguous. Forward with an A that does not vary, A' is given in its place.
+    """
+    *_, rows, n = x.shape
+    series, step = x.size // (rows * n), n * n if A.ndim == 3 else 0
+    return not _solve(n, rows - 1, series, address(A), step, transpose, address(x))
