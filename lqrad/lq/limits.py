@@ -26,6 +26,7 @@ Boyd and Vandenberghe, Convex Optimization, 2004, section 5.8 (theorems of alter
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -166,12 +167,11 @@ class Limited:
         self.T, self.soft, self.names = T, soft, names
         self.rows = Rows(problem, C, D, E)
         self._eps = _ROUNDINGS * (n + m) * EPS
-        self._weights, self._linear = np.empty((T, n + m, n + m)), np.empty((T, n + m))
+        self._weights = np.empty((T, n + m, n + m))
         self._weights[:, :n, :n], self._weights[:, n:, n:] = problem.Q, problem.R
         self._weights[:, :n, n:] = problem.M
         self._weights[:, n:, :n] = problem.M.swapaxes(-1, -2)
-        self._linear[:, :n], self._linear[:, n:] = problem.q, problem.r
-        self._c = np.broadcast_to(problem.c, (T, n)) if problem.c.any() else None
+        self._take_terms()
         P, K, L, _ = recursion(problem.A, problem.B, problem.Q, problem.R, problem.M, problem.S, T)
         self._free = Feedback(problem.A, problem.B, P, K, L)
         roots = np.linalg.solve(L.swapaxes(-1, -2), np.broadcast_to(np.eye(m), L.shape))
@@ -187,6 +187,24 @@ class Limited:
         spring = _SPRING / np.where(self._deviation, self._deviation, 1.0) ** 2
         self.spring = spring / self._unit
 
+    def _take_terms(self) -> None:
+        """Lay out the linear terms of the scaled problem by stages."""
+        problem, T = self._scaled, self.T
+        stages = [np.broadcast_to(z, (T, z.shape[-1])) for z in (problem.q, problem.r)]
+        self._linear = np.concatenate(stages, axis=1)
+        self._c = np.broadcast_to(problem.c, (T, problem.n)) if problem.c.any() else None
+
+    def _with_terms(self, terms: dict[str, Array]) -> Limited:
+        """The same limits and maps, which do not depend on linear terms, with others of these."""
+        new = copy.copy(self)
+        scaled = {name: z if name == "c" else self._unit * z for name, z in terms.items()}
+        new.problem = changed(self.problem, **terms)
+        new._scaled = changed(self._scaled, **scaled)
+        if "c" in terms:
+            new.rows = self.rows.with_offset(terms["c"])
+        new._take_terms()
+        return new
+
     @np.errstate(over="ignore", invalid="ignore")  # looked for in what comes out
     def solve(
         self,
@@ -194,6 +212,10 @@ class Limited:
         low: Array,
         high: Array,
         *,
+        c: Array | None = None,
+        q: Array | None = None,
+        r: Array | None = None,
+        s: Array | None = None,
         y: Array | None = None,
         max_iter: int = 500,
         tol: float = 1e-8,
@@ -208,6 +230,9 @@ class Limited:
         x0 : (n,)
         low, high : (T, k+j)
             Limits of the rows, those of C x[t] + D u[t] first; -inf and inf where there are none.
+        c, q, r, s : (T, n), (T, n), (T, m), (n,), optional
+            Linear terms of this plan, c, q and r also without a leading axis; those of the problem when
+            not given. No map is made anew.
         y : (T, k+j), optional
             Multipliers to start from, such as those of a neighbouring problem.
         max_iter : int
@@ -217,6 +242,11 @@ class Limited:
             largest limit, or of how far the row goes where that is less, is none.
         """
         began = time.perf_counter()
+        terms = {"c": c, "q": q, "r": r, "s": s}
+        given = {name: term for name, term in terms.items() if term is not None}
+        if given:
+            with_terms = self._with_terms(given)
+            return with_terms.solve(x0, low, high, y=y, max_iter=max_iter, tol=tol)
         zero = np.zeros((self.T + 1, self._scaled.n)), np.zeros((self.T, self._scaled.m))
         x, u, p, _ = self._free.minimise(*self._slopes(*zero), x0, self._c)
         cost, gap = self._worth(x, u)

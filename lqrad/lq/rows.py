@@ -5,6 +5,8 @@ g[t] = (C x[t] + D u[t],  E x[t+1]),      low[t] <= g[t] <= high[t]
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 
 from lqrad.arguments import Array
@@ -46,6 +48,13 @@ class Rows:
         ]
         self.of_inputs = not len(E) and len(self.single) == len(D)
         self._filled = np.concatenate([C.any(axis=1) | D.any(axis=1), E.any(axis=1)])
+
+    def with_offset(self, c: Array) -> Rows:
+        """The same rows, of dynamics with the constant part c (n,) or (T, n)."""
+        new = copy.copy(self)
+        A, B, _, *others = self.sizes
+        new.sizes = (A, B, np.abs(c), *others)
+        return new
 
     def at(self, x: Array, u: Array) -> Array:
         """Return g (T, k+j) of x (T+1, n) and u (T, m)."""
