@@ -125,14 +125,16 @@ class Limited:
 
     Parameters
     ----------
-    C, D : (k, n), (k, m)
-        The rows C x[t] + D u[t], for t = 0 ... T-1.
-    E : (j, n)
-        The rows E x[t+1].
+    C, D : (k, n), (k, m), each also with a leading T axis
+        The rows C[t] x[t] + D[t] u[t], for t = 0 ... T-1.
+    E : (j, n) or (T, j, n)
+        The rows E[t] x[t+1].
     soft : (k+j,) of bool
         The rows that give way where not all limits can be kept.
     names : sequence of k+j str
         What messages call the rows.
+    limited : (T, k+j) of bool, optional
+        Where a row may have limits; everywhere when not given.
 
     Examples
     --------
@@ -159,13 +161,16 @@ class Limited:
         *,
         soft: NDArray[np.bool_],
         names: Sequence[str],
+        limited: NDArray[np.bool_] | None = None,
     ) -> None:
         n, m = problem.n, problem.m
         self.problem, self._unit = problem, cost_factor(problem)
         costs = {name: self._unit * getattr(problem, name) for name in "QRMSqrs"}
         self._scaled = problem = changed(problem, **costs)
         self.T, self.soft, self.names = T, soft, names
-        self.rows = Rows(problem, C, D, E)
+        if limited is None:
+            limited = np.ones((T, len(soft)), bool)
+        self.rows = Rows(problem, C, D, E, limited)
         self._eps = _ROUNDINGS * (n + m) * EPS
         self._weights = np.empty((T, n + m, n + m))
         self._weights[:, :n, :n], self._weights[:, n:, n:] = problem.Q, problem.R
@@ -176,14 +181,17 @@ class Limited:
         self._free = Feedback(problem.A, problem.B, P, K, L)
         roots = np.linalg.solve(L.swapaxes(-1, -2), np.broadcast_to(np.eye(m), L.shape))
         self._roots = np.asarray(roots, np.float64)  # the inverse of each L'
-        check_room("The map from inputs to limited rows", T, len(soft), T * m)
+        check_room("The map from inputs to limited rows", limited.sum(), T * m)
         self._Y, terms = self.rows.of_deviations(K, self._roots, self._eps)
-        size = np.linalg.norm(self._Y, axis=2)
-        self._moved = size > self._eps * terms  # else what moves the row is rounding errors
-        self._size = np.where(self._moved, size, 1.0)
-        self._Y *= np.where(self._moved, 1 / self._size, 0.0)[..., None]
-        self._rounding = self._eps * terms / self._size
-        self._deviation = np.where(self._moved, size, 0.0).max(axis=0, initial=0.0)
+        size = np.linalg.norm(self._Y, axis=1)
+        moved = size > self._eps * terms  # else what moves the row is rounding errors
+        size = np.where(moved, size, 1.0)
+        self._Y *= np.where(moved, 1 / size, 0.0)[:, None]
+        self._rounding = self._eps * terms / size
+        # Of all rows; no input moves those without a limit.
+        self._moved, self._size = np.zeros(limited.shape, bool), np.ones(limited.shape)
+        self._moved[limited], self._size[limited] = moved, size
+        self._deviation = np.where(self._moved, self._size, 0.0).max(axis=0, initial=0.0)
         spring = _SPRING / np.where(self._deviation, self._deviation, 1.0) ** 2
         self.spring = spring / self._unit
 
@@ -229,7 +237,8 @@ class Limited:
         ----------
         x0 : (n,)
         low, high : (T, k+j)
-            Limits of the rows, those of C x[t] + D u[t] first; -inf and inf where there are none.
+            Limits of the rows, those of C x[t] + D u[t] first; -inf and inf where there are none, as
+            everywhere out of `limited`.
         c, q, r, s : (T, n), (T, n), (T, m), (n,), optional
             Linear terms of this plan, c, q and r also without a leading axis; those of the problem when
             not given. No map is made anew.
@@ -285,14 +294,14 @@ class Limited:
         found = search(give, start, most)
         iterations = found.iterations
         if found.proof is not None:
-            certificate = found.proof.reshape(g.shape) / self._size
+            certificate = self._of_all(found.proof)
             if self.soft.any() and iterations < max_iter:
                 give = np.where(self.soft, 1 / (self._unit * self.spring), 0.0) + give
-                found = search(give, found.y.reshape(g.shape) / self._size, max_iter - iterations)
+                found = search(give, self._of_all(found.y), max_iter - iterations)
                 iterations += found.iterations
 
         hard = (give == 0) & self._moved
-        w, y = found.w.reshape(u.shape), found.y.reshape(g.shape) / self._size
+        w, y = found.w.reshape(u.shape), self._of_all(found.y)
         K = self._free.K
         v = u + times(K, x[:-1])  # without limits, u = v - K x
         tries: list[_Try] = []
@@ -310,7 +319,7 @@ class Limited:
                 break
             if not pins:
                 dw, dy = found.correction(tries[-1].rest.ravel())
-                w, y = w + dw.reshape(w.shape), y + dy.reshape(y.shape) / self._size
+                w, y = w + dw.reshape(w.shape), y + self._of_all(dy)
         if self.rows.of_inputs and certificate is None and not proven(tries[-1]):
             inner = interior(
                 self._scaled,
@@ -354,17 +363,24 @@ class Limited:
         max_iter: int,
     ) -> Nearest:
         """The nearest point within limits of Y w alone, with rows brought to a norm of one."""
+        at, size = self.rows.limited, self._size
         return nearest(
-            self._Y.reshape(-1, self._Y.shape[-1]),
-            np.where(self._moved, low / self._size, -np.inf).ravel(),
-            np.where(self._moved, high / self._size, np.inf).ravel(),
-            give=(give / self._size**2).ravel(),
-            slack=(slack / self._size).ravel(),
-            rounding=self._rounding.ravel(),
-            refutes=lambda proof: refutes(proof.reshape(y.shape) / self._size),
-            start=(y * self._size * self._moved).ravel(),
+            self._Y,
+            np.where(self._moved, low / size, -np.inf)[at],
+            np.where(self._moved, high / size, np.inf)[at],
+            give=(give / size**2)[at],
+            slack=(slack / size)[at],
+            rounding=self._rounding,
+            refutes=lambda proof: refutes(self._of_all(proof)),
+            start=(y * size * self._moved)[at],
             max_iter=max_iter,
         )
+
+    def _of_all(self, y: Array) -> Array:
+        """Multipliers (T, k+j) from those of the limited rows in units of their norms."""
+        everywhere = np.zeros(self._size.shape)
+        everywhere[self.rows.limited] = y
+        return everywhere / self._size
 
     def _refutes(self, x0: Array, low: Array, high: Array, y: Array) -> bool:
         """Whether sum y (g - limit) > 0 for all inputs within their own limits, rounding errors included.
@@ -376,7 +392,7 @@ class Limited:
         ends = self.rows.ranges(low, high)
         if not np.isfinite(ends).all():
             return False
-        k, c = len(self.rows.C), np.broadcast_to(problem.c, (T, n))
+        k, c = self.rows.now, np.broadcast_to(problem.c, (T, n))
         A, B, _, _, D, _ = self.rows.sizes
         largest = np.abs(ends).max(axis=0)
         in_x, slopes = np.zeros((T + 1, n)), np.zeros((T, problem.m))
@@ -395,7 +411,8 @@ class Limited:
         terms, y, xi = np.abs(in_x), np.abs(y), np.abs(xi[1:])
         terms[:-1] += times(A, xi, transpose=True)
         size = (terms * x).sum() + np.abs(limits).sum()
-        size += ((y[:, :k] @ D + times(B, xi, transpose=True)) * largest).sum()
+        from_inputs = times(D, y[:, :k], transpose=True) + times(B, xi, transpose=True)
+        size += (from_inputs * largest).sum()
         return bool(value > self._eps * size)
 
     def _at_limits(
@@ -425,9 +442,9 @@ class Limited:
                 continue
             free[at, i] = False
             limit = np.where(y[at, row] > 0, high[at, row], low[at, row])
-            K[at, i] = self.rows.C[row] / self.rows.D[row, i]
-            drive[at, i] = limit / self.rows.D[row, i]
-            pins.append((at, row, i))
+            K[at, i], entry = self.rows.feedback(at, row, i)
+            drive[at, i] = limit / entry
+            pins.append((at, row, i, entry))
         dynamics = Bidiagonal(A - B @ K)
         x = dynamics.solve(np.concatenate([x0[None], times(B, drive) + self._scaled.c]))
         u = drive - times(K, x[:-1])
@@ -435,14 +452,14 @@ class Limited:
         check_finite("u", u, computed=True)
 
         others = y.copy()
-        for at, row, _ in pins:
+        for at, row, _, _ in pins:
             others[at, row] = 0.0
         in_x, in_u = self._slopes(x, u, others)
         in_x[:-1] -= times(K, in_u, transpose=True)
         p = dynamics.solve(in_x, transpose=True)[1:]
         slopes = in_u + times(B, p, transpose=True)
-        for at, row, i in pins:
-            pull = -slopes[at, i] / self.rows.D[row, i]
+        for at, row, i, entry in pins:
+            pull = -slopes[at, i] / entry
             y[at, row] = np.where(pull * y[at, row] > 0, pull, 0.0)
             slopes[at, i] = np.where(y[at, row] != 0, 0.0, slopes[at, i])
         at, g = hard & (y != 0), self.rows.at(x, u)
@@ -496,7 +513,7 @@ class Limited:
             message += f", at most {gap:.1g} above the minimum"
         else:
             t, row = divmod(worst, beyond.shape[1])
-            step = t + (row >= len(self.rows.C))  # rows of the next state stand behind the others
+            step = t + (row >= self.rows.now)  # rows of the next state stand behind the others
             message += (
                 f"; {reason}, and {self.names[row]} exceeds its limit by {most:.3g} at t={step}"
             )
