@@ -38,7 +38,8 @@ from lqrad.design.regulators import steady_state_targets
 from lqrad.design.statespace import StateSpace
 from lqrad.errors import ArgumentError, ShapeError, Status
 from lqrad.lq.dare import dare
-from lqrad.lq.limits import Limited, Plan
+from lqrad.lq.limits import Limited
+from lqrad.lq.plan import Plan
 from lqrad.lq.problem import LQProblem, changed
 from lqrad.lq.rows import excess
 

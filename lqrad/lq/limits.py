@@ -29,7 +29,6 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -44,10 +43,10 @@ from lqrad.linalg.nearest import Nearest, Refutes, nearest
 from lqrad.linalg.riccati import recursion
 from lqrad.linalg.stages import times
 from lqrad.lq.interior import interior, well_within
+from lqrad.lq.plan import Plan
 from lqrad.lq.problem import LQProblem, changed
 from lqrad.lq.riccati import cost_factor
 from lqrad.lq.rows import Rows, excess, units_of_rows
-from lqrad.results import Report, former
 
 # Rounding errors of a row, in units of EPS times its terms and the number of these.
 _ROUNDINGS = 32
@@ -56,50 +55,6 @@ _SPRING = 1e2
 # Where the inputs alone have limits, steps of `nearest` may take this many products of numbers, each
 # one as many as there are inputs to the power of three; `interior` needs about as long.
 _WORK = 1e8
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Plan(Report):
-    """A trajectory within limits, and a bound on how far it is from the best.
-
-    Attributes
-    ----------
-    x, u : (T+1, n), (T, m)
-    p : (T, n)
-        Costates, with the multipliers of the limits in their equation.
-    multipliers : (T, rows)
-        Those of the limits: positive at an upper one, negative at a lower one.
-    iterations : int
-        Steps of `nearest`, each with another set of limits at work, and of `interior`. There is no
-        history: before the last one no trajectory keeps the limits.
-    gap_bound : float
-        The cost is proven to exceed the minimum, among trajectories within the limits, by no more.
-        Where soft limits have given way, it is that of J + sum spring/2 excess^2.
-    excess : float
-        How far the worst row is beyond its limit. Rows may have different units: the worst is the
-        one with the largest excess in relation to its own limits.
-    certificate : (T, rows) or None
-        Where the status is INFEASIBLE, multipliers that prove it: sum y g is the same for all inputs,
-        to rounding errors, and larger than sum y limit, with the high limit where y is positive and
-        the low one where it is negative.
-    """
-
-    x: Array
-    u: Array
-    p: Array
-    multipliers: Array
-    cost: float
-    status: Status
-    message: str
-    iterations: int
-    seconds: float
-    gap_bound: float
-    excess: float
-    certificate: Array | None = None
-    y = former("multipliers")
-
-    def __repr__(self) -> str:
-        return f"<Plan of {len(self.u)} steps: {self.message}>"
 
 
 class _Try(NamedTuple):
