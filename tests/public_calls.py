@@ -836,10 +836,22 @@ CALLS |= {
             "input_bounds": (-1.0, np.array([1.0])),
             "state_bounds": (np.array([-9.0, -9.0]), 9.0),
             "rate_bounds": (-1.0, 1.0),
+            "rows": [lqrad.design.Limit([[1.0, 1.0]], low=-9.0)],
+            "terminal": lqrad.design.Limit([[1.0, 1.0]], low=-9.0),
             "H": data()["C"],
             "observer": observer(),
             "max_iter": 50,
             "tol": 1e-6,
+        },
+    ),
+    "Limit": lambda: (
+        lqrad.design.Limit,
+        {
+            "C": np.ones((3, 1, 2)),
+            "D": np.ones((1, 1)),
+            "low": np.array([-1.0]),
+            "high": np.array([1.0]),
+            "name": "load",
         },
     ),
     "MPC.reset": lambda: (

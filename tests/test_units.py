@@ -544,6 +544,21 @@ def predictive(A, B, Q, R, x0, **_):
     }
 
 
+@case("Limit", data=constant, units="xuJ")
+def predictive_rows(A, B, Q, R, x0, **_):
+    """Rows of the outputs K x and u, whose units are those of the inputs; the end is an equation."""
+    K, _, _ = lqrad.dlqr(A, B, Q, R)
+    size = np.abs(K @ x0)
+    rows = [lqrad.design.Limit(K, np.eye(len(K)), low=-size / 2, high=size / 2)]
+    plan = lqrad.mpc(LQProblem(A, B, Q, R), 10, rows=rows, terminal="origin").plan(x0)
+    return {
+        "x": (plan.x, ". x"),
+        "u": (plan.u, ". u"),
+        "cost": (plan.cost, "J"),
+        "end": words((plan.status, plan.iterations)),
+    }
+
+
 # Estimation
 
 

@@ -2,6 +2,7 @@
 
 from lqrad.design.closed_loop import ClosedLoop, expected_cost, simulate_closed_loop
 from lqrad.design.controller import Controller
+from lqrad.design.limits import Limit
 from lqrad.design.margins import LoopMargins, Margins, disk_gain, disk_phase, margins
 from lqrad.design.modes import Modes, controllability, observability
 from lqrad.design.mpc import MPC, mpc
@@ -17,6 +18,7 @@ __all__ = [
     "ClosedLoop",
     "Controller",
     "Design",
+    "Limit",
     "LoopMargins",
     "Margins",
     "Modes",

@@ -2,19 +2,21 @@
 
     minimise    sum_{t<T} (1/2 x'Qx + x'Mu + 1/2 u'Ru + q'x + r'u)  +  1/2 x[T]'S x[T] + s'x[T]
     subject to  x[t+1] = A x[t] + B u[t] + c,    x[0] the state at hand,
-                u[t], u[t] - u[t-1] and x[t+1] within their bounds
+                u[t], u[t] - u[t-1] and x[t+1] within their bounds,
+                rows C[t] x[t] + D[t] u[t] and E x[T] within their limits
 
-The bounds of the inputs and of their rates always hold. Those of the states are exceeded only where
-no inputs can keep them, and the plan's status says so. With a reference it is the same problem around
+The bounds of the inputs and of their rates always hold. Those of rows with states are exceeded only
+where no inputs can keep them, and the plan's status says so. With a reference it is the same problem around
 its steady state: x - x_ref and u - u_ref take the place of x and u.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from lqrad.arguments import (
     Array,
@@ -33,6 +35,7 @@ from lqrad.arguments import (
 )
 from lqrad.copies import Fixed
 from lqrad.design.controller import Pair
+from lqrad.design.limits import Layout, Limit, check_rows, lay_out
 from lqrad.design.observer import Observer
 from lqrad.design.regulators import steady_state_targets
 from lqrad.design.statespace import StateSpace
@@ -53,6 +56,8 @@ def mpc(
     input_bounds: Pair | None = None,
     state_bounds: Pair | None = None,
     rate_bounds: Pair | None = None,
+    rows: Iterable[Limit] | None = None,
+    terminal: Limit | str | None = None,
     H: ArrayLike | None = None,
     observer: Observer | None = None,
     max_iter: int = 500,
@@ -74,6 +79,12 @@ def mpc(
         On x[1] ... x[T], likewise with n in the place of m.
     rate_bounds : pair (low, high), optional
         On u[t] - u[t-1], likewise; before the first step u is what `MPC.reset` says, or zero.
+    rows : sequence of Limit, optional
+        On C[t] x[t] + D[t] u[t]: rows of inputs always hold, those with states give way as bounds on
+        states do.
+    terminal : Limit or "origin", optional
+        On rows C x[T] of the last state; "origin" brings it to zero, or to the steady state of the
+        reference.
     H : (nr, n), optional
         The outputs H x follow the reference; nothing when not given.
     observer : Observer, optional
@@ -154,6 +165,8 @@ def mpc(
         check_limits("input_bounds", input_bounds, (T, problem.m)),
         check_limits("state_bounds", state_bounds, (T, problem.n)),
         check_limits("rate_bounds", rate_bounds, (T, problem.m)),
+        rows=check_rows(rows, terminal, problem.n, problem.m, T),
+        terminal=terminal,
         H=H,
         observer=observer,
         max_iter=check_count("max_iter", max_iter),
@@ -193,9 +206,7 @@ class MPC(Fixed):
     _state: tuple[Array, Array]
     _rate: tuple[Array, Array]
     _limited: Limited
-    _rows: Array
-    _low: Array
-    _high: Array
+    _layout: Layout
     _has_rates: bool
     _targets: tuple[bytes, Array, Array] | None
 
@@ -206,6 +217,8 @@ class MPC(Fixed):
         state_bounds: tuple[Array, Array],
         rate_bounds: tuple[Array, Array],
         *,
+        rows: Sequence[Limit],
+        terminal: Limit | str | None,
         H: Array | None,
         observer: Observer | None,
         max_iter: int,
@@ -214,25 +227,19 @@ class MPC(Fixed):
         n, m, T = problem.n, problem.m, len(input_bounds[0])
         self._set(problem=problem, T=T, H=H, observer=observer, _max_iter=max_iter, _tol=tol)
         self._set(_input=input_bounds, _state=state_bounds, _rate=rate_bounds)
-        on_u, on_x, on_rate = (_bounded(z) for z in (input_bounds, state_bounds, rate_bounds))
-        has_rates = bool(len(on_rate))
-        full = _with_last_input(problem) if has_rates else problem
-        C = np.zeros((len(on_u) + len(on_rate), full.n))
-        D = np.concatenate([np.eye(m)[on_u], np.eye(m)[on_rate]])
-        if has_rates:
-            C[len(on_u) :, n:] = -np.eye(m)[on_rate]
-        names = [f"u[{i}]" for i in on_u]
-        names += [f"the change of u[{i}]" for i in on_rate]
-        names += [f"x[{i}]" for i in on_x]
-        E = np.eye(n, full.n)[on_x]
-        rows = np.block([[C, D], [E, np.zeros((len(on_x), m))]])
-        low, high = (
-            np.hstack([of_u[:, on_u], of_rate[:, on_rate], of_x[:, on_x]])
-            for of_u, of_rate, of_x in zip(input_bounds, rate_bounds, state_bounds, strict=True)
+        layout = lay_out(n, m, (input_bounds, rate_bounds, state_bounds), rows, terminal)
+        has_rates = layout.C.shape[-1] > n
+        limited = Limited(
+            _with_last_input(problem) if has_rates else problem,
+            T,
+            layout.C,
+            layout.D,
+            layout.E,
+            soft=layout.soft,
+            names=layout.names,
+            limited=np.isfinite(layout.low) | np.isfinite(layout.high),
         )
-        soft = np.arange(len(names)) >= len(C)
-        limited = Limited(full, T, C, D, E, soft=soft, names=names)
-        self._set(_limited=limited, _rows=rows, _low=low, _high=high, _has_rates=has_rates)
+        self._set(_layout=layout, _limited=limited, _has_rates=has_rates)
         self._set(_targets=None)
         self.reset()
 
@@ -243,7 +250,7 @@ class MPC(Fixed):
 
     def __repr__(self) -> str:
         parts = [f"n={self.problem.n}", f"m={self.problem.m}", f"T={self.T}"]
-        return f"MPC({', '.join(parts)}, {self._low.shape[1]} bounded rows)"
+        return f"MPC({', '.join(parts)}, {len(self._layout.names)} bounded rows)"
 
     def reset(self, *, u_before: ArrayLike | None = None, x_hat: ArrayLike | None = None) -> None:
         """Clear the memory, and start from u_before (m,) and, with an observer, x_hat (n,), or zero."""
@@ -296,12 +303,13 @@ class MPC(Fixed):
         z_ref, z = x_ref, x - x_ref
         if self._has_rates:
             z_ref, z = np.concatenate([x_ref, u_ref]), np.concatenate([z, self.u_before - u_ref])
-        around = self._rows @ np.concatenate([z_ref, u_ref])
+        around = self._limited.rows.at(*_held(z_ref, u_ref, self.T))
+        around[:, self._layout.from_target] = 0.0
         y = None
         if self.last is not None:
             before = self.last.multipliers
             y = np.concatenate([before[1:], np.zeros_like(before[:1])])
-        low, high = self._low - around, self._high - around
+        low, high = self._layout.low - around, self._layout.high - around
         plan = self._limited.solve(z, low, high, y=y, max_iter=self._max_iter, tol=self._tol)
         n = self.problem.n
         plan = replace(plan, x=plan.x[:, :n] + x_ref, u=plan.u + u_ref, p=plan.p[:, :n])
@@ -322,12 +330,11 @@ class MPC(Fixed):
     def _kept(self, plan: Plan, x0: Array, x_ref: Array, u_ref: Array) -> Plan:
         """The better of two trajectories: the inputs of this plan, and of the last, within their bounds.
 
-        States beyond their bounds are weighed by springs. They are simulated, so that the cost is
+        Other rows beyond their limits are weighed by springs. They are simulated, so that the cost is
         that of the inputs.
         """
         before = [] if self.last is None else [np.concatenate([self.last.u[1:], self.last.u[-1:]])]
-        on_x = _bounded(self._state)
-        spring = self._limited.spring[len(self._limited.spring) - len(on_x) :]
+        layout, spring = self._layout, self._limited.spring
         found = []
         for wanted in (plan.u, *before):
             u, last = np.empty_like(wanted), self.u_before
@@ -335,7 +342,15 @@ class MPC(Fixed):
                 u[t] = last = self._clipped(wanted[t], last, t)
             x = self.problem.simulate(x0, u)
             cost = float(self.problem.cost(x - x_ref, u - u_ref))
-            beyond = excess(x[1:], *self._state)[:, on_x]
+            z, z_ref = x, x_ref
+            if self._has_rates:
+                z = np.hstack([x, np.vstack([self.u_before, u])])
+                z_ref = np.concatenate([x_ref, u_ref])
+            g = self._limited.rows.at(z, u)
+            around = self._limited.rows.at(*_held(z_ref, u_ref, self.T))
+            g -= np.where(layout.from_target, around, 0.0)
+            beyond = excess(g, layout.low, layout.high)
+            beyond[:, : layout.clipped] = 0.0
             found.append((cost + 0.5 * float((spring * beyond**2).sum()), cost, beyond, x, u))
         _, cost, beyond, x, u = min(found, key=lambda z: z[0])
         gap = max(plan.gap_bound + cost - plan.cost, 0.0)
@@ -345,9 +360,10 @@ class MPC(Fixed):
         )
         most = 0.0
         if beyond.any():
-            step, i = divmod(int((spring * beyond**2).argmax()), len(on_x))
-            most = float(beyond[step, i])
-            message += f", and x[{on_x[i]}] exceeds its bound by {most:.3g} at t={step + 1}"
+            t, row = divmod(int((spring * beyond**2).argmax()), len(spring))
+            most = float(beyond[t, row])
+            step = t + (row >= self._limited.rows.now)
+            message += f", and {layout.names[row]} exceeds its limit by {most:.3g} at t={step}"
         return replace(plan, x=x, u=u, cost=cost, gap_bound=gap, excess=most, message=message)
 
     def _clipped(self, u: Array, before: Array, t: int) -> Array:
@@ -384,9 +400,9 @@ def _vector(name: str, value: ArrayLike, width: int) -> Array:
     return array
 
 
-def _bounded(bounds: tuple[Array, Array]) -> NDArray[np.intp]:
-    """The entries that have a bound at any time."""
-    return np.flatnonzero((np.isfinite(bounds[0]) | np.isfinite(bounds[1])).any(axis=0))
+def _held(x: Array, u: Array, T: int) -> tuple[Array, Array]:
+    """A steady state as states (T+1, n) and inputs (T, m)."""
+    return np.broadcast_to(x, (T + 1, len(x))), np.broadcast_to(u, (T, len(u)))
 
 
 def _with_last_input(problem: LQProblem) -> LQProblem:
