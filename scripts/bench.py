@@ -3,7 +3,7 @@
     python scripts/bench.py                  all of them
     python scripts/bench.py gradient mpc     the sections named: gradient, riccati, dare,
                                              filters, smoother, many, fit, mpc, network, nonlinear,
-                                             heat, closed-loop, explore, import, growth
+                                             heat, closed-loop, explore, import, growth, machine
     python scripts/bench.py --quick          small sizes of all, in about a minute
     python scripts/bench.py --here           with this Python, and the peers that it has
 
@@ -43,6 +43,7 @@ SECTIONS = {
     "explore": "others",
     "import": "others",
     "growth": "growth",
+    "machine": "machine",
 }
 
 
@@ -77,6 +78,7 @@ def run(sections: list[str], quick: bool) -> None:
     sys.path.insert(0, str(ROOT / "scripts" / "benchmarks"))
     import engine
     import growth
+    import machine
 
     import lqrad
 
@@ -93,7 +95,7 @@ def run(sections: list[str], quick: bool) -> None:
     print(engine.HEAD, flush=True)
     records, grown = [], []
     for section in sections:
-        if section == "growth":
+        if section in ("growth", "machine"):
             continue
         rows = getattr(
             import_module(SECTIONS[section]), section.replace("-", "_").replace("import", "import_")
@@ -109,6 +111,8 @@ def run(sections: list[str], quick: bool) -> None:
         grown = growth.measured(quick)
         print(f"\n{growth.table(grown)}")
         growth.picture(grown, out / "bench.png")
+    if "machine" in sections:
+        print(f"\n{machine.tables(quick)}")
     report = {"versions": versions, "rows": records, "growth": grown}
     (out / "bench.json").write_text(json.dumps(report, indent=1))
     print("\nin out/: bench.json" + (", bench.png" if grown else ""))
