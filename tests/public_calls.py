@@ -40,6 +40,7 @@ EXEMPT = {
     "GraphKKT": "a result",
     "HeatSystem": "a result of heat_rod and its like",
     "ILQR": "a result",
+    "InvariantSet": "a result of invariant_set",
     "Inversion": "a result",
     "KKT": "a result",
     "LQGradient": "a result",
@@ -827,6 +828,14 @@ CALLS |= {
             "H": data()["C"],
             "input_bounds": (-1.0, np.array([1.0])),
         },
+    ),
+    "invariant_set": lambda: (
+        lqrad.design.invariant_set,
+        {"A": np.array([[0.9, 0.1], [-0.2, 0.8]]), **of("C"), "low": -1.0, "high": np.array([2.0])},
+    ),
+    "InvariantSet.contains": lambda: (
+        lqrad.design.invariant_set([[0.9, 0.1], [-0.2, 0.8]], np.eye(2), -1, 1).contains,
+        of("x"),
     ),
     "mpc": lambda: (
         lqrad.mpc,

@@ -559,6 +559,21 @@ def predictive_rows(A, B, Q, R, x0, **_):
     }
 
 
+@case("invariant_set", "InvariantSet", data=constant, units="xuJ")
+def invariance(A, B, Q, R, x0, **_):
+    K = lqrad.dlqr(A, B, Q, R)[0]
+    loop, far = A - B @ K, np.abs(x0)
+    found = lqrad.design.invariant_set(loop, np.eye(len(A)), -far, 2 * far)
+    rows = found.source[:, 0]
+    return {
+        "reach": (found.reach, "x"),
+        "E": (found.E * far / far[rows, None], ". ."),
+        "low": (found.low / far[rows], "."),
+        "ahead": (found.ahead * far[rows] / far[rows, None], ". . ."),
+        "end": words((found.source.tolist(), found.steps)),
+    }
+
+
 # Estimation
 
 

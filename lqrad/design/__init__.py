@@ -2,6 +2,7 @@
 
 from lqrad.design.closed_loop import ClosedLoop, expected_cost, simulate_closed_loop
 from lqrad.design.controller import Controller
+from lqrad.design.invariant import InvariantSet, invariant_set
 from lqrad.design.limits import Limit
 from lqrad.design.margins import LoopMargins, Margins, disk_gain, disk_phase, margins
 from lqrad.design.modes import Modes, controllability, observability
@@ -18,6 +19,7 @@ __all__ = [
     "ClosedLoop",
     "Controller",
     "Design",
+    "InvariantSet",
     "Limit",
     "LoopMargins",
     "Margins",
@@ -32,6 +34,7 @@ __all__ = [
     "disk_gain",
     "disk_phase",
     "expected_cost",
+    "invariant_set",
     "lqg",
     "lqi",
     "lqr",
