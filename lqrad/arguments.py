@@ -769,8 +769,9 @@ def sequence(problem: Sized, name: str, z: ArrayLike, x: Array | None = None) ->
     width, letter = (problem.m, "m") if name in "uv" else (problem.n, "n")
     extra = 1 if name in "xf" else 0
     T = problem.T if x is None else x.shape[-2] - 1
-    fits = z.ndim >= 2 and z.shape[-1] == width and z.shape[-2] > extra
-    if not fits or T not in (None, z.shape[-2] - extra):
+    shape = z.shape
+    fits = len(shape) >= 2 and shape[-1] == width and shape[-2] > extra
+    if not fits or (T is not None and T != shape[-2] - extra):
         known = f"{letter} = {width}, " + ("T >= 1" if T is None else f"T = {T}")
         rows = f"T{' + 1' if extra else ''}" if T is None else T + extra
         columns = letter if T is None else width
