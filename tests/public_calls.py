@@ -848,6 +848,7 @@ CALLS |= {
             "rows": [lqrad.design.Limit([[1.0, 1.0]], low=-9.0)],
             "terminal": lqrad.design.Limit([[1.0, 1.0]], low=-9.0),
             "H": data()["C"],
+            "Bd": np.array([[0.0], [1.0]]),
             "observer": observer(),
             "max_iter": 50,
             "tol": 1e-6,
@@ -869,11 +870,11 @@ CALLS |= {
     ),
     "MPC.step": lambda: (
         lqrad.mpc(problem(), 3, H=data()["C"]).step,
-        {"y": np.ones(2), "reference": np.ones(1)},
+        {"y": np.ones(2), "reference": np.ones(1), "disturbance": np.ones(2), "model": problem()},
     ),
     "MPC.plan": lambda: (
-        lqrad.mpc(problem(), 3, H=data()["C"]).plan,
-        {"x": np.ones(2), "reference": np.ones(1)},
+        lqrad.mpc(problem(), 3).plan,
+        {"x": np.ones(2), "x_ref": np.ones(2), "u_ref": np.ones((3, 1)), "disturbance": np.ones(2)},
     ),
     "datasets.load": lambda: (datasets.load, {"name": "nile"}),
     "load_controller": lambda: (lqrad.load_controller, {"path": saved_controller()}),

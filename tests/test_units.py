@@ -535,11 +535,22 @@ def step(**data):
 @case("mpc", "MPC", "Plan", data=constant, units="xuJ")
 def predictive(A, B, Q, R, x0, **_):
     size = np.abs(lqrad.dlqr(A, B, Q, R)[0] @ x0)
-    plan = lqrad.mpc(LQProblem(A, B, Q, R), 10, input_bounds=(-size / 2, size / 2)).plan(x0)
+    bounds, problem = (-size / 2, size / 2), LQProblem(A, B, Q, R)
+    plan = lqrad.mpc(problem, 10, input_bounds=bounds).plan(x0)
+    ramp = np.outer(np.linspace(0, 1, 11), x0)
+    told = lqrad.mpc(problem, 10, input_bounds=bounds).plan(x0, x_ref=ramp, disturbance=x0 / 8)
+    # All states are to follow, which no steady state can, and that within the limits.
+    controller = lqrad.mpc(problem, 10, input_bounds=bounds, H=np.eye(len(A)))
+    target = controller.plan(x0, 8 * x0)
     return {
         "x": (plan.x, ". x"),
         "u": (plan.u, ". u"),
         "cost": (plan.cost, "J"),
+        "told x": (told.x, ". x"),
+        "told u": (told.u, ". u"),
+        "x_ref": (target.x_ref, ". x"),
+        "u_ref": (target.u_ref, ". u"),
+        "missed": (target.missed, ". x"),
         "end": words((plan.status, plan.iterations)),
     }
 

@@ -8,11 +8,12 @@ from lqrad.design.margins import LoopMargins, Margins, disk_gain, disk_phase, ma
 from lqrad.design.modes import Modes, controllability, observability
 from lqrad.design.mpc import MPC, mpc
 from lqrad.design.observer import Observer
-from lqrad.design.regulators import lqg, lqi, lqr, steady_state_targets
+from lqrad.design.regulators import lqg, lqi, lqr
 from lqrad.design.report import Design, design_controller
 from lqrad.design.responses import StepResponse, step_response
 from lqrad.design.sampling import Sampled, discretise
 from lqrad.design.statespace import StateSpace
+from lqrad.design.targets import steady_state_targets
 
 __all__ = [
     "MPC",

@@ -33,6 +33,10 @@ class Plan(Report):
         Where the status is INFEASIBLE, multipliers that prove it: sum y g is the same for all inputs,
         to rounding errors, and larger than sum y limit, with the high limit where y is positive and
         the low one where it is negative.
+    x_ref, u_ref : (T+1, n), (T, m), or None
+        What x and u are compared with, where the cost is that of x - x_ref and u - u_ref.
+    missed : (T+1, nr) or None
+        How far a reference of outputs is from the nearest that can be held: zero where it can.
     """
 
     x: Array
@@ -47,6 +51,9 @@ class Plan(Report):
     gap_bound: float
     excess: float
     certificate: Array | None = None
+    x_ref: Array | None = None
+    u_ref: Array | None = None
+    missed: Array | None = None
     y = former("multipliers")
 
     def __repr__(self) -> str:
