@@ -22,7 +22,7 @@ HOUSE = Path(__file__).resolve().parent.parent / "lqrad"
 ORDER = [
     ["errors"],
     ["arguments", "copies"],
-    ["batches", "native", "outside", "results"],
+    ["native", "outside", "results"],
     ["sweeps", "figure"],
     ["functions", "linalg"],
     ["descent"],

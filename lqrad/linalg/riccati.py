@@ -25,14 +25,11 @@ from lqrad.arguments import EPS, Array, check_finite
 from lqrad.errors import NonFiniteError, NotConvexError
 from lqrad.linalg.balance import balance, in_units
 from lqrad.linalg.riccati_factors import recursion_in_factors
+from lqrad.linalg.settled import looks, settled
 from lqrad.linalg.stages import times
 from lqrad.native.library import serves_matrices
 from lqrad.native.lq import lq_kernel
 
-# The tail may be called settled from this stage on, and is looked at again each quarter further on.
-_FIRST_LOOK = 16
-# Relative changes below this are small enough for their propagation to be linear.
-_LINEAR = 1e-6
 # An eigenvalue of P below minus this, with P scaled to a unit diagonal, is no mere rounding error.
 _INDEFINITE = 1e-12
 # Powers of a closed loop are squared at most this often: one that has not halved by then has a
@@ -63,7 +60,7 @@ def recursion(A: Array, B: Array, Q: Array, R: Array, M: Array, S: Array, T: int
     All but S may have a leading T axis. P is symmetric to the last bit: each stage reads one triangle of
     P[t+1] only. Without that the antisymmetric part of the rounding errors grows like the open loop and
     ruins K where A is unstable. Where nothing varies in time, the recursion stops as soon as the rest of
-    the horizon would change no entry of P by more than 2 eps sqrt(P[i, i] P[j, j]), as `_settled` knows,
+    the horizon would change no entry of P by more than 2 eps sqrt(P[i, i] P[j, j]), as `settled` knows,
     and the earlier stages are filled with the last P, K and L.
 
     Where the weights are semidefinite and P[0], or an R + B'PB on the way to it, is not, all is done
@@ -133,16 +130,17 @@ def recursion_of_P(A: Array, B: Array, Q: Array, R: Array, M: Array, S: Array, T
         kernel = lq_kernel(n, m, A=A, B=B, Q=Q, R=R, M=M)
     blas = None
     t, swept = T, T
-    while t and np.isfinite(P[t]).all():
-        look = max(T - max(_FIRST_LOOK, (T - t) * 5 // 4), 0)
+    for swept in looks(T):
+        look = T - swept
         stopped = kernel.riccati(look, t, P, K, L) if kernel else t
         if stopped:  # by a pivot that is not positive, or before the first stage
             blas = blas or _blas_stages(A, B, Q, R, M, T)
             blas(P, K, L, look, stopped)
         t = look
-        if t and not varying and _settled(P, t, A - B @ K[t]):
+        if not np.isfinite(P[t]).all():
+            break
+        if t and not varying and settled(P[t:], t, A - B @ K[t]):
             P[:t], K[:t], L[:t] = P[t], K[t], L[t]
-            swept = T - t
             break
     _check(P[t:], K[t:], L[t:], B, R, t)
     return Recursion(P, K, L, swept)
@@ -192,42 +190,6 @@ def _semidefinite(P: Array) -> bool:
     # rest of its row is zero.
     raised.flat[:: len(P) + 1] = P.diagonal() * (1 + _INDEFINITE) + np.finfo(np.float64).tiny
     return bool(dpotrf(raised, lower=1, overwrite_a=1)[1] == 0)
-
-
-def _settled(P: Array, t: int, F: Array) -> bool:
-    """Whether the t stages still to come leave P[t] as it is, to 2 eps; F is the closed loop.
-
-    Let E = P - P* be the distance to the limit. Two Riccati iterates differ by what the closed
-    loop carries backward, E[t] = F[t]' E[t+1] F[t] near the limit, so that the change over the
-    last h stages, D = P[t] - P[t+h], tells all changes to come:
-
-        P[t-ih] - P[t]  =  sum_{k=1..i} (F^kh)' D F^kh
-
-    This sum is evaluated, not extrapolated from the sizes of successive changes: so it holds for
-    oscillating and for transiently growing changes, and for any spectral radius. The rounding
-    errors in D are damped by F^h before they could pass for a change, hence an h of some length:
-    a power of two between 1/8 and 1/4 of the stages swept. That the limit is near is read off the
-    whole window, since one difference alone could span a period of an oscillation.
-    """
-    h = 1 << (((P.shape[0] - 1 - t) // 4).bit_length() - 1)
-    diagonal = np.sqrt(np.abs(np.diagonal(P[t])))
-    scale = np.outer(diagonal, diagonal)  # makes the test independent of the states' units
-    changes = P[t] - P[t + 1 : t + h + 1]
-    if not changes[0].any():
-        return True  # a fixed point to the last bit: all further stages repeat it
-    if not (np.abs(changes) <= _LINEAR * scale).all():
-        return False
-    with np.errstate(over="ignore", invalid="ignore"):  # an unstable F overflows: not settled
-        power = np.linalg.matrix_power(F, h)
-        total = power.T @ changes[-1] @ power
-        reach = h
-        while (np.abs(total) <= 2 * EPS * scale).all():
-            if reach >= t:
-                return True
-            total += power.T @ total @ power
-            power = power @ power
-            reach *= 2
-    return False
 
 
 def _check(P: Array, K: Array, L: Array, B: Array, R: Array, start: int) -> None:

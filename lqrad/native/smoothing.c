@@ -55,22 +55,22 @@ INLINE void carry(const int64_t n, const double *restrict X, double *restrict N,
             N[i * n + j] = N[j * n + i] = dot(n, half + i * n, X + j * n);
 }
 
-INLINE int64_t filter(const int64_t n, const int64_t ny, int64_t T, const double *restrict A,
+INLINE int64_t filter(const int64_t n, const int64_t ny, int64_t first, int64_t last, int64_t T,
+                      const double *restrict A,
                       int64_t A_step, const double *restrict C, int64_t C_step,
                       const double *restrict v, int64_t v_step, const double *restrict V,
                       int64_t V_step, const double *restrict w, int64_t w_step,
-                      const double *restrict root, double *restrict P, double *restrict K,
-                      double *restrict factor, double *restrict roots, double *restrict rounding,
-                      double *restrict work)
+                      double *restrict S, double *restrict noise, double *restrict P,
+                      double *restrict K, double *restrict factor, double *restrict roots,
+                      double *restrict rounding, double *restrict work)
 {
     const double eps = 2.220446049250313e-16;
     const int64_t both = n + ny, wide = 2 * n;
-    double *restrict S = work, *restrict X = S + n * n, *restrict noise = X + 2 * both * both,
-                     *restrict keep = noise + n * n, *restrict half = keep + n * n;
-    memset(noise, 0, sizeof(double) * (size_t)(n * n));
-    memcpy(S, root, sizeof(double) * (size_t)(n * n));
-    triangle(n, n, S);
-    for (int64_t t = 0; t <= T; t++) {
+    double *restrict X = work, *restrict keep = X + 2 * both * both,
+                     *restrict half = keep + n * n;
+    if (first == 0)
+        triangle(n, n, S);
+    for (int64_t t = first; t < last; t++) {
         const double *Ct = C + t * C_step, *vt = v + t * v_step, *Vt = V + t * V_step,
                      *At = A + t * A_step, *wt = w + t * w_step;
         double *restrict Pt = P + t * n * n, *restrict Kt = K + t * n * ny,
@@ -140,15 +140,16 @@ INLINE int64_t filter(const int64_t n, const int64_t ny, int64_t T, const double
     return 0;
 }
 
-LANES int64_t filter_covariances(int64_t n, int64_t ny, int64_t T, const double *A, int64_t A_step,
-                                 const double *C, int64_t C_step, const double *v, int64_t v_step,
-                                 const double *V, int64_t V_step, const double *w, int64_t w_step,
-                                 const double *root, double *P, double *K, double *factor,
-                                 double *roots, double *rounding, double *work)
+LANES int64_t filter_covariances(int64_t n, int64_t ny, int64_t first, int64_t last, int64_t T,
+                                 const double *A, int64_t A_step, const double *C, int64_t C_step,
+                                 const double *v, int64_t v_step, const double *V, int64_t V_step,
+                                 const double *w, int64_t w_step, double *S, double *noise,
+                                 double *P, double *K, double *factor, double *roots,
+                                 double *rounding, double *work)
 {
 #define CALL(n, ny)                                                                                \
-    filter(n, ny, T, A, A_step, C, C_step, v, v_step, V, V_step, w, w_step, root, P, K, factor,    \
-           roots, rounding, work)
+    filter(n, ny, first, last, T, A, A_step, C, C_step, v, v_step, V, V_step, w, w_step, S, noise, \
+           P, K, factor, roots, rounding, work)
     BY_SIZE(n, ny, CALL);
 #undef CALL
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from ctypes import c_int64, c_void_p
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ import numpy as np
 from lqrad.arguments import Array
 from lqrad.native.library import address, function
 
-_filter = function("filter_covariances", *3 * [c_int64], *5 * [c_void_p, c_int64], *7 * [c_void_p])
+_filter = function("filter_covariances", *5 * [c_int64], *5 * [c_void_p, c_int64], *8 * [c_void_p])
 
 
 class FilterArrays(NamedTuple):
@@ -30,15 +31,22 @@ class FilterArrays(NamedTuple):
 
 
 def filter_covariances(
-    T: int, A: Array, C: Array, v: Array, V: Array, w: Array, root: Array
-) -> tuple[int, FilterArrays]:
-    """The arrays of a filter from P[0] = root root'; 0, or 1 + the time of a singular innovation."""
-    n, ny = A.shape[-1], C.shape[-2]
-    found, work = FilterArrays.empty(T, n, ny), np.empty(4 * n * n + 2 * (n + ny) ** 2)
-    given = [np.ascontiguousarray(z) for z in (A, C, v, V, w)]
-    root = np.ascontiguousarray(root)
+    first: int,
+    last: int,
+    T: int,
+    arrays: Sequence[Array],
+    S: Array,
+    noise: Array,
+    found: FilterArrays,
+) -> int:
+    """Run the times first, ..., last - 1 in place, with the arrays A, C, v, V, w.
+
+    Returns 0, or 1 + the time of a singular innovation.
+    """
+    n, ny = found.K.shape[-2:]
+    given = [np.ascontiguousarray(z) for z in arrays]
     pairs = [(address(z), z[0].size if z.ndim == 3 else 0) for z in given]
     numbers = [number for pair in pairs for number in pair]
-    arrays = map(address, (root, *found, work))
-    failed: int = _filter(n, ny, T, *numbers, *arrays)
-    return failed, found
+    work = np.empty(2 * n * n + 2 * (n + ny) ** 2)
+    failed: int = _filter(n, ny, first, last, T, *numbers, *map(address, (S, noise, *found, work)))
+    return failed

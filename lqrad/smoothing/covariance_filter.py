@@ -14,6 +14,7 @@ from the covariance `base`, and b, the vague part, is estimated from the innovat
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from scipy.linalg import solve_triangular
@@ -22,6 +23,7 @@ from scipy.linalg.lapack import dgeqrf, dpstrf, dtrtrs
 from lqrad.arguments import EPS, Array
 from lqrad.errors import NotConvexError
 from lqrad.linalg.banded import Bidiagonal
+from lqrad.linalg.settled import looks, settled
 from lqrad.linalg.stages import inner, substitute, times
 from lqrad.linalg.tridiagonal import congruences
 from lqrad.native.library import serves_matrices
@@ -32,6 +34,8 @@ from lqrad.smoothing.model import SmoothingProblem
 # Without a prior the start counts as open in a direction to which the observations respond, relative
 # to their responses to single entries of x[0], by less than this for each of them.
 _OPEN = 1e4 * EPS
+# A rounded variance that has grown by more than this in an eighth of the stages may grow for ever.
+_GROWTH = 1.0625
 # Where a subtraction leaves a smaller part of a variance than this, its digits count as lost.
 _MOST_SUBTRACTED = 1e-4
 # A part of a variance that rounding P0 may move it by.
@@ -44,61 +48,111 @@ LOG_2PI = math.log(2 * math.pi)
 class CovarianceFilter:
     """The filter's covariances from P[0] = root root', and the passes over a series that they allow.
 
+    Where nothing varies and the covariances settle, `settled` says how, they are run until then: the
+    last of their stages stands for all that follow, and `whole` repeats it.
+
     Attributes
     ----------
-    predicted_cov, cov : (T+1, n, n)
+    predicted_cov, cov : (N, n, n), N <= T+1
         P[t|t-1] and P[t|t].
-    K : (T+1, n, ny)
-    factor, roots : (T+1, ny, ny), (T+1, n, n)
+    K : (N, n, ny)
+    factor, roots : (N, ny, ny), (N, n, n)
         Lower triangular roots of the innovations' covariances, and those of cov.
-    rounding : (T+1, n)
+    rounding : (N, n)
         What rounding has left of variances of predictions that are zero.
     nothing : (n, T+1, ny)
         Series of zeros, to which the states that start from axes of x[0] are the responses.
     """
 
     def __init__(self, problem: SmoothingProblem, data: Observations, root: Array) -> None:
-        T, n, ny = data.z.shape[-2] - 1, problem.n, problem.ny
+        self.T, n, ny = data.z.shape[-2] - 1, problem.n, problem.ny
         self.A, self.C, self.W = problem.A, data.C, problem.W
-        self.nothing = np.zeros((n, T + 1, ny))
-        recursion = filter_covariances if serves_matrices(n, ny) else _recursion
-        v, w = root_of(data.V), root_of(problem.W)
-        failed, found = recursion(T, self.A, self.C, v, data.V, w, root)
-        if failed:
-            raise NotConvexError(
-                f"the covariance of the innovation at time {failed - 1} is singular to working "
-                "precision: V is, and what is known by then determines an entry of y, or all "
-                "but; leave that entry out as NaN, or give it a variance in V"
-            )
+        self.nothing = np.broadcast_to(np.zeros(ny), (n, self.T + 1, ny))
+        found = self._run(root, data.V)
         self.predicted_cov, self.K, self.factor = found.predicted_cov, found.K, found.factor
         self.roots, self.rounding = found.roots, found.rounding
         self.cov = self.roots @ transposed(self.roots)
-        closed = self.A @ (np.eye(n) - self.K[:-1] @ (self.C if self.C.ndim == 2 else self.C[:-1]))
-        self.loop = Bidiagonal(closed)
+        steps = slice(self.T)
+        self.loop = Loop(self._closed_loop(self.K[steps], self.C[steps]), self.T)
+
+    def _closed_loop(self, K: Array, C: Array) -> Array:
+        """A (I - K C)."""
+        C = self.C if self.C.ndim == 2 else C
+        return np.asarray(self.A @ (np.eye(K.shape[-2]) - K @ C))
+
+    def _run(self, root: Array, V: Array) -> FilterArrays:
+        """Run the recursion until its end, or until the covariances have settled."""
+        T, (ny, n) = self.T, self.C.shape[-2:]
+        arrays = (self.A, self.C, root_of(V), V, root_of(self.W))
+        native = serves_matrices(n, ny)
+        run = filter_covariances if native else _recursion
+        found, S, noise = FilterArrays.empty(T, n, ny), np.array(root), np.zeros((n, n))
+        varies = any(z.ndim == 3 for z in arrays)
+        first = 0
+        for last in [T + 1] if varies else looks(T + 1, *((64, 2.0) if native else ())):
+            failed = run(first, last, T, arrays, S, noise, found)
+            if failed:
+                raise NotConvexError(
+                    f"the covariance of the innovation at time {failed - 1} is singular to working "
+                    "precision: V is, and what is known by then determines an entry of y, or all "
+                    "but; leave that entry out as NaN, or give it a variance in V"
+                )
+            if last <= T and self._settled(found, last):
+                return FilterArrays(*(array[:last].copy() for array in found))
+            first = last
+        return found
+
+    def _settled(self, found: FilterArrays, N: int) -> bool:
+        """Whether N stages are all: P, P[t|t] and the innovations' covariance stay as they are."""
+        P, K, factor, roots, rounding = (array[N - 1 :: -1] for array in found)
+        if (rounding[0] > _GROWTH * rounding[N // 8]).any():
+            return False
+        keep = np.eye(len(P[0])) - K[0] @ self.C
+        rows = np.concatenate([keep, self.C])
+        sizes = [np.sqrt((L * L).sum(axis=1)) for L in (roots[0], factor[0])]
+        watched = np.concatenate([rows, np.concatenate(sizes)[:, None]], axis=1)
+        return settled(P, self.T + 1 - N, (self.A @ keep).T, watched)
+
+    def whole(self, stages: Array) -> Array:
+        """The stages of all times, from those until the covariances have settled."""
+        return repeat_last(stages, self.T + 1)
+
+    def innovation_cov(self, C: Array, V: Array) -> Array:
+        """The covariances of whole rows of y, be their entries observed or not."""
+        return symmetric(C @ self.predicted_cov @ transposed(C) + V)
 
     def predict(self, start: Array, c: Array | float, z: Array) -> Array:
         """The predicted states x[t+1] = L x[t] + A K z[t] + c from x[0] = start (..., n)."""
         f = np.empty((*z.shape[:-1], self.A.shape[-1]))
         f[..., 0, :] = start
-        f[..., 1:, :] = times(self.A, times(self.K[:-1], z[..., :-1, :])) + c
-        return self.loop.solve(f, overwrite=True)
+        f[..., 1:, :] = times(self.A, times_settled(self.K, z)[..., :-1, :]) + c
+        return self.loop.solve(f)
 
     def respond(self) -> Array:
         """The derivatives (n, T+1, n) of the predicted states in the entries of m0."""
         return self.predict(np.eye(len(self.nothing)), 0.0, self.nothing)
 
-    def update(self, predicted: Array, z: Array) -> Array:
-        """The filtered states."""
-        return predicted + times(self.K, z - times(self.C, predicted))
+    def innovate(self, predicted: Array, z: Array) -> Array:
+        """The innovations."""
+        return np.asarray(z - times(self.C, predicted))
 
-    def whiten(self, predicted: Array, z: Array) -> Array:
+    def update(self, predicted: Array, innovations: Array) -> Array:
+        """The filtered states."""
+        return predicted + times_settled(self.K, innovations)
+
+    def whiten(self, innovations: Array) -> Array:
         """The innovations, each divided by its standard deviations."""
-        innovations = z - times(self.C, predicted)
-        return np.asarray(substitute(self.factor, innovations[..., None])[..., 0])
+        h = len(self.factor) - 1
+        e, rest = np.empty(innovations.shape), innovations[..., h:, :]
+        e[..., :h, :] = substitute(self.factor[:h], innovations[..., :h, :, None])[..., 0]
+        last = substitute(self.factor[h], rest.reshape(-1, rest.shape[-1]).T).T
+        e[..., h:, :] = last.reshape(rest.shape)
+        return e
 
     def log_determinant(self) -> float:
         """That of the covariance of all observations."""
-        return 2 * float(np.log(np.abs(np.diagonal(self.factor, axis1=1, axis2=2))).sum())
+        logs = np.log(np.abs(np.diagonal(self.factor, axis1=1, axis2=2))).sum(axis=1)
+        return 2 * float(logs.sum() + (self.T + 1 - len(logs)) * logs[-1])
 
     def loglik(self, e: Array, data: Observations) -> Array:
         """The log-likelihood, from the whitened innovations e."""
@@ -111,13 +165,16 @@ class CovarianceFilter:
 
     def costates(self, e: Array) -> Array:
         """p[t-1] = L'p[t] + C'F^-1 (innovation) for t = 0, ..., T: the adjoint of `predict`."""
-        return self.loop.solve(times(self.weighted(), e, transpose=True), transpose=True)
+        pulls = times_settled(self.weighted(), e, transpose=True)
+        return self.loop.solve(pulls, transpose=True)
 
     def smooth(self, predicted: Array, z: Array) -> tuple[Array, Array, Array]:
         """x[t|T] = x[t|t] + P[t|t] A'p[t], with the costates p and the whitened innovations."""
-        e = self.whiten(predicted, z)
-        x, p = self.update(predicted, z), self.costates(e)
-        x[..., :-1, :] += times(self.cov[:-1], times(self.A, p[..., 1:, :], transpose=True))
+        innovations = self.innovate(predicted, z)
+        e = self.whiten(innovations)
+        x, p = self.update(predicted, innovations), self.costates(e)
+        pulled = times(self.A, p[..., 1:, :], transpose=True)
+        x[..., :-1, :] += times_settled(self.cov[: self.T], pulled)
         return x, p, e
 
     def smooth_covariances(self) -> tuple[Array, Array]:
@@ -128,20 +185,21 @@ class CovarianceFilter:
         No covariance is solved with, which may be singular; where W is. Where most of a variance is
         subtracted, as from that of an unstable state, RTS has more digits, and is used.
         """
-        weighted = self.weighted()
-        N, _ = congruences(self.loop.A, product(weighted, weighted))
-        ahead = self.A @ self.cov[:-1]
+        weighted, filtered_cov = self.whole(self.weighted()), self.whole(self.cov)
+        predicted_cov, roots = self.whole(self.predicted_cov), self.whole(self.roots)
+        N, _ = congruences(repeat_last(self.loop.A, self.T), product(weighted, weighted))
+        ahead = self.A @ filtered_cov[:-1]
         pulled = N[1:] @ ahead
-        lag_cov = ahead - self.predicted_cov[1:] @ pulled
+        lag_cov = ahead - predicted_cov[1:] @ pulled
         # P - PA'NAP = S (I - S'A'NAS) S' for P = S S', which keeps it semidefinite.
-        S = self.roots[:-1]
+        S = roots[:-1]
         step = self.A @ S
         values, vectors = np.linalg.eigh(np.eye(S.shape[-1]) - transposed(step) @ N[1:] @ step)
         S = S @ (vectors * np.sqrt(np.maximum(values, 0.0))[:, None, :])
-        cov = self.cov.copy()
+        cov = filtered_cov.copy()
         cov[:-1] = S @ transposed(S)
         left, filtered, predicted = (
-            np.diagonal(P, axis1=1, axis2=2) for P in (cov, self.cov, self.predicted_cov)
+            np.diagonal(P, axis1=1, axis2=2) for P in (cov, filtered_cov, predicted_cov)
         )
         good = np.all(left >= _MOST_SUBTRACTED * filtered, axis=1)
         if not good.all():
@@ -162,43 +220,113 @@ class CovarianceFilter:
 
         so that nothing is subtracted, and no square is solved with.
         """
-        S, n = self.roots[:-1], self.roots.shape[-1]
+        S, n = self.roots[: self.T], self.roots.shape[-1]
         rows = np.zeros((len(S), 2 * n, 2 * n))
         rows[:, :n, :n] = (self.A @ S).swapaxes(-1, -2)
         rows[:, :n, n:] = S.swapaxes(-1, -2)
         rows[:, n:, :n] = root_of(self.W).swapaxes(-1, -2)
         R: Array = np.asarray(np.linalg.qr(rows, mode="r"))
         U = R[:, :n, :n]
-        moves = (U * U).sum(axis=1) > 32 * self.rounding[1:]
+        moves = (U * U).sum(axis=1) > 32 * repeat_last(self.rounding, len(S) + 1)[1:]
         gains, apart = _solve_triangles(np.where(moves[:, None], U, 0.0), R[:, :n, n:])  # J'
         X = np.concatenate([R[:, n:, n:], apart], axis=1)
-        roots = self.roots.copy()  # of P[t|T], a root of a sum of squares at each step
-        lower = np.tri(n)
-        for t in range(len(S) - 1, -1, -1):
-            roots[t] = _triangle(np.concatenate([X[t], roots[t + 1].T.dot(gains[t])]), lower)
-        cov = roots @ roots.swapaxes(-1, -2)
-        return gains, cov, cov[1:] @ gains
+        cov = self._backward(X, gains)
+        return gains, cov, cov[1:] @ repeat_last(gains, self.T)
+
+    def _backward(self, X: Array, gains: Array) -> Array:
+        """P[t|T] = X X' + J P[t+1|T] J', as a square of a root at each step, until it settles.
+
+        Where the filter has settled, X and J do not vary, and P[t|T] settles too on the way back.
+        """
+        T, h, n = self.T, len(gains) - 1, self.roots.shape[-1]
+        lower, R = np.tri(n), self.roots[-1]
+        cov = np.empty((T + 1, n, n))
+        cov[T] = self.cov[-1]
+
+        def run(first: int, last: int) -> None:
+            nonlocal R
+            for t in range(last - 1, first - 1, -1):
+                k = min(t, h)
+                R = _triangle(np.concatenate([X[k], R.T.dot(gains[k])]), lower)
+                cov[t] = R.dot(R.T)
+
+        last = T
+        for swept in looks(T - h):
+            run(T - swept, last)
+            last = T - swept
+            if last > h and settled(cov[last:], last - h, gains[h]):
+                cov[h:last] = cov[last]
+                last = h
+                break
+        run(0, last)
+        return cov
+
+
+def repeat_last(stages: Array, count: int) -> Array:
+    """The stages (count, ...), of which the last of those given stands for all that follow."""
+    if len(stages) >= count:
+        return stages[:count]
+    whole = np.empty((count, *stages.shape[1:]))
+    whole[: len(stages)], whole[len(stages) :] = stages, stages[-1]
+    return whole
+
+
+def times_settled(M: Array, z: Array, *, transpose: bool = False) -> Array:
+    """M[t] z[t], or M[t]'z[t], for z (..., T+1, c); the last M stands for all that follow."""
+    h, rows = len(M) - 1, z.shape[-2]
+    if h + 1 == rows:
+        return times(M, z, transpose=transpose)
+    y = np.empty((*z.shape[:-1], M.shape[-1 if transpose else -2]))
+    times(M[:h], z[..., :h, :], transpose=transpose, out=y[..., :h, :])
+    times(M[h], z[..., h:, :], transpose=transpose, out=y[..., h:, :])
+    return y
+
+
+class Loop:
+    """L x = f and L'p = f, as `Bidiagonal` has them, of which the last A stands for all that follow."""
+
+    def __init__(self, A: Array, T: int) -> None:
+        self.A, self.T = A, T
+        settles = len(A) < T
+        self.head = Bidiagonal(A[:-1] if settles else A)
+        self.rest = Bidiagonal(A[-1]) if settles else None
+
+    def solve(self, f: Array, *, transpose: bool = False) -> Array:
+        """The solution, which may be found in f."""
+        if self.rest is None:
+            return self.head.solve(f, transpose=transpose, overwrite=True)
+        h = len(self.A) - 1
+        parts = [(self.head, f[..., : h + 1, :]), (self.rest, f[..., h:, :])]
+        for matrix, part in reversed(parts) if transpose else parts:
+            part[...] = matrix.solve(part, transpose=transpose, overwrite=True)
+        return f
 
 
 def _recursion(
-    T: int, A: Array, C: Array, v: Array, V: Array, w: Array, root: Array
-) -> tuple[int, FilterArrays]:
-    """The arrays of a filter, by orthogonal transformations of roots; 0, or 1 + a time.
+    first: int,
+    last: int,
+    T: int,
+    arrays: Sequence[Array],
+    S: Array,
+    noise: Array,
+    found: FilterArrays,
+) -> int:
+    """Run the filter at the times first, ..., last - 1, as `filter_covariances` of smoothing.h.
 
         [C S, v; S, 0] -> [factor, 0; K factor, roots[t]]       [A roots[t], w] -> [S of t+1, 0]
 
+    S, noise and what is found are written in place; 0 is returned, or 1 + a time.
     At that time the covariance of the innovation is singular to working precision.
     """
-    n, ny = A.shape[-1], C.shape[-2]
-    found = FilterArrays.empty(T, n, ny)
+    A, C, v, V, w = arrays
+    ny, n = C.shape[-2:]
     Cs, vs, Vs = (np.broadcast_to(z, (T + 1, *z.shape[-2:])) for z in (C, v, V))
     As, ws = (np.broadcast_to(z, (T, n, n)) for z in (A, w))
     identity, lower = np.eye(n), np.tri(n + ny)
     rows = np.zeros((n + ny, n + ny))  # [C S, v; S, 0], transposed
-    S = _triangle(root.T, lower[:n, :n])
-    # What rounding leaves of a variance that is zero, by an exact observation or terms that cancel.
-    noise = np.zeros((n, n))
-    for t in range(T + 1):
+    if not first:
+        S[:] = _triangle(S.T, lower[:n, :n])
+    for t in range(first, last):
         C, found.rounding[t] = Cs[t], noise.diagonal()
         rows[:n, :ny], rows[n:, :ny], rows[:n, ny:] = C.dot(S).T, vs[t].T, S.T
         found.predicted_cov[t] = P = S.dot(S.T)
@@ -207,18 +335,19 @@ def _recursion(
         variances = (L * L).sum(axis=1)
         least = EPS * (variances + Vs[t].diagonal()) + C.dot(noise).dot(C.T).diagonal()
         if (L.diagonal() ** 2 <= 32 * ny * least).any():
-            return t + 1, found
+            return t + 1
         K = dtrtrs(L, R[ny:, :ny].T, lower=1, trans=1)[0].T
-        found.K[t], found.factor[t] = K, L
+        found.K[t], found.factor[t], found.roots[t] = K, L, R[ny:, ny:]
+        # What rounding leaves of a variance that is zero, by an exact observation or terms that cancel.
         keep = identity - K.dot(C)
-        noise = keep.dot(noise).dot(keep.T) + EPS**2 * P
-        S = found.roots[t] = R[ny:, ny:]
+        noise[:] = keep.dot(noise).dot(keep.T) + EPS**2 * P
         if t < T:
-            lost = EPS * np.abs(As[t]).dot(np.abs(S))
-            S = _triangle(np.concatenate([As[t].dot(S).T, ws[t].T]), lower[:n, :n])
-            noise = As[t].dot(noise).dot(As[t].T)
+            A, root = As[t], found.roots[t]
+            lost = EPS * np.abs(A).dot(np.abs(root))
+            S[:] = _triangle(np.concatenate([A.dot(root).T, ws[t].T]), lower[:n, :n])
+            noise[:] = A.dot(noise).dot(A.T)
             noise.flat[:: n + 1] += (lost * lost).sum(axis=1)
-    return 0, found
+    return 0
 
 
 class StartedFilter:
@@ -234,11 +363,14 @@ class StartedFilter:
         base, self.root = split_prior(problem)
         self.filtering = CovarianceFilter(problem, data, base)
         self.moved = self.filtering.predict(self.root, 0.0, self.filtering.nothing)
-        self.slopes = self.filtering.whiten(self.moved, self.filtering.nothing)
+        self.slopes = self._whiten(self.moved, self.filtering.nothing)
+
+    def _whiten(self, predicted: Array, z: Array) -> Array:
+        return self.filtering.whiten(self.filtering.innovate(predicted, z))
 
     def predict(self, m0: Array, c: Array | float, z: Array) -> tuple[Array, Array, Array]:
         """L and b, as of `estimate_start`, and the predictions from the start that they give."""
-        e = self.filtering.whiten(self.filtering.predict(m0, c, z), z)
+        e = self._whiten(self.filtering.predict(m0, c, z), z)
         L, b = estimate_start(self.problem, self.data, self.slopes, e)
         return L, b, self.filtering.predict(m0 + b @ self.root, c, z)
 

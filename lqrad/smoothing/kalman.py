@@ -25,16 +25,17 @@ from numpy.typing import ArrayLike, NDArray
 
 from lqrad.arguments import EPS, Array, check_items, check_type
 from lqrad.errors import ArgumentError, LqradError, NonFiniteError, NotConvexError, ShapeError
-from lqrad.linalg.banded import Bidiagonal
 from lqrad.linalg.stages import times
 from lqrad.results import Report
 from lqrad.smoothing.arrays import check_overflow, same_gaps, symmetric
 from lqrad.smoothing.covariance_filter import (
     CovarianceFilter,
+    Loop,
     check_rounding,
     is_rounded,
     root_of,
     smooth_by_recursions,
+    times_settled,
 )
 from lqrad.smoothing.model import Balanced, SmoothingProblem
 from lqrad.smoothing.normal_equations import normal_equations
@@ -223,19 +224,21 @@ def kalman_filter(problem: SmoothingProblem, y: ArrayLike) -> Filtered:
         data = problem.observations(y)
         filtering = CovarianceFilter(problem, data, _prior(problem, "kalman_filter"))
         predicted = filtering.predict(problem.m0, problem.c, data.z)
-        P, cov = filtering.predicted_cov, filtering.cov
+        innovations = filtering.innovate(predicted, data.z)
+        P, cov = filtering.whole(filtering.predicted_cov), filtering.whole(filtering.cov)
         if is_rounded(problem):
             response = filtering.respond()
             check_rounding(problem, "predicted_cov", P, response)
-            check_rounding(problem, "cov", cov, filtering.update(response, filtering.nothing))
+            update = filtering.update(response, filtering.innovate(response, filtering.nothing))
+            check_rounding(problem, "cov", cov, update)
         return Filtered(
-            x=filtering.update(predicted, data.z),
+            x=filtering.update(predicted, innovations),
             cov=cov,
             predicted_x=predicted,
             predicted_cov=P,
-            innovations=y - times(problem.C, predicted) - problem.d,
-            innovation_cov=symmetric(problem.C @ P @ problem.C.swapaxes(-1, -2) + problem.V),
-            loglik=filtering.loglik(filtering.whiten(predicted, data.z), data),
+            innovations=np.where(np.isnan(y), np.nan, innovations),
+            innovation_cov=filtering.whole(filtering.innovation_cov(problem.C, problem.V)),
+            loglik=filtering.loglik(filtering.whiten(innovations), data),
         )
 
     return _by_gaps(problem, y, run)
@@ -276,18 +279,21 @@ def rts_smoother(problem: SmoothingProblem, y: ArrayLike) -> Smoothed:
         data = problem.observations(y)
         filtering = CovarianceFilter(problem, data, _prior(problem, "rts_smoother"))
         gains, cov, lag_cov = filtering.rts_covariances()
-        backward = Bidiagonal(gains)
+        backward = Loop(gains, filtering.T)
 
-        def smooth(predicted: Array, z: Array) -> Array:
-            f = filtering.update(predicted, z)
-            f[..., :-1, :] -= times(gains, predicted[..., 1:, :], transpose=True)
-            return backward.solve(f, transpose=True, overwrite=True)
+        def smooth(predicted: Array, innovations: Array) -> Array:
+            f = filtering.update(predicted, innovations)
+            f[..., :-1, :] -= times_settled(gains, predicted[..., 1:, :], transpose=True)
+            return backward.solve(f, transpose=True)
 
         predicted = filtering.predict(problem.m0, problem.c, data.z)
-        x = smooth(predicted, data.z)
+        innovations = filtering.innovate(predicted, data.z)
+        x = smooth(predicted, innovations)
         if is_rounded(problem):
-            check_rounding(problem, "cov", cov, smooth(filtering.respond(), filtering.nothing))
-        e = filtering.whiten(predicted, data.z)
+            response = filtering.respond()
+            moved = smooth(response, filtering.innovate(response, filtering.nothing))
+            check_rounding(problem, "cov", cov, moved)
+        e = filtering.whiten(innovations)
         p = filtering.costates(e)[..., 1:, :]
         loglik = filtering.loglik(e, data)
         return Smoothed(x, cov, lag_cov, p, loglik, "filter and RTS", problem)

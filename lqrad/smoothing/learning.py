@@ -311,8 +311,8 @@ def _without_noise(problem: SmoothingProblem, y: Array) -> str:
     seen = ~np.isnan(flat).all(axis=0)
     own = problem.balanced.problem
     data = own.observations(np.where(seen, 0.0, np.nan))
-    factor = CovarianceFilter(own, data, split_prior(own)[0]).factor
-    variances = (factor**2).sum(axis=-1)
+    filtering = CovarianceFilter(own, data, split_prior(own)[0])
+    variances = filtering.whole((filtering.factor**2).sum(axis=-1))
     least = np.where(seen, variances, np.inf).min(axis=0) * problem.balanced.output**2
     exact = np.flatnonzero(least <= (_ROUNDED * EPS * size) ** 2)
     if not exact.size:

@@ -28,7 +28,7 @@ from lqrad.linalg.stages import substitute, times
 from lqrad.linalg.tridiagonal import congruences
 from lqrad.results import Report
 from lqrad.smoothing.arrays import Observations, check_overflow, product, same_gaps, transposed
-from lqrad.smoothing.covariance_filter import StartedFilter
+from lqrad.smoothing.covariance_filter import StartedFilter, repeat_last
 from lqrad.smoothing.kalman import NORMAL_EQUATIONS, kalman_smoother
 from lqrad.smoothing.model import SmoothingProblem, array_units
 
@@ -244,7 +244,7 @@ def _answer_by_recursions(problem: SmoothingProblem, data: Observations) -> _Ans
     """
     started = StartedFilter(problem, data)
     filtering = started.filtering
-    K, factor, A = filtering.K, filtering.factor, problem.A
+    K, factor, A = filtering.whole(filtering.K), filtering.whole(filtering.factor), problem.A
     roots = substitute(factor, np.broadcast_to(np.eye(problem.ny), factor.shape))  # F^-1/2
     weighted = roots @ data.C
     AK = np.zeros_like(K)  # at T there is nothing left to predict
@@ -264,10 +264,11 @@ def _answer_by_recursions(problem: SmoothingProblem, data: Observations) -> _Ans
     X, P, slopes = filtering.smooth(started.moved, filtering.nothing)
     answers = (X, P, in_d(slopes, P))
     X, P, U = (substitute(L, z.swapaxes(0, 1)) for z in answers)  # (T+1, k, ...)
-    N, _ = congruences(filtering.loop.A, product(weighted, weighted))
-    ahead = A @ filtering.cov[:-1]
+    N, _ = congruences(repeat_last(filtering.loop.A, filtering.T), product(weighted, weighted))
+    filtered_cov = filtering.whole(filtering.cov)
+    ahead = A @ filtered_cov[:-1]
     pulled = N[1:] @ ahead
-    cov = filtering.cov + product(X, X)
+    cov = filtered_cov + product(X, X)
     cov[:-1] -= product(ahead, pulled)
     x_c = product(P[1:], X[:-1]) - pulled
     D = product(roots, roots) - product(U, U)

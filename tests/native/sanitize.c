@@ -76,14 +76,16 @@ int main(void)
         double *C = doubles(each * m * n), *V = matrices(each, m, 20.0);
         double *W = doubles(stages * n * n), *gains = doubles((T + 1) * n * m);
         double *factor = doubles((T + 1) * m * m), *roots = doubles((T + 1) * n * n);
-        double *rounding = doubles((T + 1) * n);
-        work = doubles(4 * n * n + 2 * (n + m) * (n + m));
-        filter_covariances(n, m, T, A, varying ? n * n : 0, C, varying ? m * n : 0, V,
-                           varying ? m * m : 0, V, varying ? m * m : 0, W, varying ? n * n : 0, S,
-                           P, gains, factor, roots, rounding, work);
+        double *rounding = doubles((T + 1) * n), *noise = matrices(1, n, 1.0);
+        work = doubles(2 * n * n + 2 * (n + m) * (n + m));
+        for (int64_t part = 0; part < 2; part++)
+            filter_covariances(n, m, part ? T / 2 : 0, part ? T + 1 : T / 2, T, A,
+                               varying ? n * n : 0, C, varying ? m * n : 0, V, varying ? m * m : 0,
+                               V, varying ? m * m : 0, W, varying ? n * n : 0, S, noise, P, gains,
+                               factor, roots, rounding, work);
         calls += 7;
         double *all[] = {A, At, B, Bt, Q, R, M, S, c, q, r, s, x0, u, J, g, P, K, L, k, v, x, p,
-                         C, V, W, gains, factor, roots, rounding, work};
+                         C, V, W, gains, factor, roots, rounding, noise, work};
         for (size_t i = 0; i < sizeof all / sizeof *all; i++)
             free(all[i]);
     }
