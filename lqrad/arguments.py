@@ -20,6 +20,7 @@ from typing import Any, ParamSpec, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.linalg.lapack import dpotrf
 
 from lqrad.errors import (
     OVERFLOW_REMEDY,
@@ -405,6 +406,13 @@ def frozen_array(name: str, value: ArrayLike) -> Array:
     return array
 
 
+def frozen_zeros(*shape: int) -> Array:
+    """Return a read-only array of zeros."""
+    array = np.zeros(shape)
+    array.setflags(write=False)
+    return array
+
+
 def check_finite(name: str, array: Array, *, computed: bool = False) -> None:
     """Raise NonFiniteError with the index of the first entry that is not finite.
 
@@ -544,7 +552,8 @@ def stage_arrays(**given: ArrayLike | None) -> tuple[dict[str, Array], int | Non
     for name in given:
         symbols = _STAGE_SYMBOLS[name]
         if name not in arrays:
-            arrays[name] = frozen_array(name, np.zeros([letters[i] for i in symbols]))
+            arrays[name] = frozen_zeros(*(letters[i] for i in symbols))
+            continue
         varying = check_stages(name, arrays[name], symbols, letters, varying)
     return arrays, varying[1] if varying else None
 
@@ -577,7 +586,9 @@ def check_stages(
     varying: tuple[str, int] | None,
 ) -> tuple[str, int] | None:
     """Check one array of a stage; return the first that varies in time and its number of stages."""
-    expected = tuple(letters[i] for i in symbols)
+    expected = tuple([letters[i] for i in symbols])
+    if array.shape == expected:
+        return varying
     shape = f"({', '.join(symbols)}{',' if len(symbols) == 1 else ''})"
     if array.ndim == len(expected) + 1 and array.shape[1:] == expected and len(array):
         if varying and len(array) != varying[1]:
@@ -593,12 +604,12 @@ def check_stages(
 
 def check_stage_weights(Q: Array, R: Array, M: Array) -> None:
     """Raise NotConvexError unless [Q M; M' R] is symmetric positive semidefinite at every stage."""
-    check_symmetric("Q", Q)
-    check_symmetric("R", R)
     if not M.any():
         check_semidefinite("Q", Q)
         check_semidefinite("R", R)
         return
+    check_symmetric("Q", Q)
+    check_symmetric("R", R)
     stages = np.broadcast_shapes(*(weight.shape[:-2] for weight in (Q, M, R)))
     Q, M, R = (np.broadcast_to(weight, stages + weight.shape[-2:]) for weight in (Q, M, R))
     rows = [(Q, M), (M.swapaxes(-1, -2), R)]
@@ -634,8 +645,13 @@ def check_semidefinite(
     Scaled to a unit diagonal, so that the units of a state do not decide what passes for rounding.
     Beside a diagonal entry that is zero there is no rounding: its row must be zero.
     """
+    diagonal = weight.diagonal(axis1=-2, axis2=-1)
+    if np.count_nonzero(weight) == np.count_nonzero(diagonal) and diagonal.min() >= 0:
+        return
     check_symmetric(name, weight)
-    diagonal = np.diagonal(weight, axis1=-2, axis2=-1)
+    # A factor's errors, in any units, are less than the slack below; where there is none, we look closer.
+    if _factors(weight):
+        return
     root = np.sqrt(np.abs(diagonal))
     root = np.where(root > 0, root, 1.0)
     with np.errstate(over="ignore"):
@@ -643,9 +659,7 @@ def check_semidefinite(
     # An entry above one makes an eigenvalue negative, whatever it is.
     scaled = np.clip(scaled, -2.0, 2.0)
     slack = 16 * weight.shape[-1] * EPS
-    try:
-        np.linalg.cholesky(scaled + slack * np.eye(weight.shape[-1]))
-    except np.linalg.LinAlgError:
+    if not _factors(scaled + slack * np.eye(weight.shape[-1])):
         least = np.linalg.eigvalsh(scaled)[..., 0]
         if np.min(least) < -slack:
             stage = int(np.argmin(least)) if weight.ndim == 3 else None
@@ -654,7 +668,7 @@ def check_semidefinite(
             raise NotConvexError(
                 f"{where} has the eigenvalue {value:.6g}, expected a positive semidefinite "
                 f"matrix; {why}"
-            ) from None
+            )
     alone = (diagonal == 0)[..., :, None] & (weight != 0)
     if alone.any():
         *stages, i, j = (int(k) for k in np.argwhere(alone)[0])
@@ -663,6 +677,17 @@ def check_semidefinite(
             f"{where} has zero at ({i}, {i}) and {weight[(*stages, i, j)]:.6g} at ({i}, {j}), so a "
             f"negative eigenvalue, expected a positive semidefinite matrix; {why}"
         )
+
+
+def _factors(weight: Array) -> bool:
+    """Whether a matrix, or each of a series, has a Cholesky factor."""
+    if weight.ndim == 2:
+        return bool(dpotrf(weight, lower=1)[1] == 0)
+    try:
+        np.linalg.cholesky(weight)
+    except np.linalg.LinAlgError:
+        return False
+    return True
 
 
 def number_words(value: complex) -> str:
@@ -769,8 +794,9 @@ def sequence(problem: Sized, name: str, z: ArrayLike, x: Array | None = None) ->
     width, letter = (problem.m, "m") if name in "uv" else (problem.n, "n")
     extra = 1 if name in "xf" else 0
     T = problem.T if x is None else x.shape[-2] - 1
-    fits = z.ndim >= 2 and z.shape[-1] == width and z.shape[-2] > extra
-    if not fits or T not in (None, z.shape[-2] - extra):
+    shape = z.shape
+    fits = len(shape) >= 2 and shape[-1] == width and shape[-2] > extra
+    if not fits or (T is not None and shape[-2] - extra != T):
         known = f"{letter} = {width}, " + ("T >= 1" if T is None else f"T = {T}")
         rows = f"T{' + 1' if extra else ''}" if T is None else T + extra
         columns = letter if T is None else width

@@ -22,7 +22,7 @@ HOUSE = Path(__file__).resolve().parent.parent / "lqrad"
 ORDER = [
     ["errors"],
     ["arguments", "copies"],
-    ["native", "outside", "results"],
+    ["batches", "native", "outside", "results"],
     ["sweeps", "figure"],
     ["functions", "linalg"],
     ["descent"],

@@ -40,6 +40,7 @@ EXEMPT = {
     "GraphKKT": "a result",
     "HeatSystem": "a result of heat_rod and its like",
     "ILQR": "a result",
+    "InvariantSet": "a result of invariant_set",
     "Inversion": "a result",
     "KKT": "a result",
     "LQGradient": "a result",
@@ -828,6 +829,14 @@ CALLS |= {
             "input_bounds": (-1.0, np.array([1.0])),
         },
     ),
+    "invariant_set": lambda: (
+        lqrad.design.invariant_set,
+        {"A": np.array([[0.9, 0.1], [-0.2, 0.8]]), **of("C"), "low": -1.0, "high": np.array([2.0])},
+    ),
+    "InvariantSet.contains": lambda: (
+        lqrad.design.invariant_set([[0.9, 0.1], [-0.2, 0.8]], np.eye(2), -1, 1).contains,
+        of("x"),
+    ),
     "mpc": lambda: (
         lqrad.mpc,
         {
@@ -836,10 +845,23 @@ CALLS |= {
             "input_bounds": (-1.0, np.array([1.0])),
             "state_bounds": (np.array([-9.0, -9.0]), 9.0),
             "rate_bounds": (-1.0, 1.0),
+            "rows": [lqrad.design.Limit([[1.0, 1.0]], low=-9.0)],
+            "terminal": lqrad.design.Limit([[1.0, 1.0]], low=-9.0),
             "H": data()["C"],
+            "Bd": np.array([[0.0], [1.0]]),
             "observer": observer(),
             "max_iter": 50,
             "tol": 1e-6,
+        },
+    ),
+    "Limit": lambda: (
+        lqrad.design.Limit,
+        {
+            "C": np.ones((3, 1, 2)),
+            "D": np.ones((1, 1)),
+            "low": np.array([-1.0]),
+            "high": np.array([1.0]),
+            "name": "load",
         },
     ),
     "MPC.reset": lambda: (
@@ -848,11 +870,11 @@ CALLS |= {
     ),
     "MPC.step": lambda: (
         lqrad.mpc(problem(), 3, H=data()["C"]).step,
-        {"y": np.ones(2), "reference": np.ones(1)},
+        {"y": np.ones(2), "reference": np.ones(1), "disturbance": np.ones(2), "model": problem()},
     ),
     "MPC.plan": lambda: (
-        lqrad.mpc(problem(), 3, H=data()["C"]).plan,
-        {"x": np.ones(2), "reference": np.ones(1)},
+        lqrad.mpc(problem(), 3).plan,
+        {"x": np.ones(2), "x_ref": np.ones(2), "u_ref": np.ones((3, 1)), "disturbance": np.ones(2)},
     ),
     "datasets.load": lambda: (datasets.load, {"name": "nile"}),
     "load_controller": lambda: (lqrad.load_controller, {"path": saved_controller()}),

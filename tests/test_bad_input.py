@@ -49,6 +49,7 @@ INFINITE = {
     "design_controller": "NaN is a figure that a response does not have",
     "disk_gain": "a disk margin of 2 allows any gain",
     "ilqr": "no limit is an infinite one",
+    "invariant_set": "no limit is an infinite one",
     "kalman_filter": "NaN is the innovation of what was not observed",
     "nonnormality": "Kreiss's constant of an unstable matrix is infinite",
     "sweep": "what the function returns is kept",

@@ -518,6 +518,7 @@ WITHOUT = {
     "Ended": "a base of results",
     "Fit": "one curve: plot_trajectory of its history",
     "GraphKKT": "three numbers",
+    "InvariantSet": "a polytope of any number of states",
     "KKT": "three numbers",
     "LQGradient": "derivatives in matrices",
     "LoopMargins": "numbers; plot_nyquist(loop, margins) draws them in the loop, which they have not",

@@ -535,12 +535,53 @@ def step(**data):
 @case("mpc", "MPC", "Plan", data=constant, units="xuJ")
 def predictive(A, B, Q, R, x0, **_):
     size = np.abs(lqrad.dlqr(A, B, Q, R)[0] @ x0)
-    plan = lqrad.mpc(LQProblem(A, B, Q, R), 10, input_bounds=(-size / 2, size / 2)).plan(x0)
+    bounds, problem = (-size / 2, size / 2), LQProblem(A, B, Q, R)
+    plan = lqrad.mpc(problem, 10, input_bounds=bounds).plan(x0)
+    ramp = np.outer(np.linspace(0, 1, 11), x0)
+    told = lqrad.mpc(problem, 10, input_bounds=bounds).plan(x0, x_ref=ramp, disturbance=x0 / 8)
+    # All states are to follow, which no steady state can, and that within the limits.
+    controller = lqrad.mpc(problem, 10, input_bounds=bounds, H=np.eye(len(A)))
+    target = controller.plan(x0, 8 * x0)
+    return {
+        "x": (plan.x, ". x"),
+        "u": (plan.u, ". u"),
+        "cost": (plan.cost, "J"),
+        "told x": (told.x, ". x"),
+        "told u": (told.u, ". u"),
+        "x_ref": (target.x_ref, ". x"),
+        "u_ref": (target.u_ref, ". u"),
+        "missed": (target.missed, ". x"),
+        "end": words((plan.status, plan.iterations)),
+    }
+
+
+@case("Limit", data=constant, units="xuJ")
+def predictive_rows(A, B, Q, R, x0, **_):
+    """Rows of the outputs K x and u, whose units are those of the inputs; the end is an equation."""
+    K, _, _ = lqrad.dlqr(A, B, Q, R)
+    size = np.abs(K @ x0)
+    rows = [lqrad.design.Limit(K, np.eye(len(K)), low=-size / 2, high=size / 2)]
+    plan = lqrad.mpc(LQProblem(A, B, Q, R), 10, rows=rows, terminal="origin").plan(x0)
     return {
         "x": (plan.x, ". x"),
         "u": (plan.u, ". u"),
         "cost": (plan.cost, "J"),
         "end": words((plan.status, plan.iterations)),
+    }
+
+
+@case("invariant_set", "InvariantSet", data=constant, units="xuJ")
+def invariance(A, B, Q, R, x0, **_):
+    K = lqrad.dlqr(A, B, Q, R)[0]
+    loop, far = A - B @ K, np.abs(x0)
+    found = lqrad.design.invariant_set(loop, np.eye(len(A)), -far, 2 * far)
+    rows = found.source[:, 0]
+    return {
+        "reach": (found.reach, "x"),
+        "E": (found.E * far / far[rows, None], ". ."),
+        "low": (found.low / far[rows], "."),
+        "ahead": (found.ahead * far[rows] / far[rows, None], ". . ."),
+        "end": words((found.source.tolist(), found.steps)),
     }
 
 

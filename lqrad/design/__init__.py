@@ -2,21 +2,26 @@
 
 from lqrad.design.closed_loop import ClosedLoop, expected_cost, simulate_closed_loop
 from lqrad.design.controller import Controller
+from lqrad.design.invariant import InvariantSet, invariant_set
+from lqrad.design.limits import Limit
 from lqrad.design.margins import LoopMargins, Margins, disk_gain, disk_phase, margins
 from lqrad.design.modes import Modes, controllability, observability
 from lqrad.design.mpc import MPC, mpc
 from lqrad.design.observer import Observer
-from lqrad.design.regulators import lqg, lqi, lqr, steady_state_targets
+from lqrad.design.regulators import lqg, lqi, lqr
 from lqrad.design.report import Design, design_controller
 from lqrad.design.responses import StepResponse, step_response
 from lqrad.design.sampling import Sampled, discretise
 from lqrad.design.statespace import StateSpace
+from lqrad.design.targets import steady_state_targets
 
 __all__ = [
     "MPC",
     "ClosedLoop",
     "Controller",
     "Design",
+    "InvariantSet",
+    "Limit",
     "LoopMargins",
     "Margins",
     "Modes",
@@ -30,6 +35,7 @@ __all__ = [
     "disk_gain",
     "disk_phase",
     "expected_cost",
+    "invariant_set",
     "lqg",
     "lqi",
     "lqr",

@@ -2,19 +2,22 @@
 
     minimise    sum_{t<T} (1/2 x'Qx + x'Mu + 1/2 u'Ru + q'x + r'u)  +  1/2 x[T]'S x[T] + s'x[T]
     subject to  x[t+1] = A x[t] + B u[t] + c,    x[0] the state at hand,
-                u[t], u[t] - u[t-1] and x[t+1] within their bounds
+                u[t], u[t] - u[t-1] and x[t+1] within their bounds,
+                rows C[t] x[t] + D[t] u[t] and E x[T] within their limits
 
-The bounds of the inputs and of their rates always hold. Those of the states are exceeded only where
-no inputs can keep them, and the plan's status says so. With a reference it is the same problem around
-its steady state: x - x_ref and u - u_ref take the place of x and u.
+The bounds of the inputs and of their rates always hold. Those of rows with states are exceeded only
+where no inputs can keep them, and the plan's status says so. With references it is the same problem
+around these: x - x_ref and u - u_ref take the place of x and u, and where outputs H x are to follow a
+reference, x_ref and u_ref are the steady states that hold it, or the nearest that can be held.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from lqrad.arguments import (
     Array,
@@ -33,12 +36,13 @@ from lqrad.arguments import (
 )
 from lqrad.copies import Fixed
 from lqrad.design.controller import Pair
+from lqrad.design.limits import Layout, Limit, check_rows, lay_out
 from lqrad.design.observer import Observer
-from lqrad.design.regulators import steady_state_targets
-from lqrad.design.statespace import StateSpace
-from lqrad.errors import ArgumentError, ShapeError, Status
+from lqrad.design.planner import Planner
+from lqrad.design.references import Ahead, Around, read_ahead
+from lqrad.errors import ArgumentError, NonFiniteError, ShapeError, Status
 from lqrad.lq.dare import dare
-from lqrad.lq.limits import Limited, Plan
+from lqrad.lq.plan import Plan
 from lqrad.lq.problem import LQProblem, changed
 from lqrad.lq.rows import excess
 
@@ -52,7 +56,10 @@ def mpc(
     input_bounds: Pair | None = None,
     state_bounds: Pair | None = None,
     rate_bounds: Pair | None = None,
+    rows: Iterable[Limit] | None = None,
+    terminal: Limit | str | None = None,
     H: ArrayLike | None = None,
+    Bd: ArrayLike | None = None,
     observer: Observer | None = None,
     max_iter: int = 500,
     tol: float = 1e-8,
@@ -62,9 +69,10 @@ def mpc(
     Parameters
     ----------
     problem : LQProblem
-        Nothing in it varies in time. Where it was made without S, the terminal weight is the
+        Where it was made without S, and nothing in it varies in time, the terminal weight is the
         stationary Riccati solution of `dare`: without active bounds the inputs are those of `dlqr`
-        at every T.
+        at every T. What varies has T stages, that of the step at hand first, and stays so from one
+        step to the next: give what is new to `MPC.step` as its model.
     T : int
         The horizon: how many steps a plan has.
     input_bounds : pair (low, high), optional
@@ -73,8 +81,16 @@ def mpc(
         On x[1] ... x[T], likewise with n in the place of m.
     rate_bounds : pair (low, high), optional
         On u[t] - u[t-1], likewise; before the first step u is what `MPC.reset` says, or zero.
+    rows : sequence of Limit, optional
+        On C[t] x[t] + D[t] u[t]: rows of inputs always hold, those with states give way as bounds on
+        states do.
+    terminal : Limit or "origin", optional
+        On rows C x[T] of the last state; "origin" brings it to zero, or to the steady state of the
+        reference.
     H : (nr, n), optional
         The outputs H x follow the reference; nothing when not given.
+    Bd : (n, nd), optional
+        Measured disturbances d add Bd d[t] to x[t+1]; the identity when not given.
     observer : Observer, optional
         Estimates the state from what is measured; where not given, the state is measured.
     max_iter : int
@@ -87,7 +103,7 @@ def mpc(
     Raises
     ------
     ArgumentError
-        If something in the problem varies in time, or it has linear terms and an H is given.
+        If the problem varies over another number of stages, or has weights q, r, s and an H is given.
     NotStabilizableError
         If there is no S, and no stationary solution in its place; names the mode.
 
@@ -121,23 +137,32 @@ def mpc(
     check_type("problem", problem, LQProblem, "LQProblem(A, B, Q, R)")
     T = check_count("T", T)
     check_room(f"a plan of T = {T} steps", T, 4 * (problem.n + problem.m) ** 2)
-    if problem.T is not None:
+    if problem.T not in (None, T):
         raise ArgumentError(
-            f"problem varies over {problem.T} stages; a horizon that recedes wants one in which "
-            "nothing does"
+            f"problem varies over {problem.T} stages, and the horizon has T = {T}",
+            f"pass T = {problem.T}",
         )
     if not problem.S_given:
+        if problem.T is not None:
+            raise ArgumentError(
+                "problem varies in time and S is not given: no stationary solution takes its place",
+                "pass the terminal weight S",
+            )
         problem = problem.replace(S=dare(problem.A, problem.B, problem.Q, problem.R, M=problem.M))
     if H is not None:
         H = frozen_array("H", H)
         if H.ndim != 2 or H.shape[1] != problem.n or not len(H):
             raise ShapeError(shape_message("H", H.shape, f"(nr, n) with n = {problem.n}", ""))
-        extra = [name for name in "cqrs" if getattr(problem, name).any()]
+        extra = [name for name in "qrs" if getattr(problem, name).any()]
         if extra:
             raise ArgumentError(
                 f"H is given and the problem has {', '.join(extra)}: say what is to be "
                 "followed either by a reference or by linear terms"
             )
+    if Bd is not None:
+        Bd = frozen_array("Bd", Bd)
+        if Bd.ndim != 2 or len(Bd) != problem.n or not Bd.size:
+            raise ShapeError(shape_message("Bd", Bd.shape, f"(n, nd) with n = {problem.n}", ""))
     if observer is not None:
         check_type("observer", observer, Observer, "Observer(A, B, C, L)")
         check_shape("observer.A", observer.A, problem.A.shape, "as the problem's A")
@@ -153,7 +178,10 @@ def mpc(
         check_limits("input_bounds", input_bounds, (T, problem.m)),
         check_limits("state_bounds", state_bounds, (T, problem.n)),
         check_limits("rate_bounds", rate_bounds, (T, problem.m)),
+        rows=check_rows(rows, terminal, problem.n, problem.m, T),
+        terminal=terminal,
         H=H,
+        Bd=Bd,
         observer=observer,
         max_iter=check_count("max_iter", max_iter),
         tol=check_tolerance(tol),
@@ -171,6 +199,8 @@ class MPC(Fixed):
         The horizon.
     H : (nr, n) or None
         The outputs H x follow the reference.
+    Bd : (n, nd) or None
+        How measured disturbances act.
     last : Plan or None
         What the last `step` planned; the next starts from its multipliers.
     u_before : (m,)
@@ -182,6 +212,7 @@ class MPC(Fixed):
     problem: LQProblem
     T: int
     H: Array | None
+    Bd: Array | None
     observer: Observer | None
     last: Plan | None
     u_before: Array
@@ -191,12 +222,8 @@ class MPC(Fixed):
     _input: tuple[Array, Array]
     _state: tuple[Array, Array]
     _rate: tuple[Array, Array]
-    _limited: Limited
-    _rows: Array
-    _low: Array
-    _high: Array
-    _has_rates: bool
-    _targets: tuple[bytes, Array, Array] | None
+    _layout: Layout
+    _own: Planner
 
     def __init__(
         self,
@@ -205,34 +232,20 @@ class MPC(Fixed):
         state_bounds: tuple[Array, Array],
         rate_bounds: tuple[Array, Array],
         *,
+        rows: Sequence[Limit],
+        terminal: Limit | str | None,
         H: Array | None,
+        Bd: Array | None,
         observer: Observer | None,
         max_iter: int,
         tol: float,
     ) -> None:
         n, m, T = problem.n, problem.m, len(input_bounds[0])
-        self._set(problem=problem, T=T, H=H, observer=observer, _max_iter=max_iter, _tol=tol)
+        self._set(problem=problem, T=T, H=H, Bd=Bd, observer=observer)
+        self._set(_max_iter=max_iter, _tol=tol)
         self._set(_input=input_bounds, _state=state_bounds, _rate=rate_bounds)
-        on_u, on_x, on_rate = (_bounded(z) for z in (input_bounds, state_bounds, rate_bounds))
-        has_rates = bool(len(on_rate))
-        full = _with_last_input(problem) if has_rates else problem
-        C = np.zeros((len(on_u) + len(on_rate), full.n))
-        D = np.concatenate([np.eye(m)[on_u], np.eye(m)[on_rate]])
-        if has_rates:
-            C[len(on_u) :, n:] = -np.eye(m)[on_rate]
-        names = [f"u[{i}]" for i in on_u]
-        names += [f"the change of u[{i}]" for i in on_rate]
-        names += [f"x[{i}]" for i in on_x]
-        E = np.eye(n, full.n)[on_x]
-        rows = np.block([[C, D], [E, np.zeros((len(on_x), m))]])
-        low, high = (
-            np.hstack([of_u[:, on_u], of_rate[:, on_rate], of_x[:, on_x]])
-            for of_u, of_rate, of_x in zip(input_bounds, rate_bounds, state_bounds, strict=True)
-        )
-        soft = np.arange(len(names)) >= len(C)
-        limited = Limited(full, T, C, D, E, soft=soft, names=names)
-        self._set(_limited=limited, _rows=rows, _low=low, _high=high, _has_rates=has_rates)
-        self._set(_targets=None)
+        layout = lay_out(n, m, (input_bounds, rate_bounds, state_bounds), rows, terminal)
+        self._set(_layout=layout, _own=Planner(problem, T, layout, H))
         self.reset()
 
     @property
@@ -242,7 +255,7 @@ class MPC(Fixed):
 
     def __repr__(self) -> str:
         parts = [f"n={self.problem.n}", f"m={self.problem.m}", f"T={self.T}"]
-        return f"MPC({', '.join(parts)}, {self._low.shape[1]} bounded rows)"
+        return f"MPC({', '.join(parts)}, {len(self._layout.names)} bounded rows)"
 
     def reset(self, *, u_before: ArrayLike | None = None, x_hat: ArrayLike | None = None) -> None:
         """Clear the memory, and start from u_before (m,) and, with an observer, x_hat (n,), or zero."""
@@ -253,14 +266,43 @@ class MPC(Fixed):
         x_hat = _vector("x_hat", np.zeros(n) if x_hat is None else x_hat, n)
         self._set(u_before=u_before, x_hat=x_hat, last=None)
 
-    def step(self, y: ArrayLike, reference: ArrayLike | None = None) -> Array:
+    @property
+    def fallback(self) -> Array:
+        """The next input (m,) of the last plan within its bounds: what to apply where `step` refuses."""
+        if self.last is None:
+            return self._clipped(self.u_before, self.u_before, 0)
+        u = self.last.u
+        return self._clipped(u[min(1, len(u) - 1)], self.u_before, 0)
+
+    def step(
+        self,
+        y: ArrayLike,
+        reference: ArrayLike | None = None,
+        *,
+        x_ref: ArrayLike | None = None,
+        u_ref: ArrayLike | None = None,
+        disturbance: ArrayLike | None = None,
+        model: LQProblem | None = None,
+    ) -> Array:
         """Return the input to apply, from what is measured, and move on by one step.
+
+        What is known of the next T steps is given as a series, from this step on, and what is
+        constant over them as one row.
 
         Parameters
         ----------
         y : (n,), or (ny,) where there is an observer
-        reference : (nr,), optional
-            What the tracked outputs are to be; zero when not given.
+        reference : (nr,) or (T+1, nr), optional
+            What the tracked outputs are to be, of one output also a number or (T+1,); zero when not
+            given. What no steady state within the limits can hold is replaced by the nearest that one
+            can: `last.message` says so, and `last.missed` by how much.
+        x_ref, u_ref : (n,) or (T+1, n), (m,) or (T, m), optional
+            Without H: the weights are on x - x_ref and u - u_ref, as of `LQProblem.tracking`.
+        disturbance : (nd,) or (T, nd), optional
+            Measured disturbances; they add Bd d[t] to x[t+1].
+        model : LQProblem, optional
+            Takes the place of the problem in this step, such as a new linearisation; constant, or with
+            T stages. A terminal weight that it lacks is that of `mpc`.
 
         Returns
         -------
@@ -270,43 +312,98 @@ class MPC(Fixed):
 
         Raises
         ------
-        ArgumentError
-            If no input within its bounds can hold the reference; names it.
+        NonFiniteError
+            If y is not finite. The memory is as it was, and `fallback` is an input to apply.
         """
-        if self.observer is None:
-            x = _vector("y", y, self.problem.n)
-        else:
-            x = self.observer.correct(self.x_hat, _vector("y", y, self.observer.ny))
-        plan = self.plan(x, reference)
+        maps, ahead = self._maps(model), self._ahead(reference, x_ref, u_ref, disturbance)
+        x = self._estimate(y)
+        plan = self._plan(x, ahead, maps)
         u = self._clipped(plan.u[0], self.u_before, 0)
-        self._set(last=plan, u_before=u)
         if self.observer is not None:
-            self._set(x_hat=self.observer.predict(x, u))
+            self._set(x_hat=self._prediction(x, u, ahead, maps))
+        self._set(last=plan, u_before=u)
         return u.copy()
 
-    def plan(self, x: ArrayLike, reference: ArrayLike | None = None) -> Plan:
+    def plan(
+        self,
+        x: ArrayLike,
+        reference: ArrayLike | None = None,
+        *,
+        x_ref: ArrayLike | None = None,
+        u_ref: ArrayLike | None = None,
+        disturbance: ArrayLike | None = None,
+        model: LQProblem | None = None,
+    ) -> Plan:
         """Return the best trajectory from x (n,) over the next T steps; the memory stays as it is.
 
-        With a reference (nr,) its cost is that of x - x_ref and u - u_ref. Where the limit on
-        iterations was reached it is the best that is known within the bounds of the inputs.
+        The other arguments are those of `step`. With references its cost is that of x - x_ref and
+        u - u_ref. Where the limit on iterations was reached it is the best that is known within the
+        bounds of the inputs.
         """
         x = _vector("x", x, self.problem.n)
-        x_ref, u_ref = self._target(reference)
-        z_ref, z = x_ref, x - x_ref
-        if self._has_rates:
-            z_ref, z = np.concatenate([x_ref, u_ref]), np.concatenate([z, self.u_before - u_ref])
-        around = self._rows @ np.concatenate([z_ref, u_ref])
+        ahead = self._ahead(reference, x_ref, u_ref, disturbance)
+        return self._plan(x, ahead, self._maps(model))
+
+    def _maps(self, model: LQProblem | None) -> Planner:
+        """The maps of the problem, or of a model in its place."""
+        if model is None:
+            return self._own
+        check_type("model", model, LQProblem, "LQProblem(A, B, Q, R)")
+        n, m, T = self.problem.n, self.problem.m, self.T
+        if (model.n, model.m) != (n, m) or model.T not in (None, T):
+            raise ShapeError(
+                f"model is {model}, expected n={n}, m={m}, time-invariant or T={T}, as the problem"
+            )
+        if not model.S_given:
+            S = self.problem.S
+            if model.T is None:
+                S = dare(model.A, model.B, model.Q, model.R, M=model.M)
+            model = model.replace(S=S)
+        return Planner(model, T, self._layout, self.H)
+
+    def _ahead(
+        self,
+        reference: ArrayLike | None,
+        x_ref: ArrayLike | None,
+        u_ref: ArrayLike | None,
+        disturbance: ArrayLike | None,
+    ) -> Ahead:
+        n, m = self.problem.n, self.problem.m
+        given = {"reference": reference, "x_ref": x_ref, "u_ref": u_ref}
+        return read_ahead(n, m, self.T, self.H, self.Bd, **given, disturbance=disturbance)
+
+    def _estimate(self, y: ArrayLike) -> Array:
+        """The state that is measured, or what the observer makes of it."""
+        width = self.problem.n if self.observer is None else self.observer.ny
+        try:
+            y = _vector("y", y, width)
+            return y if self.observer is None else self.observer.correct(self.x_hat, y)
+        except NonFiniteError as error:
+            remedy = f"apply `fallback` = {self.fallback}, the next input of the last plan"
+            raise NonFiniteError(error.what, remedy) from None
+
+    def _prediction(self, x: Array, u: Array, ahead: Ahead, maps: Planner) -> Array:
+        """What the model says of the next state, known disturbances included."""
+        A, B, c = (
+            z if z.ndim == d else z[0]
+            for z, d in ((maps.problem.A, 2), (maps.problem.B, 2), (maps.problem.c, 1))
+        )
+        x_hat = A @ x + B @ u + c
+        if ahead.offset is not None:
+            x_hat = x_hat + ahead.offset[0]
+        check_finite("x_hat of the observer", x_hat, computed=True)
+        return np.asarray(x_hat)
+
+    def _plan(self, x: Array, ahead: Ahead, maps: Planner) -> Plan:
+        """The best trajectory from x, or the best that is known."""
         y = None
         if self.last is not None:
             before = self.last.multipliers
             y = np.concatenate([before[1:], np.zeros_like(before[:1])])
-        low, high = self._low - around, self._high - around
-        plan = self._limited.solve(z, low, high, y=y, max_iter=self._max_iter, tol=self._tol)
-        n = self.problem.n
-        plan = replace(plan, x=plan.x[:, :n] + x_ref, u=plan.u + u_ref, p=plan.p[:, :n])
+        plan, ref = maps.plan(x, self.u_before, ahead, y=y, max_iter=self._max_iter, tol=self._tol)
         unfinished = plan.status in (Status.MAX_ITER, Status.STALLED)
         if unfinished or (plan.status is Status.INFEASIBLE and not self._obeys(plan.u)):
-            plan = self._kept(plan, x, x_ref, u_ref)
+            plan = self._kept(plan, x, ref, maps)
         return plan
 
     def _obeys(self, u: Array) -> bool:
@@ -318,23 +415,25 @@ class MPC(Fixed):
                 return False
         return True
 
-    def _kept(self, plan: Plan, x0: Array, x_ref: Array, u_ref: Array) -> Plan:
+    def _kept(self, plan: Plan, x0: Array, ref: Around, maps: Planner) -> Plan:
         """The better of two trajectories: the inputs of this plan, and of the last, within their bounds.
 
-        States beyond their bounds are weighed by springs. They are simulated, so that the cost is
+        Other rows beyond their limits are weighed by springs. They are simulated, so that the cost is
         that of the inputs.
         """
         before = [] if self.last is None else [np.concatenate([self.last.u[1:], self.last.u[-1:]])]
-        on_x = _bounded(self._state)
-        spring = self._limited.spring[len(self._limited.spring) - len(on_x) :]
+        layout, spring = self._layout, maps.limited.spring
+        problem = changed(maps.problem, c=ref.offset)
         found = []
         for wanted in (plan.u, *before):
             u, last = np.empty_like(wanted), self.u_before
             for t in range(self.T):
                 u[t] = last = self._clipped(wanted[t], last, t)
-            x = self.problem.simulate(x0, u)
-            cost = float(self.problem.cost(x - x_ref, u - u_ref))
-            beyond = excess(x[1:], *self._state)[:, on_x]
+            x = problem.simulate(x0, u)
+            cost = float(problem.cost(x - ref.x, u - ref.u[:-1]))
+            g = maps.rows(x, u, self.u_before, ref)
+            beyond = excess(g, layout.low, layout.high)
+            beyond[:, : layout.clipped] = 0.0
             found.append((cost + 0.5 * float((spring * beyond**2).sum()), cost, beyond, x, u))
         _, cost, beyond, x, u = min(found, key=lambda z: z[0])
         gap = max(plan.gap_bound + cost - plan.cost, 0.0)
@@ -344,9 +443,10 @@ class MPC(Fixed):
         )
         most = 0.0
         if beyond.any():
-            step, i = divmod(int((spring * beyond**2).argmax()), len(on_x))
-            most = float(beyond[step, i])
-            message += f", and x[{on_x[i]}] exceeds its bound by {most:.3g} at t={step + 1}"
+            t, row = divmod(int((spring * beyond**2).argmax()), len(spring))
+            most = float(beyond[t, row])
+            step = t + (row >= maps.limited.rows.now)
+            message += f", and {layout.names[row]} exceeds its limit by {most:.3g} at t={step}"
         return replace(plan, x=x, u=u, cost=cost, gap_bound=gap, excess=most, message=message)
 
     def _clipped(self, u: Array, before: Array, t: int) -> Array:
@@ -355,25 +455,6 @@ class MPC(Fixed):
         u = np.clip(u, before + low[t], before + high[t])
         return np.clip(u, self._input[0][t], self._input[1][t])
 
-    def _target(self, reference: ArrayLike | None) -> tuple[Array, Array]:
-        """The steady state of a reference, kept until another is asked for."""
-        if self.H is None:
-            if reference is not None:
-                raise ArgumentError(
-                    "reference is given, but nothing is tracked",
-                    "say what follows it by mpc(..., H=H)",
-                )
-            return np.zeros(self.problem.n), np.zeros(self.problem.m)
-        width = len(self.H)
-        r = np.zeros(width) if reference is None else _vector("reference", reference, width)
-        if self._targets is None or self._targets[0] != r.tobytes():
-            plant = StateSpace(self.problem.A, self.problem.B, self.H, dt=1.0)
-            bounds = self._input[0][-1], self._input[1][-1]
-            targets = steady_state_targets(plant, r, input_bounds=bounds)
-            self._set(_targets=(r.tobytes(), *targets))
-        assert self._targets is not None
-        return self._targets[1:]
-
 
 def _vector(name: str, value: ArrayLike, width: int) -> Array:
     """One vector as a finite array."""
@@ -381,25 +462,3 @@ def _vector(name: str, value: ArrayLike, width: int) -> Array:
     check_shape(name, array, (width,), "one series at a time")
     check_finite(name, array)
     return array
-
-
-def _bounded(bounds: tuple[Array, Array]) -> NDArray[np.intp]:
-    """The entries that have a bound at any time."""
-    return np.flatnonzero((np.isfinite(bounds[0]) | np.isfinite(bounds[1])).any(axis=0))
-
-
-def _with_last_input(problem: LQProblem) -> LQProblem:
-    """The same problem with the input of the step before as further states."""
-    n, m = problem.n, problem.m
-    zero, size = np.zeros((m, m)), (n + m, n + m)
-    wide = {name: np.zeros(size) for name in "AQS"}
-    for name, array in wide.items():
-        array[:n, :n] = getattr(problem, name)
-    ends = {name: np.concatenate([getattr(problem, name), np.zeros(m)]) for name in "cqs"}
-    return changed(
-        problem,
-        B=np.concatenate([problem.B, np.eye(m)]),
-        M=np.concatenate([problem.M, zero]),
-        **wide,
-        **ends,
-    )

@@ -10,28 +10,21 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.linalg import qr, solve_triangular
 
 from lqrad.arguments import (
     Array,
     called_as,
-    check_finite,
-    check_limits,
     check_shape,
     frozen_array,
     renamed,
-    shape_message,
 )
 from lqrad.design.controller import Controller, Pair
 from lqrad.design.observer import Observer, discrete_plant
 from lqrad.design.sampling import Sampled
 from lqrad.design.statespace import StateSpace
-from lqrad.errors import ArgumentError, NotStabilizableError, ShapeError
-from lqrad.linalg.balance import balance, in_units
+from lqrad.design.targets import steady_states, tracked_outputs
+from lqrad.errors import NotStabilizableError
 from lqrad.lq.dare import dlqr
-
-# Singular values below this part of the largest count as zero, rows and columns of unit length.
-_RANK = 1e-10
 
 
 @renamed(tracked="H")
@@ -224,7 +217,7 @@ def regulator(
         observer = Observer(plant.A, plant.B, identity, identity)
     else:
         observer = Observer.kalman(plant, *noises)
-    tracked = None if H is None and Q_i is None else _tracked(plant, H)
+    tracked = None if H is None and Q_i is None else tracked_outputs(plant, H)
     gains = _gains(plant, Q, R, M, tracked, Q_i)
     return Controller(observer, dt=plant.dt, input_bounds=input_bounds, **gains)
 
@@ -270,153 +263,6 @@ def _gains(
     K, K_i = both[:, :n], both[:, n:]
     z_ref = -np.linalg.solve(P[n:, n:], P[n:, :n] @ x_ref)
     return {"K": K, "K_i": K_i, "F": u_ref + K @ x_ref + K_i @ z_ref, "H": H, "G": G}
-
-
-@renamed(tracked="H")
-def steady_state_targets(
-    plant: StateSpace,
-    reference: ArrayLike,
-    *,
-    H: ArrayLike | None = None,
-    input_bounds: Pair | None = None,
-) -> tuple[Array, Array]:
-    """Return the steady state in which the tracked outputs are at a reference.
-
-        x_ref = A x_ref + B u_ref,    H x_ref + G u_ref = r
-
-    Parameters
-    ----------
-    plant : StateSpace
-        In discrete time.
-    reference : (nr,)
-        r.
-    H : (nr, n), optional
-        With G = 0; the plant's outputs C x + D u when not given.
-    input_bounds : pair (low, high), optional
-        Limits within which u_ref must be.
-
-    Returns
-    -------
-    x_ref, u_ref : (n,), (m,)
-        Of all such states, the one with the least |u_ref|.
-
-    Raises
-    ------
-    ArgumentError
-        If no steady state holds the reference, or its input is outside the limits: names both.
-
-    See Also
-    --------
-    lqi : an integrator, which needs no exact model.
-    simulate_closed_loop : follows references.
-
-    Examples
-    --------
-    >>> plant = StateSpace([[0.9]], [[0.1]], dt=0.1)
-    >>> steady_state_targets(plant, [2.0])
-    (array([2.]), array([2.]))
-    """
-    plant = discrete_plant(plant)
-    H, G = _tracked(plant, H)
-    r = np.atleast_1d(frozen_array("reference", reference))
-    check_shape("reference", r, (len(H),), "one number for each tracked output", symbols="(nr,)")
-    N, blind, unit = _steady(plant, H, G)
-    with np.errstate(over="ignore", invalid="ignore"):
-        own, target = r / unit, N @ r
-    check_finite("reference in units of the tracked outputs", own, computed=True)
-    missed = np.abs(blind @ own)
-    wrong = missed > _RANK * (np.abs(blind) @ np.abs(own))
-    if wrong.any():
-        direction = blind[int(np.where(wrong, missed, -1.0).argmax())]
-        raise ArgumentError(_not_held(direction, unit, r))
-    check_finite("the steady state", target, computed=True)
-    x_ref, u_ref = target[: plant.n], target[plant.n :]
-    low, high = check_limits("input_bounds", input_bounds, (plant.m,))
-    beyond = np.maximum(low - u_ref, u_ref - high)
-    if (beyond > 1e-9 * np.abs(u_ref)).any():
-        i = int(beyond.argmax())
-        raise ArgumentError(
-            f"reference {r} needs the constant input u[{i}] = {u_ref[i]:.6g}, which is outside its "
-            f"limits {low[i]:.6g} to {high[i]:.6g}; ask for less, or for a stronger actuator"
-        )
-    return x_ref, u_ref
-
-
-def steady_states(plant: StateSpace, H: Array, G: Array | None = None) -> Array:
-    """Return N (n + m, nr): the steady state with H x + G u = r is N r, for every r.
-
-    Raises
-    ------
-    ArgumentError
-        If some reference has none; names it.
-    """
-    N, blind, unit = _steady(plant, H, np.zeros((len(H), plant.m)) if G is None else G)
-    if len(blind):
-        raise ArgumentError(_not_held(blind[0], unit))
-    return N
-
-
-def _steady(plant: StateSpace, H: Array, G: Array) -> tuple[Array, Array, Array]:
-    """N, right for all references that have a steady state, and the directions (k, nr) that have none.
-
-    The directions are of r / unit; the unit (nr,) comes third. Ranks are decided in balanced units of
-    states, inputs and outputs.
-    """
-    n, m = plant.n, plant.m
-    Z = np.block([[plant.A - np.eye(n), plant.B], [H, G]])
-    units = balance(np.zeros((n + m, n + m)), C=Z)
-    left, values, right = np.linalg.svd(in_units(Z, units.y, units.x))
-    rank = int((values > _RANK * values[0]).sum())
-    solution = (right[:rank].T / values[:rank]) @ left[n:, :rank].T
-    # Of all solutions, that with the least input: along what of the freedom has a part in inputs.
-    _, parts, turn = np.linalg.svd(right[rank:, n:].T, full_matrices=False)
-    freedom = right[rank:].T @ turn[parts > _RANK].T
-    solution, freedom = (
-        in_units(z, -units.x, np.zeros(z.shape[1], np.int64)) for z in (solution, freedom)
-    )
-    solution = _without(solution, freedom, slice(n, None))
-    _, sizes, directions = np.linalg.svd(left[n:, rank:].T)
-    N = in_units(solution, np.zeros(n + m, np.int64), -units.y[n:])
-    check_finite("the steady state of a reference", N, computed=True)
-    return N, directions[: int((sizes > _RANK).sum())], np.ldexp(0.5, units.y[n:])
-
-
-def _without(solution: Array, freedom: Array, rows: slice) -> Array:
-    """The solution minus that combination of the freedom which minimises the norm of these rows.
-
-    Householder's reflections are stable row by row where the largest rows come first. Cancellation in
-    a row leaves rounding errors of the former entries, which are removed by the next rounds.
-    """
-    if not freedom.shape[1]:
-        return solution
-    order = np.argsort(-np.abs(freedom[rows]).max(axis=1), kind="stable")
-    Q, R, columns = qr(freedom[rows][order], mode="economic", pivoting=True)
-    for _ in range(3):
-        combination = solve_triangular(R, Q.T @ solution[rows][order])
-        solution = solution - freedom[:, columns] @ combination
-    return solution
-
-
-def _not_held(direction: Array, unit: Array, r: Array | None = None) -> str:
-    """Why a reference has no steady state, or why some have none."""
-    scaled = direction / unit / (direction / unit)[np.abs(direction / unit).argmax()]
-    seen = np.abs(direction) > 1e-6 * np.abs(direction).max()
-    terms = [f"{c:.4g} r[{i}]" for i, c in enumerate(scaled) if seen[i]]
-    found = "" if r is None else f", expected 0, and is {float(scaled @ r):.4g}"
-    return (
-        f"no steady state holds every reference: {' + '.join(terms)} is 0 in all of them{found}; "
-        "the plant has a zero at z = 1 there, or fewer inputs than tracked outputs: track less"
-    )
-
-
-def _tracked(plant: StateSpace, H: ArrayLike | None) -> tuple[Array, Array]:
-    """H, G of what follows the reference, H x + G u: the plant's outputs, or the rows that are given."""
-    if H is None:
-        return plant.C, plant.D
-    H = frozen_array("H", H)
-    if H.ndim != 2 or H.shape[1] != plant.n or not len(H):
-        raise ShapeError(shape_message("H", H.shape, f"(nr, n) with n = {plant.n}", ""))
-    return H, np.zeros((len(H), plant.m))
 
 
 def _cross_weight(plant: Any, Q: ArrayLike, R: ArrayLike, M: ArrayLike | None) -> ArrayLike | None:

@@ -1,23 +1,35 @@
 """The point of a polyhedron that is nearest to the origin: a dual active-set method.
 
-    minimise  1/2 |w|^2 + 1/2 sum s[i]^2 / give[i]   subject to   low[i] <= rows[i] w - s[i] <= high[i]
+    minimise  1/2 |w|^2 + sum ( price[i] |s[i]| + 1/2 s[i]^2 / give[i] )
+    subject to  low[i] <= rows[i] w - s[i] <= high[i]
 
-with s[i] = 0 where give[i] = 0: such limits are hard, the others are springs of stiffness 1 / give.
-Turned round where need be, each limit is a half-space a'w - s <= h with a multiplier y >= 0. Those at
-work are the columns of N, and the optimality conditions are
+with s[i] = 0 where give[i] = 0: such limits are hard. The others give way: as springs of stiffness
+1 / give, which a price holds back until the multiplier has reached it, or, where give is infinite, at
+the price alone (an exact penalty: s = 0 where the multiplier of the hard limit is below it).
+Turned round where need be, each limit is a half-space a'w - s <= h with a multiplier y >= 0. With N the
+half-spaces of positive multipliers, the optimality conditions are
 
-    w = -N y,    s = give y,    y >= 0,    a'w - s = h where y > 0,    a'w <= h elsewhere.
+    w = -N y,    0 <= s = give max(y - price, 0),    a'w - s = h where y > 0,    a'w <= h elsewhere,
 
-Every iterate keeps all conditions but the last. Then the value 1/2 |w|^2 + 1/2 sum s^2 / give is a
-lower bound of the minimum, and it rises from one iterate to the next, so that no set of half-spaces
-comes twice. A step of many half-spaces adds all that are violated, and takes away those whose
-multipliers come out negative. Where the value has not risen, a step of one half-space a, h (Goldfarb
-and Idnani) adds the most violated one: with r the least-squares solution of N r = a and z = a - N r,
-raising its multiplier by d changes the others by -d r and w by -d z, until the half-space holds, or
-until another multiplier is zero and its half-space is taken away.
+where give is infinite y <= price and s >= 0 is free where y = price. A half-space at work is so either
+tight (a'w = h, 0 < y < price) or past its price: a spring (a'w - give y = h - give price) or, where give
+is infinite, held (y = price, and a'w >= h).
 
-Where z = 0 and no r is positive, y = (-r, 1) >= 0 has N y = z = 0 and sum y h = h - a'w < 0: the sum of
-the half-spaces says 0 <= sum y h < 0, which proves that no w keeps them all (Farkas).
+Every iterate keeps all conditions but a'w <= h elsewhere and a'w >= h where held. Then the value
+
+    1/2 |w|^2 + sum ( price s + 1/2 s^2 / give )  where held half-spaces count price (a'w - h)
+
+is a lower bound of the minimum, and it rises from one iterate to the next, so that no set of half-spaces
+comes twice. A step of many half-spaces adds all that are violated, makes those tight that are held for
+nothing, and takes away, or lets past their price, those whose multipliers come out so. Where the value
+has not risen, a step of one half-space a, h (Goldfarb and Idnani) moves the multiplier of the most
+violated one: with r the least-squares solution of N r = a and z = a - N r, raising it by d changes the
+others by -d r and w by -d z, until the half-space holds, or until a multiplier, this one included,
+comes to zero or to its price.
+
+Where z = 0, the half-space is hard, and no positive r stops it nor a price, y = (-r, 1) >= 0 has
+N y = z = 0 and sum y h = h - a'w < 0: the sum of hard half-spaces says 0 <= sum y h < 0, which proves
+that no w keeps them all (Farkas).
 
 References
 ----------
@@ -30,12 +42,11 @@ least squares problems with nonnegative variables, Mathematics of Computation 63
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import qr_delete
 from scipy.linalg.lapack import dtrtrs
 
 from lqrad.arguments import Array
@@ -52,10 +63,18 @@ Refutes = Callable[[Array], bool]
 
 @dataclass(frozen=True)
 class _Face:
-    """The point of least value where the half-spaces of these rows and sides hold with equality."""
+    """The point of least value where half-spaces are at work in these ways.
 
+    Attributes
+    ----------
+    state : (r,) of int
+        Of each row: its side, 1 or -1, where it is tight; twice that where it is past its price.
+    index, y : (k,), (k,)
+        The rows that have an equation, in the order of the columns of Q and R, and their multipliers.
+    """
+
+    state: NDArray[np.int8]
     index: NDArray[np.intp]
-    side: Array
     y: Array
     w: Array
     value: float
@@ -94,7 +113,7 @@ class Nearest(NamedTuple):
             return -gradient, y
         Q = face.Q[: len(gradient)]
         along = Q.T @ gradient
-        y[face.index] = -face.side * _substitute(face.R, along)
+        y[face.index] = -np.sign(face.state[face.index]) * _substitute(face.R, along)
         return Q @ along - gradient, y
 
 
@@ -109,6 +128,7 @@ def nearest(
     refutes: Refutes,
     start: Array,
     max_iter: int,
+    price: Array | None = None,
 ) -> Nearest:
     """Return the point nearest to the origin within limits (r,), infinite where there is none.
 
@@ -117,14 +137,17 @@ def nearest(
     rows : (r, N)
         Of norm one.
     give, slack, rounding : (r,)
-        One over the stiffness of each spring, zero where a limit is hard; an excess that counts as
-        none; what rounding errors may add up to in the entries of each row.
+        One over the stiffness of each spring, zero where a limit is hard, infinite where it has a
+        price alone; an excess that counts as none; what rounding errors may add up to in the entries
+        of each row.
     refutes : callable
         Of a proof (r,): whether who knows more of the rows finds it valid, where rounding errors leave
         that open here.
     start : (r,)
         Multipliers whose signs tell the half-spaces to begin with.
     max_iter : int
+    price : (r,), optional
+        Of an excess of each row that gives way: zero when not given, positive where give is infinite.
 
     Examples
     --------
@@ -138,11 +161,12 @@ def nearest(
     >>> found.w, found.y, found.finished
     (array([1., 0.]), array([-1.]), True)
     """
-    search = _Search(rows, low, high, give, slack, rounding, refutes, max_iter)
+    price = np.zeros_like(give) if price is None else price
+    search = _Search(rows, low, high, give, price, slack, rounding, refutes, max_iter)
     finished, proof = search.run(start)
     best = search.best
-    y = np.zeros(len(rows))
-    y[best.index] = best.side * best.y
+    y = np.where(np.abs(best.state) == 2, np.sign(best.state) * price, 0.0)
+    y[best.index] = np.sign(best.state[best.index]) * best.y
     return Nearest(best.w, y, proof, search.iterations, finished, best)
 
 
@@ -154,6 +178,7 @@ class _Search:
     low: Array
     high: Array
     give: Array
+    price: Array
     slack: Array
     rounding: Array
     refutes: Refutes
@@ -161,9 +186,10 @@ class _Search:
     iterations: int = 0
 
     def __post_init__(self) -> None:
-        none = np.zeros(0)
-        start = np.zeros(self.rows.shape[1])
-        self.best = self.origin = _Face(np.zeros(0, np.intp), none, none, start, 0.0, none, none)
+        # The multiplier at which a tight half-space gives way.
+        self.top = np.where(self.give == 0, np.inf, self.price)
+        self.priced = np.isinf(self.give)
+        self.best = self.origin = self._face(np.zeros(len(self.rows), np.int8))
 
     def run(self, start: Array) -> tuple[bool, Array | None]:
         """Find the best point; whether it keeps the limits, and a proof that none does.
@@ -175,7 +201,7 @@ class _Search:
             excess, side = self._excess(-start @ self.rows)
             side = np.where(start, np.sign(start), np.where(excess > self.slack, side, 0.0))
             side[~np.isfinite(np.where(side > 0, self.high, self.low))] = 0.0
-            self._many(side)
+            self._many(np.where(np.abs(start) >= self.top, 2, 1) * side)
         finished, proof = self._rise(together=True)
         if finished or proof is not None or self.iterations >= self.max_iter:
             return finished, proof
@@ -186,25 +212,28 @@ class _Search:
         return finished, proof
 
     def _rise(self, *, together: bool) -> tuple[bool, Array | None]:
-        """Add violated half-spaces until there are none, or the value rises no more."""
+        """Move violated half-spaces until there are none, or the value rises no more."""
         wait = 0
         while True:
+            state = self.best.state
             excess, side = self._excess(self.best.w)
             excess[self.best.index] = 0.0
+            held = self._held(state)
+            normals, h = self._half_spaces(held, state)
+            excess[held] = h - self.best.w @ normals
             beyond = excess > self.slack
             if not beyond.any():
                 return True, None
             if self.iterations >= self.max_iter:
                 return False, None
             if together and not wait:
-                side = np.where(beyond, side, 0.0)
-                side[self.best.index] = self.best.side
-                if not self._many(side):
+                new = np.where(state, np.sign(state), np.where(self.top > 0, 1, 2) * side)
+                if not self._many(np.where(beyond, new, state)):
                     wait = _STEPS_OF_ONE
                 continue
             wait = max(wait - 1, 0)
             first = int(beyond.argmax())
-            risen, proof = self._one(first, float(side[first]))
+            risen, proof = self._one(first, int(np.sign(state[first]) or side[first]))
             if not risen:
                 return False, proof
 
@@ -214,43 +243,81 @@ class _Search:
         above, below = g - self.high, self.low - g
         return np.maximum(above, below), np.where(above >= below, 1.0, -1.0)
 
-    def _half_space(self, index: NDArray[np.intp], side: Array) -> tuple[Array, Array]:
+    def _held(self, state: NDArray[np.int8]) -> NDArray[np.intp]:
+        """The rows whose multipliers are their prices."""
+        return np.flatnonzero((np.abs(state) == 2) & self.priced)
+
+    def _half_spaces(self, index: NDArray[np.intp], state: NDArray[np.int8]) -> tuple[Array, Array]:
         """The normals (N, k) and the limits (k,) of half-spaces."""
+        side = np.sign(state[index])
         limit = np.where(side > 0, self.high[index], self.low[index])
         return self.rows[index].T * side, limit * side
 
-    def _face(self, index: NDArray[np.intp], side: Array, *, independent: bool = False) -> _Face:
-        """The face of half-spaces; of those that are independent of the ones before, where asked."""
+    def _equations(self, index: NDArray[np.intp], state: NDArray[np.int8]) -> tuple[Array, Array]:
+        """The same, with a further entry of each normal, and past its price, for those that give way."""
+        normals, h = self._half_spaces(index, state)
+        past = np.abs(state[index]) == 2
+        if past.any():
+            give = np.where(past, self.give[index], 0.0)
+            return np.vstack([normals, np.diag(np.sqrt(give))]), h - give * self.price[index]
+        return normals, h
+
+    def _ends(self, index: NDArray[np.intp], state: NDArray[np.int8]) -> tuple[Array, Array]:
+        """Between what the multipliers of equations are, while they work in the same way."""
+        past, top = np.abs(state[index]) == 2, self.top[index]
+        return np.where(past, top, 0.0), np.where(past, np.inf, top)
+
+    def _face(self, state: NDArray[np.int8], order: NDArray[np.intp] | None = None) -> _Face:
+        """The face of half-spaces: of those that are independent of the ones before, without an order."""
+        held = self._held(state)
+        pull, at = self._half_spaces(held, state)
+        base = -pull @ self.price[held]
+        value = -0.5 * float(base @ base) - float(self.price[held] @ at)
+        if order is None:
+            index = np.setdiff1d(np.flatnonzero(state), held, assume_unique=True)
+        else:
+            index = order
         while True:
-            normals, h = self._half_space(index, side)
-            if self.give[index].any():
-                normals = np.vstack([normals, np.diag(np.sqrt(self.give[index]))])
+            normals, h = self._equations(index, state)
             Q, R = np.linalg.qr(normals)
-            if independent:
+            if order is None:
                 kept = np.zeros(len(index), bool)
                 size = np.abs(R.diagonal())
                 kept[: len(R)] = size > 1e2 * self.rounding[index[: len(R)]]
                 if not kept.all():
-                    index, side = index[kept], side[kept]
+                    index = index[kept]
                     continue
+            if len(held):
+                h = h - base @ normals[: len(base)]
             z = _substitute(R, h, transpose=True)
             z += _substitute(R, h - normals.T @ (Q @ z), transpose=True)  # what rounding has left
             w = Q @ z
             y = -_substitute(R, z)
             y -= _substitute(R, Q.T @ (w + normals @ y))
-            y = y if independent else np.maximum(y, 0.0)  # not beyond zero but for rounding errors
-            w = w[: self.rows.shape[1]]
-            return _Face(index, side, y, w, 0.5 * float(z @ z), Q, R)
+            low, high = self._ends(index, state)
+            y = y if order is None else np.clip(y, low, high)  # not beyond but for rounding errors
+            kept_state = np.zeros_like(state)
+            kept_state[held], kept_state[index] = state[held], state[index]
+            past = index[np.abs(state[index]) == 2]
+            value += 0.5 * float(z @ z - self.give[past] @ self.price[past] ** 2)
+            return _Face(kept_state, index, y, base + w[: len(base)], value, Q, R)
 
-    def _many(self, side: Array) -> bool:
-        """Try a set of half-spaces, less those of negative multipliers; whether the value rises."""
+    def _many(self, wanted: Array) -> bool:
+        """Try half-spaces in these ways, as far as their multipliers fit; whether the value rises.
+
+        Where they do not, a tight one is let past its price, or taken away, and one that is past it
+        is taken away: which ends.
+        """
         self.iterations += 1
-        index = np.flatnonzero(side)
-        while len(index):
-            face = self._face(index, side[index], independent=True)
-            if (face.y > 0).all():
+        state = wanted.astype(np.int8)
+        while state.any():
+            face = self._face(state)
+            (low, high), state = self._ends(face.index, face.state), face.state.copy()
+            below, above = face.y <= low, face.y > high
+            if not (below | above).any():
                 return self._keep(face)
-            index = face.index[face.y > 0]
+            state[face.index[below]] = 0
+            state[face.index[above]] *= 2
         return False
 
     def _keep(self, face: _Face) -> bool:
@@ -260,51 +327,63 @@ class _Search:
             self.best = face
         return risen
 
-    def _one(self, row: int, side: float) -> tuple[bool, Array | None]:
-        """Add one half-space; whether the value rises, and a proof that nothing keeps the limits."""
-        new = np.array([row]), np.array([side])
-        (a,), (h,) = (z.T for z in self._half_space(*new))
-        face, y, w = self.best, self.best.y, self.best.w
-        raised = 0.0  # the multiplier of the new half-space
+    def _one(self, row: int, side: int) -> tuple[bool, Array | None]:
+        """Move one half-space; whether the value rises, and a proof that nothing keeps the limits."""
+        best, state = self.best, self.best.state.copy()
+        index, y, w, Q, R, N = best.index, best.y, best.w, best.Q, best.R, len(best.w)
+        falls = bool(state[row])  # held, and no longer for anything
+        sign, moved = (-1.0, float(self.price[row])) if falls else (1.0, 0.0)
+        state[row] = side if falls or self.top[row] > 0 else 2 * side
+        (a,), (h,) = (z.T for z in self._half_spaces(np.array([row]), state))
         self.iterations += 1
         while True:
-            if len(face.index):
-                along = face.Q[: len(a)].T @ a
-                z = -(face.Q @ along)
-                z[: len(a)] += a
-                r = _substitute(face.R, along)
-            else:
-                z, r = a, np.zeros(0)
-            beyond = float(a @ w) - h - self.give[row] * raised
-            full = len(face.index) == len(face.Q) > 0  # all that is left is rounding
-            length = (0.0 if full else float(z @ z)) + self.give[row]
-            noise = float(np.abs(r) @ self.rounding[face.index]) + self.rounding[row]
+            along = Q[:N].T @ a
+            z = -(Q @ along)
+            z[:N] += a
+            r = _substitute(R, along)
+            past = abs(state[row]) == 2
+            give = float(self.give[row]) if past else 0.0
+            beyond = sign * (float(a @ w) - h - give * (moved - self.price[row]))
+            full = len(index) == len(Q) > 0  # all that is left is rounding
+            length = (0.0 if full else float(z @ z)) + give
+            noise = float(np.abs(r) @ self.rounding[index]) + self.rounding[row]
             dependent = length <= noise**2
-            falls = r > (noise if dependent else 0.0)
-            ends = np.divide(y, r, out=np.full(len(r), np.inf), where=falls)
-            most = float(ends.min(initial=np.inf))
-            if dependent and most == np.inf:
+            rate, small = -sign * r, noise if dependent else 0.0
+            low, high = self._ends(index, state)
+            room = np.full(len(r), np.inf)
+            np.divide(y - low, -rate, out=room, where=rate < -small)
+            np.divide(high - y, rate, out=room, where=rate > small)
+            own = moved if falls else np.inf if past else float(self.top[row]) - moved
+            most = min(own, float(room.min(initial=np.inf)))
+            if dependent and most == np.inf and self.give[row] == 0:
                 proof = np.zeros(len(self.rows))
-                proof[face.index], proof[row] = face.side * np.maximum(-r, 0.0), side
+                proof[index], proof[row] = np.sign(state[index]) * np.maximum(-r, 0.0), side
+                proof[self.give != 0] = 0.0
                 if self._proves(proof):
                     return False, proof
             step = min(most, beyond / length if length else np.inf)
             if step == np.inf:
                 return False, None
-            y, w, raised = y - step * r, w - step * z[: len(a)], raised + step
+            y, w, moved = y + step * rate, w - sign * step * z[:N], moved + sign * step
             if step < most:
-                index, sides = np.append(face.index, row), np.append(face.side, side)
-                return self._keep(self._face(index, sides)), None
-            gone = int(ends.argmin())
-            y = np.delete(y, gone)
-            Q, R = qr_delete(face.Q, face.R, gone, which="col")
-            face = replace(
-                face,
-                index=np.delete(face.index, gone),
-                side=np.delete(face.side, gone),
-                Q=Q[:, : len(y)],
-                R=R[: len(y)],
-            )
+                return self._keep(self._face(state, np.append(index, row))), None
+            if own == most:
+                if not falls and not self.priced[row]:
+                    state[row] = 2 * side
+                    continue
+                state[row] = 0 if falls else 2 * side
+                return self._keep(self._face(state, index)), None
+            stops = int(room.argmin())
+            other = index[stops]
+            turn = np.sign(state[other])
+            if abs(state[other]) == 2:
+                state[other] = turn if self.top[other] > 0 else 0
+            else:
+                state[other] = 2 * turn if rate[stops] > 0 else 0
+            gone = state[other] == 0 or other in self._held(state)
+            if gone:
+                index, y = np.delete(index, stops), np.delete(y, stops)
+            Q, R = np.linalg.qr(self._equations(index, state)[0])
 
     def _proves(self, proof: Array) -> bool:
         """Whether the sum of half-spaces is beyond zero by more than rounding errors can make.

@@ -26,9 +26,9 @@ Boyd and Vandenberghe, Convex Optimization, 2004, section 5.8 (theorems of alter
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import NamedTuple
 
@@ -43,10 +43,10 @@ from lqrad.linalg.nearest import Nearest, Refutes, nearest
 from lqrad.linalg.riccati import recursion
 from lqrad.linalg.stages import times
 from lqrad.lq.interior import interior, well_within
+from lqrad.lq.plan import Plan
 from lqrad.lq.problem import LQProblem, changed
 from lqrad.lq.riccati import cost_factor
 from lqrad.lq.rows import Rows, excess, units_of_rows
-from lqrad.results import Report, former
 
 # Rounding errors of a row, in units of EPS times its terms and the number of these.
 _ROUNDINGS = 32
@@ -55,50 +55,6 @@ _SPRING = 1e2
 # Where the inputs alone have limits, steps of `nearest` may take this many products of numbers, each
 # one as many as there are inputs to the power of three; `interior` needs about as long.
 _WORK = 1e8
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Plan(Report):
-    """A trajectory within limits, and a bound on how far it is from the best.
-
-    Attributes
-    ----------
-    x, u : (T+1, n), (T, m)
-    p : (T, n)
-        Costates, with the multipliers of the limits in their equation.
-    multipliers : (T, rows)
-        Those of the limits: positive at an upper one, negative at a lower one.
-    iterations : int
-        Steps of `nearest`, each with another set of limits at work, and of `interior`. There is no
-        history: before the last one no trajectory keeps the limits.
-    gap_bound : float
-        The cost is proven to exceed the minimum, among trajectories within the limits, by no more.
-        Where soft limits have given way, it is that of J + sum spring/2 excess^2.
-    excess : float
-        How far the worst row is beyond its limit. Rows may have different units: the worst is the
-        one with the largest excess in relation to its own limits.
-    certificate : (T, rows) or None
-        Where the status is INFEASIBLE, multipliers that prove it: sum y g is the same for all inputs,
-        to rounding errors, and larger than sum y limit, with the high limit where y is positive and
-        the low one where it is negative.
-    """
-
-    x: Array
-    u: Array
-    p: Array
-    multipliers: Array
-    cost: float
-    status: Status
-    message: str
-    iterations: int
-    seconds: float
-    gap_bound: float
-    excess: float
-    certificate: Array | None = None
-    y = former("multipliers")
-
-    def __repr__(self) -> str:
-        return f"<Plan of {len(self.u)} steps: {self.message}>"
 
 
 class _Try(NamedTuple):
@@ -124,14 +80,16 @@ class Limited:
 
     Parameters
     ----------
-    C, D : (k, n), (k, m)
-        The rows C x[t] + D u[t], for t = 0 ... T-1.
-    E : (j, n)
-        The rows E x[t+1].
+    C, D : (k, n), (k, m), each also with a leading T axis
+        The rows C[t] x[t] + D[t] u[t], for t = 0 ... T-1.
+    E : (j, n) or (T, j, n)
+        The rows E[t] x[t+1].
     soft : (k+j,) of bool
         The rows that give way where not all limits can be kept.
     names : sequence of k+j str
         What messages call the rows.
+    limited : (T, k+j) of bool, optional
+        Where a row may have limits; everywhere when not given.
 
     Examples
     --------
@@ -158,34 +116,57 @@ class Limited:
         *,
         soft: NDArray[np.bool_],
         names: Sequence[str],
+        limited: NDArray[np.bool_] | None = None,
     ) -> None:
         n, m = problem.n, problem.m
         self.problem, self._unit = problem, cost_factor(problem)
         costs = {name: self._unit * getattr(problem, name) for name in "QRMSqrs"}
         self._scaled = problem = changed(problem, **costs)
         self.T, self.soft, self.names = T, soft, names
-        self.rows = Rows(problem, C, D, E)
+        if limited is None:
+            limited = np.ones((T, len(soft)), bool)
+        self.rows = Rows(problem, C, D, E, limited)
         self._eps = _ROUNDINGS * (n + m) * EPS
-        self._weights, self._linear = np.empty((T, n + m, n + m)), np.empty((T, n + m))
+        self._weights = np.empty((T, n + m, n + m))
         self._weights[:, :n, :n], self._weights[:, n:, n:] = problem.Q, problem.R
         self._weights[:, :n, n:] = problem.M
         self._weights[:, n:, :n] = problem.M.swapaxes(-1, -2)
-        self._linear[:, :n], self._linear[:, n:] = problem.q, problem.r
-        self._c = np.broadcast_to(problem.c, (T, n)) if problem.c.any() else None
+        self._take_terms()
         P, K, L, _ = recursion(problem.A, problem.B, problem.Q, problem.R, problem.M, problem.S, T)
         self._free = Feedback(problem.A, problem.B, P, K, L)
         roots = np.linalg.solve(L.swapaxes(-1, -2), np.broadcast_to(np.eye(m), L.shape))
         self._roots = np.asarray(roots, np.float64)  # the inverse of each L'
-        check_room("The map from inputs to limited rows", T, len(soft), T * m)
+        check_room("The map from inputs to limited rows", limited.sum(), T * m)
         self._Y, terms = self.rows.of_deviations(K, self._roots, self._eps)
-        size = np.linalg.norm(self._Y, axis=2)
-        self._moved = size > self._eps * terms  # else what moves the row is rounding errors
-        self._size = np.where(self._moved, size, 1.0)
-        self._Y *= np.where(self._moved, 1 / self._size, 0.0)[..., None]
-        self._rounding = self._eps * terms / self._size
-        self._deviation = np.where(self._moved, size, 0.0).max(axis=0, initial=0.0)
+        size = np.linalg.norm(self._Y, axis=1)
+        moved = size > self._eps * terms  # else what moves the row is rounding errors
+        size = np.where(moved, size, 1.0)
+        self._Y *= np.where(moved, 1 / size, 0.0)[:, None]
+        self._rounding = self._eps * terms / size
+        # Of all rows; no input moves those without a limit.
+        self._moved, self._size = np.zeros(limited.shape, bool), np.ones(limited.shape)
+        self._moved[limited], self._size[limited] = moved, size
+        self._deviation = np.where(self._moved, self._size, 0.0).max(axis=0, initial=0.0)
         spring = _SPRING / np.where(self._deviation, self._deviation, 1.0) ** 2
         self.spring = spring / self._unit
+
+    def _take_terms(self) -> None:
+        """Lay out the linear terms of the scaled problem by stages."""
+        problem, T = self._scaled, self.T
+        stages = [np.broadcast_to(z, (T, z.shape[-1])) for z in (problem.q, problem.r)]
+        self._linear = np.concatenate(stages, axis=1)
+        self._c = np.broadcast_to(problem.c, (T, problem.n)) if problem.c.any() else None
+
+    def _with_terms(self, terms: dict[str, Array]) -> Limited:
+        """The same limits and maps, which do not depend on linear terms, with others of these."""
+        new = copy.copy(self)
+        scaled = {name: z if name == "c" else self._unit * z for name, z in terms.items()}
+        new.problem = changed(self.problem, **terms)
+        new._scaled = changed(self._scaled, **scaled)
+        if "c" in terms:
+            new.rows = self.rows.with_offset(terms["c"])
+        new._take_terms()
+        return new
 
     @np.errstate(over="ignore", invalid="ignore")  # looked for in what comes out
     def solve(
@@ -194,6 +175,10 @@ class Limited:
         low: Array,
         high: Array,
         *,
+        c: Array | None = None,
+        q: Array | None = None,
+        r: Array | None = None,
+        s: Array | None = None,
         y: Array | None = None,
         max_iter: int = 500,
         tol: float = 1e-8,
@@ -207,7 +192,11 @@ class Limited:
         ----------
         x0 : (n,)
         low, high : (T, k+j)
-            Limits of the rows, those of C x[t] + D u[t] first; -inf and inf where there are none.
+            Limits of the rows, those of C x[t] + D u[t] first; -inf and inf where there are none, as
+            everywhere out of `limited`.
+        c, q, r, s : (T, n), (T, n), (T, m), (n,), optional
+            Linear terms of this plan, c, q and r also without a leading axis; those of the problem when
+            not given. No map is made anew.
         y : (T, k+j), optional
             Multipliers to start from, such as those of a neighbouring problem.
         max_iter : int
@@ -217,6 +206,11 @@ class Limited:
             largest limit, or of how far the row goes where that is less, is none.
         """
         began = time.perf_counter()
+        terms = {"c": c, "q": q, "r": r, "s": s}
+        given = {name: term for name, term in terms.items() if term is not None}
+        if given:
+            with_terms = self._with_terms(given)
+            return with_terms.solve(x0, low, high, y=y, max_iter=max_iter, tol=tol)
         zero = np.zeros((self.T + 1, self._scaled.n)), np.zeros((self.T, self._scaled.m))
         x, u, p, _ = self._free.minimise(*self._slopes(*zero), x0, self._c)
         cost, gap = self._worth(x, u)
@@ -255,14 +249,14 @@ class Limited:
         found = search(give, start, most)
         iterations = found.iterations
         if found.proof is not None:
-            certificate = found.proof.reshape(g.shape) / self._size
+            certificate = self._of_all(found.proof)
             if self.soft.any() and iterations < max_iter:
                 give = np.where(self.soft, 1 / (self._unit * self.spring), 0.0) + give
-                found = search(give, found.y.reshape(g.shape) / self._size, max_iter - iterations)
+                found = search(give, self._of_all(found.y), max_iter - iterations)
                 iterations += found.iterations
 
         hard = (give == 0) & self._moved
-        w, y = found.w.reshape(u.shape), found.y.reshape(g.shape) / self._size
+        w, y = found.w.reshape(u.shape), self._of_all(found.y)
         K = self._free.K
         v = u + times(K, x[:-1])  # without limits, u = v - K x
         tries: list[_Try] = []
@@ -280,7 +274,7 @@ class Limited:
                 break
             if not pins:
                 dw, dy = found.correction(tries[-1].rest.ravel())
-                w, y = w + dw.reshape(w.shape), y + dy.reshape(y.shape) / self._size
+                w, y = w + dw.reshape(w.shape), y + self._of_all(dy)
         if self.rows.of_inputs and certificate is None and not proven(tries[-1]):
             inner = interior(
                 self._scaled,
@@ -324,17 +318,24 @@ class Limited:
         max_iter: int,
     ) -> Nearest:
         """The nearest point within limits of Y w alone, with rows brought to a norm of one."""
+        at, size = self.rows.limited, self._size
         return nearest(
-            self._Y.reshape(-1, self._Y.shape[-1]),
-            np.where(self._moved, low / self._size, -np.inf).ravel(),
-            np.where(self._moved, high / self._size, np.inf).ravel(),
-            give=(give / self._size**2).ravel(),
-            slack=(slack / self._size).ravel(),
-            rounding=self._rounding.ravel(),
-            refutes=lambda proof: refutes(proof.reshape(y.shape) / self._size),
-            start=(y * self._size * self._moved).ravel(),
+            self._Y,
+            np.where(self._moved, low / size, -np.inf)[at],
+            np.where(self._moved, high / size, np.inf)[at],
+            give=(give / size**2)[at],
+            slack=(slack / size)[at],
+            rounding=self._rounding,
+            refutes=lambda proof: refutes(self._of_all(proof)),
+            start=(y * size * self._moved)[at],
             max_iter=max_iter,
         )
+
+    def _of_all(self, y: Array) -> Array:
+        """Multipliers (T, k+j) from those of the limited rows in units of their norms."""
+        everywhere = np.zeros(self._size.shape)
+        everywhere[self.rows.limited] = y
+        return everywhere / self._size
 
     def _refutes(self, x0: Array, low: Array, high: Array, y: Array) -> bool:
         """Whether sum y (g - limit) > 0 for all inputs within their own limits, rounding errors included.
@@ -346,7 +347,7 @@ class Limited:
         ends = self.rows.ranges(low, high)
         if not np.isfinite(ends).all():
             return False
-        k, c = len(self.rows.C), np.broadcast_to(problem.c, (T, n))
+        k, c = self.rows.now, np.broadcast_to(problem.c, (T, n))
         A, B, _, _, D, _ = self.rows.sizes
         largest = np.abs(ends).max(axis=0)
         in_x, slopes = np.zeros((T + 1, n)), np.zeros((T, problem.m))
@@ -365,7 +366,8 @@ class Limited:
         terms, y, xi = np.abs(in_x), np.abs(y), np.abs(xi[1:])
         terms[:-1] += times(A, xi, transpose=True)
         size = (terms * x).sum() + np.abs(limits).sum()
-        size += ((y[:, :k] @ D + times(B, xi, transpose=True)) * largest).sum()
+        from_inputs = times(D, y[:, :k], transpose=True) + times(B, xi, transpose=True)
+        size += (from_inputs * largest).sum()
         return bool(value > self._eps * size)
 
     def _at_limits(
@@ -395,9 +397,9 @@ class Limited:
                 continue
             free[at, i] = False
             limit = np.where(y[at, row] > 0, high[at, row], low[at, row])
-            K[at, i] = self.rows.C[row] / self.rows.D[row, i]
-            drive[at, i] = limit / self.rows.D[row, i]
-            pins.append((at, row, i))
+            K[at, i], entry = self.rows.feedback(at, row, i)
+            drive[at, i] = limit / entry
+            pins.append((at, row, i, entry))
         dynamics = Bidiagonal(A - B @ K)
         x = dynamics.solve(np.concatenate([x0[None], times(B, drive) + self._scaled.c]))
         u = drive - times(K, x[:-1])
@@ -405,14 +407,14 @@ class Limited:
         check_finite("u", u, computed=True)
 
         others = y.copy()
-        for at, row, _ in pins:
+        for at, row, _, _ in pins:
             others[at, row] = 0.0
         in_x, in_u = self._slopes(x, u, others)
         in_x[:-1] -= times(K, in_u, transpose=True)
         p = dynamics.solve(in_x, transpose=True)[1:]
         slopes = in_u + times(B, p, transpose=True)
-        for at, row, i in pins:
-            pull = -slopes[at, i] / self.rows.D[row, i]
+        for at, row, i, entry in pins:
+            pull = -slopes[at, i] / entry
             y[at, row] = np.where(pull * y[at, row] > 0, pull, 0.0)
             slopes[at, i] = np.where(y[at, row] != 0, 0.0, slopes[at, i])
         at, g = hard & (y != 0), self.rows.at(x, u)
@@ -466,7 +468,7 @@ class Limited:
             message += f", at most {gap:.1g} above the minimum"
         else:
             t, row = divmod(worst, beyond.shape[1])
-            step = t + (row >= len(self.rows.C))  # rows of the next state stand behind the others
+            step = t + (row >= self.rows.now)  # rows of the next state stand behind the others
             message += (
                 f"; {reason}, and {self.names[row]} exceeds its limit by {most:.3g} at t={step}"
             )

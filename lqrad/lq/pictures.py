@@ -26,7 +26,7 @@ from lqrad.figure import (
     with_units,
 )
 from lqrad.lq.compare import Comparison
-from lqrad.lq.limits import Plan
+from lqrad.lq.plan import Plan
 from lqrad.lq.riccati import Riccati, Trajectory
 from lqrad.lq.shooting import Shooting
 from lqrad.results import draw

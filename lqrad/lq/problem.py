@@ -30,6 +30,7 @@ from lqrad.arguments import (
     check_stage_weights,
     finite_start,
     frozen_array,
+    frozen_zeros,
     initial_state,
     joint_batch,
     sequence,
@@ -180,12 +181,13 @@ class LQProblem(InputProblem, Fixed):
         if S is None and arrays["Q"].ndim == 3:
             raise ArgumentError("S is not given and Q varies in time; pass the terminal weight")
         arrays["S"] = arrays["Q"] if S is None else frozen_array("S", S)
-        arrays["s"] = frozen_array("s", np.zeros(n) if s is None else s)
+        arrays["s"] = frozen_zeros(n) if s is None else frozen_array("s", s)
         why = f"to match A {arrays['A'].shape}"
         check_shape("S", arrays["S"], (n, n), why, symbols="(n, n)")
         check_shape("s", arrays["s"], (n,), why, symbols="(n,)")
         check_stage_weights(arrays["Q"], arrays["R"], arrays["M"])
-        check_semidefinite("S", arrays["S"])
+        if S is not None:
+            check_semidefinite("S", arrays["S"])
         self._set(n=n, m=m, T=T, S_given=S is not None, **arrays)
 
     def replace(self, **changes: ArrayLike | None) -> LQProblem:

@@ -53,6 +53,7 @@ def _load() -> tuple[Any, Status]:
 
 
 _library, _status = _load()
+_first_double = c_double.from_buffer
 # The blocks of `switched_off` that run now, in any thread.
 _blocks, _counting = 0, Lock()
 
@@ -117,4 +118,7 @@ def switched_off() -> Iterator[None]:
 
 def address(array: Any) -> Any:
     """The array as a kernel takes it. The shorter way, for most of the time of a call, needs to write."""
-    return byref(c_double.from_buffer(array)) if array.flags.writeable else array.ctypes.data
+    try:
+        return byref(_first_double(array))
+    except (TypeError, ValueError):  # read-only, or empty
+        return array.ctypes.data

@@ -34,12 +34,16 @@ INLINE void next_state(const lq_problem *z, const int64_t n, const int64_t m, in
         add_rows(n, n, at(z->A, z->A_step, t), x, after);
 }
 
+/* A costate of so many entries is kept apart, where a compiler may hold it in registers. */
+enum { IN_REGISTERS = 6 };
+
 INLINE int64_t gradient_of_one(const lq_problem *z, const int64_t n, const int64_t m, int64_t T,
                                const double *restrict x0, const double *restrict u,
                                double *restrict J, double *restrict g, double *restrict work)
 {
-    double *restrict x = work, *restrict p = x + (T + 1) * n, *restrict next = p + n,
-                     *restrict slope = next + n, *restrict full = slope + n;
+    double here[4 * IN_REGISTERS];
+    double *restrict x = work, *restrict p = n <= IN_REGISTERS ? here : x + (T + 1) * n,
+                     *restrict next = p + n, *restrict slope = next + n, *restrict full = slope + n;
     memcpy(x, x0, sizeof(double) * (size_t)n);
     for (int64_t t = 0; t < T; t++)
         next_state(z, n, m, t, x + t * n, u + t * m, x + (t + 1) * n);

@@ -9,10 +9,9 @@ import numpy as np
 from lqrad.arguments import Array
 from lqrad.native.library import MOST_MATRICES, address, function, in_use, loaded
 
-# Above these sizes BLAS is faster: in a whole gradient, which it takes over many stages at once; in a
-# recursion of vectors, and in one of so many of them at once.
-_MOST_GRADIENT = 6
-_MOST_STATES, _MOST_OF_MANY, _MANY = 50, 8, 8
+# Above these BLAS is faster: states or inputs in a whole gradient, which it takes over many stages at
+# once; states in a recursion of many vectors, or the multiplications of one step for all but one series.
+_MOST_GRADIENT, _MOST_OF_MANY, _MOST_WORK = 12, 50, 40_000
 # ON_STACK of lq.c: so many doubles of work are there.
 _ON_STACK = 2048
 
@@ -66,31 +65,32 @@ class LQKernel:
             setattr(self._problem, name, array.ctypes.data)
             if name in Problem._STEPS and array.ndim == (3 if name.isupper() else 2):
                 setattr(self._problem, f"{name}_step", array[0].size)
+        self._address = byref(self._problem)
+        self._small_gradient = max(self.n, self.m) <= _MOST_GRADIENT
 
     def gradient(self, x0: Array, u: Array) -> tuple[Array, Array] | None:
         """J (...) and g (..., T, m) of u (..., T, m) from x0 (n,) or (..., n).
 
         None where BLAS is faster, where x0 has another batch than u, or where J or g is not finite.
         """
-        batch, T = u.shape[:-2], u.shape[-2]
-        fits = x0.ndim == 1 or x0.shape[:-1] == batch
-        small = max(self.n, self.m) <= _MOST_GRADIENT
-        if not (in_use() and small and fits and u.size):
+        *batch, T, _ = u.shape
+        one = x0.ndim == 1
+        if not (
+            self._small_gradient and in_use() and (one or x0.shape[:-1] == tuple(batch)) and u.size
+        ):
             return None
-        x0, u = np.ascontiguousarray(x0), np.ascontiguousarray(u)
         J, g = np.empty(batch), np.empty(u.shape)
         words = (T + 5) * self.n + self.m
-        work = None if words <= _ON_STACK else address(np.empty(words))
         failed = _gradient(
-            byref(self._problem),
+            self._address,
             T,
             J.size,
-            address(x0),
-            self.n if x0.ndim > 1 else 0,
-            address(u),
+            address(np.ascontiguousarray(x0)),
+            0 if one else self.n,
+            address(np.ascontiguousarray(u)),
             address(J),
             address(g),
-            work,
+            None if words <= _ON_STACK else address(np.empty(words)),
         )
         return None if failed else (J, g)
 
@@ -98,7 +98,7 @@ class LQKernel:
         """Run the stages last-1, ..., first in place; 0, or t + 1 where R + B'P[t+1]B is not positive."""
         n, both = self.n, self.n + self.m
         work = np.empty(2 * n * both + both * both + self.m)
-        failed: int = _riccati(byref(self._problem), first, last, *map(address, (P, K, L, work)))
+        failed: int = _riccati(self._address, first, last, *map(address, (P, K, L, work)))
         return failed
 
     def rollout(
@@ -112,7 +112,7 @@ class LQKernel:
         x, p = np.empty((*batch, T + 1, self.n)), np.empty((*batch, T, self.n))
         u = np.empty((*batch, T, self.m))
         failed = _rollout(
-            byref(self._problem),
+            self._address,
             T,
             x0.size // self.n,
             *map(address, (x0, K, k, P, v, x, u, p, np.empty((self.n, self.n)))),
@@ -131,7 +131,7 @@ def lq_kernel(n: int, m: int, **arrays: Array | None) -> LQKernel | None:
 
 def serves_series(n: int, series: int) -> bool:
     """Whether the kernels are in use and made for so many series of n states at once."""
-    return in_use() and n <= (_MOST_STATES if series <= _MANY else _MOST_OF_MANY)
+    return in_use() and (n <= _MOST_OF_MANY or (series - 1) * n * n <= _MOST_WORK)
 
 
 def solve_bidiagonal(A: Array, x: Array, *, transpose: bool) -> bool:

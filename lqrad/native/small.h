@@ -67,54 +67,70 @@ LANES static void add_product(int64_t rows, int64_t columns, int64_t inner,
 #undef TILE
 }
 
-enum { WIDEST = 16 };
-
-/* y[j] += sum_i M[i][j] z[i] for j < wide, in as many sums as keep a processor busy: of every fourth i. */
-INLINE void strip(const int64_t wide, int64_t rows, int64_t columns, const double *restrict M,
-                  const double *restrict z, double *restrict y)
-{
-    double sums[4][WIDEST];
-    for (int64_t j = 0; j < wide; j++) {
-        sums[0][j] = y[j];
-        sums[1][j] = sums[2][j] = sums[3][j] = 0.0;
-    }
-    int64_t i = 0;
-    for (; i + 4 <= rows; i += 4, M += 4 * columns)
-        for (int64_t j = 0; j < wide; j++) {
-            sums[0][j] += z[i] * M[j];
-            sums[1][j] += z[i + 1] * M[columns + j];
-            sums[2][j] += z[i + 2] * M[2 * columns + j];
-            sums[3][j] += z[i + 3] * M[3 * columns + j];
-        }
-    for (; i < rows; i++, M += columns)
-        for (int64_t j = 0; j < wide; j++)
-            sums[0][j] += z[i] * M[j];
-    for (int64_t j = 0; j < wide; j++)
-        y[j] = (sums[0][j] + sums[1][j]) + (sums[2][j] + sums[3][j]);
-}
-
-/* y += M'z for M (rows, columns). */
+/* y += M'z for M (rows, columns): four rows of M at a time, each read once and in order. */
 INLINE void add_times(int64_t rows, int64_t columns, const double *restrict M,
                       const double *restrict z, double *restrict y)
 {
-    int64_t j = 0;
-#define STRIP(wide) strip(wide, rows, columns, M + j, z, y + j)
-    for (; j + WIDEST <= columns; j += WIDEST) STRIP(WIDEST);
-    if (j + 8 <= columns) { STRIP(8); j += 8; }
-    if (j + 4 <= columns) { STRIP(4); j += 4; }
-    if (j + 2 <= columns) { STRIP(2); j += 2; }
-    if (j < columns) STRIP(1);
-#undef STRIP
+    int64_t i = 0;
+    for (; i + 4 <= rows; i += 4, M += 4 * columns)
+        for (int64_t j = 0; j < columns; j++)
+            y[j] += (z[i] * M[j] + z[i + 1] * M[columns + j])
+                    + (z[i + 2] * M[2 * columns + j] + z[i + 3] * M[3 * columns + j]);
+    for (; i < rows; i++, M += columns)
+        for (int64_t j = 0; j < columns; j++)
+            y[j] += z[i] * M[j];
 }
 
-/* y[i] += sum_j M[i][j] z[j]. */
+/* Four sums side by side, which compilers do not put into one register by themselves. */
+#if defined(__GNUC__)
+typedef double four __attribute__((vector_size(32)));
+#define ADD_FOUR(sums, M, z)                                                                       \
+    do {                                                                                           \
+        four lanes, others;                                                                        \
+        memcpy(&lanes, M, sizeof lanes);                                                           \
+        memcpy(&others, z, sizeof others);                                                         \
+        sums += lanes * others;                                                                    \
+    } while (0)
+#define SUM_OF(sums) ((sums[0] + sums[1]) + (sums[2] + sums[3]))
+#define NO_FOUR {0.0, 0.0, 0.0, 0.0}
+#else
+typedef struct {
+    double lane[4];
+} four;
+#define ADD_FOUR(sums, M, z)                                                                       \
+    do {                                                                                           \
+        for (int lane = 0; lane < 4; lane++) sums.lane[lane] += (M)[lane] * (z)[lane];             \
+    } while (0)
+#define SUM_OF(sums) ((sums.lane[0] + sums.lane[1]) + (sums.lane[2] + sums.lane[3]))
+#define NO_FOUR {{0.0, 0.0, 0.0, 0.0}}
+#endif
+
+/* y += M z for M (rows, columns), each row in four sums of every fourth column. */
 INLINE void add_rows(int64_t rows, int64_t columns, const double *restrict M,
                      const double *restrict z, double *restrict y)
 {
-    for (int64_t i = 0; i < rows; i++) {
+    int64_t i = 0;
+    if (columns >= 8)
+        for (; i + 4 <= rows; i += 4, M += 4 * columns) {
+            four first = NO_FOUR, second = NO_FOUR, third = NO_FOUR, fourth = NO_FOUR;
+            int64_t j = 0;
+            for (; j + 4 <= columns; j += 4) {
+                ADD_FOUR(first, M + j, z + j);
+                ADD_FOUR(second, M + columns + j, z + j);
+                ADD_FOUR(third, M + 2 * columns + j, z + j);
+                ADD_FOUR(fourth, M + 3 * columns + j, z + j);
+            }
+            double sums[4] = {SUM_OF(first), SUM_OF(second), SUM_OF(third), SUM_OF(fourth)};
+            for (; j < columns; j++)
+                for (int64_t k = 0; k < 4; k++)
+                    sums[k] += M[k * columns + j] * z[j];
+            for (int64_t k = 0; k < 4; k++)
+                y[i + k] += sums[k];
+        }
+    for (; i < rows; i++, M += columns) {
         double sum = y[i];
         for (int64_t j = 0; j < columns; j++)
-            sum += M[i * columns + j] * z[j];
+            sum += M[j] * z[j];
         y[i] = sum;
     }
 }

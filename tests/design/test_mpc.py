@@ -121,10 +121,6 @@ def test_a_constant_input_that_a_reference_needs_is_known():
     assert x[-1, 0] == pytest.approx(2.0, abs=1e-9)
     assert u[-1, 0] == pytest.approx(2.0, abs=1e-9)
     assert plans[-1].cost < 1e-15
-    with pytest.raises(
-        ArgumentError, match=r"needs the constant input u\[0\] = 4, which is outside"
-    ):
-        controller.step([0.0], [4.0])
 
 
 def test_states_that_no_inputs_can_keep_give_way_and_come_back():
@@ -243,7 +239,7 @@ def test_with_an_observer_the_state_is_estimated():
 
 def test_refusals():
     varying = LQProblem(np.tile(CART.A, (3, 1, 1)), CART.B, CART.Q, CART.R)
-    with pytest.raises(ArgumentError, match="problem varies over 3 stages; a horizon that recedes"):
+    with pytest.raises(ArgumentError, match="problem varies in time and S is not given"):
         lqrad.mpc(varying, 3)
     with pytest.raises(ArgumentError, match="T is 0, expected a whole number of at least 1"):
         lqrad.mpc(CART, 0)

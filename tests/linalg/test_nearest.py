@@ -25,13 +25,14 @@ def drawn(seed):
     return rows, low, high
 
 
-def found(rows, low, high, *, give=0.0, start=0.0, max_iter=1000):
+def found(rows, low, high, *, give=0.0, price=0.0, start=0.0, max_iter=1000):
     ones = np.ones(len(rows))
     return nearest(
         rows,
         low,
         high,
         give=give * ones,
+        price=price * ones,
         slack=1e-10 * ones,
         rounding=1e-14 * ones,
         refutes=lambda y: False,
@@ -106,3 +107,61 @@ def test_each_step_gives_a_higher_bound_and_any_start_the_same_end():
         assert other.finished == end.finished
         if end.finished:
             np.testing.assert_allclose(other.w, end.w, atol=1e-8 * (1 + np.abs(end.w).max()))
+
+
+def of_every_kind(seed):
+    """Limits of which some are hard, some springs, some priced, some both: what give and price are."""
+    rows, low, high = drawn(seed)
+    rng = np.random.default_rng([seed, 1])
+    kind = rng.integers(0, 4, size=len(rows))
+    stiff = 10 ** rng.uniform(-3, 3, size=len(rows))
+    give = np.choose(kind, [np.zeros(len(rows)), stiff, np.full(len(rows), np.inf), stiff])
+    return rows, low, high, give, np.where(kind >= 2, 10 ** rng.uniform(-2, 1, len(rows)), 0.0)
+
+
+def test_prices_keep_the_conditions_of_optimality():
+    """The problem is convex: w = -rows'y and s = give max(|y| - price, 0) prove the minimum."""
+    past, proofs = 0, 0
+    for seed in range(300):
+        rows, low, high, give, price = of_every_kind(seed)
+        start = np.random.default_rng(seed).normal(size=len(rows)) * (seed % 2)
+        result = found(rows, low, high, give=give, price=price, start=start)
+        if not result.finished:
+            check_proof(result.proof, rows, low, high)
+            assert not result.proof[give > 0].any()
+            proofs += 1
+            continue
+        g, y = rows @ result.w, result.y
+        np.testing.assert_allclose(result.w, -rows.T @ y, atol=1e-11 * (1 + np.abs(y).max()))
+        size = 1e-9 * (1 + np.abs(g).max() + np.abs(y).max())
+        excess = np.where(y > 0, g - high, low - g)
+        tight, over = (y != 0) & (np.abs(y) < price * (1 - 1e-12)), np.abs(y) > price
+        hard, priced = give == 0, np.isinf(give)
+        assert np.abs(excess[tight | ((y != 0) & hard)]).max(initial=0.0) <= size
+        assert (np.abs(y[priced]) <= price[priced]).all()
+        assert excess[priced & (y != 0)].min(initial=0.0) >= -size
+        spring = over & ~hard
+        gives_way = give[spring] * (np.abs(y) - price)[spring]
+        np.testing.assert_allclose(excess[spring], gives_way, atol=1e3 * size)
+        assert np.maximum(g - high, low - g)[y == 0].max(initial=-1.0) <= 1e-9
+        past += int((np.abs(y) >= price)[(y != 0) & ~hard].sum())
+    assert past > 300
+    assert proofs > 2
+
+
+def test_a_price_above_the_largest_multiplier_is_exact():
+    """One of 1/2 |w| beside so many unit rows is not: |w| = |rows'y| is half of what it was."""
+    exact = 0
+    for seed in range(100):
+        rows, low, high = drawn(seed)
+        hard = found(rows, low, high)
+        if not hard.finished or not hard.y.any():
+            continue
+        most = np.abs(hard.y).max()
+        soft = found(rows, low, high, give=np.inf, price=1.001 * most)
+        np.testing.assert_allclose(soft.w, hard.w, atol=1e-8 * (1 + np.abs(hard.w).max()))
+        length = np.linalg.norm(hard.w)
+        cheap = found(rows, low, high, give=np.inf, price=0.5 * length / len(rows))
+        assert np.linalg.norm(cheap.w) <= 0.5 * length * (1 + 1e-12)
+        exact += 1
+    assert exact > 30

@@ -233,6 +233,34 @@ def test_the_right_multipliers_are_a_start_that_ends_at_once():
     assert possible > 10
 
 
+def test_linear_terms_of_a_plan_are_those_of_a_problem_made_with_them():
+    """The maps do not depend on them; plans with limits at work, springs, and proofs do."""
+    statuses = set()
+    for seed in range(30):
+        case = Case(seed, all_terms=True)
+        problem, T = case.problem, case.T
+        terms = {name: getattr(problem, name) for name in "cqrs"}
+        bare = problem.replace(**{name: 0 * term for name, term in terms.items()})
+        limited = Limited(bare, T, case.C, case.D, case.E, soft=case.soft, names=case.names)
+        plan, wanted = limited.solve(case.x0, case.low, case.high, **terms), case.solve()
+        statuses.add(plan.status)
+        assert (plan.status, plan.iterations) == (wanted.status, wanted.iterations)
+        for name in ("x", "u", "p", "multipliers", "cost", "gap_bound", "certificate"):
+            np.testing.assert_array_equal(getattr(plan, name), getattr(wanted, name), err_msg=name)
+        stages = {name: np.broadcast_to(terms[name], (T, terms[name].shape[-1])) for name in "cqr"}
+        again = limited.solve(case.x0, case.low, case.high, **stages, s=terms["s"])
+        assert again.cost == pytest.approx(plan.cost, rel=1e-9)
+        with_offset = limited.rows.with_offset(problem.c)
+        sizes = [
+            rows.terms(plan.x, plan.u, case.low, case.high)
+            for rows in (with_offset, case.limited().rows)
+        ]
+        np.testing.assert_array_equal(*sizes)
+        plain = limited.solve(case.x0, case.low, case.high)  # the next plan is without them
+        assert plain.cost != pytest.approx(plan.cost, rel=1e-9)
+    assert statuses >= {Status.CONVERGED_GAP, Status.INFEASIBLE}
+
+
 def test_unstable_and_long():
     """Radius 1.5 over two hundred steps: an open-loop pass would end at 1e35."""
     A, B = np.array([[1.5, 0.2], [0.0, 0.7]]), np.array([[0.3], [1.0]])

@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 import scipy.optimize
+from dense_plans import Dense
 from random_problems import random_case
 
 import lqrad
@@ -14,54 +15,6 @@ from lqrad import LQProblem, Status
 from lqrad.lq.limits import Limited
 
 MULTIPLES = [0.0, *np.geomspace(1e-8, 1.0, 33)]
-
-
-class Dense:
-    """J = 1/2 u'Hu + f'u + J(0) and rows G u + g(0), in the inputs alone, by loops over stages."""
-
-    def __init__(self, problem, x0, T, C, D, E):
-        def stage(name, t):
-            array = getattr(problem, name)
-            return array[t] if array.ndim > (1 if name in "cqr" else 2) else array
-
-        m = problem.m
-        # x[t] = X u + o, with columns for all inputs.
-        X, o = np.zeros((problem.n, T * m)), np.array(x0, dtype=float)
-        self.H, self.f, self.start = np.zeros((T * m, T * m)), np.zeros(T * m), 0.0
-        rows, offsets = [], []
-        for t in range(T):
-            U = np.zeros((m, T * m))
-            U[:, t * m : (t + 1) * m] = np.eye(m)
-            Q, R, M = stage("Q", t), stage("R", t), stage("M", t)
-            q, r = stage("q", t), stage("r", t)
-            self.H += X.T @ Q @ X + U.T @ R @ U + X.T @ M @ U + U.T @ M.T @ X
-            self.f += X.T @ (Q @ o + q) + U.T @ (M.T @ o + r)
-            self.start += o @ Q @ o / 2 + q @ o
-            rows.append(C @ X + D @ U)
-            offsets.append(C @ o)
-            A, B = stage("A", t), stage("B", t)
-            X, o = A @ X + B @ U, A @ o + stage("c", t)
-            rows.append(E @ X)
-            offsets.append(E @ o)
-        self.H += X.T @ problem.S @ X
-        self.f += X.T @ (problem.S @ o + problem.s)
-        self.start += o @ problem.S @ o / 2 + problem.s @ o
-        self.G, self.g0 = np.concatenate(rows), np.concatenate(offsets)
-
-    def cost(self, u):
-        return u.ravel() @ self.H @ u.ravel() / 2 + self.f @ u.ravel() + self.start
-
-    def rows(self, u):
-        return self.G @ u.ravel() + self.g0
-
-    def lower_bound(self, y, low, high):
-        """The minimum of J + y'(g - limit), which no trajectory within the limits is below."""
-        y, low, high = y.ravel(), low.ravel(), high.ravel()
-        limit = np.array(
-            [h if z > 0 else b if z < 0 else 0.0 for z, b, h in zip(y, low, high, strict=True)]
-        )
-        u = -np.linalg.solve(self.H, self.f + self.G.T @ y)
-        return self.cost(u) + y @ (self.rows(u) - limit)
 
 
 class Case:
