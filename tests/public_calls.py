@@ -34,6 +34,7 @@ EXEMPT = {
     "Descent": "a result",
     "Design": "a result",
     "Duality": "a result",
+    "Feasibility": "a result",
     "Filtered": "a result",
     "Fit": "a result",
     "GradientGrowth": "a result",

@@ -516,6 +516,7 @@ WITHOUT = {
     "Cure": "one row of Cures, which is drawn",
     "Duality": "two sequences of matrices that are equal",
     "Ended": "a base of results",
+    "Feasibility": "a sentence",
     "Fit": "one curve: plot_trajectory of its history",
     "GraphKKT": "three numbers",
     "InvariantSet": "a polytope of any number of states",

@@ -2,6 +2,7 @@
 
 from lqrad.design.closed_loop import ClosedLoop, expected_cost, simulate_closed_loop
 from lqrad.design.controller import Controller
+from lqrad.design.feasibility import Feasibility
 from lqrad.design.invariant import InvariantSet, invariant_set
 from lqrad.design.limits import Limit
 from lqrad.design.margins import LoopMargins, Margins, disk_gain, disk_phase, margins
@@ -20,6 +21,7 @@ __all__ = [
     "ClosedLoop",
     "Controller",
     "Design",
+    "Feasibility",
     "InvariantSet",
     "Limit",
     "LoopMargins",

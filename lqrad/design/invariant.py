@@ -38,6 +38,7 @@ from lqrad.arguments import (
     real_array,
     shape_message,
 )
+from lqrad.design.limits import Limit
 from lqrad.errors import ArgumentError, ShapeError
 from lqrad.linalg.balance import balance, in_units
 from lqrad.linalg.implied import Rows
@@ -93,6 +94,10 @@ class InvariantSet(Report):
     def __repr__(self) -> str:
         r, n = self.E.shape
         return f"<InvariantSet: {r} rows of {n} states, {self.steps} steps>"
+
+    def as_limit(self) -> Limit | None:
+        """Return its rows as the limit of a last state; None where there are none."""
+        return Limit(self.E, low=self.low, high=self.high, name="terminal") if len(self.E) else None
 
     def contains(self, x: ArrayLike) -> bool | NDArray[np.bool_]:
         """Return whether states x (..., n) are in the set; an excess by rounding errors is none.
@@ -165,6 +170,27 @@ def invariant_set(
     search = _Search(A, C, low, high)
     search.grow()
     return search.found()
+
+
+def is_invariant(
+    E: Array, e_low: Array, e_high: Array, A: Array, C: Array, low: Array, high: Array
+) -> bool:
+    """Return whether e_low <= E x <= e_high is proven to be invariant under A, and to keep C x within limits.
+
+    Examples
+    --------
+    >>> one = np.ones(1)
+    >>> is_invariant(np.eye(1), -one, one, np.array([[0.5]]), np.array([[2.0]]), -3 * one, 3 * one)
+    True
+    """
+    low, high = np.concatenate([e_low, low]), np.concatenate([e_high, high])
+    if (low > 0).any() or (high < 0).any():
+        return False
+    search = _Search(A, np.vstack([E, C]), low, high)
+    r = len(E)
+    search.rows = Rows(search.C[:r], search.limits[:r])
+    search.source = np.stack([np.arange(r), np.zeros(r, np.int64)], axis=1)
+    return search.proof() is not None
 
 
 def _check_origin(low: Array, high: Array) -> None:
@@ -293,10 +319,10 @@ class _Search:
                     sides[side] = most
         kept = np.isfinite(rows.sides).any(axis=1)
         rows.E, rows.sides, self.source = rows.E[kept], rows.sides[kept], self.source[kept]
-        proof = self._proof()
+        proof = self.proof()
         if proof is None:  # by rounding errors: of what was implied by rows that were left out
             rows.E, rows.sides, self.source = whole
-            proof = self._proof()
+            proof = self.proof()
         if proof is None:
             raise ArgumentError(
                 "rounding errors leave no proof that the set within low and high is invariant",
@@ -313,7 +339,7 @@ class _Search:
         within = np.ldexp(proof[1], self.y[:, None] - y)
         return InvariantSet(E, low, high, self.source, self.steps, reach, ahead, within, around)
 
-    def _proof(self) -> tuple[Array, Array, Array] | None:
+    def proof(self) -> tuple[Array, Array, Array] | None:
         """Multipliers that the set is invariant, within the limits, and bounded."""
         rows, r = self.rows, len(self.rows.E)
         around = rows.bound()

@@ -190,7 +190,7 @@ def check_rows(
     for j, limit in enumerate(limits):
         _check(f"rows[{j}]", limit, n, m, T)
     if isinstance(terminal, str):
-        check_choice("terminal", terminal, ["origin"])
+        check_choice("terminal", terminal, ["origin", "invariant"])
     elif terminal is not None:
         _check("terminal", terminal, n, m, T)
         if terminal.D is not None or terminal.T is not None:

@@ -36,6 +36,8 @@ from lqrad.arguments import (
 )
 from lqrad.copies import Fixed
 from lqrad.design.controller import Pair
+from lqrad.design.feasibility import Feasibility, feasibility, terminal_set
+from lqrad.design.invariant import InvariantSet
 from lqrad.design.limits import Layout, Limit, check_rows, lay_out
 from lqrad.design.observer import Observer
 from lqrad.design.planner import Planner
@@ -57,7 +59,7 @@ def mpc(
     state_bounds: Pair | None = None,
     rate_bounds: Pair | None = None,
     rows: Iterable[Limit] | None = None,
-    terminal: Limit | str | None = None,
+    terminal: Limit | InvariantSet | str | None = None,
     H: ArrayLike | None = None,
     Bd: ArrayLike | None = None,
     observer: Observer | None = None,
@@ -84,9 +86,9 @@ def mpc(
     rows : sequence of Limit, optional
         On C[t] x[t] + D[t] u[t]: rows of inputs always hold, those with states give way as bounds on
         states do.
-    terminal : Limit or "origin", optional
+    terminal : Limit, InvariantSet, "origin" or "invariant", optional
         On rows C x[T] of the last state; "origin" brings it to zero, or to the steady state of the
-        reference.
+        reference, "invariant" into the largest set in which `dlqr` keeps all limits for ever.
     H : (nr, n), optional
         The outputs H x follow the reference; nothing when not given.
     Bd : (n, nd), optional
@@ -173,6 +175,8 @@ def mpc(
                 "planned from it",
                 "append the input of the step before as a state",
             )
+    if isinstance(terminal, InvariantSet):
+        terminal = terminal.as_limit()
     return MPC(
         problem,
         check_limits("input_bounds", input_bounds, (T, problem.m)),
@@ -244,9 +248,17 @@ class MPC(Fixed):
         self._set(problem=problem, T=T, H=H, Bd=Bd, observer=observer)
         self._set(_max_iter=max_iter, _tol=tol)
         self._set(_input=input_bounds, _state=state_bounds, _rate=rate_bounds)
-        layout = lay_out(n, m, (input_bounds, rate_bounds, state_bounds), rows, terminal)
+        bounds = input_bounds, rate_bounds, state_bounds
+        if terminal == "invariant":
+            terminal = terminal_set(problem, lay_out(n, m, bounds, rows, None)).as_limit()
+        layout = lay_out(n, m, bounds, rows, terminal)
         self._set(_layout=layout, _own=Planner(problem, T, layout, H))
         self.reset()
+
+    @property
+    def feasibility(self) -> Feasibility:
+        """Whether later plans keep all limits once one does: proven, or not known, and why."""
+        return feasibility(self.problem, self._layout, tracks=self.H is not None)
 
     @property
     def tracked(self) -> Array | None:

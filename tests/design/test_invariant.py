@@ -6,6 +6,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from scipy.optimize import linprog
 
 import lqrad
 from lqrad.design import invariant, invariant_set
@@ -126,8 +127,6 @@ def test_no_row_is_left_out_that_matters_nor_kept_that_does_not():
 
 
 def farthest(found, j, side):
-    from scipy.optimize import linprog
-
     high, low = found.high.copy(), found.low.copy()
     (high if side > 0 else low)[j] = side * np.inf
     E, h = np.vstack([found.E, -found.E]), np.concatenate([high, -low])
