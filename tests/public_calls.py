@@ -830,6 +830,16 @@ CALLS |= {
             "input_bounds": (-1.0, np.array([1.0])),
         },
     ),
+    "disturbance_observer": lambda: (
+        lqrad.design.disturbance_observer,
+        {
+            "plant": plant(),
+            **of(*"WV"),
+            "W_d": np.array([[0.1]]),
+            "Bd": np.array([[0.0], [1.0]]),
+            "Cd": np.array([[0.5]]),
+        },
+    ),
     "invariant_set": lambda: (
         lqrad.design.invariant_set,
         {"A": np.array([[0.9, 0.1], [-0.2, 0.8]]), **of("C"), "low": -1.0, "high": np.array([2.0])},

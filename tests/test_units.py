@@ -481,13 +481,17 @@ def frequency_response(A, B, C, D, dt, omega, **data):
     }
 
 
-@case("lqr", "lqi", "lqg", "Controller", "Observer", "steady_state_targets", data=plant)
+@case("lqr", "lqi", "lqg", "Controller", "Observer", "steady_state_targets",
+      "disturbance_observer", data=plant)  # fmt: skip
 def regulators(Q_i, W, V, reference, **data):
     system, s = sampled(**data)
     targets = lqrad.steady_state_targets(system, reference)
     lqi = lqrad.lqi(system, s.Q, s.R, Q_i, M=s.M)
     lqg = lqrad.lqg(system, s.Q, s.R, W, V, M=s.M)
+    disturbed = lqrad.design.disturbance_observer(system, W, V, V, at="output")
     return {
+        "L of disturbances": (disturbed.L[system.n :], "y /y"),
+        "L with disturbances": (disturbed.L[: system.n], "x /y"),
         "lqr": (lqrad.lqr(system, s.Q, s.R, M=s.M).K, "u /x"),
         "x": (targets[0], "x"),
         "u": (targets[1], "u"),

@@ -2,6 +2,7 @@
 
 from lqrad.design.closed_loop import ClosedLoop, expected_cost, simulate_closed_loop
 from lqrad.design.controller import Controller
+from lqrad.design.disturbances import disturbance_observer
 from lqrad.design.feasibility import Feasibility
 from lqrad.design.invariant import InvariantSet, invariant_set
 from lqrad.design.limits import Limit
@@ -36,6 +37,7 @@ __all__ = [
     "discretise",
     "disk_gain",
     "disk_phase",
+    "disturbance_observer",
     "expected_cost",
     "invariant_set",
     "lqg",

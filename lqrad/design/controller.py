@@ -410,9 +410,9 @@ class Controller(Fixed):
 
 def _read_off(H: Array, G: Array, observer: Observer) -> Array:
     """E with H = E C, and with G = E D where there is one: how what is measured tells H x."""
-    E, missed = _combine(np.hstack([observer.C, observer.D]), np.hstack([H, G]))
+    E, missed = combine(np.hstack([observer.C, observer.D]), np.hstack([H, G]))
     if missed.any():
-        E, missed = _combine(observer.C, H)
+        E, missed = combine(observer.C, H)
     if missed.any():
         raise ArgumentError(
             f"row {int(missed.argmax())} of H, the tracked outputs, is no combination of what is "
@@ -422,8 +422,8 @@ def _read_off(H: Array, G: Array, observer: Observer) -> Array:
     return E
 
 
-def _combine(rows: Array, wanted: Array) -> tuple[Array, NDArray[np.bool_]]:
-    """E with E rows = wanted in the least squares, and which of the wanted rows it misses.
+def combine(rows: Array, wanted: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """Return E with E rows = wanted in the least squares, and which of the wanted rows it misses.
 
     Columns and rows are scaled to a size of about one, so that units do not decide.
     """

@@ -36,6 +36,7 @@ from lqrad.arguments import (
 )
 from lqrad.copies import Fixed
 from lqrad.design.controller import Pair
+from lqrad.design.disturbances import Disturbed, disturbed
 from lqrad.design.feasibility import Feasibility, feasibility, terminal_set
 from lqrad.design.invariant import InvariantSet
 from lqrad.design.limits import Layout, Limit, check_rows, lay_out
@@ -94,7 +95,8 @@ def mpc(
     Bd : (n, nd), optional
         Measured disturbances d add Bd d[t] to x[t+1]; the identity when not given.
     observer : Observer, optional
-        Estimates the state from what is measured; where not given, the state is measured.
+        Estimates the state from what is measured; where not given, the state is measured. States
+        behind those of the problem are disturbances, as of `disturbance_observer`.
     max_iter : int
         Limit on the steps of a plan, each with another set of active bounds. Where it is reached the
         inputs keep their bounds, but states may exceed bounds that other inputs could keep; the
@@ -167,8 +169,13 @@ def mpc(
             raise ShapeError(shape_message("Bd", Bd.shape, f"(n, nd) with n = {problem.n}", ""))
     if observer is not None:
         check_type("observer", observer, Observer, "Observer(A, B, C, L)")
-        check_shape("observer.A", observer.A, problem.A.shape, "as the problem's A")
-        check_shape("observer.B", observer.B, problem.B.shape, "as the problem's B")
+        m, k = problem.m, max(observer.n, problem.n)
+        check_shape(
+            "observer.A", observer.A, (k, k), "as the problem's A, or with disturbances behind"
+        )
+        check_shape(
+            "observer.B", observer.B, (k, m), "as the problem's B, or with disturbances behind"
+        )
         if observer.D.any():
             raise ArgumentError(
                 "observer has a feedthrough D: what is measured depends on the input that is to be "
@@ -209,8 +216,8 @@ class MPC(Fixed):
         What the last `step` planned; the next starts from its multipliers.
     u_before : (m,)
         The input that was applied last.
-    x_hat : (n,)
-        What the observer predicts, where there is one.
+    x_hat : (n,) or (n + nd,)
+        What the observer predicts of the state and of disturbances, where there is one.
     """
 
     problem: LQProblem
@@ -228,6 +235,7 @@ class MPC(Fixed):
     _rate: tuple[Array, Array]
     _layout: Layout
     _own: Planner
+    _disturbed: Disturbed | None
 
     def __init__(
         self,
@@ -252,6 +260,8 @@ class MPC(Fixed):
         if terminal == "invariant":
             terminal = terminal_set(problem, lay_out(n, m, bounds, rows, None)).as_limit()
         layout = lay_out(n, m, bounds, rows, terminal)
+        some = observer is not None and observer.n > n
+        self._set(_disturbed=disturbed(observer, n, H) if observer is not None and some else None)
         self._set(_layout=layout, _own=Planner(problem, T, layout, H))
         self.reset()
 
@@ -270,8 +280,8 @@ class MPC(Fixed):
         return f"MPC({', '.join(parts)}, {len(self._layout.names)} bounded rows)"
 
     def reset(self, *, u_before: ArrayLike | None = None, x_hat: ArrayLike | None = None) -> None:
-        """Clear the memory, and start from u_before (m,) and, with an observer, x_hat (n,), or zero."""
-        m, n = self.problem.m, self.problem.n
+        """Clear the memory, and start from u_before (m,) and, with an observer, x_hat, or zero."""
+        m, n = self.problem.m, self.problem.n if self.observer is None else self.observer.n
         if x_hat is not None and self.observer is None:
             raise ArgumentError("x_hat is given and there is no observer; the state is measured")
         u_before = _vector("u_before", np.zeros(m) if u_before is None else u_before, m)
@@ -332,7 +342,7 @@ class MPC(Fixed):
         plan = self._plan(x, ahead, maps)
         u = self._clipped(plan.u[0], self.u_before, 0)
         if self.observer is not None:
-            self._set(x_hat=self._prediction(x, u, ahead, maps))
+            self._set(x_hat=self._prediction(x, u, ahead, None if model is None else maps.problem))
         self._set(last=plan, u_before=u)
         return u.copy()
 
@@ -348,11 +358,15 @@ class MPC(Fixed):
     ) -> Plan:
         """Return the best trajectory from x (n,) over the next T steps; the memory stays as it is.
 
-        The other arguments are those of `step`. With references its cost is that of x - x_ref and
+        Disturbances of the observer are those that it predicts, or behind the state in x. The other
+        arguments are those of `step`. With references its cost is that of x - x_ref and
         u - u_ref. Where the limit on iterations was reached it is the best that is known within the
         bounds of the inputs.
         """
-        x = _vector("x", x, self.problem.n)
+        n = self.problem.n
+        if self._disturbed is None or np.shape(x) != self.x_hat.shape:
+            x = np.concatenate([_vector("x", x, n), self.x_hat[n:]])
+        x = _vector("x", x, len(self.x_hat))
         ahead = self._ahead(reference, x_ref, u_ref, disturbance)
         return self._plan(x, ahead, self._maps(model))
 
@@ -394,20 +408,27 @@ class MPC(Fixed):
             remedy = f"apply `fallback` = {self.fallback}, the next input of the last plan"
             raise NonFiniteError(error.what, remedy) from None
 
-    def _prediction(self, x: Array, u: Array, ahead: Ahead, maps: Planner) -> Array:
-        """What the model says of the next state, known disturbances included."""
-        A, B, c = (
-            z if z.ndim == d else z[0]
-            for z, d in ((maps.problem.A, 2), (maps.problem.B, 2), (maps.problem.c, 1))
-        )
-        x_hat = A @ x + B @ u + c
+    def _prediction(self, x: Array, u: Array, ahead: Ahead, model: LQProblem | None) -> Array:
+        """What the observer says of the next state, or a model in its place; with what is known of c."""
+        assert self.observer is not None
+        n, problem = self.problem.n, model or self.problem
+        x_hat = self.observer.predict(x, u)
+        if model is not None:
+            own = self.observer.A[:n, :n], self.observer.B[:n]
+            A, B = (z if z.ndim == 2 else z[0] for z in (model.A, model.B))
+            x_hat[:n] += (A - own[0]) @ x[:n] + (B - own[1]) @ u
+        x_hat[:n] += problem.c if problem.c.ndim == 1 else problem.c[0]
         if ahead.offset is not None:
-            x_hat = x_hat + ahead.offset[0]
+            x_hat[:n] += ahead.offset[0]
         check_finite("x_hat of the observer", x_hat, computed=True)
-        return np.asarray(x_hat)
+        return x_hat
 
     def _plan(self, x: Array, ahead: Ahead, maps: Planner) -> Plan:
-        """The best trajectory from x, or the best that is known."""
+        """The best trajectory from x, with disturbances behind; or the best that is known."""
+        n = self.problem.n
+        if self._disturbed is not None:
+            ahead = ahead.with_estimate(self._disturbed, x[n:], self.T)
+            x = x[:n]
         y = None
         if self.last is not None:
             before = self.last.multipliers

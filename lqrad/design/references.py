@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lqrad.arguments import Array, check_reference, frozen_array
+from lqrad.design.disturbances import Disturbed
 from lqrad.design.targets import Targets
 from lqrad.errors import ArgumentError
 from lqrad.linalg.stages import times
@@ -51,13 +52,26 @@ class Ahead(NamedTuple):
     r : (T+1, nr) or None
     x, u : (T+1, n), (T, m), or None
     offset : (T, n) or None
-        What measured disturbances add to x[t+1].
+        What disturbances add to x[t+1].
+    outputs : (T+1, nr) or None
+        What disturbances add to the tracked outputs.
     """
 
     r: Array | None
     x: Array | None
     u: Array | None
     offset: Array | None
+    outputs: Array | None = None
+
+    def with_estimate(self, model: Disturbed, d: Array, T: int) -> Ahead:
+        """The same with disturbances that are estimated to be d (nd,) now."""
+        each = model.over(d, T)
+        offset, outputs = each[:-1] @ model.Bd.T, None
+        if self.offset is not None:
+            offset = offset + self.offset
+        if model.outputs is not None:
+            outputs = each @ model.outputs.T
+        return self._replace(offset=offset, outputs=outputs)
 
 
 class Around(NamedTuple):
@@ -152,7 +166,8 @@ def around(problem: LQProblem, T: int, ahead: Ahead, targets: Targets | None) ->
             c = times(problem.A, x[:-1]) + times(problem.B, u) + offset - x[1:]
         return Around(x, np.concatenate([u, u[-1:]]), c, offset)
     assert ahead.r is not None
-    found = targets.over(ahead.r, np.concatenate([offset, offset[-1:]]))
+    r = ahead.r if ahead.outputs is None else ahead.r - ahead.outputs
+    found = targets.over(r, np.concatenate([offset, offset[-1:]]))
     x, u, missed, drift = (
         np.broadcast_to([getattr(target, name) for target in found], (T + 1, width))
         for name, width in (("x", n), ("u", m), ("missed", ahead.r.shape[1]), ("drift", n))
