@@ -54,7 +54,7 @@ class Dense:
         return self.cost(u) + y @ (self.rows(u) - limit)
 
     def piqp(self, low, high, price=None, spring=None):
-        """The best u and its worth by PIQP at 1e-10, or None where it finds that there is no such u.
+        """The best u and its worth by PIQP at 1e-12, or None where it finds that there is no such u.
 
             minimise  J(u) + sum price e + spring/2 e^2   subject to   low - e <= g0 + G u <= high + e
 
@@ -73,19 +73,27 @@ class Dense:
         above, below = np.zeros((2, T, size))
         above[:, :N] = below[:, :N] = self.G
         above[give, np.arange(N, size)], below[give, np.arange(N, size)] = -1.0, 1.0
-        upper, lower = np.isfinite(high), np.isfinite(low)
+        equal = (low == high) & ~np.isin(np.arange(T), give)
+        upper, lower = np.isfinite(high) & ~equal, np.isfinite(low) & ~equal
         rows = np.concatenate([above[upper], below[lower], np.eye(size)[N:]])
         ends = np.full((2, len(rows)), np.inf)
         ends[0] = -np.inf
         ends[1, : upper.sum()] = high[upper]
         ends[0, upper.sum() : upper.sum() + lower.sum()] = low[lower]
         ends[0, upper.sum() + lower.sum() :] = 0.0
+        # In units in which the best inputs without limits, and their worth, are about one.
+        unit = np.abs(np.linalg.solve(self.H, self.f)).max() or 1.0
+        worth = unit**2 * np.abs(self.H).max()
         solver = piqp.DenseSolver()
-        solver.settings.eps_abs = solver.settings.eps_rel = 1e-10
-        solver.settings.eps_duality_gap_abs = solver.settings.eps_duality_gap_rel = 1e-10
-        solver.setup(P, c, None, None, rows, *ends)
+        solver.settings.eps_abs = solver.settings.eps_rel = 1e-12
+        solver.settings.eps_duality_gap_abs = solver.settings.eps_duality_gap_rel = 1e-12
+        A, b = (None, None) if not equal.any() else (above[equal], low[equal] / unit)
+        solver.setup(P * (unit**2 / worth), c * (unit / worth), A, b, rows, *(ends / unit))
         status = solver.solve()
         if status == piqp.PIQP_PRIMAL_INFEASIBLE:
             return None
         assert status == piqp.PIQP_SOLVED, status
-        return np.array(solver.result.x[:N]), solver.result.info.primal_obj + self.start
+        u = unit * np.array(solver.result.x[:N])
+        g = self.G @ u
+        e = np.maximum(np.maximum(g - high, low - g), 0.0)[give]
+        return u, self.cost(u) + price[give] @ e + 0.5 * spring[give] @ e**2

@@ -53,6 +53,7 @@ EXEMPT = {
     "Modes": "a result",
     "Nonnormality": "a result",
     "Plan": "a result",
+    "PlanRows": "a result",
     "Riccati.vjp": "riccati_vjp, under its former name",
     "Riccati.cost_gradient": "riccati_cost_gradient, under its former name",
     "Model": "a result of load_model",
@@ -873,6 +874,8 @@ CALLS |= {
             "low": np.array([-1.0]),
             "high": np.array([1.0]),
             "name": "load",
+            "price": np.array([2.0]),
+            "spring": np.array([1.0]),
         },
     ),
     "MPC.reset": lambda: (

@@ -504,6 +504,7 @@ DRAWN = {
     "LostDigits": lambda: lqrad.growth.lost_digits(lq(), x0),
     "Nonnormality": lambda: lqrad.growth.nonnormality([[0.9, 10.0], [0.0, 0.8]]),
     "Plan": lambda: lqrad.mpc(lq(), 5, input_bounds=(-1.0, 1.0)).plan(x0),
+    "PlanRows": lambda: lqrad.mpc(lq(), 5, input_bounds=(-1.0, 1.0)).plan(x0).rows,
     "PolicyGradient": lambda: lqrad.policies.policy_gradient(lq(), [[0.5, 0.5]], max_iter=4),
     "Riccati": lambda: lqrad.riccati(lq(), T=20),
     "Shooting": lambda: lqrad.lq.multiple_shooting(lq(), x0, T=20),

@@ -559,19 +559,24 @@ def predictive(A, B, Q, R, x0, **_):
     }
 
 
-@case("Limit", data=constant, units="xuJ")
+@case("Limit", "PlanRows", data=constant, units="xuJ")
 def predictive_rows(A, B, Q, R, x0, **_):
-    """Rows of the outputs K x and u, whose units are those of the inputs; the end is an equation."""
+    """Rows of K x + u, whose units are those of the inputs: hard, with a price, with a spring."""
     K, _, _ = lqrad.dlqr(A, B, Q, R)
-    size = np.abs(K @ x0)
-    rows = [lqrad.design.Limit(K, np.eye(len(K)), low=-size / 2, high=size / 2)]
-    plan = lqrad.mpc(LQProblem(A, B, Q, R), 10, rows=rows, terminal="origin").plan(x0)
-    return {
-        "x": (plan.x, ". x"),
-        "u": (plan.u, ". u"),
-        "cost": (plan.cost, "J"),
-        "end": words((plan.status, plan.iterations)),
-    }
+    size, both = np.abs(K @ x0), (K, np.eye(len(K)))
+    found, limits = {}, {"low": -size / 2, "high": size / 2}
+    weights = {"price": 0.1 * R.diagonal() * size, "spring": R.diagonal()}
+    for name, given in (("hard", {}), *((key, {key: z}) for key, z in weights.items())):
+        rows = [lqrad.design.Limit(*both, **limits, **given)]
+        plan = lqrad.mpc(LQProblem(A, B, Q, R), 10, rows=rows, terminal="origin").plan(x0)
+        found |= {
+            f"{name} x": (plan.x, ". x"),
+            f"{name} u": (plan.u, ". u"),
+            f"{name} cost": (plan.cost, "J"),
+            f"{name} excess": (plan.rows.excess[:, : len(K)], ". u"),
+            f"{name} end": words((plan.status, plan.iterations)),
+        }
+    return found
 
 
 @case("invariant_set", "InvariantSet", data=constant, units="xuJ")

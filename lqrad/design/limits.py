@@ -25,6 +25,7 @@ from lqrad.arguments import (
 from lqrad.copies import Fixed
 from lqrad.design.statespace import StateSpace
 from lqrad.errors import ArgumentError, DtypeError, ShapeError
+from lqrad.lq.prices import Prices, hard
 
 Bounds = tuple[Array, Array]
 
@@ -40,7 +41,10 @@ class Limit(Fixed):
     after it: low[t] <= C[t] x[t+1] <= high[t]. Equal limits are an equation.
 
     Rows of inputs alone always hold. Those of states give way where no inputs keep all limits, and
-    the plan says so.
+    the plan says so. With a price or a spring rows are soft from the start: an excess e >= 0 of each
+    adds price e + spring/2 e^2 to the cost. A price alone is exact: from a certain price on, told by
+    `Plan.rows.least_price`, the plan is that of hard rows wherever these can be kept. A spring alone
+    always gives way a little.
 
     Parameters
     ----------
@@ -52,6 +56,9 @@ class Limit(Fixed):
         -inf and inf, or None, where there is no limit.
     name : str, optional
         What messages and pictures call it.
+    price, spring : number or (k,), optional
+        What an excess costs, per unit of it, and per half its square. The price of a row that is hard
+        is infinite; without either, all are.
 
     See Also
     --------
@@ -79,6 +86,7 @@ class Limit(Fixed):
     low: Array
     high: Array
     name: str | None
+    prices: Prices
     k: int
     T: int | None
 
@@ -90,6 +98,8 @@ class Limit(Fixed):
         low: ArrayLike | None = None,
         high: ArrayLike | None = None,
         name: str | None = None,
+        price: ArrayLike | None = None,
+        spring: ArrayLike | None = None,
     ) -> None:
         if isinstance(C, StateSpace):
             if D is not None:
@@ -134,12 +144,36 @@ class Limit(Fixed):
             names=("low", "high"),
         )
         self._set(C=arrays.get("C"), D=arrays.get("D"), low=pair[0], high=pair[1], name=name)
-        self._set(k=k, T=T)
+        self._set(k=k, T=T, prices=_prices(price, spring, k))
 
     def __repr__(self) -> str:
         name = "" if self.name is None else f"{self.name!r}, "
         of = " and ".join(key for key in ("C", "D") if getattr(self, key) is not None)
         return f"Limit({name}{self.k} row{'s' * (self.k > 1)} of {of})"
+
+
+def _prices(price: ArrayLike | None, spring: ArrayLike | None, k: int) -> Prices:
+    """What an excess of each of k rows costs."""
+    none = (np.inf if spring is None else 0.0), 0.0
+    found = []
+    for name, value, default in zip(("price", "spring"), (price, spring), none, strict=True):
+        given = np.array(real_array(name, default if value is None else value))
+        if given.shape not in ((), (k,)):
+            raise ShapeError(f"{name} has shape {given.shape}, expected a number or ({k},)")
+        worst = given.min()  # NaN where one is
+        if not worst >= 0 or (name == "spring" and np.isinf(given).any()):
+            finite = ", and finite" if name == "spring" else ""
+            raise ArgumentError(
+                f"{name} is {worst if not worst >= 0 else np.inf:.6g}, expected at least 0{finite}"
+            )
+        found.append(np.full(k, given) if given.ndim == 0 else given)
+        found[-1].setflags(write=False)
+    if ((found[0] == 0) & (found[1] == 0)).any():
+        raise ArgumentError(
+            "price and spring are 0: an excess would cost nothing",
+            "give one of them, an infinite price where a row is hard, or leave the row out",
+        )
+    return Prices(*found)
 
 
 class Layout(NamedTuple):
@@ -152,7 +186,8 @@ class Layout(NamedTuple):
         Infinite where there is no limit.
     names : list of str
     soft : (k+j,) of bool
-        Those of states, which give way where not all limits can be kept.
+        Those of states without a price, which give way where not all limits can be kept.
+    prices : Prices of k+j rows
     from_target : (k+j,) of bool
         Those whose limits are of x - x_ref, the distance to the target.
     clipped : int
@@ -166,6 +201,7 @@ class Layout(NamedTuple):
     high: Array
     names: list[str]
     soft: NDArray[np.bool_]
+    prices: Prices
     from_target: NDArray[np.bool_]
     clipped: int
 
@@ -178,7 +214,8 @@ class _Rows(NamedTuple):
     low: Array
     high: Array
     names: list[str]
-    soft: NDArray[np.bool_]
+    gives: NDArray[np.bool_]
+    prices: Prices
     from_target: bool = False
 
 
@@ -231,11 +268,12 @@ def lay_out(
     before = np.zeros((m, width))
     before[:, n:] = -np.eye(m)[:, : width - n]
     names = [f"u[{i}]" for i in range(m)]
+    of_change = [f"the change of {name}" for name in names]
     free = np.zeros((m, width))
     parts = [
-        _Rows(free, inputs, *of_u, names, np.zeros(m, bool)),
-        _Rows(before, inputs, *of_rate, [f"the change of {z}" for z in names], np.zeros(m, bool)),
-        _Rows(states, None, *of_x, [f"x[{i}]" for i in range(n)], np.ones(n, bool)),
+        _Rows(free, inputs, *of_u, names, np.zeros(m, bool), hard(m)),
+        _Rows(before, inputs, *of_rate, of_change, np.zeros(m, bool), hard(m)),
+        _Rows(states, None, *of_x, [f"x[{i}]" for i in range(n)], np.ones(n, bool), hard(n)),
     ]
     for j, limit in enumerate(rows):
         parts += _parts(limit, limit.name or f"rows[{j}]", width, m, T)
@@ -244,7 +282,7 @@ def lay_out(
         parts.append(_at_the_end(end, T))
     elif terminal is not None:
         zero, ends = np.zeros((1, n)), [f"the last x[{i}]" for i in range(n)]
-        end = _Rows(states, None, zero, zero, ends, np.ones(n, bool), from_target=True)
+        end = _Rows(states, None, zero, zero, ends, np.ones(n, bool), hard(n), from_target=True)
         parts.append(_at_the_end(end, T))
     clipped = len(limited_columns(of_u)) + len(on_rate)
     return _stacked(
@@ -273,7 +311,8 @@ def _parts(limit: Limit, name: str, width: int, m: int, T: int) -> list[_Rows]:
         if len(at):
             of_u = D[..., at, :] if of_inputs else None
             named = [names[i] for i in at]
-            found.append(_Rows(C[..., at, :], of_u, low[:, at], high[:, at], named, soft[at]))
+            ends, prices = (low[:, at], high[:, at]), limit.prices.of_rows(at)
+            found.append(_Rows(C[..., at, :], of_u, *ends, named, soft[at], prices))
     return found
 
 
@@ -286,7 +325,8 @@ def _limited_alone(rows: _Rows) -> _Rows:
         low=rows.low[:, at],
         high=rows.high[:, at],
         names=[rows.names[i] for i in at],
-        soft=rows.soft[at],
+        gives=rows.gives[at],
+        prices=rows.prices.of_rows(at),
     )
 
 
@@ -301,6 +341,10 @@ def _stacked(parts: list[_Rows], width: int, m: int, T: int, clipped: int) -> La
     now = [part for part in parts if part.D is not None]
     ahead = [part for part in parts if part.D is None]
     every = now + ahead
+    counts = [len(part.names) for part in every]
+    none = np.zeros((2, 0))
+    prices = Prices(*np.hstack([none, *(np.stack(part.prices) for part in every)]))
+    gives = np.concatenate([np.zeros(0, bool), *(part.gives for part in every)])
     return Layout(
         _one_below_another([part.C for part in now], width),
         _one_below_another([part.D for part in now if part.D is not None], m),
@@ -308,10 +352,9 @@ def _stacked(parts: list[_Rows], width: int, m: int, T: int, clipped: int) -> La
         np.hstack([np.zeros((T, 0)), *(part.low for part in every)]),
         np.hstack([np.zeros((T, 0)), *(part.high for part in every)]),
         [name for part in every for name in part.names],
-        np.concatenate([np.zeros(0, bool), *(part.soft for part in every)]),
-        np.concatenate(
-            [np.zeros(0, bool), *(np.full(len(part.names), part.from_target) for part in every)]
-        ),
+        gives & prices.hard,
+        prices,
+        np.repeat([part.from_target for part in every], counts).astype(bool),
         clipped,
     )
 

@@ -451,11 +451,11 @@ class MPC(Fixed):
     def _kept(self, plan: Plan, x0: Array, ref: Around, maps: Planner) -> Plan:
         """The better of two trajectories: the inputs of this plan, and of the last, within their bounds.
 
-        Other rows beyond their limits are weighed by springs. They are simulated, so that the cost is
-        that of the inputs.
+        Other rows beyond their limits are weighed by their prices, or else by springs. They are
+        simulated, so that the cost is that of the inputs.
         """
         before = [] if self.last is None else [np.concatenate([self.last.u[1:], self.last.u[-1:]])]
-        layout, spring = self._layout, maps.limited.spring
+        layout, limited = self._layout, maps.limited
         problem = changed(maps.problem, c=ref.offset)
         found = []
         for wanted in (plan.u, *before):
@@ -467,8 +467,10 @@ class MPC(Fixed):
             g = maps.rows(x, u, self.u_before, ref)
             beyond = excess(g, layout.low, layout.high)
             beyond[:, : layout.clipped] = 0.0
-            found.append((cost + 0.5 * float((spring * beyond**2).sum()), cost, beyond, x, u))
-        _, cost, beyond, x, u = min(found, key=lambda z: z[0])
+            weights = limited.weighed(beyond)
+            paid = float(layout.prices.of(beyond).sum())
+            found.append((cost + float(weights.sum()), cost + paid, beyond, weights, g, x, u))
+        _, cost, beyond, weights, g, x, u = min(found, key=lambda z: z[0])
         gap = max(plan.gap_bound + cost - plan.cost, 0.0)
         message = (
             f"{plan.message}; inputs within their bounds cost {cost:.6g}, at most {gap:.1g} above "
@@ -476,11 +478,13 @@ class MPC(Fixed):
         )
         most = 0.0
         if beyond.any():
-            t, row = divmod(int((spring * beyond**2).argmax()), len(spring))
+            t, row = divmod(int(weights.argmax()), weights.shape[1])
             most = float(beyond[t, row])
-            step = t + (row >= maps.limited.rows.now)
+            step = t + (row >= limited.rows.now)
             message += f", and {layout.names[row]} exceeds its limit by {most:.3g} at t={step}"
-        return replace(plan, x=x, u=u, cost=cost, gap_bound=gap, excess=most, message=message)
+        rows = replace(plan.rows, values=g)
+        plan = replace(plan, x=x, u=u, cost=cost, gap_bound=gap)
+        return replace(plan, rows=rows, excess=most, message=message)
 
     def _clipped(self, u: Array, before: Array, t: int) -> Array:
         """The input nearest to u that keeps its bounds, and its rate's where both can be kept."""

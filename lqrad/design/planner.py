@@ -16,7 +16,7 @@ from lqrad.design.limits import Layout
 from lqrad.design.references import Ahead, Around, around
 from lqrad.design.targets import Targets
 from lqrad.lq.limits import Limited
-from lqrad.lq.plan import Plan
+from lqrad.lq.plan import Plan, shifted
 from lqrad.lq.problem import LQProblem, changed
 
 
@@ -44,6 +44,7 @@ class Planner(ReadOnly):
             layout.D,
             layout.E,
             soft=layout.soft,
+            prices=layout.prices,
             names=layout.names,
             limited=np.isfinite(layout.low) | np.isfinite(layout.high),
         )
@@ -109,6 +110,7 @@ class Planner(ReadOnly):
             x=plan.x[:, :n] + ref.x,
             u=plan.u + ref.u[:-1],
             p=plan.p[:, :n],
+            rows=shifted(plan.rows, beside),
             message=message,
             x_ref=ref.x.copy(),
             u_ref=ref.u[:-1].copy(),

@@ -3,7 +3,7 @@
 from lqrad.lq.compare import Comparison, compare
 from lqrad.lq.dare import dare, dlqr
 from lqrad.lq.inputs import KKT
-from lqrad.lq.plan import Plan
+from lqrad.lq.plan import Plan, PlanRows
 from lqrad.lq.problem import LQProblem
 from lqrad.lq.riccati import Riccati, Trajectory, riccati
 from lqrad.lq.riccati_gradient import LQGradient, dlqr_vjp, riccati_cost_gradient, riccati_vjp
@@ -15,6 +15,7 @@ __all__ = [
     "LQGradient",
     "LQProblem",
     "Plan",
+    "PlanRows",
     "Riccati",
     "Shooting",
     "Trajectory",

@@ -17,6 +17,7 @@ The multipliers y of the limits make the Lagrangian J + sum y (g - limit), whose
 of J from below: this is the proof of the answer. Where no trajectory keeps the limits, another set of
 multipliers proves it: sum y g is the same for all inputs, and it is larger than sum y limit. Soft
 rows then become springs, and what is minimised is J + sum spring/2 excess^2 within the other limits.
+Rows that have a price, or a spring of their own, give way at that cost from the start, see `Prices`.
 
 References
 ----------
@@ -36,14 +37,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lqrad.arguments import EPS, Array, check_finite, check_room
-from lqrad.errors import NonFiniteError, Status
+from lqrad.errors import Status
 from lqrad.linalg.banded import Bidiagonal
 from lqrad.linalg.feedback import Feedback
 from lqrad.linalg.nearest import Nearest, Refutes, nearest
 from lqrad.linalg.riccati import recursion
 from lqrad.linalg.stages import times
+from lqrad.lq.certificates import inputs_refute
 from lqrad.lq.interior import interior, well_within
-from lqrad.lq.plan import Plan
+from lqrad.lq.plan import Plan, PlanRows
+from lqrad.lq.prices import Prices, hard
 from lqrad.lq.problem import LQProblem, changed
 from lqrad.lq.riccati import cost_factor
 from lqrad.lq.rows import Rows, excess, units_of_rows
@@ -61,18 +64,29 @@ class _Try(NamedTuple):
     """A trajectory, its costates and multipliers, and what rounding errors have left.
 
     That is an excess of its rows, whether the hard ones keep their limits all the same, and a gradient
-    in w.
+    in w. The cost holds that of excesses, `paid`.
     """
 
     x: Array
     u: Array
     p: Array
+    g: Array
     y: Array
     cost: float
     gap: float
     beyond: Array
     kept: bool = True
     rest: Array = np.zeros(0)
+    paid: float = 0.0
+
+
+class _Limits(NamedTuple):
+    """Limits (T, k+j), the excess that counts as none, and what more of it costs."""
+
+    low: Array
+    high: Array
+    slack: Array
+    prices: Prices
 
 
 class Limited:
@@ -85,11 +99,13 @@ class Limited:
     E : (j, n) or (T, j, n)
         The rows E[t] x[t+1].
     soft : (k+j,) of bool
-        The rows that give way where not all limits can be kept.
+        The rows without a price that give way where not all limits can be kept.
     names : sequence of k+j str
         What messages call the rows.
     limited : (T, k+j) of bool, optional
         Where a row may have limits; everywhere when not given.
+    prices : Prices of k+j rows, optional
+        Those of rows that give way from the start; all are hard when not given.
 
     Examples
     --------
@@ -117,6 +133,7 @@ class Limited:
         soft: NDArray[np.bool_],
         names: Sequence[str],
         limited: NDArray[np.bool_] | None = None,
+        prices: Prices | None = None,
     ) -> None:
         n, m = problem.n, problem.m
         self.problem, self._unit = problem, cost_factor(problem)
@@ -126,6 +143,8 @@ class Limited:
         if limited is None:
             limited = np.ones((T, len(soft)), bool)
         self.rows = Rows(problem, C, D, E, limited)
+        self.prices = hard(len(soft)) if prices is None else prices
+        self._of_hard_inputs = self.rows.of_inputs and bool(self.prices.hard.all())
         self._eps = _ROUNDINGS * (n + m) * EPS
         self._weights = np.empty((T, n + m, n + m))
         self._weights[:, :n, :n], self._weights[:, n:, n:] = problem.Q, problem.R
@@ -186,7 +205,7 @@ class Limited:
         """Return the cheapest trajectory from x0 within limits.
 
         Its status is INFEASIBLE where its certificate proves that not all limits can be kept; the soft
-        ones then give way.
+        ones then give way. What an excess of rows with a price costs is part of the cost.
 
         Parameters
         ----------
@@ -224,39 +243,45 @@ class Limited:
         g = self.rows.at(x, u)
         start = np.zeros_like(g) if y is None else self._unit * y
         beyond = excess(g, low, high)
-        free = _Try(x, u, p, np.zeros_like(g), cost, gap, beyond)
+        free = _Try(x, u, p, g, np.zeros_like(g), cost, gap, beyond)
+        prices = Prices(*(self._unit * z for z in self.prices))
+        limits = _Limits(low, high, np.zeros_like(beyond), prices)
         if not (beyond > 0).any():
-            return self._plan(began, free, status, 0)
+            return self._plan(began, free, limits, status, 0)
         far = self._deviation * np.sqrt(2 * abs(cost))
         unit, size = units_of_rows(g, low, high, far), abs(cost)
         rounding = self._eps * self.rows.terms(x, u, low, high)
-        slack = tol * unit
-        exceeded = beyond > np.maximum(slack, rounding)
+        limits = limits._replace(slack=np.broadcast_to(tol * unit, beyond.shape))
+        exceeded = beyond > np.maximum(limits.slack, rounding)
         if not exceeded.any():
-            return self._plan(began, free, status, 0, unit)
+            return self._plan(began, free, limits, status, 0, unit)
 
-        give, certificate = np.zeros_like(g), None
-        if exceeded[~self._moved].any():
+        certificate, stuck = None, exceeded & ~self._moved & prices.hard
+        if stuck.any():
             # The proof is one row: no input changes it.
-            row = np.unravel_index((beyond / unit * (exceeded & ~self._moved)).argmax(), g.shape)
+            row = np.unravel_index((beyond / unit * stuck).argmax(), g.shape)
             certificate = np.zeros_like(g)
             certificate[row] = 1.0 if g[row] > high[row] else -1.0
-        refutes = partial(self._refutes, x0, low, high)
-        search = partial(self._search, low - g, high - g, slack, refutes)
+        refutes = partial(
+            inputs_refute, self._scaled, self.rows, self._eps, x0, *self._of_hard(limits)
+        )
         most = max_iter
-        if self.rows.of_inputs:
+        if self._of_hard_inputs:
             most = min(max_iter, 40 + int(_WORK / u.size**3))
-        found = search(give, start, most)
+        found = self._search(limits, g, refutes, start, most)
         iterations = found.iterations
         if found.proof is not None:
             certificate = self._of_all(found.proof)
             if self.soft.any() and iterations < max_iter:
-                give = np.where(self.soft, 1 / (self._unit * self.spring), 0.0) + give
-                found = search(give, self._of_all(found.y), max_iter - iterations)
+                springs = np.where(self.soft, self._unit * self.spring, prices.spring)
+                giving = Prices(np.where(self.soft, 0.0, prices.price), springs)
+                limits = limits._replace(prices=giving)
+                start = self._of_all(found.y)
+                found = self._search(limits, g, refutes, start, max_iter - iterations)
                 iterations += found.iterations
 
-        hard = (give == 0) & self._moved
         w, y = found.w.reshape(u.shape), self._of_all(found.y)
+        tight = np.where(limits.prices.hard, np.inf, limits.prices.price)
         K = self._free.K
         v = u + times(K, x[:-1])  # without limits, u = v - K x
         tries: list[_Try] = []
@@ -268,14 +293,14 @@ class Limited:
         # without that; and both again, corrected by the gradient that rounding errors have left.
         for pins in (True, False, True, False) if found.finished else (False,):
             drive = v + times(self._roots, w)
-            at = hard & (y != 0) & pins
-            tries.append(self._at_limits(x0, K, drive, y, hard, at, low, high, slack))
+            at = (y != 0) & (np.abs(y) < tight) & pins
+            tries.append(self._at_limits(x0, K, drive, y, at, limits))
             if proven(tries[-1]):
                 break
             if not pins:
                 dw, dy = found.correction(tries[-1].rest.ravel())
                 w, y = w + dw.reshape(w.shape), y + self._of_all(dy)
-        if self.rows.of_inputs and certificate is None and not proven(tries[-1]):
+        if self._of_hard_inputs and certificate is None and not proven(tries[-1]):
             inner = interior(
                 self._scaled,
                 self.rows.C,
@@ -293,10 +318,8 @@ class Limited:
             # With the loop closed, or open: where inputs saturate, no feedback is at work.
             for loop in (inner.K, np.zeros_like(K)):
                 drive = inner.u + times(loop, inner.x[:-1])
-                for pinned in (hard & inner.at, np.zeros_like(hard)):
-                    tries.append(
-                        self._at_limits(x0, loop, drive, inner.y, hard, pinned, low, high, slack)
-                    )
+                for pinned in (inner.at & self._moved, np.zeros_like(inner.at)):
+                    tries.append(self._at_limits(x0, loop, drive, inner.y, pinned, limits))
         best = min(tries, key=lambda tried: (not tried.kept, abs(tried.gap)))
         if certificate is not None:
             status = Status.INFEASIBLE
@@ -305,31 +328,36 @@ class Limited:
         else:
             status = Status.MAX_ITER if iterations >= max_iter else Status.STALLED
         best = best._replace(gap=max(best.gap, 0.0))
-        return self._plan(began, best, status, iterations, unit, certificate)
+        return self._plan(began, best, limits, status, iterations, unit, certificate)
 
     def _search(
-        self,
-        low: Array,
-        high: Array,
-        slack: Array,
-        refutes: Refutes,
-        give: Array,
-        y: Array,
-        max_iter: int,
+        self, limits: _Limits, g: Array, refutes: Refutes, y: Array, max_iter: int
     ) -> Nearest:
         """The nearest point within limits of Y w alone, with rows brought to a norm of one."""
         at, size = self.rows.limited, self._size
+        price = np.where(limits.prices.hard, 0.0, limits.prices.price)
         return nearest(
             self._Y,
-            np.where(self._moved, low / size, -np.inf)[at],
-            np.where(self._moved, high / size, np.inf)[at],
-            give=(give / size**2)[at],
-            slack=(slack / size)[at],
+            np.where(self._moved, (limits.low - g) / size, -np.inf)[at],
+            np.where(self._moved, (limits.high - g) / size, np.inf)[at],
+            give=(limits.prices.give / size**2)[at],
+            price=(price * size)[at],
+            slack=(limits.slack / size)[at],
             rounding=self._rounding,
             refutes=lambda proof: refutes(self._of_all(proof)),
             start=(y * size * self._moved)[at],
             max_iter=max_iter,
         )
+
+    def _of_hard(self, limits: _Limits) -> tuple[Array, Array]:
+        """The limits of hard rows; infinite those of the others."""
+        hard = limits.prices.hard
+        return np.where(hard, limits.low, -np.inf), np.where(hard, limits.high, np.inf)
+
+    def weighed(self, beyond: Array) -> Array:
+        """Return what excesses (T, k+j) weigh: their price, or the spring of rows that have none."""
+        springs = Prices(0 * self.spring, self.spring)
+        return np.where(self.prices.hard, springs.of(beyond), self.prices.of(beyond))
 
     def _of_all(self, y: Array) -> Array:
         """Multipliers (T, k+j) from those of the limited rows in units of their norms."""
@@ -337,50 +365,14 @@ class Limited:
         everywhere[self.rows.limited] = y
         return everywhere / self._size
 
-    def _refutes(self, x0: Array, low: Array, high: Array, y: Array) -> bool:
-        """Whether sum y (g - limit) > 0 for all inputs within their own limits, rounding errors included.
-
-        With xi the adjoint of the rows' slopes, that sum is xi[0]'x0 + sum xi[t+1]'c - sum y limit, and
-        the inputs' slopes times the inputs. A rounding error in xi[t] counts by the largest x[t].
-        """
-        problem, T, n = self._scaled, self.T, self._scaled.n
-        ends = self.rows.ranges(low, high)
-        if not np.isfinite(ends).all():
-            return False
-        k, c = self.rows.now, np.broadcast_to(problem.c, (T, n))
-        A, B, _, _, D, _ = self.rows.sizes
-        largest = np.abs(ends).max(axis=0)
-        in_x, slopes = np.zeros((T + 1, n)), np.zeros((T, problem.m))
-        self.rows.add_slopes(in_x, slopes, y)
-        try:
-            xi = Bidiagonal(problem.A).solve(in_x, transpose=True)
-            reached = [np.abs(x0)[None], times(B, largest) + np.abs(c)]
-            x = Bidiagonal(A).solve(np.concatenate(reached))
-        except NonFiniteError:
-            return False
-        slopes += times(problem.B, xi[1:], transpose=True)
-        limits = (y * np.where(y > 0, high, low))[y != 0]
-        value = xi[0] @ x0 + (xi[1:] * c).sum() - limits.sum()
-        value += np.where(slopes > 0, slopes * ends[0], slopes * ends[1]).sum()
-
-        terms, y, xi = np.abs(in_x), np.abs(y), np.abs(xi[1:])
-        terms[:-1] += times(A, xi, transpose=True)
-        size = (terms * x).sum() + np.abs(limits).sum()
-        from_inputs = times(D, y[:, :k], transpose=True) + times(B, xi, transpose=True)
-        size += (from_inputs * largest).sum()
-        return bool(value > self._eps * size)
-
     def _at_limits(
         self,
         x0: Array,
         K: Array,
         drive: Array,
         y: Array,
-        hard: NDArray[np.bool_],
         pinned: NDArray[np.bool_],
-        low: Array,
-        high: Array,
-        slack: Array,
+        limits: _Limits,
     ) -> _Try:
         """The trajectory of u = drive - K x, and its gap.
 
@@ -389,7 +381,9 @@ class Limited:
         the derivatives in the others, as a gradient in w: half of its square adds to the gap.
         """
         A, B, open_loop = self._scaled.A, self._scaled.B, not K.any()
-        K, drive, y = K.copy(), drive.copy(), y.copy()
+        low, high, slack, prices = limits
+        most = np.where(self._moved, prices.most, 0.0)
+        K, drive, y = K.copy(), drive.copy(), np.clip(y, -most, most)
         free, pins = np.ones(drive.shape, bool), []
         for row, i in self.rows.single:
             at = np.flatnonzero(pinned[:, row] & free[:, i])
@@ -415,12 +409,18 @@ class Limited:
         slopes = in_u + times(B, p, transpose=True)
         for at, row, i, entry in pins:
             pull = -slopes[at, i] / entry
-            y[at, row] = np.where(pull * y[at, row] > 0, pull, 0.0)
-            slopes[at, i] = np.where(y[at, row] != 0, 0.0, slopes[at, i])
-        at, g = hard & (y != 0), self.rows.at(x, u)
+            bounded = np.clip(pull, -most[at, row], most[at, row])
+            y[at, row] = np.where(pull * y[at, row] > 0, bounded, 0.0)
+            slopes[at, i] = np.where(y[at, row] == pull, 0.0, slopes[at, i] + entry * y[at, row])
+        g = self.rows.at(x, u)
         beyond, rounding = excess(g, low, high), self._eps * self.rows.terms(x, u, low, high)
-        kept = not (beyond > np.maximum(slack, rounding))[hard].any()
-        pull = (y * (np.where(y > 0, high, low) - g))[at].sum()
+        more = (beyond > np.maximum(slack, rounding)) & self._moved
+        kept = not (more & prices.hard).any()
+        past = ~prices.hard & (np.abs(y) >= prices.price)
+        counted = np.where(more | past | ~self._moved, beyond, 0.0)
+        ahead = np.where(y == 0, 0.0, np.sign(y) * (g - np.where(y > 0, high, low)))
+        hard_excess = np.where(prices.hard, 0.0, counted)
+        pull = prices.gap(y, hard_excess, ahead)[self._moved].sum()
         if open_loop:
             # The slopes are a gradient in the inputs: none can gain more than by its whole range.
             ends = self.rows.ranges(low, high)
@@ -431,7 +431,9 @@ class Limited:
         rest = np.concatenate([times(K, slopes, transpose=True), np.zeros_like(x[:1])])
         rest = self._free.gradient(rest, slopes)
         gap = float(pull + 0.5 * np.vdot(rest, rest))
-        return _Try(x, u, p, y, float(self._scaled.cost(x, u)), gap, beyond, kept, rest)
+        paid = self._unit * float(self.prices.of(counted).sum())
+        cost = float(self._scaled.cost(x, u)) + paid
+        return _Try(x, u, p, g, y, cost, gap, beyond, kept, rest, paid)
 
     def _worth(self, x: Array, u: Array) -> tuple[float, float]:
         """The cost of a trajectory, and how far it is above the minimum without limits."""
@@ -452,6 +454,7 @@ class Limited:
         self,
         began: float,
         found: _Try,
+        limits: _Limits,
         status: Status,
         iterations: int,
         unit: Array | float = 1.0,
@@ -464,14 +467,19 @@ class Limited:
         most = float(beyond.flat[worst]) if beyond.size else 0.0
         word, _, reason = status.value.partition(": ")
         message = f"{word} after {iterations} step{'s' * (iterations != 1)}; J = {cost:.6g}"
+        t, row = divmod(worst, max(beyond.shape[1], 1))
+        step = t + (row >= self.rows.now)  # rows of the next state stand behind the others
         if status is Status.CONVERGED_GAP:
             message += f", at most {gap:.1g} above the minimum"
         else:
-            t, row = divmod(worst, beyond.shape[1])
-            step = t + (row >= self.rows.now)  # rows of the next state stand behind the others
-            message += (
-                f"; {reason}, and {self.names[row]} exceeds its limit by {most:.3g} at t={step}"
-            )
+            message += f"; {reason}"
+        if status is not Status.CONVERGED_GAP or found.paid:
+            message += f", and {self.names[row]} exceeds its limit by {most:.3g} at t={step}"
+        if found.paid:
+            message += f"; what exceeds limits costs {found.paid / self._unit:.6g} of it"
         seconds = time.perf_counter() - began
-        ends = (status, message, iterations, seconds, gap, most, certificate)
+        rows = PlanRows(
+            tuple(self.names), found.g, limits.low, limits.high, y, *self.prices, self.rows.now
+        )
+        ends = (status, message, iterations, seconds, gap, most, rows, certificate)
         return Plan(found.x, found.u, p, y, cost, *ends)

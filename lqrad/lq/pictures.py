@@ -26,7 +26,7 @@ from lqrad.figure import (
     with_units,
 )
 from lqrad.lq.compare import Comparison
-from lqrad.lq.plan import Plan
+from lqrad.lq.plan import Plan, PlanRows
 from lqrad.lq.riccati import Riccati, Trajectory
 from lqrad.lq.shooting import Shooting
 from lqrad.results import draw
@@ -88,9 +88,7 @@ def plot_trajectory(
         lines = ax.plot(t, grey, color="0.8", linewidth=0.8, drawstyle=style, zorder=1)
         lines[0].set_label(f"{len(lines)} smaller ones")
     ax.plot(t[[0, -1]], [0.0, 0.0], color="0.6", linewidth=0.6, zorder=0)
-    ax.set_xlabel("step t" if dt is None else "time (s)")
-    if dt is None:
-        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _over_steps(ax, dt)
     ax.set_ylabel(names[0] if names and columns == 1 else _QUANTITIES.get(symbol, symbol))
 
 
@@ -203,13 +201,13 @@ def plot_comparison(
 
 @sheet(11, 4, 1, 2)
 def plot_states_and_inputs(
-    panels: list[Axes], result: Trajectory | Plan | Shooting, system: Labels | None = None
+    panels: list[Axes], result: Trajectory | Shooting, system: Labels | None = None
 ) -> str:
     """Draw the states and the inputs of a trajectory.
 
     Parameters
     ----------
-    result : Trajectory, Plan or Shooting
+    result : Trajectory or Shooting
         Or anything else with x (T+1, n) and u (T, m).
     system : System, optional
         As in `plot_comparison`.
@@ -221,14 +219,86 @@ def plot_states_and_inputs(
     >>> plot_states_and_inputs(lqrad.riccati(problem, T=20).rollout([1.0])).get_suptitle()
     'J = 0.886885'
     """
-    dt, states, inputs = _names(system)
-    plot_trajectory(result.x, ax=panels[0], dt=dt, names=states)
-    plot_trajectory(result.u, ax=panels[1], dt=dt, names=inputs, symbol="u")
-    add_title(panels[0], "states")
-    add_title(panels[1], "inputs")
-    panels[1].set_xlim(panels[0].get_xlim())
+    _add_states_and_inputs(panels, result, system)
     status = "" if isinstance(result, Trajectory) else f", {result.status.word}"
     return f"J = {result.cost:.6g}{status}"
+
+
+@sheet(11, 8, 2, 2)
+def plot_plan(panels: list[Axes], plan: Plan, system: Labels | None = None) -> str:
+    """Draw a plan within limits: states, inputs, the rows that have limits, and their multipliers.
+
+    Parameters
+    ----------
+    system : System, optional
+        As in `plot_comparison`.
+    """
+    _add_states_and_inputs(panels, plan, system)
+    dt, _, _ = _names(system)
+    if plan.rows.names:
+        plot_rows(plan.rows, ax=panels[2], dt=dt)
+        plot_multipliers(plan.rows, ax=panels[3], dt=dt)
+        for ax in panels[2:]:
+            ax.set_xlim(panels[0].get_xlim())
+    else:
+        for ax in panels[2:]:
+            ax.set_axis_off()
+    return f"J = {plan.cost:.6g}, {plan.status.word}"
+
+
+@panel
+def plot_rows(rows: PlanRows, *, ax: Axes = NEW, dt: float | None = None) -> None:
+    """Draw rows that have limits, the limits as dashes, and crosses where they are exceeded.
+
+    Of more rows than can be told apart, those with the largest multipliers beside their values are
+    named, and the others left out. A row that has a price, or a spring, is called soft.
+
+    Parameters
+    ----------
+    rows : PlanRows
+        `Plan.rows`.
+    dt
+        As in `plot_trajectory`.
+    """
+    shown = _at_work(rows)
+    for i, look in zip(shown, curves(len(shown)), strict=True):
+        t = _times(len(rows.values), dt) + (i >= rows.now) * (1.0 if dt is None else dt)
+        soft = " (soft)" if np.isfinite(rows.price[i]) else ""
+        ax.plot(t, rows.values[:, i], label=f"{rows.names[i]}{soft}", linewidth=1.4, **look)
+        dashes = {"color": look["color"], "linestyle": "none", "marker": "_", "markersize": 5}
+        for limits in (rows.low, rows.high):
+            given = np.isfinite(limits[:, i])
+            ax.plot(t[given], limits[given, i], **dashes)
+        beyond = rows.excess[:, i] > 1e-9 * np.abs(rows.values[:, i]).max()  # more than is seen
+        ax.plot(t[beyond], rows.values[beyond, i], "x", color=look["color"])
+    _over_steps(ax, dt)
+    ax.set_ylabel("rows with limits (dashes)")
+    add_title(ax, "rows within limits; crosses: beyond")
+
+
+@panel
+def plot_multipliers(rows: PlanRows, *, ax: Axes = NEW, dt: float | None = None) -> None:
+    """Draw what limits cost: their multipliers, positive at a high one, and prices as dots.
+
+    A row gives way where its multiplier has reached its price.
+
+    Parameters
+    ----------
+    rows, dt
+        As in `plot_rows`.
+    """
+    shown = _at_work(rows)
+    for i, look in zip(shown, curves(len(shown)), strict=True):
+        t = _times(len(rows.values), dt) + (i >= rows.now) * (1.0 if dt is None else dt)
+        y, price = rows.multipliers[:, i], rows.price[i]
+        ax.plot(t, y, label=rows.names[i], linewidth=1.4, marker="_" if len(t) == 1 else "", **look)
+        if 0 < price <= 2 * np.abs(y).max():
+            side = price * np.sign(y[np.abs(y).argmax()])
+            ax.plot(t, np.full(len(t), side), ":", color=look["color"], linewidth=0.8)
+    _over_steps(ax, dt)
+    ax.axhline(0.0, color="0.6", linewidth=0.6, zorder=0)
+    ax.set_ylabel("multiplier (cost per unit of the row)")
+    add_title(ax, "multipliers of the limits; dots: prices")
 
 
 @panel
@@ -245,6 +315,33 @@ def plot_gains(solution: Riccati, *, dt: float | None = None, ax: Axes = NEW) ->
     plot_trajectory(solution.K.reshape(T, m * n), ax=ax, dt=dt, names=names, symbol="K")
     ax.set_ylabel("gain K[i, j] (unit of u[i] per unit of x[j])")
     add_title(ax, "feedback: u[t] = \N{MINUS SIGN}K[t] x[t] \N{MINUS SIGN} k[t]")
+
+
+def _add_states_and_inputs(
+    panels: list[Axes], result: Trajectory | Plan | Shooting, system: Labels | None
+) -> None:
+    """Draw states and inputs on the first two panels, over the same times."""
+    dt, states, inputs = _names(system)
+    plot_trajectory(result.x, ax=panels[0], dt=dt, names=states)
+    plot_trajectory(result.u, ax=panels[1], dt=dt, names=inputs, symbol="u")
+    add_title(panels[0], "states")
+    add_title(panels[1], "inputs")
+    panels[1].set_xlim(panels[0].get_xlim())
+
+
+def _at_work(rows: PlanRows) -> NDArray[np.intp]:
+    """The rows that are drawn: of those with multipliers first, in their order."""
+    unit = np.abs(rows.values).max(axis=0, initial=0.0)
+    work = np.abs(rows.multipliers).max(axis=0, initial=0.0) * unit
+    # Of rows without a multiplier, those nearest to a limit.
+    return largest(np.where(work > 0, 1 + work / (work.max(initial=0.0) or 1.0), 0.5)[None])
+
+
+def _over_steps(ax: Axes, dt: float | None) -> None:
+    """Label the axis of time."""
+    ax.set_xlabel("step t" if dt is None else "time (s)")
+    if dt is None:
+        ax.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
 def _names(system: Labels | None) -> tuple[float | None, list[str] | None, list[str] | None]:
@@ -267,6 +364,8 @@ def _add_circles(ax: Axes, z: Array, columns: NDArray[np.intp], dt: float | None
 
 
 draw.register(Comparison, plot_comparison)
-for kind in (Trajectory, Plan, Shooting):
+for kind in (Trajectory, Shooting):
     draw.register(kind, plot_states_and_inputs)
+draw.register(Plan, plot_plan)
+draw.register(PlanRows, plot_rows)
 draw.register(Riccati, plot_gains)

@@ -2,16 +2,106 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from lqrad.arguments import Array
-from lqrad.errors import Status
-from lqrad.results import Report, former
+from lqrad.errors import ArgumentError, Status
+from lqrad.lq.prices import Prices
+from lqrad.lq.rows import excess
+from lqrad.results import Cells, Report, former, number
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PlanRows(Report):
+    """The rows of a plan that have limits: C x[t] + D u[t], and behind these E x[t+1].
+
+    Attributes
+    ----------
+    names : tuple of str
+    values, low, high : (T, rows)
+    multipliers : (T, rows)
+        Positive at a high limit, negative at a low one.
+    price, spring : (rows,)
+        An excess e costs price e + spring/2 e^2; the price is infinite where a row has neither.
+    now : int
+        How many rows are of step t; the others are of step t+1.
+    """
+
+    names: tuple[str, ...]
+    values: Array
+    low: Array
+    high: Array
+    multipliers: Array
+    price: Array
+    spring: Array
+    now: int
+
+    @property
+    def excess(self) -> Array:
+        """How far each is beyond its limits (T, rows); zero where it is within."""
+        return excess(self.values, self.low, self.high)
+
+    @property
+    def slack(self) -> Array:
+        """How far each is from its nearer limit (T, rows), infinite where there is none."""
+        nearer = np.minimum(self.high - self.values, self.values - self.low)
+        return np.asarray(np.maximum(nearer, 0.0))
+
+    @property
+    def excess_cost(self) -> Array:
+        """What the excess of rows with a price costs (T, rows)."""
+        return Prices(self.price, self.spring).of(self.excess)
+
+    @property
+    def least_price(self) -> Array:
+        """The price (rows,) from which on this plan is the best: the largest multiplier of each row.
+
+        Prices that are exact, and at least so large, leave a plan as it is with hard rows. Of a plan
+        whose rows give way it is not known.
+
+        Raises
+        ------
+        ArgumentError
+            If a row has given way; names it.
+        """
+        given = (np.abs(self.multipliers) >= self.price) & (self.excess > 0)
+        if given.any():
+            row = int(given.any(axis=0).argmax())
+            raise ArgumentError(
+                f"{self.names[row]} exceeds its limit in this plan: its least price is not below "
+                f"{self.price[row]:.6g}, and not known",
+                "plan with this row hard",
+            )
+        return np.asarray(np.abs(self.multipliers).max(axis=0, initial=0.0))
+
+    def cells(self) -> Cells:
+        """Return a line for each row: its least slack, and its largest excess and multiplier."""
+        columns = ("row", "least slack", "excess", "at t", "multiplier", "price", "spring")
+        lines = []
+        for i, name in enumerate(self.names):
+            beyond, y = self.excess[:, i], self.multipliers[:, i]
+            worst = int(beyond.argmax())
+            numbers = self.slack[:, i].min(), beyond[worst], y[np.abs(y).argmax()]
+            slack, most, pull = map(number, numbers)
+            when = str(worst + (i >= self.now)) if beyond[worst] > 0 else "-"
+            weights = (self.price[i], self.spring[i])
+            lines.append([name, slack, most, when, pull, *map(number, weights)])
+        return columns, lines
+
+
+def shifted(rows: PlanRows, by: Array) -> PlanRows:
+    """Return rows with these numbers (T, rows) added to their values and limits."""
+    moved = {key: getattr(rows, key) + by for key in ("values", "low", "high")}
+    return replace(rows, **moved)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Plan(Report):
     """A trajectory within limits, and a bound on how far it is from the best.
+
+    What an excess of rows with a price costs is part of the cost, and of what is minimised.
 
     Attributes
     ----------
@@ -25,10 +115,12 @@ class Plan(Report):
         history: before the last one no trajectory keeps the limits.
     gap_bound : float
         The cost is proven to exceed the minimum, among trajectories within the limits, by no more.
-        Where soft limits have given way, it is that of J + sum spring/2 excess^2.
+        Where rows without a price have given way, it is that of the cost + sum spring/2 excess^2.
     excess : float
         How far the worst row is beyond its limit. Rows may have different units: the worst is the
         one with the largest excess in relation to its own limits.
+    rows : PlanRows
+        What has limits: values, limits, multipliers, prices and excesses by row.
     certificate : (T, rows) or None
         Where the status is INFEASIBLE, multipliers that prove it: sum y g is the same for all inputs,
         to rounding errors, and larger than sum y limit, with the high limit where y is positive and
@@ -50,6 +142,7 @@ class Plan(Report):
     seconds: float
     gap_bound: float
     excess: float
+    rows: PlanRows
     certificate: Array | None = None
     x_ref: Array | None = None
     u_ref: Array | None = None

@@ -12,6 +12,7 @@ from lqrad import ArgumentError, LQProblem, ShapeError, StateSpace, Status
 from lqrad.design import Limit
 
 CART = LQProblem([[1, 0.1], [0, 1]], [[0.005], [0.1]], np.diag([10.0, 1.0]), [[0.1]])
+CART_S = LQProblem(CART.A, CART.B, CART.Q, CART.R, lqrad.dare(CART.A, CART.B, CART.Q, CART.R))
 
 
 def random_problem(rng):
@@ -132,6 +133,61 @@ def test_with_too_few_steps_other_rows_than_bounds_are_told_of():
     assert f"and sum exceeds its limit by {plan.excess:.3g} at t=" in plan.message
 
 
+def test_a_price_that_is_large_enough_makes_rows_hard():
+    fast = {"C": [[0.0, 1.0]], "low": -0.8, "high": 0.8, "name": "speed"}
+    hard = lqrad.mpc(CART, 30, input_bounds=(-1, 1), rows=[Limit(**fast)]).plan([3.0, 0.0])
+    least = hard.rows.least_price[hard.rows.names.index("speed")]
+    assert least > 0
+    for price, word in ((1.01 * least, "converged"), (0.5 * least, "exceeds its limit")):
+        plan = lqrad.mpc(CART, 30, input_bounds=(-1, 1), rows=[Limit(**fast, price=price)]).plan(
+            [3.0, 0.0]
+        )
+        assert plan.status is Status.CONVERGED_GAP
+        assert word in plan.message
+        same = np.abs(plan.u - hard.u).max() < 1e-9
+        assert same == (price > least)
+        paid = float(plan.rows.excess_cost.sum())
+        assert plan.cost == pytest.approx(float(CART_S.cost(plan.x, plan.u)) + paid, rel=1e-12)
+
+
+def test_priced_rows_are_never_infeasible():
+    """Too fast from the start: the first speed is paid for, no input changes it."""
+    rows = [Limit([[0.0, 1.0]], low=-0.8, high=0.8, name="speed", price=1e3, spring=10.0)]
+    plan = lqrad.mpc(CART, 30, input_bounds=(-1, 1), rows=rows).plan([3.0, -1.5])
+    assert plan.status is Status.CONVERGED_GAP
+    assert plan.excess == pytest.approx(0.6)
+    assert "and speed exceeds its limit by 0.6 at t=1; what exceeds limits costs" in plan.message
+    e = plan.rows.excess[:, plan.rows.names.index("speed")]
+    assert plan.rows.excess_cost.sum() == pytest.approx((1e3 * e + 5 * e**2).sum(), rel=1e-12)
+
+
+def test_the_rows_of_a_plan_are_those_of_its_states():
+    """Also under a reference and with rates, when the limit on steps is reached, and in a table."""
+    wall = Limit([[1.0, 0.0]], high=0.8, name="wall", price=3.0)
+    for most in (1, 500):
+        controller = lqrad.mpc(
+            CART,
+            20,
+            input_bounds=(-1, 1),
+            rate_bounds=(-0.4, 0.4),
+            H=[[1, 0]],
+            rows=[wall],
+            max_iter=most,
+        )
+        controller.reset(u_before=[0.3])
+        plan = controller.plan([0.5, 0.4], [1.0])
+        rows = plan.rows
+        assert rows.names == ("u[0]", "the change of u[0]", "wall")
+        change = np.diff(np.concatenate([[0.3], plan.u[:, 0]]))
+        wanted = np.stack([plan.u[:, 0], change, plan.x[1:, 0]], axis=1)
+        np.testing.assert_allclose(rows.values, wanted, atol=1e-14)
+        np.testing.assert_allclose(rows.high, np.broadcast_to([1.0, 0.4, 0.8], (20, 3)), atol=1e-15)
+        assert rows.slack.min() == 0
+        assert (rows.slack * rows.excess == 0).all()
+    line = next(line for line in rows.table().splitlines() if line.startswith("wall"))
+    assert line.split()[2] == f"{rows.excess[:, 2].max():.4g}"
+
+
 @pytest.mark.parametrize(
     ("given", "error", "words"),
     [
@@ -155,6 +211,24 @@ def test_with_too_few_steps_other_rows_than_bounds_are_told_of():
             ShapeError,
             "what varies in time needs as many stages: C has 3, low has 2",
         ),
+        ({"C": [[1.0]], "low": 0, "price": -1}, ArgumentError, "price is -1, expected at least 0"),
+        (
+            {"C": [[1.0]], "low": 0, "spring": [-1]},
+            ArgumentError,
+            "spring is -1, expected at least",
+        ),
+        ({"C": [[1.0]], "low": 0, "spring": np.inf}, ArgumentError, "spring is inf, .* and finite"),
+        (
+            {"C": [[1.0]], "low": 0, "price": np.nan},
+            ArgumentError,
+            "price is nan, expected at least",
+        ),
+        (
+            {"C": [[1.0]], "low": 0, "price": [1, 2]},
+            ShapeError,
+            r"price has shape \(2,\), expected a",
+        ),
+        ({"C": [[1.0]], "low": 0, "price": 0}, ArgumentError, "an excess would cost nothing"),
         ({"C": [[1.0]], "low": 0, "name": 3}, lqrad.errors.DtypeError, "name is of type int"),
         (
             {"C": StateSpace([[1.0]], [[1.0]], dt=1), "D": [[1.0]], "low": 0},

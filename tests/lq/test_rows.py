@@ -10,6 +10,7 @@ from random_problems import random_case
 import lqrad
 from lqrad import Status
 from lqrad.lq.limits import Limited
+from lqrad.lq.prices import Prices
 
 
 class Case:
@@ -43,12 +44,14 @@ class Case:
             u = self.free.u * rng.uniform(0.8, 1.2, size=self.free.u.shape)
             self.low[-1, -1] = self.high[-1, -1] = self.dense.rows(u)[-1]
 
-    def limited(self):
+    def limited(self, **options):
         names = [f"row {i}" for i in range(self.count)]
         given = np.isfinite(self.low) | np.isfinite(self.high)
         soft = np.zeros(self.count, bool)
         rows = self.C, self.D, self.E
-        return Limited(self.problem, self.T, *rows, soft=soft, names=names, limited=given)
+        return Limited(
+            self.problem, self.T, *rows, soft=soft, names=names, limited=given, **options
+        )
 
 
 def check_conditions(case, plan):
@@ -90,3 +93,106 @@ def test_plans_are_those_of_a_dense_program(seed):
         size = abs(plan.cost) + abs(case.free.cost)
         assert abs(plan.cost - found[1]) <= 1e-8 * size
         check_conditions(case, plan)
+
+
+def with_prices(seed, *, exact=False):
+    """The same problems, some rows with a price, a spring or both: those of single inputs as well."""
+    case, rng = Case(seed), np.random.default_rng(seed + 4000)
+    size = abs(case.free.cost) + 1.0
+    unit = np.abs(np.where(np.isfinite(case.high), case.high, 0.0)).max(axis=0) + 0.1
+    price = size / unit * 10.0 ** rng.uniform(-2, 1, size=case.count)
+    spring = size / unit**2 * 10.0 ** rng.uniform(-2, 2, size=case.count)
+    kind = rng.integers(0, 4, size=case.count)
+    price = np.select([kind == 0, kind == 1], [np.inf, 0.0], price)
+    spring = np.where((kind == 0) | (kind == 2), 0.0, spring)
+    case.prices = Prices(price, spring)
+    return case
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_prices_are_those_of_a_dense_program(seed):
+    case = with_prices(seed)
+    plan = case.limited(prices=case.prices).solve(case.x0, case.low, case.high)
+    shape = case.high.shape
+    prices = [np.broadcast_to(z, shape) for z in case.prices]
+    found = case.dense.piqp(case.low, case.high, *prices)
+    if found is None:
+        assert plan.status is Status.INFEASIBLE
+        check_certificate(case, plan.certificate)
+        assert (plan.certificate[:, ~case.prices.hard] == 0).all()
+    else:
+        assert plan.status is Status.CONVERGED_GAP
+        size = abs(plan.cost) + abs(case.free.cost)
+        assert abs(plan.cost - found[1]) <= 1e-8 * size
+        check_priced_conditions(case, plan)
+
+
+def check_priced_conditions(case, plan):
+    """The Lagrangian's slopes vanish, and each multiplier is one that its row's excess has."""
+    dense, y, u = case.dense, plan.multipliers, plan.u.ravel()
+    terms = dense.H @ u, dense.f, dense.G.T @ y.ravel()
+    size = max(np.abs(z).max() for z in (dense.H * np.abs(u), *terms))
+    assert np.abs(sum(terms)).max() <= 1e-7 * size
+    g = dense.rows(plan.u).reshape(y.shape)
+    slack = 1e-7 * (np.abs(dense.G) @ np.abs(u) + np.abs(dense.g0)).reshape(y.shape)
+    moved = np.abs(dense.G).max(axis=1).reshape(y.shape) > 1e-13
+    for t, i in zip(*np.nonzero(moved), strict=True):
+        above, below = g[t, i] - case.high[t, i], case.low[t, i] - g[t, i]
+        price, spring = case.prices.price[i], case.prices.spring[i]
+        e = max(above, below)
+        pull = y[t, i] if above >= below else -y[t, i]
+        near = 1e-6 * (abs(pull) + 1e-9 * size)
+        if e > slack[t, i]:  # past its limit
+            assert np.isfinite(price)
+            assert abs(pull - price - spring * e) <= near + spring * slack[t, i]
+        elif e > -slack[t, i]:  # at it, or at both of an equation
+            assert abs(pull) <= price + spring * slack[t, i] + near
+            assert pull >= -near or min(above, below) > -slack[t, i]
+        else:
+            worth = abs(plan.cost) + abs(case.free.cost)
+            assert pull == 0 or abs(pull) * min(-above, -below) <= 1e-6 * worth
+
+
+def test_from_the_least_price_on_the_plan_is_that_of_hard_rows():
+    """And below it, it is not: with a tenth less, rows give way."""
+    possible = 0
+    for seed in range(40):
+        case = Case(seed)
+        hard = case.limited().solve(case.x0, case.low, case.high)
+        if hard.status is not Status.CONVERGED_GAP or not hard.multipliers.any():
+            continue
+        possible += 1
+        least = hard.rows.least_price
+        assert (least == np.abs(hard.multipliers).max(axis=0)).all()
+        for factor, same in ((1.001, True), (0.9, False)):
+            prices = Prices(np.where(least > 0, factor * least, 1.0), np.zeros(case.count))
+            plan = case.limited(prices=prices).solve(case.x0, case.low, case.high)
+            assert plan.status is Status.CONVERGED_GAP
+            size = np.abs(hard.u).max()
+            assert (np.abs(plan.u - hard.u).max() <= 1e-6 * size) == same
+            assert bool((plan.rows.excess_cost > 1e-6 * abs(plan.cost)).any()) is not same
+    assert possible > 10
+
+
+def test_what_is_exceeded_is_part_of_the_cost_and_told():
+    """A force of at most 1, its excess at a price of 2 and half a spring of 4."""
+    problem = lqrad.LQProblem([[1.0]], [[1.0]], [[1.0]], [[0.1]])
+    none, one, T = np.zeros((1, 1)), np.ones((3, 1)), 3
+    prices = Prices(np.array([2.0]), np.array([4.0]))
+    limited = Limited(
+        problem, T, none, one[:1], none[:0], soft=np.zeros(1, bool), names=["force"], prices=prices
+    )
+    plan = limited.solve(np.array([5.0]), -one, one)
+    assert plan.status is Status.CONVERGED_GAP
+    e = np.maximum(np.abs(plan.u) - 1, 0)
+    assert e[0, 0] > 0.1
+    np.testing.assert_allclose(plan.rows.excess, e)
+    np.testing.assert_allclose(plan.rows.excess_cost, 2 * e + 2 * e**2)
+    paid = float((2 * e + 2 * e**2).sum())
+    assert plan.cost == pytest.approx(float(problem.cost(plan.x, plan.u)) + paid, rel=1e-14)
+    np.testing.assert_allclose(plan.multipliers[0], -(2 + 4 * e[0]), rtol=1e-12)
+    assert f"and force exceeds its limit by {e.max():.3g} at t=0" in plan.message
+    assert f"what exceeds limits costs {paid:.6g} of it" in plan.message
+    assert plan.excess == pytest.approx(e.max())
+    with pytest.raises(lqrad.LqradError, match="force exceeds its limit in this plan: its least"):
+        abs(plan.rows.least_price)
