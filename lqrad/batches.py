@@ -206,8 +206,8 @@ def check_alike(name: str, problems: Sequence[object], sizes: Sequence[str]) -> 
 
 
 @contextmanager
-def within_problem(i: int) -> Iterator[None]:
-    """Name the problem in what is raised in this block: "problem 17: ...".
+def within_problem(i: int | None) -> Iterator[None]:
+    """Name the problem in what is raised in this block, "problem 17: ..."; None where it is all of them.
 
     Examples
     --------
@@ -219,4 +219,6 @@ def within_problem(i: int) -> Iterator[None]:
     try:
         yield
     except LqradError as error:
+        if i is None:
+            raise
         raise error.within(f"problem {i}") from None

@@ -178,6 +178,16 @@ def problem() -> lqrad.LQProblem:
 
 
 @cache
+def batch() -> lqrad.lq.LQBatch:
+    return lqrad.lq.LQBatch(**of(*"ABQRS") | {"A": several()})
+
+
+def several() -> np.ndarray:
+    """The matrices A of three problems."""
+    return data()["A"] * np.array([1.0, 0.9, 1.1])[:, None, None]
+
+
+@cache
 def free() -> lqrad.LQProblem:
     return lqrad.LQProblem(**of(*"ABQR"))
 
@@ -345,7 +355,20 @@ for _name, _extra in (("input_gradient", ()), ("lagrangian", ("x0",)), ("kkt_res
         getattr(control(), name),
         of("x", "u", "p", *extra),
     )
+for _name, _given in (
+    ("simulate", "x0 u"),
+    ("value_and_gradient", "x0 u"),
+    ("cost", "x u"),
+    ("adjoint", "x u"),
+    ("horizon", "T"),
+):
+    CALLS[f"LQBatch.{_name}"] = lambda name=_name, given=_given: (
+        getattr(batch(), name),
+        of(*given.split()),
+    )
 CALLS |= {
+    "LQBatch": lambda: (lqrad.lq.LQBatch, of(*"ABQRSMcqrs") | {"A": several()}),
+    "LQBatch.of": lambda: (lqrad.lq.LQBatch.of, {"problems": [problem(), problem()]}),
     "LQProblem": lambda: (lqrad.LQProblem, of(*"ABQRSMcqrs")),
     "LQProblem.replace": lambda: (problem().replace, of(*"AQS")),
     "LQProblem.tracking": lambda: (

@@ -260,6 +260,31 @@ def passes(**data):
     }
 
 
+def several(rng):
+    """Three problems with the weights of one, and a trajectory of each."""
+    found = {}
+    for name, (array, law) in lq(rng).items():
+        scales = np.array([1.0, 0.7, 3.0]) if name not in "QRMS" else np.ones(3)
+        axes = law.split()
+        axes.insert(axes[0] == "J", ".")
+        found[name] = (np.stack([array * scale for scale in scales]), " ".join(axes))
+    return found
+
+
+@case("LQBatch", data=several, units="xuJ", rtol=OWN)
+def batch_passes(x0, u, **data):
+    batch = lqrad.lq.LQBatch(**data)
+    x = batch.simulate(x0, u)
+    J, g = batch.value_and_gradient(x0, u)
+    return {
+        "x": (x, ". . x"),
+        "p": (batch.adjoint(x, u), "J . . /x"),
+        "cost": (batch.cost(x, u), "J ."),
+        "J": (J, "J ."),
+        "g": (g, "J . . /u"),
+    }
+
+
 def q_law(problem):
     return "J . /x /x" if problem.Q.ndim == 3 else "J /x /x"
 

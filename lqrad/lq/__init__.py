@@ -1,5 +1,6 @@
 """The linear-quadratic problem: its adjoint gradient, and the Riccati solution that proves it."""
 
+from lqrad.lq.batch import LQBatch
 from lqrad.lq.compare import Comparison, compare
 from lqrad.lq.dare import dare, dlqr
 from lqrad.lq.inputs import KKT
@@ -12,6 +13,7 @@ from lqrad.lq.shooting import Shooting, multiple_shooting
 __all__ = [
     "KKT",
     "Comparison",
+    "LQBatch",
     "LQGradient",
     "LQProblem",
     "Plan",

@@ -1,8 +1,10 @@
 /* Every kernel on arrays of just their size, of random sizes with zero among them: the sanitizers of the
  * compiler see a read or a write beside one. Prints how many calls were made. */
+#include "batch.h"
 #include "lq.h"
 #include "smoothing.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -25,6 +27,49 @@ static double *matrices(int64_t stages, int64_t n, double diagonal)
             array[(t * n + i) * n + i] += diagonal;
         }
     return array;
+}
+
+/* An array of b problems: shared or not, varying over T stages or not, or zero. */
+static batch_array array_of(int64_t b, int64_t T, int64_t count, double diagonal, int may_vary)
+{
+    const int64_t problems = rand() % 2 ? b : 1, stages = may_vary && rand() % 2 ? T : 1;
+    const int64_t n = diagonal > 0.0 ? (int64_t)(sqrt((double)count) + 0.5) : 1;
+    batch_array z = {0};
+    if (!problems || !stages)
+        return z;
+    z.at = diagonal > 0.0 ? matrices(problems * stages, n, diagonal) : doubles(problems * stages * count);
+    z.step = stages > 1 ? count : 0;
+    z.next = problems > 1 ? stages * count : 0;
+    return z;
+}
+
+static void batches(void)
+{
+    const int64_t b = rand() % 20, n = 1 + rand() % 13, m = 1 + rand() % 7, T = 1 + rand() % 6;
+    const int64_t linear = rand() % 2;
+    lq_batch z = {b, n, m, {0}, {0}, {0}, {0}, {0}, {0}, {0}, {0}, {0}, {0}};
+    z.A = array_of(b, T, n * n, 0.0, 1), z.B = array_of(b, T, n * m, 0.0, 1);
+    z.Q = array_of(b, T, n * n, 20.0, 1), z.R = array_of(b, T, m * m, 20.0, 1);
+    z.S = array_of(b, T, n * n, 20.0, 0);
+    if (linear) {
+        z.M = array_of(b, T, n * m, 0.0, 1), z.c = array_of(b, T, n, 0.0, 1);
+        z.q = array_of(b, T, n, 0.0, 1), z.r = array_of(b, T, m, 0.0, 1), z.s = array_of(b, T, n, 0.0, 0);
+    }
+    double *x0 = doubles(b * n), *u = doubles(b * T * m), *J = doubles(b), *g = doubles(b * T * m);
+    double *P = doubles(b * (T + 1) * n * n), *K = doubles(b * T * m * n);
+    double *k = doubles(linear * b * T * m), *v = doubles(linear * b * (T + 1) * n);
+    double *w = doubles(linear * b * (T + 1)), *work = doubles(batch_work(n, m, T));
+    int64_t *doubtful = malloc(sizeof(int64_t) * (size_t)b);
+    if (b) {
+        batch_gradient(&z, T, x0, u, J, g, work);
+        batch_riccati(&z, T, linear, P, K, k, v, w, doubtful, work);
+    }
+    const batch_array given[] = {z.A, z.B, z.Q, z.R, z.M, z.c, z.q, z.r, z.S, z.s};
+    for (size_t i = 0; i < sizeof given / sizeof *given; i++)
+        free((double *)given[i].at);
+    double *all[] = {x0, u, J, g, P, K, k, v, w, work, (double *)doubtful};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        free(all[i]);
 }
 
 int main(void)
@@ -83,7 +128,8 @@ int main(void)
                                varying ? n * n : 0, C, varying ? m * n : 0, V, varying ? m * m : 0,
                                V, varying ? m * m : 0, W, varying ? n * n : 0, S, noise, P, gains,
                                factor, roots, rounding, work);
-        calls += 7;
+        batches();
+        calls += 9;
         double *all[] = {A, At, B, Bt, Q, R, M, S, c, q, r, s, x0, u, J, g, P, K, L, k, v, x, p,
                          C, V, W, gains, factor, roots, rounding, noise, work};
         for (size_t i = 0; i < sizeof all / sizeof *all; i++)
