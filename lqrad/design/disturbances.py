@@ -16,7 +16,7 @@ Maeder, Borrelli and Morari, Linear offset-free model predictive control, Automa
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -27,6 +27,7 @@ from lqrad.arguments import (
     check_choice,
     check_covariance,
     check_shape,
+    check_type,
     frozen_array,
     number_words,
     shape_message,
@@ -36,6 +37,7 @@ from lqrad.design.observer import Observer, discrete_plant
 from lqrad.design.statespace import StateSpace
 from lqrad.errors import ArgumentError, NotStabilizableError, ShapeError
 from lqrad.linalg.balance import balance, in_units
+from lqrad.lq.problem import LQProblem
 
 # Singular values below this part of the largest count as zero, in balanced units.
 _RANK = 1e-10
@@ -159,6 +161,21 @@ def _check_told(plant: StateSpace, Bd: Array, Cd: Array) -> None:
         f"measure more, or model fewer disturbances ({plant.ny} at most), or others: at the inputs, "
         "at the outputs, or by Bd and Cd",
     )
+
+
+def check_observer(observer: Any, problem: LQProblem) -> None:
+    """Raise an error unless it is an observer of the problem's states, and of disturbances behind."""
+    check_type("observer", observer, Observer, "Observer(A, B, C, L)")
+    k = max(observer.n, problem.n)
+    for name, columns in (("A", k), ("B", problem.m)):
+        why = f"as the problem's {name}, or with disturbances behind"
+        check_shape(f"observer.{name}", getattr(observer, name), (k, columns), why)
+    if observer.D.any():
+        raise ArgumentError(
+            "observer has a feedthrough D: what is measured depends on the input that is to be "
+            "planned from it",
+            "append the input of the step before as a state",
+        )
 
 
 class Disturbed(NamedTuple):

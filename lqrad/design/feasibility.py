@@ -51,12 +51,20 @@ class Feasibility(Report):
         return f"<Feasibility: {word}: {self.reason}>"
 
 
-def feasibility(problem: LQProblem, layout: Layout, *, tracks: bool) -> Feasibility:
-    """Return what is known of plans within these limits, as they recede; `tracks` with a reference."""
+def feasibility(
+    problem: LQProblem, layout: Layout, *, tracks: bool, blocked: bool = False
+) -> Feasibility:
+    """Return what is known of plans within these limits, as they recede.
+
+    It `tracks` with a reference, and is `blocked` where inputs are held over several steps.
+    """
     now, n = layout.C.shape[-2], problem.n
     constant = all(z.ndim == 2 for z in (layout.C, layout.D, layout.E)) and _constant(layout, now)
     if not layout.names:
         return Feasibility(True, "nothing is limited")
+    if blocked:
+        what = "inputs are held in blocks, and a plan that is moved on by a step has other ones"
+        return Feasibility(False, what)
     has_rates = layout.C.shape[-1] > n
     if not layout.C[..., :n].any() and not layout.E.any():
         if not has_rates:

@@ -17,15 +17,17 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from lqrad.arguments import (
     Array,
     called_as,
     check_count,
     check_finite,
+    check_items,
     check_limits,
     check_room,
+    check_semidefinite,
     check_shape,
     check_tolerance,
     check_type,
@@ -36,7 +38,7 @@ from lqrad.arguments import (
 )
 from lqrad.copies import Fixed
 from lqrad.design.controller import Pair
-from lqrad.design.disturbances import Disturbed, disturbed
+from lqrad.design.disturbances import Disturbed, check_observer, disturbed
 from lqrad.design.feasibility import Feasibility, feasibility, terminal_set
 from lqrad.design.invariant import InvariantSet
 from lqrad.design.limits import Layout, Limit, check_rows, lay_out
@@ -44,7 +46,6 @@ from lqrad.design.observer import Observer
 from lqrad.design.planner import Planner
 from lqrad.design.references import Ahead, Around, read_ahead
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError, Status
-from lqrad.lq.dare import dare
 from lqrad.lq.plan import Plan
 from lqrad.lq.problem import LQProblem, changed
 from lqrad.lq.rows import excess
@@ -61,6 +62,8 @@ def mpc(
     rate_bounds: Pair | None = None,
     rows: Iterable[Limit] | None = None,
     terminal: Limit | InvariantSet | str | None = None,
+    rate_weight: ArrayLike | None = None,
+    blocks: ArrayLike | None = None,
     H: ArrayLike | None = None,
     Bd: ArrayLike | None = None,
     observer: Observer | None = None,
@@ -90,6 +93,11 @@ def mpc(
     terminal : Limit, InvariantSet, "origin" or "invariant", optional
         On rows C x[T] of the last state; "origin" brings it to zero, or to the steady state of the
         reference, "invariant" into the largest set in which `dlqr` keeps all limits for ever.
+    rate_weight : (m, m), optional
+        Adds 1/2 (u[t] - u[t-1])'W (u[t] - u[t-1]) to the cost of each step, with W this weight.
+    blocks : sequence of int, optional
+        Inputs are held over as many steps each, the last to the end of the horizon: [1, 1, 2, 4] has
+        four moves. A plan is then longer than its moves.
     H : (nr, n), optional
         The outputs H x follow the reference; nothing when not given.
     Bd : (n, nd), optional
@@ -146,13 +154,6 @@ def mpc(
             f"problem varies over {problem.T} stages, and the horizon has T = {T}",
             f"pass T = {problem.T}",
         )
-    if not problem.S_given:
-        if problem.T is not None:
-            raise ArgumentError(
-                "problem varies in time and S is not given: no stationary solution takes its place",
-                "pass the terminal weight S",
-            )
-        problem = problem.replace(S=dare(problem.A, problem.B, problem.Q, problem.R, M=problem.M))
     if H is not None:
         H = frozen_array("H", H)
         if H.ndim != 2 or H.shape[1] != problem.n or not len(H):
@@ -168,22 +169,13 @@ def mpc(
         if Bd.ndim != 2 or len(Bd) != problem.n or not Bd.size:
             raise ShapeError(shape_message("Bd", Bd.shape, f"(n, nd) with n = {problem.n}", ""))
     if observer is not None:
-        check_type("observer", observer, Observer, "Observer(A, B, C, L)")
-        m, k = problem.m, max(observer.n, problem.n)
-        check_shape(
-            "observer.A", observer.A, (k, k), "as the problem's A, or with disturbances behind"
-        )
-        check_shape(
-            "observer.B", observer.B, (k, m), "as the problem's B, or with disturbances behind"
-        )
-        if observer.D.any():
-            raise ArgumentError(
-                "observer has a feedthrough D: what is measured depends on the input that is to be "
-                "planned from it",
-                "append the input of the step before as a state",
-            )
+        check_observer(observer, problem)
     if isinstance(terminal, InvariantSet):
         terminal = terminal.as_limit()
+    if rate_weight is not None:
+        rate_weight = frozen_array("rate_weight", rate_weight)
+        check_shape("rate_weight", rate_weight, (problem.m,) * 2, "as R", symbols="(m, m)")
+        check_semidefinite("rate_weight", rate_weight)
     return MPC(
         problem,
         check_limits("input_bounds", input_bounds, (T, problem.m)),
@@ -191,6 +183,8 @@ def mpc(
         check_limits("rate_bounds", rate_bounds, (T, problem.m)),
         rows=check_rows(rows, terminal, problem.n, problem.m, T),
         terminal=terminal,
+        rate_weight=rate_weight,
+        free=None if blocks is None else _free(blocks, T),
         H=H,
         Bd=Bd,
         observer=observer,
@@ -235,6 +229,8 @@ class MPC(Fixed):
     _rate: tuple[Array, Array]
     _layout: Layout
     _own: Planner
+    _rate_weight: Array | None
+    _free: NDArray[np.bool_] | None
     _disturbed: Disturbed | None
 
     def __init__(
@@ -246,6 +242,8 @@ class MPC(Fixed):
         *,
         rows: Sequence[Limit],
         terminal: Limit | str | None,
+        rate_weight: Array | None,
+        free: NDArray[np.bool_] | None,
         H: Array | None,
         Bd: Array | None,
         observer: Observer | None,
@@ -253,8 +251,7 @@ class MPC(Fixed):
         tol: float,
     ) -> None:
         n, m, T = problem.n, problem.m, len(input_bounds[0])
-        self._set(problem=problem, T=T, H=H, Bd=Bd, observer=observer)
-        self._set(_max_iter=max_iter, _tol=tol)
+        self._set(T=T, H=H, Bd=Bd, observer=observer, _max_iter=max_iter, _tol=tol)
         self._set(_input=input_bounds, _state=state_bounds, _rate=rate_bounds)
         bounds = input_bounds, rate_bounds, state_bounds
         if terminal == "invariant":
@@ -262,13 +259,16 @@ class MPC(Fixed):
         layout = lay_out(n, m, bounds, rows, terminal)
         some = observer is not None and observer.n > n
         self._set(_disturbed=disturbed(observer, n, H) if observer is not None and some else None)
-        self._set(_layout=layout, _own=Planner(problem, T, layout, H))
+        own = Planner(problem, T, layout, H, rate_weight, free)
+        self._set(problem=own.problem, _layout=layout, _own=own)
+        self._set(_rate_weight=rate_weight, _free=free)
         self.reset()
 
     @property
     def feasibility(self) -> Feasibility:
         """Whether later plans keep all limits once one does: proven, or not known, and why."""
-        return feasibility(self.problem, self._layout, tracks=self.H is not None)
+        blocked = self._free is not None
+        return feasibility(self.problem, self._layout, tracks=self.H is not None, blocked=blocked)
 
     @property
     def tracked(self) -> Array | None:
@@ -380,12 +380,8 @@ class MPC(Fixed):
             raise ShapeError(
                 f"model is {model}, expected n={n}, m={m}, time-invariant or T={T}, as the problem"
             )
-        if not model.S_given:
-            S = self.problem.S
-            if model.T is None:
-                S = dare(model.A, model.B, model.Q, model.R, M=model.M)
-            model = model.replace(S=S)
-        return Planner(model, T, self._layout, self.H)
+        same = self._rate_weight, self._free, self._own.full.S
+        return Planner(model, T, self._layout, self.H, *same)
 
     def _ahead(
         self,
@@ -461,9 +457,11 @@ class MPC(Fixed):
         for wanted in (plan.u, *before):
             u, last = np.empty_like(wanted), self.u_before
             for t in range(self.T):
-                u[t] = last = self._clipped(wanted[t], last, t)
+                if self._free is None or self._free[t]:
+                    last = self._clipped(wanted[t], last, t)
+                u[t] = last
             x = problem.simulate(x0, u)
-            cost = float(problem.cost(x - ref.x, u - ref.u[:-1]))
+            cost = maps.cost(x, u, self.u_before, ref)
             g = maps.rows(x, u, self.u_before, ref)
             beyond = excess(g, layout.low, layout.high)
             beyond[:, : layout.clipped] = 0.0
@@ -499,3 +497,19 @@ def _vector(name: str, value: ArrayLike, width: int) -> Array:
     check_shape(name, array, (width,), "one series at a time")
     check_finite(name, array)
     return array
+
+
+def _free(blocks: ArrayLike, T: int) -> NDArray[np.bool_]:
+    """Where inputs are not held: at the beginnings of blocks of these lengths."""
+    lengths = [
+        check_count(f"blocks[{i}]", length)
+        for i, length in enumerate(check_items("blocks", blocks, "numbers of steps"))
+    ]
+    starts = np.cumsum([0, *lengths[:-1]])
+    if not lengths or sum(lengths) > T:
+        raise ArgumentError(
+            f"blocks are {sum(lengths)} steps long, expected at least one block, and T = {T} steps at most"
+        )
+    free = np.zeros(T, bool)
+    free[starts] = True
+    return free

@@ -1,7 +1,8 @@
 """A model with its limits, made ready for plans from any state around any references.
 
-With limits on rates, or weights on them, the input of the step before is part of the state: the rows of
-limits C, D, E and the weights are those of (x[t], u[t-1]).
+With limits on rates, weights on them, or inputs that are held over several steps, the input of the step
+before is part of the state: the problem and the rows of limits are those of (x[t], u[t-1]). Where an
+input is held, u[t] = u[t-1] takes its place, and what is left of it neither moves nor limits anything.
 """
 
 from __future__ import annotations
@@ -9,15 +10,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lqrad.arguments import Array, check_finite
 from lqrad.copies import ReadOnly
 from lqrad.design.limits import Layout
 from lqrad.design.references import Ahead, Around, around
 from lqrad.design.targets import Targets
+from lqrad.errors import ArgumentError
+from lqrad.lq.dare import dare
 from lqrad.lq.limits import Limited
 from lqrad.lq.plan import Plan, shifted
-from lqrad.lq.problem import LQProblem, changed
+from lqrad.lq.problem import LQProblem, changed, units_of
 
 
 class Planner(ReadOnly):
@@ -26,27 +30,64 @@ class Planner(ReadOnly):
     Parameters
     ----------
     problem : LQProblem
-        With the terminal weight that is used.
+        Where it has no terminal weight, its own attribute `problem` has that of `dare`.
     T : int
     layout : Layout
         The rows that have limits.
     H : (nr, n), optional
         The outputs H x follow a reference.
+    rate_weight : (m, m), optional
+        Of the change of the inputs.
+    free : (T,) of bool, optional
+        Where inputs are not held.
+    S : (N, N), optional
+        Terminal weight of the states (x, u) that a varying problem without one has.
     """
 
-    def __init__(self, problem: LQProblem, T: int, layout: Layout, H: Array | None) -> None:
-        self.problem, self.T, self.layout = problem, T, layout
-        self.with_input = layout.C.shape[-1] > problem.n  # the input before is part of the state
+    def __init__(
+        self,
+        problem: LQProblem,
+        T: int,
+        layout: Layout,
+        H: Array | None,
+        rate_weight: Array | None = None,
+        free: NDArray[np.bool_] | None = None,
+        S: Array | None = None,
+    ) -> None:
+        n, m, C, D, E = problem.n, problem.m, layout.C, layout.D, layout.E
+        self.T, self.layout, self.free = T, layout, free
+        of_rates = C.shape[-1] > n
+        self.with_input = of_rates or rate_weight is not None or free is not None
+        full = with_last_input(problem, rate_weight) if self.with_input else problem
+        if not problem.S_given:
+            if problem.T is None:
+                some = problem if rate_weight is None else full
+                S = dare(some.A, some.B, some.Q, some.R, M=some.M)
+                S = S if len(S) == full.n else _padded(S, m, m)
+            if S is None:
+                raise ArgumentError(
+                    "problem varies in time and S is not given: no stationary solution takes its place",
+                    "pass the terminal weight S",
+                )
+            full, problem = changed(full, S=S), problem.replace(S=S[:n, :n])
+        self.problem, self.full = problem, full
+        if self.with_input and not of_rates:
+            C, E = (_padded(z, 0, m) for z in (C, E))
+        limited = np.isfinite(layout.low) | np.isfinite(layout.high)
+        if free is not None:
+            full, C, D = _held(full, C, D, free)
+            inside = (layout.low <= 0) & (layout.high >= 0)
+            limited[:, : D.shape[-2]] &= C.any(axis=-1) | D.any(axis=-1) | ~inside[:, : D.shape[-2]]
         self.limited = Limited(
-            with_last_input(problem) if self.with_input else problem,
+            full,
             T,
-            layout.C,
-            layout.D,
-            layout.E,
+            C,
+            D,
+            E,
             soft=layout.soft,
             prices=layout.prices,
             names=layout.names,
-            limited=np.isfinite(layout.low) | np.isfinite(layout.high),
+            limited=limited,
         )
         self.targets = None if H is None else self._targets(H)
 
@@ -55,7 +96,7 @@ class Planner(ReadOnly):
         layout, n = self.layout, self.problem.n
         C, D, E = (z if z.ndim == 2 else z[-1] for z in (layout.C, layout.D, layout.E))
         of_x, of_u = np.concatenate([C, E]), np.concatenate([D, np.zeros((len(E), D.shape[1]))])
-        rows = np.hstack([of_x[:, :n], of_u + of_x[:, n:] if self.with_input else of_u])
+        rows = np.hstack([of_x[:, :n], of_u + of_x[:, n:] if of_x.shape[1] > n else of_u])
         rows[layout.from_target] = 0.0
         ends = layout.low[-1], layout.high[-1]
         return Targets(self.problem, H, rows, *ends, layout.names)
@@ -66,6 +107,13 @@ class Planner(ReadOnly):
             x = np.hstack([x, np.vstack([u_before, u])])
         g = self.limited.rows.at(x, u)
         return g - np.where(self.layout.from_target, self._beside(ref), 0.0)
+
+    def cost(self, x: Array, u: Array, u_before: Array, ref: Around) -> float:
+        """The cost of states and inputs beside the references."""
+        z, v = x - ref.x, u - ref.u[:-1]
+        if self.with_input:
+            z = np.hstack([z, np.vstack([u_before, u]) - ref.u])
+        return float(self.full.cost(z, v))
 
     def _beside(self, ref: Around) -> Array:
         """The limited rows of what a plan is made around."""
@@ -104,11 +152,14 @@ class Planner(ReadOnly):
             max_iter=max_iter,
             tol=tol,
         )
+        u = plan.u + ref.u[:-1]
+        if self.free is not None:
+            u = u[np.maximum.accumulate(np.where(self.free, np.arange(self.T), 0))]
         message = f"{plan.message}; {ref.words}" if ref.words else plan.message
         plan = replace(
             plan,
             x=plan.x[:, :n] + ref.x,
-            u=plan.u + ref.u[:-1],
+            u=u,
             p=plan.p[:, :n],
             rows=shifted(plan.rows, beside),
             message=message,
@@ -119,16 +170,49 @@ class Planner(ReadOnly):
         return plan, ref
 
 
-def with_last_input(problem: LQProblem) -> LQProblem:
-    """The same problem with the input of the step before as further states."""
-    m, added = (
-        problem.m,
-        np.broadcast_to(np.eye(problem.m), (*problem.B.shape[:-2], *[problem.m] * 2)),
-    )
+def with_last_input(problem: LQProblem, rate_weight: Array | None = None) -> LQProblem:
+    """The same problem with the input of the step before as further states, and a weight on the change.
+
+    1/2 (u[t] - u[t-1])'W (u[t] - u[t-1]) is W in Q, -W in M and W in R.
+    """
+    m, lead = problem.m, problem.B.shape[:-2]
+    W = np.zeros((m, m)) if rate_weight is None else rate_weight
     wide = {name: _padded(getattr(problem, name), m, m) for name in "AQS"}
     ends = {name: _padded(getattr(problem, name)[..., None, :], 0, m)[..., 0, :] for name in "cqs"}
-    of_both = {"B": np.concatenate([problem.B, added], axis=-2), "M": _padded(problem.M, m, 0)}
-    return changed(problem, **wide, **ends, **of_both)
+    M = _padded(problem.M, m, 0)
+    wide["Q"][..., -m:, -m:] += W
+    M[..., -m:, :] -= W
+    B = np.concatenate([problem.B, np.broadcast_to(np.eye(m), (*lead, m, m))], axis=-2)
+    return changed(problem, B=B, M=M, R=problem.R + W, **wide, **ends)
+
+
+def _held(
+    full: LQProblem, C: Array, D: Array, free: NDArray[np.bool_]
+) -> tuple[LQProblem, Array, Array]:
+    """The problem of (x[t], u[t-1]), and its rows C, D, with u[t] = u[t-1] where inputs are not free.
+
+    There the input has a weight alone, of the size of R, and is zero.
+    """
+    T, m, units = len(free), full.m, units_of(full)
+    of = {name: np.array(np.broadcast_to(z, (T, *z.shape[-d:]))) for name, z, d in _stages(full)}
+    C, D = (np.array(np.broadcast_to(z, (T, *z.shape[-2:]))) for z in (C, D))
+    for t in np.flatnonzero(~free):
+        of["Q"][t, -m:, -m:] += of["R"][t]
+        of["Q"][t, :, -m:] += of["M"][t]
+        of["Q"][t, -m:, :] += of["M"][t].T
+        of["q"][t, -m:] += of["r"][t]
+        of["A"][t, :, -m:] += of["B"][t]
+        C[t, :, -m:] += D[t]
+        of["R"][t] = np.diag(np.ldexp(1.0, units.cost - 2 * units.u))
+        for z in (of["B"], of["M"], of["r"], D):
+            z[t] = 0.0
+    return changed(full, **of), C, D
+
+
+def _stages(problem: LQProblem) -> list[tuple[str, Array, int]]:
+    """The arrays of a stage, and how many axes each has."""
+    axes = {"A": 2, "B": 2, "Q": 2, "R": 2, "M": 2, "c": 1, "q": 1, "r": 1}
+    return [(name, getattr(problem, name), d) for name, d in axes.items()]
 
 
 def _padded(matrix: Array, rows: int, columns: int) -> Array:
