@@ -882,6 +882,8 @@ CALLS |= {
             "rate_bounds": (-1.0, 1.0),
             "rows": [lqrad.design.Limit([[1.0, 1.0]], low=-9.0)],
             "terminal": lqrad.design.Limit([[1.0, 1.0]], low=-9.0),
+            "rate_weight": np.array([[0.5]]),
+            "blocks": [1, 2],
             "H": data()["C"],
             "Bd": np.array([[0.0], [1.0]]),
             "observer": observer(),

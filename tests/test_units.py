@@ -571,7 +571,9 @@ def predictive(A, B, Q, R, x0, **_):
     # All states are to follow, which no steady state can, and that within the limits.
     controller = lqrad.mpc(problem, 10, input_bounds=bounds, H=np.eye(len(A)))
     target = controller.plan(x0, 8 * x0)
+    moved = lqrad.mpc(problem, 10, input_bounds=bounds, rate_weight=3 * R, blocks=[1, 2, 4])
     return {
+        "moved": (moved.plan(x0).u, ". u"),
         "x": (plan.x, ". x"),
         "u": (plan.u, ". u"),
         "cost": (plan.cost, "J"),

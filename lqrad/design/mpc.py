@@ -14,7 +14,6 @@ reference, x_ref and u_ref are the steady states that hold it, or the nearest th
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -41,14 +40,14 @@ from lqrad.design.controller import Pair
 from lqrad.design.disturbances import Disturbed, check_observer, disturbed
 from lqrad.design.feasibility import Feasibility, feasibility, terminal_set
 from lqrad.design.invariant import InvariantSet
+from lqrad.design.kept import InputBounds, kept
 from lqrad.design.limits import Layout, Limit, check_rows, lay_out
 from lqrad.design.observer import Observer
 from lqrad.design.planner import Planner
-from lqrad.design.references import Ahead, Around, read_ahead
+from lqrad.design.references import Ahead, read_ahead
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError, Status
 from lqrad.lq.plan import Plan
-from lqrad.lq.problem import LQProblem, changed
-from lqrad.lq.rows import excess
+from lqrad.lq.problem import LQProblem
 
 
 @renamed(tracked="H")
@@ -224,13 +223,10 @@ class MPC(Fixed):
     x_hat: Array
     _max_iter: int
     _tol: float
-    _input: tuple[Array, Array]
-    _state: tuple[Array, Array]
-    _rate: tuple[Array, Array]
+    _bounds: InputBounds
     _layout: Layout
     _own: Planner
     _rate_weight: Array | None
-    _free: NDArray[np.bool_] | None
     _disturbed: Disturbed | None
 
     def __init__(
@@ -252,7 +248,7 @@ class MPC(Fixed):
     ) -> None:
         n, m, T = problem.n, problem.m, len(input_bounds[0])
         self._set(T=T, H=H, Bd=Bd, observer=observer, _max_iter=max_iter, _tol=tol)
-        self._set(_input=input_bounds, _state=state_bounds, _rate=rate_bounds)
+        self._set(_bounds=InputBounds(input_bounds, rate_bounds, free))
         bounds = input_bounds, rate_bounds, state_bounds
         if terminal == "invariant":
             terminal = terminal_set(problem, lay_out(n, m, bounds, rows, None)).as_limit()
@@ -261,13 +257,13 @@ class MPC(Fixed):
         self._set(_disturbed=disturbed(observer, n, H) if observer is not None and some else None)
         own = Planner(problem, T, layout, H, rate_weight, free)
         self._set(problem=own.problem, _layout=layout, _own=own)
-        self._set(_rate_weight=rate_weight, _free=free)
+        self._set(_rate_weight=rate_weight)
         self.reset()
 
     @property
     def feasibility(self) -> Feasibility:
         """Whether later plans keep all limits once one does: proven, or not known, and why."""
-        blocked = self._free is not None
+        blocked = self._bounds.free is not None
         return feasibility(self.problem, self._layout, tracks=self.H is not None, blocked=blocked)
 
     @property
@@ -292,9 +288,9 @@ class MPC(Fixed):
     def fallback(self) -> Array:
         """The next input (m,) of the last plan within its bounds: what to apply where `step` refuses."""
         if self.last is None:
-            return self._clipped(self.u_before, self.u_before, 0)
+            return self._bounds.clipped(self.u_before, self.u_before, 0)
         u = self.last.u
-        return self._clipped(u[min(1, len(u) - 1)], self.u_before, 0)
+        return self._bounds.clipped(u[min(1, len(u) - 1)], self.u_before, 0)
 
     def step(
         self,
@@ -340,7 +336,7 @@ class MPC(Fixed):
         maps, ahead = self._maps(model), self._ahead(reference, x_ref, u_ref, disturbance)
         x = self._estimate(y)
         plan = self._plan(x, ahead, maps)
-        u = self._clipped(plan.u[0], self.u_before, 0)
+        u = self._bounds.clipped(plan.u[0], self.u_before, 0)
         if self.observer is not None:
             self._set(x_hat=self._prediction(x, u, ahead, None if model is None else maps.problem))
         self._set(last=plan, u_before=u)
@@ -380,7 +376,7 @@ class MPC(Fixed):
             raise ShapeError(
                 f"model is {model}, expected n={n}, m={m}, time-invariant or T={T}, as the problem"
             )
-        same = self._rate_weight, self._free, self._own.full.S
+        same = self._rate_weight, self._bounds.free, self._own.full.S
         return Planner(model, T, self._layout, self.H, *same)
 
     def _ahead(
@@ -431,64 +427,13 @@ class MPC(Fixed):
             y = np.concatenate([before[1:], np.zeros_like(before[:1])])
         plan, ref = maps.plan(x, self.u_before, ahead, y=y, max_iter=self._max_iter, tol=self._tol)
         unfinished = plan.status in (Status.MAX_ITER, Status.STALLED)
-        if unfinished or (plan.status is Status.INFEASIBLE and not self._obeys(plan.u)):
-            plan = self._kept(plan, x, ref, maps)
+        impossible = plan.status is Status.INFEASIBLE
+        if unfinished or (impossible and self._bounds.beyond(plan.u, self.u_before, self._tol)):
+            others = (
+                [] if self.last is None else [np.append(self.last.u[1:], self.last.u[-1:], axis=0)]
+            )
+            plan = kept(plan, x, self.u_before, others, ref, maps, self._bounds, self._tol)
         return plan
-
-    def _obeys(self, u: Array) -> bool:
-        """Whether inputs keep their bounds and those of their rates, to the tolerance."""
-        change = np.diff(u, axis=0, prepend=self.u_before[None])
-        for values, bounds in ((u, self._input), (change, self._rate)):
-            sizes = [np.where(np.isfinite(z), np.abs(z), 0.0) for z in bounds]
-            if (excess(values, *bounds) > self._tol * np.maximum(*sizes).max(axis=0)).any():
-                return False
-        return True
-
-    def _kept(self, plan: Plan, x0: Array, ref: Around, maps: Planner) -> Plan:
-        """The better of two trajectories: the inputs of this plan, and of the last, within their bounds.
-
-        Other rows beyond their limits are weighed by their prices, or else by springs. They are
-        simulated, so that the cost is that of the inputs.
-        """
-        before = [] if self.last is None else [np.concatenate([self.last.u[1:], self.last.u[-1:]])]
-        layout, limited = self._layout, maps.limited
-        problem = changed(maps.problem, c=ref.offset)
-        found = []
-        for wanted in (plan.u, *before):
-            u, last = np.empty_like(wanted), self.u_before
-            for t in range(self.T):
-                if self._free is None or self._free[t]:
-                    last = self._clipped(wanted[t], last, t)
-                u[t] = last
-            x = problem.simulate(x0, u)
-            cost = maps.cost(x, u, self.u_before, ref)
-            g = maps.rows(x, u, self.u_before, ref)
-            beyond = excess(g, layout.low, layout.high)
-            beyond[:, : layout.clipped] = 0.0
-            weights = limited.weighed(beyond)
-            paid = float(layout.prices.of(beyond).sum())
-            found.append((cost + float(weights.sum()), cost + paid, beyond, weights, g, x, u))
-        _, cost, beyond, weights, g, x, u = min(found, key=lambda z: z[0])
-        gap = max(plan.gap_bound + cost - plan.cost, 0.0)
-        message = (
-            f"{plan.message}; inputs within their bounds cost {cost:.6g}, at most {gap:.1g} above "
-            "the minimum"
-        )
-        most = 0.0
-        if beyond.any():
-            t, row = divmod(int(weights.argmax()), weights.shape[1])
-            most = float(beyond[t, row])
-            step = t + (row >= limited.rows.now)
-            message += f", and {layout.names[row]} exceeds its limit by {most:.3g} at t={step}"
-        rows = replace(plan.rows, values=g)
-        plan = replace(plan, x=x, u=u, cost=cost, gap_bound=gap)
-        return replace(plan, rows=rows, excess=most, message=message)
-
-    def _clipped(self, u: Array, before: Array, t: int) -> Array:
-        """The input nearest to u that keeps its bounds, and its rate's where both can be kept."""
-        low, high = self._rate
-        u = np.clip(u, before + low[t], before + high[t])
-        return np.clip(u, self._input[0][t], self._input[1][t])
 
 
 def _vector(name: str, value: ArrayLike, width: int) -> Array:

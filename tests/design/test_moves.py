@@ -125,3 +125,20 @@ def test_moves_that_cannot_be_are_refused_in_words():
     ):  # fmt: skip
         with pytest.raises(kind, match=message):
             lqrad.mpc(CART, 5, **options)
+
+
+def test_a_last_input_that_no_change_brings_back_is_told_by_its_own_excess():
+    """The input keeps its bounds; the change of the first step is what it takes, and no other."""
+    bounds = {"input_bounds": (-1, 1), "rate_bounds": (-0.3, 0.3)}
+    for far, beyond in ((100.0, 98.7), (2.0, 0.7)):
+        controller = lqrad.mpc(CART, 8, **bounds)
+        controller.reset(u_before=[far])
+        plan = controller.plan([1.0, 0.0])
+        assert plan.status is Status.INFEASIBLE
+        assert f"the change of u[0] exceeds its limit by {beyond} at t=0" in plan.message
+        assert plan.excess == pytest.approx(beyond, rel=1e-12)
+        assert plan.gap_bound == np.inf  # there is no minimum to be near to
+        assert plan.rows.excess.max() == plan.excess
+        np.testing.assert_allclose(plan.u[:4, 0], [1.0, 0.7, 0.4, 0.1], atol=1e-9)
+    controller.reset(u_before=[1.25])  # near enough
+    assert controller.plan([1.0, 0.0]).status is Status.CONVERGED_GAP
