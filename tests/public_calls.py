@@ -53,6 +53,7 @@ EXEMPT = {
     "Modes": "a result",
     "Nonnormality": "a result",
     "Plan": "a result",
+    "PlanGradient": "a result",
     "PlanRows": "a result",
     "Riccati.vjp": "riccati_vjp, under its former name",
     "Riccati.cost_gradient": "riccati_cost_gradient, under its former name",
@@ -914,6 +915,15 @@ CALLS |= {
     "MPC.plan": lambda: (
         lqrad.mpc(problem(), 3).plan,
         {"x": np.ones(2), "x_ref": np.ones(2), "u_ref": np.ones((3, 1)), "disturbance": np.ones(2)},
+    ),
+    "plan_vjp": lambda: (
+        lqrad.lq.plan_vjp,
+        {
+            "plan": lqrad.mpc(problem(), 4, input_bounds=(-0.1, 0.1)).plan([1.0, -0.5]),
+            "dx": data()["x"],
+            "du": data()["u"],
+            "dcost": 0.5,
+        },
     ),
     "datasets.load": lambda: (datasets.load, {"name": "nile"}),
     "load_controller": lambda: (lqrad.load_controller, {"path": saved_controller()}),

@@ -527,6 +527,7 @@ WITHOUT = {
     "LowRank": "a change of variables",
     "Margins": "numbers; plot_nyquist(loop, margins) draws them in the loop, which they have not",
     "Modes": "a table with words",
+    "PlanGradient": "derivatives in matrices",
     "Score": "derivatives in matrices",
     "Sweep": "a table of whatever its function returned",
     "TaylorTest": "one number, the order",

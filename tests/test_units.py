@@ -606,6 +606,25 @@ def predictive_rows(A, B, Q, R, x0, **_):
     return found
 
 
+@case("plan_vjp", "PlanGradient", data=constant, units="xuJ", rtol=OWN)
+def through_a_plan(A, B, Q, R, x0, **_):
+    size = np.abs(lqrad.dlqr(A, B, Q, R)[0] @ x0)
+    plan = lqrad.mpc(LQProblem(A, B, Q, R), 10, input_bounds=(-size / 2, size / 2)).plan(x0)
+    dx, du = np.vstack([plan.p, plan.p[:1]]), plan.u @ R
+    found = lqrad.lq.plan_vjp(plan, dx=dx, du=du, dcost=1.0)
+    return {
+        "A": (found.A, "J /x x"),
+        "B": (found.B, "J /x u"),
+        "Q": (found.Q, "x x"),
+        "R": (found.R, "u u"),
+        "S": (found.S, "x x"),
+        "x0": (found.x0, "J /x"),
+        "high": (found.high, "J . /u"),
+        "x_ref": (found.x_ref, "J . /x"),
+        "weak": words(found.weak.tolist()),
+    }
+
+
 @case("invariant_set", "InvariantSet", data=constant, units="xuJ")
 def invariance(A, B, Q, R, x0, **_):
     K = lqrad.dlqr(A, B, Q, R)[0]

@@ -33,7 +33,7 @@ from lqrad.results import Report
 class Feasibility(Report):
     """Whether, once a plan keeps all limits, those of all later states do: proven, or not known.
 
-    It is of the model as it is, without disturbances.
+    It is of the model as it is, without disturbances, and of rows without a price.
 
     Attributes
     ----------
@@ -58,10 +58,11 @@ def feasibility(
 
     It `tracks` with a reference, and is `blocked` where inputs are held over several steps.
     """
+    layout = _hard(layout)
     now, n = layout.C.shape[-2], problem.n
     constant = all(z.ndim == 2 for z in (layout.C, layout.D, layout.E)) and _constant(layout, now)
     if not layout.names:
-        return Feasibility(True, "nothing is limited")
+        return Feasibility(True, "nothing is limited, or at a price alone")
     if blocked:
         what = "inputs are held in blocks, and a plan that is moved on by a step has other ones"
         return Feasibility(False, what)
@@ -106,6 +107,7 @@ def terminal_set(problem: LQProblem, layout: Layout) -> InvariantSet:
     ArgumentError
         If the limits vary in time, the problem has a c, or there is no such set.
     """
+    layout = _hard(layout)
     now = layout.C.shape[-2]
     if any(z.ndim == 3 for z in (layout.C, layout.D, layout.E)) or not _constant(layout, now):
         raise ArgumentError(
@@ -135,6 +137,20 @@ def terminal_set(problem: LQProblem, layout: Layout) -> InvariantSet:
         return invariant_set(loop, C, low, high)
     except ArgumentError as error:
         raise error.within("terminal is 'invariant'") from None
+
+
+def _hard(layout: Layout) -> Layout:
+    """The rows without a price: the others can always be exceeded."""
+    kept, now = layout.prices.hard, layout.C.shape[-2]
+    return layout._replace(
+        C=layout.C[..., kept[:now], :],
+        D=layout.D[..., kept[:now], :],
+        E=layout.E[..., kept[now:], :],
+        low=layout.low[:, kept],
+        high=layout.high[:, kept],
+        names=[name for name, hard in zip(layout.names, kept, strict=True) if hard],
+        from_target=layout.from_target[kept],
+    )
 
 
 def _constant(layout: Layout, now: int) -> bool:

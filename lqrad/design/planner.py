@@ -162,6 +162,9 @@ class Planner(ReadOnly):
             u=u,
             p=plan.p[:, :n],
             rows=shifted(plan.rows, beside),
+            model=plan.model._replace(
+                from_target=self.layout.from_target, blocked=self.free is not None
+            ),
             message=message,
             x_ref=ref.x.copy(),
             u_ref=ref.u[:-1].copy(),

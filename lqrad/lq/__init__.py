@@ -5,6 +5,7 @@ from lqrad.lq.compare import Comparison, compare
 from lqrad.lq.dare import dare, dlqr
 from lqrad.lq.inputs import KKT
 from lqrad.lq.plan import Plan, PlanRows
+from lqrad.lq.plan_gradient import PlanGradient, plan_vjp
 from lqrad.lq.problem import LQProblem
 from lqrad.lq.riccati import Riccati, Trajectory, riccati
 from lqrad.lq.riccati_gradient import LQGradient, dlqr_vjp, riccati_cost_gradient, riccati_vjp
@@ -17,6 +18,7 @@ __all__ = [
     "LQGradient",
     "LQProblem",
     "Plan",
+    "PlanGradient",
     "PlanRows",
     "Riccati",
     "Shooting",
@@ -26,6 +28,7 @@ __all__ = [
     "dlqr",
     "dlqr_vjp",
     "multiple_shooting",
+    "plan_vjp",
     "riccati",
     "riccati_cost_gradient",
     "riccati_vjp",

@@ -45,7 +45,7 @@ from lqrad.linalg.riccati import recursion
 from lqrad.linalg.stages import times
 from lqrad.lq.certificates import inputs_refute
 from lqrad.lq.interior import interior, well_within
-from lqrad.lq.plan import Plan, PlanRows
+from lqrad.lq.plan import Plan, PlanModel, PlanRows
 from lqrad.lq.prices import Prices, hard
 from lqrad.lq.problem import LQProblem, changed
 from lqrad.lq.riccati import cost_factor
@@ -481,5 +481,8 @@ class Limited:
         rows = PlanRows(
             tuple(self.names), found.g, limits.low, limits.high, y, *self.prices, self.rows.now
         )
-        ends = (status, message, iterations, seconds, gap, most, rows, certificate)
+        C, D, E = self.rows.C, self.rows.D, self.rows.E
+        path, never = (found.x, found.u, p), np.zeros(len(self.names), bool)
+        model = PlanModel(self.problem, C, D, E, *path, never)
+        ends = (status, message, iterations, seconds, gap, most, rows, model, certificate)
         return Plan(found.x, found.u, p, y, cost, *ends)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from lqrad.arguments import Array
 from lqrad.errors import ArgumentError, Status
 from lqrad.lq.prices import Prices
+from lqrad.lq.problem import LQProblem
 from lqrad.lq.rows import excess
 from lqrad.results import Cells, Report, former, number
 
@@ -97,6 +100,34 @@ def shifted(rows: PlanRows, by: Array) -> PlanRows:
     return replace(rows, **moved)
 
 
+class PlanModel(NamedTuple):
+    """What a plan is of: a problem, its limited rows C x[t] + D u[t] and E x[t+1], and its answer there.
+
+    Where a plan is made around references, x and u are the differences to these, and where rates have
+    limits the states end with the input before.
+
+    Attributes
+    ----------
+    problem : LQProblem
+    C, D, E : (k, N), (k, m), (j, N), each also with a leading T axis
+    x, u, p : (T+1, N), (T, m), (T, N)
+    from_target : (k+j,) of bool
+        The rows whose limits move with the references.
+    blocked : bool
+        Whether inputs are held over several steps.
+    """
+
+    problem: LQProblem
+    C: Array
+    D: Array
+    E: Array
+    x: Array
+    u: Array
+    p: Array
+    from_target: NDArray[np.bool_]
+    blocked: bool = False
+
+
 @dataclass(frozen=True, eq=False, repr=False)
 class Plan(Report):
     """A trajectory within limits, and a bound on how far it is from the best.
@@ -121,6 +152,8 @@ class Plan(Report):
         one with the largest excess in relation to its own limits.
     rows : PlanRows
         What has limits: values, limits, multipliers, prices and excesses by row.
+    model : PlanModel
+        What `plan_vjp` differentiates.
     certificate : (T, rows) or None
         Where the status is INFEASIBLE, multipliers that prove it: sum y g is the same for all inputs,
         to rounding errors, and larger than sum y limit, with the high limit where y is positive and
@@ -143,6 +176,7 @@ class Plan(Report):
     gap_bound: float
     excess: float
     rows: PlanRows
+    model: PlanModel
     certificate: Array | None = None
     x_ref: Array | None = None
     u_ref: Array | None = None

@@ -154,7 +154,7 @@ def riccati_vjp(
         raise ArgumentError(
             "none of dK, dk, dP, dv, dx and du is given; pass a derivative in one of them"
         )
-    total = _Sums(problem)
+    total = Sums(problem)
     if any(name in arrays for name in law):
         _of_recursion(total, solution, *(arrays.get(name) for name in law))
     if "dx" not in arrays and "du" not in arrays:
@@ -186,7 +186,7 @@ def riccati_cost_gradient(solution: Riccati, x0: ArrayLike) -> LQGradient:
     check_type("solution", solution, Riccati, "riccati(problem, T)")
     path = solution.rollout(x0)
     x, u, p = path.x, path.u, path.p
-    total = _Sums(solution.problem)
+    total = Sums(solution.problem)
     total.add_products((x / 2, u / 2, p / 2), (x, u, p))
     slope = x[..., 0, :] @ solution.P[0] + solution.v[0]
     return total.gradient(np.asarray(slope))
@@ -241,13 +241,13 @@ def dlqr_vjp(
     Y = cho_solve(cho_factor(G), bars["dK"])
     inside = problem.B @ Y @ F.T
     X = steady_covariance(F, _symmetric(bars["dP"] + inside))
-    total = _Sums(problem)
+    total = Sums(problem)
     total.add_recursion(P[None], K[None], F[None], X[None], Y[None])
     return total.gradient(None)
 
 
 def _of_recursion(
-    total: _Sums,
+    total: Sums,
     solution: Riccati,
     dK: Array | None,
     dk: Array | None,
@@ -283,7 +283,7 @@ def _of_recursion(
 
 
 def _of_trajectory(
-    total: _Sums, solution: Riccati, dx: Array | None, du: Array | None, x0: ArrayLike
+    total: Sums, solution: Riccati, dx: Array | None, du: Array | None, x0: ArrayLike
 ) -> Array:
     """Pull back what is given of x and u; return what that is in x0."""
     problem, path = solution.problem, solution.rollout(x0)
@@ -306,7 +306,7 @@ def _of_trajectory(
     return np.asarray(in_x[..., 0, :] + p[..., 0, :] @ A + u[..., 0, :] @ M.T).reshape(*batch, -1)
 
 
-class _Sums:
+class Sums:
     """Gradients that add up, over the stages where an array is constant."""
 
     def __init__(self, problem: LQProblem) -> None:
@@ -321,14 +321,14 @@ class _Sums:
     def add_products(self, path: _Path, moved: _Path) -> None:
         """Add the change of the Lagrangian's slopes along a path that moves by `moved`."""
         (x, u, p), (y, w, z) = path, moved
-        self.add("S", _outer(y[..., -1:, :], x[..., -1:, :])[0])
+        self.add("S", outer(y[..., -1:, :], x[..., -1:, :])[0])
         self.add("s", _rows(y[..., -1:, :])[0])
         x, y = x[..., :-1, :], y[..., :-1, :]
-        self.add("A", _outer(p, y) + _outer(z, x))
-        self.add("B", _outer(p, w) + _outer(z, u))
-        self.add("Q", _outer(y, x))
-        self.add("R", _outer(w, u))
-        self.add("M", _outer(y, u) + _outer(x, w))
+        self.add("A", outer(p, y) + outer(z, x))
+        self.add("B", outer(p, w) + outer(z, u))
+        self.add("Q", outer(y, x))
+        self.add("R", outer(w, u))
+        self.add("M", outer(y, u) + outer(x, w))
         for name, rows in (("c", z), ("q", y), ("r", w)):
             self.add(name, _rows(rows))
 
@@ -353,7 +353,7 @@ def _symmetric(matrix: Array) -> Array:
     return np.asarray(matrix / 2 + matrix.swapaxes(-1, -2) / 2)
 
 
-def _outer(left: Array, right: Array) -> Array:
+def outer(left: Array, right: Array) -> Array:
     """The products left[t] right[t]', summed over a batch: (T, i, j)."""
     left, right = (z.reshape(-1, *z.shape[-2:]) for z in (left, right))
     return np.asarray(np.einsum("bti,btj->tij", left, right))

@@ -70,6 +70,8 @@ def test_without_an_end_a_plan_may_lead_to_where_none_keeps_the_limits():
         (BOTH | {"state_bounds": (-np.ones((5, 2)), np.arange(1.0, 11).reshape(5, 2))}, False, "vary"),
         (BOTH | {"rows": [Limit([[1.0, 1.0]], [[1.0]], low=-3)], "terminal": "origin"}, True, "dlqr"),
         (BOTH | {"rows": [Limit([[1.0, 1.0]], low=0.1)], "terminal": "origin"}, False, "not proven"),
+        (BOTH | {"rows": [Limit([[1.0, 1.0]], low=0.1, price=9)], "terminal": "origin"}, True, "dlqr"),
+        ({"rows": [Limit([[1.0, 1.0]], low=0.1, price=9)]}, True, "at a price alone"),
     ],
 )  # fmt: skip
 def test_what_is_known_is_told_with_its_reason(options, recursive, reason):
