@@ -14,6 +14,7 @@ reference, x_ref and u_ref are the steady states that hold it, or the nearest th
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -46,6 +47,7 @@ from lqrad.design.observer import Observer
 from lqrad.design.planner import Planner
 from lqrad.design.references import Ahead, read_ahead
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError, Status
+from lqrad.lq.condensed import States
 from lqrad.lq.plan import Plan
 from lqrad.lq.problem import LQProblem
 
@@ -228,6 +230,7 @@ class MPC(Fixed):
     _own: Planner
     _rate_weight: Array | None
     _disturbed: Disturbed | None
+    _at_work: States | None
 
     def __init__(
         self,
@@ -282,7 +285,7 @@ class MPC(Fixed):
             raise ArgumentError("x_hat is given and there is no observer; the state is measured")
         u_before = _vector("u_before", np.zeros(m) if u_before is None else u_before, m)
         x_hat = _vector("x_hat", np.zeros(n) if x_hat is None else x_hat, n)
-        self._set(u_before=u_before, x_hat=x_hat, last=None)
+        self._set(u_before=u_before, x_hat=x_hat, last=None, _at_work=None)
 
     @property
     def fallback(self) -> Array:
@@ -335,11 +338,21 @@ class MPC(Fixed):
         """
         maps, ahead = self._maps(model), self._ahead(reference, x_ref, u_ref, disturbance)
         x = self._estimate(y)
-        plan = self._plan(x, ahead, maps)
-        u = self._bounds.clipped(plan.u[0], self.u_before, 0)
+        state, known = self._apart(x, ahead)
+        first, limits = None, (self._max_iter, self._tol)
+        if maps is self._own:  # what is made once for many steps
+            first = maps.first(state, self.u_before, known, self._at_work, *limits)
+        if first is None:
+            plan = self._plan(state, known, maps)
+            u, at_work = plan.u[0], self._own.states(plan.multipliers)
+        else:
+            u, at_work = first.u, first.state
+            form = partial(maps.formed, state, self.u_before, known, first.y, *limits)
+            plan = Plan.later(form, status=Status.CONVERGED_GAP)
+        u = self._bounds.clipped(u, self.u_before, 0)
         if self.observer is not None:
             self._set(x_hat=self._prediction(x, u, ahead, None if model is None else maps.problem))
-        self._set(last=plan, u_before=u)
+        self._set(last=plan, u_before=u, _at_work=at_work)
         return u.copy()
 
     def plan(
@@ -364,7 +377,7 @@ class MPC(Fixed):
             x = np.concatenate([_vector("x", x, n), self.x_hat[n:]])
         x = _vector("x", x, len(self.x_hat))
         ahead = self._ahead(reference, x_ref, u_ref, disturbance)
-        return self._plan(x, ahead, self._maps(model))
+        return self._plan(*self._apart(x, ahead), self._maps(model))
 
     def _maps(self, model: LQProblem | None) -> Planner:
         """The maps of the problem, or of a model in its place."""
@@ -415,12 +428,15 @@ class MPC(Fixed):
         check_finite("x_hat of the observer", x_hat, computed=True)
         return x_hat
 
-    def _plan(self, x: Array, ahead: Ahead, maps: Planner) -> Plan:
-        """The best trajectory from x, with disturbances behind; or the best that is known."""
+    def _apart(self, x: Array, ahead: Ahead) -> tuple[Array, Ahead]:
+        """The state, and what is known ahead with the disturbances that are estimated behind it."""
+        if self._disturbed is None:
+            return x, ahead
         n = self.problem.n
-        if self._disturbed is not None:
-            ahead = ahead.with_estimate(self._disturbed, x[n:], self.T)
-            x = x[:n]
+        return x[:n], ahead.with_estimate(self._disturbed, x[n:], self.T)
+
+    def _plan(self, x: Array, ahead: Ahead, maps: Planner) -> Plan:
+        """The best trajectory from x, or the best that is known."""
         y = None
         if self.last is not None:
             before = self.last.multipliers

@@ -8,6 +8,8 @@ input is held, u[t] = u[t-1] takes its place, and what is left of it neither mov
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +20,45 @@ from lqrad.design.limits import Layout
 from lqrad.design.references import Ahead, Around, around
 from lqrad.design.targets import Targets
 from lqrad.errors import ArgumentError
+from lqrad.lq.condensed import Bounds, Condensed, States, Step, is_short
 from lqrad.lq.dare import dare
 from lqrad.lq.limits import Limited
 from lqrad.lq.plan import Plan, shifted
 from lqrad.lq.problem import LQProblem, changed, units_of
+
+
+class _Frame(NamedTuple):
+    """What plans have in common of which the same is known ahead.
+
+    Attributes
+    ----------
+    ahead : Ahead
+    ref : Around
+    x0 : (n,) or (n+m,)
+        What is taken from the state that a plan starts from.
+    c : (T, n) or (T, n+m), or None
+        Constant part of the dynamics, where it is not zero.
+    beside : (T, k+j)
+        What is taken from the limits.
+    low, high : (T, k+j)
+    """
+
+    ahead: Ahead
+    ref: Around
+    x0: Array
+    c: Array | None
+    beside: Array
+    low: Array
+    high: Array
+
+
+class _FrameBounds(NamedTuple):
+    """What condensed rows make of a frame."""
+
+    frame: _Frame
+    tol: float
+    bounds: Bounds
+    offset: Array | None
 
 
 class Planner(ReadOnly):
@@ -90,6 +127,7 @@ class Planner(ReadOnly):
             limited=limited,
         )
         self.targets = None if H is None else self._targets(H)
+        self._has_terms = any(getattr(problem, name).any() for name in "cqrs")
 
     def _targets(self, H: Array) -> Targets:
         """The steady states within the limits of the last stage, where the input before is the input."""
@@ -135,23 +173,11 @@ class Planner(ReadOnly):
 
         It is told what is known ahead; what it was made around comes second.
         """
-        n, ref = self.problem.n, around(self.problem, self.T, ahead, self.targets)
-        start, c = x - ref.x[0], ref.c
-        if self.with_input:
-            start = np.concatenate([start, u_before - ref.u[0]])
-            c = np.hstack([c, ref.u[:-1] - ref.u[1:]])
-        beside = np.where(self.layout.from_target, 0.0, self._beside(ref))
-        for name, array in (("dynamics", c), ("limits", beside), ("state", start)):
-            check_finite(f"the {name} beside the references", array, computed=True)
-        plan = self.limited.solve(
-            start,
-            self.layout.low - beside,
-            self.layout.high - beside,
-            c=c if c.any() or self.problem.c.any() else None,
-            y=y,
-            max_iter=max_iter,
-            tol=tol,
-        )
+        n, frame = self.problem.n, self._frame(ahead)
+        start, ref = self._start(x, u_before, frame), frame.ref
+        check_finite("the state beside the references", start, computed=True)
+        limits = frame.low, frame.high
+        plan = self.limited.solve(start, *limits, c=frame.c, y=y, max_iter=max_iter, tol=tol)
         u = plan.u + ref.u[:-1]
         if self.free is not None:
             u = u[np.maximum.accumulate(np.where(self.free, np.arange(self.T), 0))]
@@ -161,7 +187,7 @@ class Planner(ReadOnly):
             x=plan.x[:, :n] + ref.x,
             u=u,
             p=plan.p[:, :n],
-            rows=shifted(plan.rows, beside),
+            rows=shifted(plan.rows, frame.beside),
             model=plan.model._replace(
                 from_target=self.layout.from_target, blocked=self.free is not None
             ),
@@ -171,6 +197,99 @@ class Planner(ReadOnly):
             missed=None if ref.missed is None else ref.missed.copy(),
         )
         return plan, ref
+
+    def first(
+        self,
+        x: Array,
+        u_before: Array,
+        ahead: Ahead,
+        before: States | None,
+        max_iter: int,
+        tol: float,
+    ) -> Step | None:
+        """Return the first input of the best trajectory, where condensed rows prove it.
+
+        before holds the states of the rows in the step before.
+        """
+        if self._condensed is None:
+            return None
+        frame = self._frame(ahead)
+        known = self._bounds[-1] if self._bounds else None
+        if known is None or known.frame is not frame or known.tol != tol:
+            at = self.limited.rows.limited
+            bounds = self._condensed.bounds(frame.low[at], frame.high[at], tol)
+            offset = None
+            if frame.c is not None or self._has_terms:
+                offset = self._condensed.offset(self.limited.with_terms(c=frame.c))
+            known = _FrameBounds(frame, tol, bounds, offset)
+            self._bounds[:] = [known]
+        start, offset = self._start(x, u_before, frame), known.offset
+        step = self._condensed.step(
+            start, known.bounds, offset=offset, before=before, max_iter=max_iter, tol=tol
+        )
+        return None if step is None else step._replace(u=step.u + frame.ref.u[0])
+
+    def formed(
+        self,
+        x: Array,
+        u_before: Array,
+        ahead: Ahead,
+        y: Array | None,
+        max_iter: int,
+        tol: float,
+    ) -> Plan:
+        """Return the plan of which y (r,) are the multipliers that `first` has found."""
+        assert self._condensed is not None
+        start = None if y is None else self._condensed.multipliers(y)
+        plan, _ = self.plan(x, u_before, ahead, y=start, max_iter=max_iter, tol=tol)
+        return plan
+
+    def states(self, y: Array) -> States | None:
+        """The states of the rows in a plan of these multipliers (T, k+j)."""
+        return None if self._condensed is None else self._condensed.states(y)
+
+    @cached_property
+    def _condensed(self) -> Condensed | None:
+        return Condensed(self.limited) if is_short(self.limited) else None
+
+    @cached_property
+    def _frames(self) -> list[_Frame]:
+        """The last one."""
+        return []
+
+    @cached_property
+    def _bounds(self) -> list[_FrameBounds]:
+        """The last ones."""
+        return []
+
+    def _frame(self, ahead: Ahead) -> _Frame:
+        """What is around a plan; that of the plan before, where the same is known ahead."""
+        for known in self._frames:
+            if all(map(_is_same, known.ahead, ahead)):
+                return known
+        ref = around(self.problem, self.T, ahead, self.targets)
+        x0, c = ref.x[0], ref.c
+        if self.with_input:
+            x0 = np.concatenate([x0, ref.u[0]])
+            c = np.hstack([c, ref.u[:-1] - ref.u[1:]])
+        beside = np.where(self.layout.from_target, 0.0, self._beside(ref))
+        for name, array in (("dynamics", c), ("limits", beside)):
+            check_finite(f"the {name} beside the references", array, computed=True)
+        given = c if c.any() or self.problem.c.any() else None
+        limits = self.layout.low - beside, self.layout.high - beside
+        frame = _Frame(ahead, ref, x0, given, beside, *limits)
+        self._frames[:] = [frame]
+        return frame
+
+    def _start(self, x: Array, u_before: Array, frame: _Frame) -> Array:
+        return (np.concatenate([x, u_before]) if self.with_input else x) - frame.x0
+
+
+def _is_same(known: Array | None, given: Array | None) -> bool:
+    """Whether both are None, or equal."""
+    if known is None or given is None:
+        return known is given
+    return known is given or np.array_equal(known, given)
 
 
 def with_last_input(problem: LQProblem, rate_weight: Array | None = None) -> LQProblem:

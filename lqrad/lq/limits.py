@@ -176,8 +176,11 @@ class Limited:
         self._linear = np.concatenate(stages, axis=1)
         self._c = np.broadcast_to(problem.c, (T, problem.n)) if problem.c.any() else None
 
-    def _with_terms(self, terms: dict[str, Array]) -> Limited:
-        """The same limits and maps, which do not depend on linear terms, with others of these."""
+    def with_terms(self, **given: Array | None) -> Limited:
+        """Return the same limits and maps, which do not depend on linear terms, with others of these."""
+        terms = {name: term for name, term in given.items() if term is not None}
+        if not terms:
+            return self
         new = copy.copy(self)
         scaled = {name: z if name == "c" else self._unit * z for name, z in terms.items()}
         new.problem = changed(self.problem, **terms)
@@ -225,13 +228,10 @@ class Limited:
             largest limit, or of how far the row goes where that is less, is none.
         """
         began = time.perf_counter()
-        terms = {"c": c, "q": q, "r": r, "s": s}
-        given = {name: term for name, term in terms.items() if term is not None}
-        if given:
-            with_terms = self._with_terms(given)
+        with_terms = self.with_terms(c=c, q=q, r=r, s=s)
+        if with_terms is not self:
             return with_terms.solve(x0, low, high, y=y, max_iter=max_iter, tol=tol)
-        zero = np.zeros((self.T + 1, self._scaled.n)), np.zeros((self.T, self._scaled.m))
-        x, u, p, _ = self._free.minimise(*self._slopes(*zero), x0, self._c)
+        x, u, p, _ = self._free.minimise(*self._slopes(*self._zero()), x0, self._c)
         cost, gap = self._worth(x, u)
         if gap > 2 * tol * abs(cost):  # Newton's method, once more: what rounding errors have left
             dx, du, corrected, _ = self._free.minimise(*self._slopes(x, u))
@@ -439,6 +439,10 @@ class Limited:
         """The cost of a trajectory, and how far it is above the minimum without limits."""
         left = self._free.gradient(*self._slopes(x, u))
         return float(self._scaled.cost(x, u)), 0.5 * float(np.vdot(left, left))
+
+    def _zero(self) -> tuple[Array, Array]:
+        """States and inputs that are zero."""
+        return np.zeros((self.T + 1, self._scaled.n)), np.zeros((self.T, self._scaled.m))
 
     def _slopes(self, x: Array, u: Array, y: Array | None = None) -> tuple[Array, Array]:
         """The partial derivatives of J + sum y g in each state and input."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -185,3 +186,32 @@ class Plan(Report):
 
     def __repr__(self) -> str:
         return f"<Plan of {len(self.u)} steps: {self.message}>"
+
+    @classmethod
+    def later(cls, form: Callable[[], Plan], **known: Any) -> Plan:
+        """Return a plan of which no more is made than fields that are known, until another is read.
+
+        Then `form` makes all of them.
+        """
+        plan = object.__new__(cls)
+        vars(plan).update(known, _form=form)
+        return plan
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What is copied and pickled: all fields."""
+        return {part.name: getattr(self, part.name) for part in fields(self)}
+
+    if not TYPE_CHECKING:  # which would take any name for an attribute
+
+        def __getattr__(self, name: str) -> Any:
+            """Make the fields that are not there yet."""
+            form = vars(self).get("_form")
+            if form is not None and name in _NAMES:
+                vars(self).update(vars(form()))
+                vars(self).pop("_form", None)
+            return object.__getattribute__(self, name)
+
+
+_NAMES = {part.name for part in fields(Plan)}
+for _name in _NAMES & vars(Plan).keys():
+    delattr(Plan, _name)  # a default would be read in the place of what is not there yet

@@ -1,12 +1,14 @@
 /* Every kernel on arrays of just their size, of random sizes with zero among them: the sanitizers of the
  * compiler see a read or a write beside one. Prints how many calls were made. */
 #include "batch.h"
+#include "limits.h"
 #include "lq.h"
 #include "smoothing.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static double *doubles(int64_t count)
 {
@@ -72,6 +74,49 @@ static void batches(void)
         free(all[i]);
 }
 
+/* Steps within limits of random maps; how many calls were made. */
+static int64_t condensed(void)
+{
+    const int64_t n = 1 + rand() % 4, m = 1 + rand() % 3, inputs = m * (1 + rand() % 90);
+    const int64_t rows = 1 + rand() % 250, runs = 1 + rand() % 3;
+    int64_t most = inputs < rows ? inputs : rows;
+    most = most < MOST_AT_WORK ? most : MOST_AT_WORK;
+    double *map = doubles(n * (m + rows)), *P = matrices(1, n, 5.0), *errors = doubles(2 * n);
+    double *Y = doubles(rows * inputs), *first = doubles(rows * m), *rounding = doubles(rows);
+    double *S = doubles(rows * rows), *low = doubles(rows), *high = doubles(rows);
+    double *slack = doubles(rows), *beside = doubles(rows), *x0 = doubles(runs * n);
+    double *offset = doubles(m + rows + n + 3), *u = doubles(runs * m), *y = doubles(rows);
+    double *work = doubles(m + 2 * rows + most * (most + 1) / 2 + 3 * most);
+    int64_t *ahead = malloc(sizeof(int64_t) * (size_t)rows);
+    int64_t *iterations = malloc(sizeof(int64_t) * (size_t)runs);
+    uint8_t *moved = malloc((size_t)rows), *made = calloc((size_t)rows, 1);
+    int8_t *before = calloc((size_t)(rows * runs), 1), *state = malloc((size_t)(rows * runs));
+    for (int64_t i = 0; i < 2 * n; i++)
+        errors[i] = 1e-12;
+    for (int64_t i = 0; i < rows; i++) {
+        double sum = 0.0;
+        for (int64_t j = 0; j < inputs; j++)
+            sum += Y[i * inputs + j] * Y[i * inputs + j];
+        for (int64_t j = 0; j < inputs; j++)
+            Y[i * inputs + j] /= sqrt(sum);
+        ahead[i] = i + 2 < rows ? i + 2 : -1;
+        low[i] = rand() % 4 ? -0.2 : -INFINITY, high[i] = rand() % 9 ? 0.1 : -0.2;
+        moved[i] = rand() % 99 > 0, slack[i] = 1e-9, beside[i] = rounding[i] = 0.0;
+    }
+    condensed_maps maps = {n, m, inputs, rows, map, P, errors, Y, first, rounding, ahead,
+                           moved, made, S, 1e-12, 1e-10, rand() % 6};
+    condensed_bounds bounds = {low, high, slack, beside};
+    condensed_steps(&maps, &bounds, runs, x0, rand() % 2 ? offset : 0, 1e-8, 100, 0, state, u,
+                    iterations, y, work);
+    memcpy(before, state, (size_t)(rows * runs));
+    condensed_steps(&maps, &bounds, runs, x0, 0, 1e-8, 100, before, state, u, iterations, y, work);
+    void *all[] = {map, P, errors, Y, first, rounding, S, low, high, slack, beside, x0, offset, u,
+                   y, work, ahead, iterations, moved, made, before, state};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        free(all[i]);
+    return 2;
+}
+
 int main(void)
 {
     int64_t calls = 0;
@@ -129,7 +174,7 @@ int main(void)
                                V, varying ? m * m : 0, W, varying ? n * n : 0, S, noise, P, gains,
                                factor, roots, rounding, work);
         batches();
-        calls += 9;
+        calls += 9 + condensed();
         double *all[] = {A, At, B, Bt, Q, R, M, S, c, q, r, s, x0, u, J, g, P, K, L, k, v, x, p,
                          C, V, W, gains, factor, roots, rounding, noise, work};
         for (size_t i = 0; i < sizeof all / sizeof *all; i++)

@@ -1,0 +1,44 @@
+/* Receding horizons within limits, in condensed numbers: see lqrad/lq/condensed.py. */
+#ifndef LQRAD_LIMITS_H
+#define LQRAD_LIMITS_H
+
+#include <stdint.h>
+
+/* The most rows at work. */
+enum { MOST_AT_WORK = 160 };
+
+/* The maps of a problem with n states, m inputs at a time, `inputs` over its horizon, and `rows` rows
+ * that have limits. map (n, m + rows) is that of the first input, and behind it of the rows, transposed;
+ * P (n, n); errors (2, n); Y (rows, inputs), of norm one; first (rows, m); rounding (rows), of which
+ * most_rounding is the largest; moved and made (rows) are 0 or 1; ahead (rows) is where each row stands
+ * a stage later, or -1. S (rows, rows) holds Y Y' in the rows that are made; more are made as they are
+ * needed. */
+typedef struct {
+    int64_t n, m, inputs, rows;
+    const double *map, *P, *errors, *Y, *first, *rounding;
+    const int64_t *ahead;
+    const uint8_t *moved;
+    uint8_t *made;
+    double *S;
+    double most_rounding, dependent;
+    int64_t patience;
+} condensed_maps;
+
+/* Limits (rows) of which some are infinite, and slacks: slack + beside sqrt(2 J0). */
+typedef struct {
+    const double *low, *high, *slack, *beside;
+} condensed_bounds;
+
+/* The first inputs u (runs, m) of the cheapest trajectories within limits from x0 (runs, n), their
+ * multipliers y (rows), of the last run, and states of the rows (runs, rows), which begin with those of
+ * `before` (runs, rows) a stage later, if that is not null. offset is null, or what is added for x0 = 0:
+ * to the first input and the rows (m + rows), to the slope of the cost (n), to the cost and to the two
+ * errors (3). iterations (runs) are negative where there is no answer that is proven.
+ * work holds m + 2 rows + k(k+1)/2 + 3 k doubles, k the smallest of inputs, rows and MOST_AT_WORK.
+ * Returns how many runs have no answer. Twin: Condensed.step. */
+int64_t condensed_steps(const condensed_maps *maps, const condensed_bounds *bounds, int64_t runs,
+                        const double *x0, const double *offset, double tol, int64_t max_iter,
+                        const int8_t *before, int8_t *state, double *u, int64_t *iterations,
+                        double *y, double *work);
+
+#endif
