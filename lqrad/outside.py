@@ -243,7 +243,11 @@ def read_archive(path: Path, kind: str, version: int, ending: str | None = None)
     ArgumentError
         If it cannot be read, or is of another kind or version; names the file.
     """
-    data = read_named(path, ending)
+    return of_version(path, read_named(path, ending), kind, version)
+
+
+def of_version(path: Path, data: dict[str, Any], kind: str, version: int) -> dict[str, Any]:
+    """Return what a file of this kind holds beside its version; raise where that is another."""
     held = data.pop(f"{kind}_version", None)
     if held is None:
         raise ArgumentError(f"{path} is no file of this kind: it lacks {kind}_version")
@@ -284,7 +288,7 @@ def check_names(
 def without_null(limit: Any, infinite: float) -> Any:
     """A limit with an infinite one in the place of each null."""
     if isinstance(limit, list):
-        return [infinite if value is None else value for value in limit]
+        return [without_null(value, infinite) for value in limit]
     return infinite if limit is None else limit
 
 

@@ -128,9 +128,15 @@ def outcomes(path, write, data, values, load):
 
 @pytest.mark.parametrize("kind", ["json", "npz"])
 @pytest.mark.parametrize("seed", [3])
-def test_every_tampered_controller_is_refused_by_name(tmp_path, kind, seed):
+@pytest.mark.parametrize("planner", [False, True])
+def test_every_tampered_controller_is_refused_by_name(tmp_path, kind, seed, planner):
     path = tmp_path / f"controller.{kind}"
     controller, _ = random_controller(seed, bounds=(-0.3, 0.2))
+    if planner:
+        problem = lqrad.LQProblem([[0.5]], [[1.0]], [[1.0]], [[1.0]])
+        rows = [lqrad.design.Limit([[1.0]], [[0.5]], high=2.0, price=3.0, name="sum")]
+        options = {"rows": rows, "rate_weight": [[0.5]], "blocks": [1, 1], "H": [[1.0]]}
+        controller = lqrad.mpc(problem, 3, input_bounds=(-1, 1), terminal="origin", **options)
     save_controller(path, controller)
     if kind == "json":
         found = outcomes(
@@ -140,7 +146,7 @@ def test_every_tampered_controller_is_refused_by_name(tmp_path, kind, seed):
         with np.load(path) as held:
             data = dict(held)
         found = outcomes(path, write_npz, data, NPZ_VALUES, load_controller)
-    assert found[1] > 4 * found[0]
+    assert found[1] > (3 if planner else 4) * found[0]
 
 
 def test_every_tampered_file_of_parameters_is_refused_by_name(tmp_path):

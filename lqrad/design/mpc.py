@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from functools import partial
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -229,6 +230,7 @@ class MPC(Fixed):
     _layout: Layout
     _own: Planner
     _rate_weight: Array | None
+    _limits: dict[str, Any]
     _disturbed: Disturbed | None
     _at_work: States | None
 
@@ -260,8 +262,22 @@ class MPC(Fixed):
         self._set(_disturbed=disturbed(observer, n, H) if observer is not None and some else None)
         own = Planner(problem, T, layout, H, rate_weight, free)
         self._set(problem=own.problem, _layout=layout, _own=own)
-        self._set(_rate_weight=rate_weight)
+        limits = {"state_bounds": state_bounds, "rows": tuple(rows), "terminal": terminal}
+        self._set(_rate_weight=rate_weight, _limits=limits)
         self.reset()
+
+    @property
+    def design(self) -> dict[str, Any]:
+        """What `mpc` makes it of again: problem, T, and all else by name."""
+        own, free = self._own, self._bounds.free
+        problem = own.problem
+        if self._rate_weight is not None and not own.S_given:
+            problem = problem.replace(S=None)  # that of the states (x, u) is found again
+        blocks = None if free is None else np.diff(np.append(np.flatnonzero(free), self.T))
+        found = {"problem": problem, "T": self.T, "max_iter": self._max_iter, "tol": self._tol}
+        found |= {name: getattr(self, name) for name in ("H", "Bd", "observer")}
+        found |= {"input_bounds": self._bounds.input, "rate_bounds": self._bounds.rate}
+        return found | self._limits | {"rate_weight": self._rate_weight, "blocks": blocks}
 
     @property
     def feasibility(self) -> Feasibility:

@@ -95,6 +95,7 @@ class Planner(ReadOnly):
         self.T, self.layout, self.free = T, layout, free
         of_rates = C.shape[-1] > n
         self.with_input = of_rates or rate_weight is not None or free is not None
+        self.S_given = problem.S_given
         full = with_last_input(problem, rate_weight) if self.with_input else problem
         if not problem.S_given:
             if problem.T is None:

@@ -12,12 +12,16 @@ from numpy.typing import ArrayLike
 
 from lqrad.arguments import Array, check_limits, check_number, check_type, real_array
 from lqrad.design.controller import Controller
+from lqrad.design.mpc import MPC
 from lqrad.design.observer import Observer
 from lqrad.errors import ArgumentError, DtypeError
+from lqrad.files.planners import PLANNER_VERSION, planner_arrays, planner_of, with_null
 from lqrad.outside import (
     check_names,
     naming,
+    of_version,
     read_archive,
+    read_named,
     replace_file,
     replace_npz,
     with_ending,
@@ -105,16 +109,16 @@ _FEEDTHROUGH = ("D", "G")  # written where they are not zero
 _CONTROLLER_VERSION = 1  # of the layout of a file of a controller
 
 
-def save_controller(path: str | Path, controller: Controller) -> None:
+def save_controller(path: str | Path, controller: Controller | MPC) -> None:
     """Write a controller to a file, which `load_controller` reads bit for bit.
 
     Parameters
     ----------
     path : str or Path
         A name that ends in .json or .npz. A file of this name is replaced as a whole. It holds the
-        arrays of `Controller` under their names, dt, and the version of this layout; in .json an
-        infinite limit is null.
-    controller : Controller
+        arrays of `Controller` under their names, dt, and the version of this layout, or what `mpc`
+        was given; in .json an infinite limit is null.
+    controller : Controller or MPC
         Its design is written, and not its memory.
 
     See Also
@@ -132,7 +136,22 @@ def save_controller(path: str | Path, controller: Controller) -> None:
     array([[ True]])
     """
     path = with_ending(path, (".json", ".npz"))
-    check_type("controller", controller, Controller, "lqi(plant, Q, R, Q_i)")
+    if isinstance(controller, MPC):
+        arrays, kind, version = planner_arrays(controller), "mpc", PLANNER_VERSION
+    else:
+        check_type("controller", controller, Controller, "lqi(plant, Q, R, Q_i)")
+        arrays, kind, version = _controller_arrays(controller), "controller", _CONTROLLER_VERSION
+    if path.suffix.lower() == ".npz":
+        replace_npz(path, **{f"{kind}_version": np.array(version)}, **arrays)
+        return
+    data = {f"{kind}_version": version} | with_null(arrays)
+    # Python writes a float so that it reads back to the same bits.
+    text = json.dumps(data, indent=1, allow_nan=False)
+    replace_file(path, lambda file: file.write(f"{text}\n".encode()))
+
+
+def _controller_arrays(controller: Controller) -> dict[str, Any]:
+    """The arrays of a controller, under their names."""
     sources = dict.fromkeys("ABCDL", controller.observer)
     arrays = {
         name: getattr(sources.get(name, controller), name) for name in _CONTROLLER + _FEEDTHROUGH
@@ -140,19 +159,10 @@ def save_controller(path: str | Path, controller: Controller) -> None:
     for name in _FEEDTHROUGH:
         if not arrays[name].any():
             del arrays[name]
-    if path.suffix.lower() == ".npz":
-        replace_npz(path, controller_version=np.array(_CONTROLLER_VERSION), **arrays)
-        return
-    data: dict[str, Any] = {"controller_version": _CONTROLLER_VERSION}
-    data |= {name: np.asarray(array).tolist() for name, array in arrays.items()}
-    for name in ("low", "high"):
-        data[name] = [value if np.isfinite(value) else None for value in data[name]]
-    # Python writes a float so that it reads back to the same bits.
-    text = json.dumps(data, indent=1, allow_nan=False)
-    replace_file(path, lambda file: file.write(f"{text}\n".encode()))
+    return arrays
 
 
-def load_controller(path: str | Path) -> Controller:
+def load_controller(path: str | Path) -> Controller | MPC:
     """Read a controller that `save_controller` wrote to a .json or .npz file, with an empty memory.
 
     Raises
@@ -176,7 +186,10 @@ def load_controller(path: str | Path) -> Controller:
     Controller(n=1, m=1, ny=1, dt=0.1 s, 1 tracked with integral action)
     """
     path = with_ending(path, (".json", ".npz"))
-    data = read_archive(path, "controller", _CONTROLLER_VERSION)
+    data = read_named(path)
+    if "mpc_version" in data:
+        return planner_of(path, of_version(path, data, "mpc", PLANNER_VERSION))
+    data = of_version(path, data, "controller", _CONTROLLER_VERSION)
     check_names(path, data, _CONTROLLER, _FEEDTHROUGH, "a controller")
     with naming(path):
         observer = Observer(data["A"], data["B"], data["C"], data["L"], D=data.get("D"))
