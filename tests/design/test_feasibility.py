@@ -56,7 +56,7 @@ def test_without_an_end_a_plan_may_lead_to_where_none_keeps_the_limits():
 @pytest.mark.parametrize(
     ("options", "recursive", "reason"),
     [
-        ({}, True, "nothing is limited"),
+        ({}, True, "nothing is limited, or at a price alone"),
         ({"input_bounds": (-1, 1)}, True, "nothing limits the states"),
         ({"input_bounds": (-np.ones((5, 1)), np.arange(1.0, 6)[:, None])}, True, "nothing limits"),
         ({"input_bounds": (-1, 1), "rate_bounds": (-1, 1)}, True, "the last input can be held"),
@@ -123,3 +123,23 @@ def test_of_a_problem_that_varies_nothing_is_known():
 def test_a_set_that_cannot_be_is_refused_in_words(options, match):
     with pytest.raises((lqrad.ArgumentError, lqrad.ShapeError), match=match):
         mpc(CART, 5, **(BOTH | {"terminal": "invariant"} | options))
+
+
+def test_rows_with_a_price_are_no_obstacle_and_no_end_that_holds():
+    hard, soft = ({"price": price} for price in (None, 5.0))
+    slow = {"C": [[0.0, 1.0]], "low": -0.5, "high": 0.5}
+    end = {"C": np.eye(2), "low": 0.0, "high": 0.0}
+    for rows, terminal, recursive in (
+        ([Limit(**slow, **soft)], None, True),
+        ([Limit(**slow, **hard)], None, False),
+        ([Limit(**slow, **hard)], Limit(**end, **hard), True),
+        ([Limit(**slow, **hard)], Limit(**end, **soft), False),
+    ):
+        controller = mpc(CART, 12, input_bounds=(-1, 1), rows=rows, terminal=terminal)
+        assert controller.feasibility.recursive is recursive
+    wide = mpc(CART, 12, **BOTH, rows=[Limit(**slow, **soft)], terminal="invariant")
+    same = mpc(CART, 12, **BOTH, terminal="invariant")
+    assert wide.feasibility.recursive
+    names, others = (set(z.plan([0.1, 0.0]).rows.names) for z in (wide, same))
+    assert names - others == {"rows[0]"}
+    assert others < names

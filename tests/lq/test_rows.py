@@ -54,12 +54,19 @@ class Case:
         )
 
 
+def check_stationary(dense, u, y):
+    """The Lagrangian's slopes vanish, beside the largest of what adds up to them."""
+    slopes = dense.H @ u + dense.f + dense.G.T @ y
+    terms = np.abs(dense.H) @ np.abs(u), np.abs(dense.f), np.abs(dense.G.T) @ np.abs(y)
+    size = max(z.max() for z in terms)
+    assert np.abs(slopes).max() <= 1e-7 * size
+    return size
+
+
 def check_conditions(case, plan):
     """The conditions of the best u, by arithmetic: the Lagrangian's slopes, limits, complementarity."""
     dense, y, u = case.dense, plan.multipliers.ravel(), plan.u.ravel()
-    terms = dense.H @ u, dense.f, dense.G.T @ y
-    size = max(np.abs(z).max() for z in (dense.H * np.abs(u), *terms))
-    assert np.abs(sum(terms)).max() <= 1e-7 * size
+    check_stationary(dense, u, y)
     g, low, high = dense.rows(plan.u), case.low.ravel(), case.high.ravel()
     slack = 1e-7 * (np.abs(dense.G) @ np.abs(u) + np.abs(dense.g0))
     assert (g <= high + slack).all()
@@ -130,13 +137,10 @@ def test_prices_are_those_of_a_dense_program(seed):
 def check_priced_conditions(case, plan):
     """The Lagrangian's slopes vanish, and each multiplier is one that its row's excess has."""
     dense, y, u = case.dense, plan.multipliers, plan.u.ravel()
-    terms = dense.H @ u, dense.f, dense.G.T @ y.ravel()
-    size = max(np.abs(z).max() for z in (dense.H * np.abs(u), *terms))
-    assert np.abs(sum(terms)).max() <= 1e-7 * size
+    size = check_stationary(dense, u, y.ravel())
     g = dense.rows(plan.u).reshape(y.shape)
     slack = 1e-7 * (np.abs(dense.G) @ np.abs(u) + np.abs(dense.g0)).reshape(y.shape)
-    moved = np.abs(dense.G).max(axis=1).reshape(y.shape) > 1e-13
-    for t, i in zip(*np.nonzero(moved), strict=True):
+    for t, i in zip(*np.nonzero(moved_rows(case)), strict=True):
         above, below = g[t, i] - case.high[t, i], case.low[t, i] - g[t, i]
         price, spring = case.prices.price[i], case.prices.spring[i]
         e = max(above, below)
@@ -151,6 +155,35 @@ def check_priced_conditions(case, plan):
         else:
             worth = abs(plan.cost) + abs(case.free.cost)
             assert pull == 0 or abs(pull) * min(-above, -below) <= 1e-6 * worth
+
+
+def test_the_bound_with_prices_is_the_value_of_the_dual():
+    """Also where the method is stopped long before its end: no price is left out, no term counted twice."""
+    stopped = 0
+    for seed in range(40):
+        case = with_prices(seed)
+        for most in (1, 2, 500):
+            plan = case.limited(prices=case.prices).solve(
+                case.x0, case.low, case.high, max_iter=most
+            )
+            stopped += plan.status is Status.MAX_ITER
+            y, (price, spring) = plan.multipliers, case.prices
+            past = np.maximum(np.abs(y) - price, 0.0)
+            assert (past[:, spring == 0] <= 1e-12 * np.abs(y).max()).all()
+            given = np.divide(past**2, 2 * spring, where=spring > 0, out=np.zeros_like(y))
+            bound = case.dense.lower_bound(y, case.low, case.high) - given.sum()
+            fixed = plan.rows.excess_cost[~moved_rows(case)].sum()
+            size = abs(plan.cost) + abs(case.free.cost) + abs(bound)
+            wanted = plan.cost - fixed - bound
+            if plan.status is Status.CONVERGED_GAP:
+                assert abs(wanted) <= 1e-7 * size
+            assert plan.gap_bound == pytest.approx(max(wanted, 0.0), abs=1e-8 * size)
+    assert stopped > 3
+
+
+def moved_rows(case):
+    """Where the inputs move the rows (T, k)."""
+    return (np.abs(case.dense.G).max(axis=1) > 1e-13).reshape(case.high.shape)
 
 
 def test_from_the_least_price_on_the_plan_is_that_of_hard_rows():
