@@ -114,7 +114,7 @@ def interior(
 
     Parameters
     ----------
-    C, D : (k, n), (k, m)
+    C, D : (k, n), (k, m), each also with a leading T axis
     low, high : (T, k)
     x, u : (T+1, n), (T, m)
         Such as `well_within` returns.
@@ -125,7 +125,9 @@ def interior(
     size, tol : float
         The gap is to be tol times the cost and this size.
     """
-    rows = _Rows(problem, np.hstack([C, D]), np.stack([low, high]), slopes)
+    stages = np.broadcast_shapes(C.shape[:-2], D.shape[:-2])
+    CD = np.concatenate([np.broadcast_to(z, (*stages, *z.shape[-2:])) for z in (C, D)], axis=-1)
+    rows = _Rows(problem, CD, np.stack([low, high]), slopes)
     cost, count = float(problem.cost(x, u)), rows.given.sum()
     slack = np.where(rows.given, np.maximum(rows.room(x, u), _LEAST * unit), 1.0)
     product = (abs(cost) + size) / count
@@ -166,7 +168,7 @@ class _Rows:
 
     def of(self, x: Array, u: Array) -> Array:
         """The rows (T, k) of states and inputs."""
-        return np.concatenate([x[:-1], u], axis=1) @ self.CD.T
+        return times(self.CD, np.concatenate([x[:-1], u], axis=1))
 
     def room(self, x: Array, u: Array) -> Array:
         """How far rows are from their limits; zero where there is none."""
@@ -183,7 +185,7 @@ class _Newton:
         # Rounding errors of larger states before: the step takes them away.
         self.jump = times(problem.A, x[:-1]) + times(problem.B, u) + problem.c - x[1:]
         weight = (sides.y / sides.slack).sum(axis=0)
-        more = (rows.CD.T * weight[:, None, :]) @ rows.CD
+        more = (rows.CD.swapaxes(-1, -2) * weight[:, None, :]) @ rows.CD
         Q, M, R = problem.Q + more[:, :n, :n], problem.M + more[:, :n, n:], more[:, n:, n:]
         A, B = (np.broadcast_to(z, (T, *z.shape[-2:])) for z in (problem.A, problem.B))
         P, K, L, _ = recursion(A, B, Q, problem.R + R, M, problem.S, T)
@@ -204,12 +206,12 @@ def well_within(
 ) -> tuple[Array, Array]:
     """Return states and inputs u = v - K x, each kept off its limits by a tenth of their distance.
 
-    Each row of D (k, m) has one entry; low and high are (T, k).
+    Each row of D, (k, m) or (T, k, m), has one entry, in the same place; low and high are (T, k).
     """
     T, n, m = K.shape[0], problem.n, problem.m
-    of = np.abs(D).argmax(axis=1)
-    entry = D[np.arange(len(D)), of]
-    slope = C / entry[:, None]
+    of = np.abs(D).reshape(-1, *D.shape[-2:])[0].argmax(axis=1)
+    entry = D[..., np.arange(len(of)), of]
+    slope = np.broadcast_to(C / entry[..., None], (T, len(of), n))
     ends = np.sort(np.stack([low, high]) / entry, axis=0)
     A, B, c = (
         np.broadcast_to(z, (T, *shape))
@@ -219,7 +221,7 @@ def well_within(
     x[0] = x0
     for t in range(T):
         least, most = np.full(m, -np.inf), np.full(m, np.inf)
-        shift = slope @ x[t]
+        shift = slope[t] @ x[t]
         np.maximum.at(least, of, ends[0, t] - shift)
         np.minimum.at(most, of, ends[1, t] - shift)
         both = np.isfinite(least) & np.isfinite(most)

@@ -34,7 +34,7 @@ class Rows:
     single : list of (row, i)
         The rows of C and D with an entry of one input alone, u[i].
     of_inputs : bool
-        Whether all are such rows, and none varies in time but by its limits.
+        Whether all are such rows.
 
     Examples
     --------
@@ -55,8 +55,7 @@ class Rows:
         entries = np.broadcast_to(D != 0, (T, *D.shape[-2:]))
         always = entries.all(axis=0) & (entries.any(axis=0).sum(axis=1) == 1)[:, None]
         self.single = [(int(row), int(i)) for row, i in np.argwhere(always)]
-        constant = C.ndim == D.ndim == 2 and not E.shape[-2]
-        self.of_inputs = constant and len(self.single) == k
+        self.of_inputs = not E.shape[-2] and len(self.single) == k
         self._filled = np.empty(limited.shape, bool)
         self._filled[:, :k] = C.any(axis=-1) | D.any(axis=-1)
         self._filled[:, k:] = E.any(axis=-1)

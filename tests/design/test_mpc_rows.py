@@ -146,6 +146,11 @@ def test_a_price_that_is_large_enough_makes_rows_hard():
         assert word in plan.message
         same = np.abs(plan.u - hard.u).max() < 1e-9
         assert same == (price > least)
+        if not same:
+            with pytest.raises(
+                ArgumentError, match=r"its least price is not below .*, and not known"
+            ):
+                abs(plan.rows.least_price)
         paid = float(plan.rows.excess_cost.sum())
         assert plan.cost == pytest.approx(float(CART_S.cost(plan.x, plan.u)) + paid, rel=1e-12)
 
@@ -159,6 +164,64 @@ def test_priced_rows_are_never_infeasible():
     assert "and speed exceeds its limit by 0.6 at t=1; what exceeds limits costs" in plan.message
     e = plan.rows.excess[:, plan.rows.names.index("speed")]
     assert plan.rows.excess_cost.sum() == pytest.approx((1e3 * e + 5 * e**2).sum(), rel=1e-12)
+
+
+def test_what_no_input_changes_is_paid_for():
+    """The first position follows from the start alone: it costs what it costs, and nothing is impossible."""
+    problem = LQProblem([[1, 0.1], [0, 1]], [[0.0], [0.1]], np.eye(2), [[0.1]])
+    wall = Limit([[1.0, 0.0]], high=0.93, name="wall", price=10.0)
+    plan = lqrad.mpc(problem, 20, rows=[wall]).plan([1.0, -0.5])
+    assert plan.status is Status.CONVERGED_GAP
+    assert plan.rows.excess_cost[0] == pytest.approx(0.2)
+    assert (plan.x[2:, 0] <= 0.93 + 1e-12).all()
+    assert plan.gap_bound <= 1e-8 * plan.cost
+
+
+def test_where_other_rows_cannot_be_kept_prices_stay_as_they_are():
+    rows = [
+        Limit([[1.0, 0.0]], low=0.0, name="wall"),
+        Limit([[0.0, 1.0]], low=-0.5, name="speed", price=2.0, spring=3.0),
+    ]
+    controller = lqrad.mpc(CART, 20, input_bounds=(-1, 1), rows=rows)
+    plan = controller.plan([0.3, -1.2])
+    assert plan.status is Status.INFEASIBLE
+    speed = plan.rows.names.index("speed")
+    e = plan.rows.excess[:, speed]
+    assert (e[1:5] > 0.1).all()
+    np.testing.assert_allclose(-plan.multipliers[1:5, speed], 2 + 3 * e[1:5], rtol=1e-9)
+    assert (plan.certificate[:, speed] == 0).all()
+
+
+@pytest.mark.parametrize("seed", [1, 3])
+def test_rows_of_inputs_are_swept_whatever_their_scale_at_each_step(seed):
+    """Inputs that saturate on an unstable plant: the same plan as with constant rows."""
+    rng = np.random.default_rng(5)
+    A, B = with_spectral_radius(rng.normal(size=(4, 4)), 1.4), rng.normal(size=(4, 2))
+    problem, T = LQProblem(A, B, np.eye(4), np.eye(2)), 100
+    rng = np.random.default_rng(seed)
+    x0, scale = 3 * rng.normal(size=4), 2.0 ** rng.integers(-3, 4, size=(T, 2))
+    varying = Limit(D=scale[:, :, None] * np.eye(2), low=-scale, high=scale)
+    plan, same = (
+        lqrad.mpc(problem, T, **given).plan(x0)
+        for given in ({"rows": [varying]}, {"input_bounds": (-1, 1)})
+    )
+    assert plan.status is same.status is Status.CONVERGED_GAP
+    assert np.abs(plan.u).max() == 1
+    assert plan.cost == pytest.approx(same.cost, rel=1e-8)
+    assert plan.iterations > 52  # steps before the first sweep, 1e8 products and 40
+
+
+@pytest.mark.parametrize("T", [10, 40])
+def test_inputs_with_a_price_refute_nothing(T):
+    """What |u| <= 1 cannot bring home is impossible where it is hard, and paid for where it is not."""
+    problem = LQProblem([[1.5]], [[1.0]], [[1.0]], [[1.0]], [[1.0]])
+    for price, status in ((None, Status.INFEASIBLE), (1.0, Status.CONVERGED_GAP)):
+        rows = [Limit(D=[[1.0]], low=-1, high=1, name="u", price=price)]
+        controller = lqrad.mpc(problem, T, rows=rows, terminal=Limit([[1.0]], low=-1, high=1))
+        plan = controller.plan([3.0])
+        assert plan.status is status
+    assert abs(plan.x[-1, 0]) <= 1 + 1e-9
+    assert plan.rows.excess[:, 0].max() > 0.5
 
 
 def test_the_rows_of_a_plan_are_those_of_its_states():

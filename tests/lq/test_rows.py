@@ -11,6 +11,7 @@ import lqrad
 from lqrad import Status
 from lqrad.lq.limits import Limited
 from lqrad.lq.prices import Prices
+from lqrad.lq.rows import Rows
 
 
 class Case:
@@ -229,3 +230,20 @@ def test_what_is_exceeded_is_part_of_the_cost_and_told():
     assert plan.excess == pytest.approx(e.max())
     with pytest.raises(lqrad.LqradError, match="force exceeds its limit in this plan: its least"):
         abs(plan.rows.least_price)
+
+
+@pytest.mark.parametrize("varies", [False, True])
+def test_the_feedback_of_a_row_of_one_input_holds_it(varies):
+    """u[i] = limit / D - (C / D) x makes the row what its limit is."""
+    rng = np.random.default_rng(0)
+    stages = (4,) if varies else ()
+    C, D = rng.normal(size=(*stages, 1, 3)), np.zeros((*stages, 1, 2))
+    D[..., 0, 1] = rng.uniform(0.5, 2, size=stages)
+    problem = lqrad.LQProblem(np.eye(3), np.ones((3, 2)), np.eye(3), np.eye(2))
+    rows = Rows(problem, C, D, np.zeros((0, 3)), np.ones((4, 1), bool))
+    assert rows.single == [(0, 1)]
+    K, entry = rows.feedback(np.arange(4), 0, 1)
+    x, limit = rng.normal(size=(5, 3)), rng.normal(size=4)
+    u = np.zeros((4, 2))
+    u[:, 1] = limit / entry - (K * x[:-1]).sum(axis=1)
+    np.testing.assert_allclose(rows.at(x, u)[:, 0], limit, atol=1e-14)
