@@ -184,9 +184,14 @@ class BlockTridiagonal:
 
     def log_determinant(self) -> float:
         """Return log det H, from the pivots."""
+        return float(self.log_determinants(1)[0])
+
+    def log_determinants(self, parts: int) -> Array:
+        """Return those of so many equal parts of H, which no block links."""
         logs = np.log(self._band[:, :, 0]).sum(axis=1)
-        repeats = (self.N - len(logs)) * logs[-2] if self._repeats else 0.0
-        return 2.0 * float(logs.sum() + repeats)
+        if self._repeats:
+            return np.array([2.0 * (logs.sum() + (self.N - len(logs)) * logs[-2])])
+        return np.asarray(2.0 * logs.reshape(parts, -1).sum(axis=1))
 
     def selected_inverse(self) -> tuple[Array, Array]:
         """Return the blocks Z[t, t] (N, n, n) and Z[t+1, t] (N-1, n, n) of the inverse Z of H.

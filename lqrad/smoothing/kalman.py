@@ -38,12 +38,7 @@ from lqrad.smoothing.covariance_filter import (
     times_settled,
 )
 from lqrad.smoothing.model import Balanced, SmoothingProblem
-from lqrad.smoothing.normal_equations import normal_equations
-
-# The normal equations are used where they give a known solution back to this relative accuracy,
-# and corrected by a step of refinement where the error of that is larger than the second number.
-_MOST_LOSS = 1e-11
-_NO_LOSS = 1e-14
+from lqrad.smoothing.normal_equations import MOST_LOSS, normal_equations
 
 NORMAL_EQUATIONS = "normal equations"
 RECURSIONS = "covariance recursions"
@@ -350,20 +345,16 @@ def kalman_smoother(
     def run(problem: SmoothingProblem, y: Array) -> Smoothed:
         data = problem.observations(y)
         try:
-            equations = normal_equations(problem, data)
-            loss = equations.loss
+            equations = normal_equations(problem, ~np.isnan(y[:1]))
+            found = equations.smooth(data.z, covariances=covariances)
+            loss = found.loss.item()
         except (NotConvexError, NonFiniteError):  # singular, or so near to it that it overflows
             loss = math.inf
-        if not loss <= _MOST_LOSS:
+        if not loss <= MOST_LOSS:
             parts = smooth_by_recursions(problem, data, covariances)
             return Smoothed(*parts, RECURSIONS, problem)
-        z = times(equations.rows.root, data.z)
-        x, p = equations.solve(z)
-        if loss > _NO_LOSS:
-            x, p = equations.correct(x, p, z)
-        loglik = equations.loglik(x, p, z, data.entries)
-        cov, lag_cov = equations.H.selected_inverse() if covariances else (None, None)
-        return Smoothed(x, cov, lag_cov, p, loglik, NORMAL_EQUATIONS, problem)
+        cov, lag_cov = (None if Z is None else Z[0] for Z in (found.cov, found.lag_cov))
+        return Smoothed(found.x, cov, lag_cov, found.p, found.loglik, NORMAL_EQUATIONS, problem)
 
     return _by_gaps(problem, y, run)
 

@@ -3,6 +3,7 @@
 #include "batch.h"
 #include "limits.h"
 #include "lq.h"
+#include "smoother.h"
 #include "smoothing.h"
 
 #include <math.h>
@@ -117,6 +118,48 @@ static int64_t condensed(void)
     return 2;
 }
 
+/* An array of `groups` models, or one that they share, at `steps` stages, or one. */
+static stages some(int64_t groups, int64_t steps, double *array, int64_t size)
+{
+    return (stages){array, groups > 1 ? (steps ? steps : 1) * size : 0, steps > 1 ? size : 0};
+}
+
+static void smoothers(void)
+{
+    const int64_t n = 1 + rand() % 21, ny = rand() % 6, T = rand() % 9, groups = rand() % 4;
+    const int64_t many = rand() % 3, models = rand() % 2 ? groups : 1, kinds = 1 + rand() % 3;
+    const int64_t steps = rand() % 2 ? T : 1, count = models * steps;
+    double *A = doubles(count * n * n), *c = doubles(count * n), *W = doubles(count * n * n);
+    double *root = doubles(count * n * n), *precision = matrices(count, n, 20.0);
+    double *step = matrices(count, n, 20.0), *link = doubles(count * n * n);
+    double *prior = doubles(models * n * n), *start = matrices(models, n, 20.0);
+    double *m0 = doubles(models * n), *C = doubles(kinds * ny * n), *root_V = doubles(kinds * ny * ny);
+    double *information = matrices(kinds, n, rand() % 8 ? 20.0 : -60.0);
+    int64_t *pattern = malloc(sizeof(int64_t) * (size_t)(groups * (T + 1)));
+    int64_t *block = malloc(sizeof(int64_t) * (size_t)(T + 1));
+    for (int64_t i = 0; i < groups * (T + 1); i++)
+        pattern[i] = rand() % kinds;
+    const normal_equations e
+        = {n, ny, T, some(models, steps, A, n * n), some(models, steps, rand() % 2 ? c : 0, n),
+           some(models, steps, W, n * n), some(models, steps, root, n * n),
+           some(models, steps, precision, n * n), some(models, steps, step, n * n),
+           some(models, steps, link, n * n), some(models, 1, prior, n * n),
+           some(models, 1, start, n * n), some(models, 1, m0, n), C, root_V, information, pattern};
+    double *z = doubles(groups * many * (T + 1) * ny), *x = doubles(groups * many * (T + 1) * n);
+    double *p = doubles(groups * many * T * n), *loss = doubles(groups), *logs = doubles(groups);
+    double *cost = doubles(groups * many), *Z = doubles(groups * (T + 1) * n * n);
+    double *X = doubles(groups * T * n * n);
+    double *work = doubles((T + 1) * (2 * n * n + 2 * n + ny) + 5 * n * n + 8 * n + ny);
+    smooth_series(&e, groups, many, z, rand() % 2, 1e9, x, p, loss, cost, logs, rand() % 2 ? Z : 0,
+                  X, work, block);
+    double *all[] = {A, c, W, root, precision, step, link, prior, start, m0, C, root_V, information,
+                     z, x, p, loss, logs, cost, Z, X, work};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        free(all[i]);
+    free(pattern);
+    free(block);
+}
+
 int main(void)
 {
     int64_t calls = 0;
@@ -174,7 +217,8 @@ int main(void)
                                V, varying ? m * m : 0, W, varying ? n * n : 0, S, noise, P, gains,
                                factor, roots, rounding, work);
         batches();
-        calls += 9 + condensed();
+        smoothers();
+        calls += 10 + condensed();
         double *all[] = {A, At, B, Bt, Q, R, M, S, c, q, r, s, x0, u, J, g, P, K, L, k, v, x, p,
                          C, V, W, gains, factor, roots, rounding, noise, work};
         for (size_t i = 0; i < sizeof all / sizeof *all; i++)

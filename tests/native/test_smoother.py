@@ -1,0 +1,88 @@
+"""The kernel of smoothing by normal equations against its twin in NumPy."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from random_smoothing import GAPS, draw_series, random_case, stages, with_gaps
+
+import lqrad
+from lqrad import native
+
+EPS = np.finfo(float).eps
+needs_kernels = pytest.mark.skipif(not native.status().in_use, reason=native.status().message)
+
+
+def both(problem, y):
+    """What the kernel and its twin find."""
+    found = lqrad.kalman_smoother(problem, y)
+    with native.switched_off():
+        return found, lqrad.kalman_smoother(problem, y)
+
+
+def condition(data, y, cov):
+    """How much larger the variances are than those of each state with all others known, 1 / H[t, i, i]."""
+    T = len(y) - 1
+    s, largest = stages(data, T), 1.0
+    for t in range(T + 1):
+        seen = ~np.isnan(y[t])
+        C, V = s["C"][t][seen], s["V"][t][np.ix_(seen, seen)]
+        H = C.T @ np.linalg.solve(V, C)
+        if t:
+            H += np.linalg.inv(s["W"][t - 1])
+        elif data["P0"] is not None:
+            H += np.linalg.inv(data["P0"])
+        if t < T:
+            H += s["A"][t].T @ np.linalg.solve(s["W"][t], s["A"][t])
+        largest = max(largest, (cov[t].diagonal() * H.diagonal()).max())
+    return largest
+
+
+def assert_same(found, twin, rtol=1e-13):
+    """Each to so much of itself, entries of covariances beside the deviations of their states."""
+    assert found.method == twin.method
+    assert np.abs(found.x - twin.x).max() <= rtol * np.abs(twin.x).max()
+    assert np.abs(found.p - twin.p).max() <= rtol * max(np.abs(twin.p).max(), np.abs(twin.x).max())
+    np.testing.assert_allclose(found.loglik, twin.loglik, rtol=rtol, atol=10 * rtol)
+    sd = np.sqrt(np.diagonal(twin.cov, axis1=-2, axis2=-1))
+    assert (np.abs(found.cov - twin.cov) <= rtol * sd[..., :, None] * sd[..., None, :]).all()
+    sizes = sd[..., 1:, :, None] * sd[..., :-1, None, :]
+    assert (np.abs(found.lag_cov - twin.lag_cov) <= rtol * sizes).all()
+    assert (found.cov == found.cov.swapaxes(-1, -2)).all()
+
+
+@needs_kernels
+@pytest.mark.parametrize("seed", range(60))
+def test_smoothed_series_agree_with_numpy(seed):
+    n = [None, 1, 2, 4, 20, 33][seed % 6]
+    diffuse = n in (1, 2) and seed > 30
+    T = 20 if diffuse else None
+    case = random_case(seed, n=n, T=T, gaps=GAPS[seed // 6 % 6], diffuse=diffuse)
+    found, twin = both(case.problem, case.y)
+    # Either factor is that of an H changed by (n + 4) eps, which moves the inverse by its condition.
+    moved = (case.problem.n + 4) * EPS * condition(case.data, case.y, twin.cov)
+    assert_same(found, twin, 1e-13 + moved)
+
+
+@needs_kernels
+@pytest.mark.parametrize("n", [1, 3, 4, 12])
+@pytest.mark.parametrize("missing", [0, 3])
+def test_blocks_that_repeat_are_those_of_numpy(n, missing):
+    """A factor that has settled stands for the rest, until a gap disturbs it."""
+    case = random_case(n, n=n, ny=2, T=9, radius=0.5, varying="none", gaps="none")
+    y = draw_series(case.data, 300, np.random.default_rng(n))
+    y[100 : 100 + missing] = np.nan
+    found, twin = both(case.problem, y)
+    assert_same(found, twin)
+    assert (found.cov[200] == found.cov[201]).all()
+
+
+@needs_kernels
+def test_a_batch_shares_what_it_has_in_common():
+    case = random_case(1, n=4, ny=2, T=20, varying="none", gaps="none")
+    rng = np.random.default_rng(0)
+    y = np.array([draw_series(case.data, 20, rng) for _ in range(5)])
+    y[:, 4] = np.nan
+    assert_same(*both(case.problem, y))
+    mixed = np.array([with_gaps(series, kind, rng) for series, kind in zip(y, GAPS, strict=False)])
+    assert_same(*both(case.problem, mixed))
