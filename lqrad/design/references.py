@@ -167,18 +167,18 @@ def around(problem: LQProblem, T: int, ahead: Ahead, targets: Targets | None) ->
         return Around(x, np.concatenate([u, u[-1:]]), c, offset)
     assert ahead.r is not None
     r = ahead.r if ahead.outputs is None else ahead.r - ahead.outputs
-    found = targets.over(r, np.concatenate([offset, offset[-1:]]))
-    x, u, missed, drift = (
-        np.broadcast_to([getattr(target, name) for target in found], (T + 1, width))
-        for name, width in (("x", n), ("u", m), ("missed", ahead.r.shape[1]), ("drift", n))
-    )
+    both = np.concatenate([r, np.concatenate([offset, offset[-1:]])], axis=1)
+    if (both == both[0]).all():
+        both = both[:1]
+    found = targets.of(both[:, : r.shape[1]], both[:, r.shape[1] :])
+    x, u, missed, drift = (np.broadcast_to(z, (T + 1, z.shape[1])) for z in found[:4])
     if problem.T is None:
         c = x[:-1] - x[1:] + drift[:-1]
     else:
         c = times(problem.A, x[:-1]) + times(problem.B, u[:-1]) + offset - x[1:]
-    t, words = next(((t, z.words) for t, z in enumerate(found) if z.words), (0, ""))
+    t, words = next(((t, z) for t, z in enumerate(found.words) if z), (0, ""))
     if words:
-        when = f" at t={t}" if len(found) > 1 else ""
+        when = f" at t={t}" if len(found.words) > 1 else ""
         held = ahead.r[t] - missed[t]
         words = (
             f"the reference {ahead.r[t]}{when} is out of reach, and {held} is the nearest: {words}"

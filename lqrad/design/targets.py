@@ -188,8 +188,8 @@ def _steady(A: Array, B: Array, H: Array, G: Array) -> _Steady:
 
 def _missed(blind: Array, own: Array) -> tuple[Array, NDArray[np.bool_]]:
     """How far along each direction a right side is without a solution, and where by more than rounding."""
-    missed = blind @ own
-    wrong = np.abs(missed) > _RANK * (np.abs(blind) @ np.abs(own))
+    missed = own @ blind.T
+    wrong = np.abs(missed) > _RANK * (np.abs(own) @ np.abs(blind).T)
     return missed, wrong
 
 
@@ -233,16 +233,16 @@ def tracked_outputs(plant: StateSpace, H: ArrayLike | None) -> tuple[Array, Arra
 
 
 class Target(NamedTuple):
-    """A steady state to go to, and what is to be said of it.
+    """Steady states to go to, one for each of K references, and what is to be said of them.
 
     Attributes
     ----------
-    x, u : (n,), (m,)
-    missed : (nr,)
+    x, u : (K, n), (K, m)
+    missed : (K, nr)
         r - H x, zero where the reference can be held.
-    drift : (n,)
+    drift : (K, n)
         A x + B u + c - x: not zero where nothing holds the plant still.
-    words : str
+    words : list of K str
         Why the reference cannot be held; empty where it can.
     """
 
@@ -250,7 +250,7 @@ class Target(NamedTuple):
     u: Array
     missed: Array
     drift: Array
-    words: str
+    words: list[str]
 
 
 class Targets(ReadOnly):
@@ -273,9 +273,9 @@ class Targets(ReadOnly):
     >>> problem = LQProblem([[0.9]], [[0.1]], [[1.0]], [[0.01]])
     >>> power, most = np.array([[0.0, 1.0]]), np.array([3.0])
     >>> targets = Targets(problem, np.ones((1, 1)), power, -most, most, ["u[0]"])
-    >>> found = targets.of(np.array([4.0]), np.zeros(1))
+    >>> found = targets.of(np.array([[4.0]]), np.zeros((1, 1)))
     >>> found.x.round(12), found.missed.round(12), found.words
-    (array([3.]), array([1.]), 'u[0] at its limit 3')
+    (array([[3.]]), array([[1.]]), ['u[0] at its limit 3'])
     """
 
     def __init__(
@@ -294,52 +294,50 @@ class Targets(ReadOnly):
         there = np.flatnonzero(rows.any(axis=1))
         self.H, self.rows, self.low, self.high = H, rows[there], low[there], high[there]
         self.names = [names[int(i)] for i in there]
-        self._units, self._known = units_of(problem), dict[bytes, Target]()
+        self._units, self._known = units_of(problem), dict[bytes, tuple[Array, str]]()
         self._steady = _steady(self.A, self.B, H, np.zeros((len(H), problem.m)))
 
-    def over(self, r: Array, c: Array) -> list[Target]:
-        """Return the targets of references r (T+1, nr) and offsets c (T+1, n): one where nothing varies.
-
-        Those of the call before are not looked for again.
-        """
-        both = np.concatenate([r, c], axis=1)
-        if (both == both[0]).all():
-            both = both[:1]
-        known, found = self._known, {}
-        keys = [row.tobytes() for row in both]
-        for key, row in zip(keys, both, strict=True):
-            if key not in found:
-                found[key] = known.get(key) or self.of(row[: r.shape[1]], row[r.shape[1] :])
-        self._known = found
-        return [found[key] for key in keys]
-
     def of(self, r: Array, c: Array) -> Target:
-        """Return the target of a reference r (nr,) under an offset c (n,)."""
+        """Return the targets of references r (K, nr) under offsets c (K, n)."""
         n, steady = len(self.A), self._steady
-        b = np.concatenate([-c, r])
-        blind, words = steady.blind, []
+        b = np.concatenate([-c, r], axis=1)
         own = b / steady.unit
         check_finite("reference in units of the tracked outputs", own, computed=True)
-        missed, wrong = _missed(blind, own)
-        if wrong.any():
-            b = b.copy()
-            b[n:] -= self._nearest_held(np.where(wrong, missed, 0.0))
-            held = f"no steady state has {r}"
-            words.append(held if not np.array_equal(r, b[n:]) else "no steady state at all")
-        z = steady.N @ b
+        z = b @ steady.N.T
         check_finite("the steady state", z, computed=True)
-        z, at_limits = self._within(z)
-        words += at_limits
-        x, u = z[:n], z[n:]
-        drift = self.A @ x + self.B @ u + c - x
-        still = not wrong.any() or not _missed(blind, b / steady.unit)[1].any()
-        return Target(
-            x,
-            u,
-            r - self.H @ x if words else np.zeros(len(r)),
-            np.zeros(n) if still else drift,
-            ", ".join(words),
-        )
+        _, wrong = _missed(steady.blind, own)
+        g, slack = self._rows_of(z)
+        beyond = (excess(g, self.low, self.high) > slack).any(axis=1)
+        missed, drift, words = np.zeros(r.shape), np.zeros(c.shape), [""] * len(r)
+        found = {}
+        for k in np.flatnonzero(wrong.any(axis=1) | beyond):
+            key = b[k].tobytes()
+            found[key] = z[k], words[k] = self._known.get(key) or self._nearest(b[k])
+            missed[k] = r[k] - self.H @ z[k, :n] if words[k] else 0.0
+        self._known = found  # of references that go on, the next step needs them again
+        for k in np.flatnonzero(wrong.any(axis=1)):
+            drift[k] = self._drift(z[k], c[k])
+        return Target(z[:, :n], z[:, n:], missed, drift, words)
+
+    def _nearest(self, b: Array) -> tuple[Array, str]:
+        """The steady state (x, u) nearest to one with the right side b = (-c, r), and why no other."""
+        n, steady, words = len(self.A), self._steady, []
+        missed, wrong = _missed(steady.blind, b / steady.unit)
+        if wrong.any():
+            held = b.copy()
+            held[n:] -= self._nearest_held(np.where(wrong, missed, 0.0))
+            still = np.array_equal(held, b)
+            words.append("no steady state at all" if still else f"no steady state has {b[n:]}")
+            b = held
+        z, at_limits = self._within(steady.N @ b)
+        return z, ", ".join(words + at_limits)
+
+    def _drift(self, z: Array, c: Array) -> Array:
+        """What x moves by in a step; zero where it is no more than rounding errors."""
+        n = len(self.A)
+        terms = np.abs(self.A) @ np.abs(z[:n]) + np.abs(self.B) @ np.abs(z[n:]) + np.abs(c)
+        drift = self.A @ z[:n] + self.B @ z[n:] + c - z[:n]
+        return np.where(np.abs(drift) > _RANK * (terms + np.abs(z[:n])), drift, 0.0)
 
     def _nearest_held(self, missed: Array) -> Array:
         """The change e of a reference of least price that leaves these parts with a solution."""
@@ -366,12 +364,15 @@ class Targets(ReadOnly):
         w = solve_triangular(R, F.T, trans="T").T
         return in_units(w, -units, np.zeros(w.shape[1], np.int64))
 
+    def _rows_of(self, z: Array) -> tuple[Array, Array]:
+        """The limited rows of steady states (..., n + m), and an excess of each that counts as none."""
+        limits = [np.where(np.isfinite(end), np.abs(end), 0.0) for end in (self.low, self.high)]
+        terms = np.abs(z) @ np.abs(self.rows).T
+        return z @ self.rows.T, _SLACK * np.maximum(terms, np.maximum(*limits))
+
     def _within(self, z: Array) -> tuple[Array, list[str]]:
         """The best steady state (x, u) within limits, beside z; and which limits are in the way."""
-        limits = [np.where(np.isfinite(end), np.abs(end), 0.0) for end in (self.low, self.high)]
-        terms = np.abs(self.rows) @ np.abs(z)
-        slack = _SLACK * np.maximum(terms, np.maximum(*limits))
-        g = self.rows @ z
+        g, slack = self._rows_of(z)
         if not (excess(g, self.low, self.high) > slack).any():
             return z, []
         F = self._freedom

@@ -48,6 +48,10 @@ def test_plans_are_those_of_a_dense_program(kind, varying):
         u, x, cost = dense_plan(problem, T, x0, *told.values(), bounds, before, **moved)
         compared, at_work = compared + 1, at_work + plan.multipliers.any()
         assert plan.cost == pytest.approx(cost, rel=1e-8)
+        step = controller.step(x0, **told)  # which may need no plan for its first input
+        np.testing.assert_allclose(step, u[0], atol=1e-5 * np.abs(u).max())
+        np.testing.assert_allclose(controller.last.u, plan.u, atol=1e-7 * np.abs(u).max())
+        assert controller.last.message.split(";")[0].startswith("converged")
         # A gap of 1e-12, which the peer leaves, is one of 1e-6 in the inputs.
         np.testing.assert_allclose(plan.u, u, atol=1e-5 * np.abs(u).max())
         np.testing.assert_allclose(plan.x, x, atol=1e-5 * np.abs(x).max())

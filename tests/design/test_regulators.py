@@ -67,8 +67,10 @@ def test_two_references_that_one_input_cannot_serve():
 def test_a_target_beyond_the_actuator_is_named():
     plant = StateSpace([[0.9]], [[0.1]], dt=0.1)
     message = r"reference \[3\.\] needs the constant input u\[0\] = 3, which is outside its limits -1 to 1"
-    with pytest.raises(ArgumentError, match=message):
+    with pytest.raises(ArgumentError, match=message) as refused:
         lqrad.steady_state_targets(plant, [3.0], input_bounds=(-1, 1))
+    assert refused.value.remedy == "ask for less, or for a stronger actuator"
+    assert "ask for" not in refused.value.what
     assert lqrad.steady_state_targets(plant, [1.0], input_bounds=(-1, 1))[1] == pytest.approx(1.0)
 
 
