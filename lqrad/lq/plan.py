@@ -90,8 +90,9 @@ class PlanRows(Report):
             numbers = self.slack[:, i].min(), beyond[worst], y[np.abs(y).argmax()]
             slack, most, pull = map(number, numbers)
             when = str(worst + (i >= self.now)) if beyond[worst] > 0 else "-"
-            weights = (self.price[i], self.spring[i])
-            lines.append([name, slack, most, when, pull, *map(number, weights)])
+            price = number(self.price[i]) if np.isfinite(self.price[i]) else "hard"
+            spring = number(self.spring[i]) if self.spring[i] else "-"
+            lines.append([name, slack, most, when, pull, price, spring])
         return columns, lines
 
 

@@ -238,13 +238,17 @@ def test_the_rows_of_a_plan_are_those_of_its_states():
             max_iter=most,
         )
         controller.reset(u_before=[0.3])
-        plan = controller.plan([0.5, 0.4], [1.0])
+        plan = controller.plan([0.6, 1.2], [1.0])
         rows = plan.rows
         assert rows.names == ("u[0]", "the change of u[0]", "wall")
         change = np.diff(np.concatenate([[0.3], plan.u[:, 0]]))
         wanted = np.stack([plan.u[:, 0], change, plan.x[1:, 0]], axis=1)
         np.testing.assert_allclose(rows.values, wanted, atol=1e-14)
         np.testing.assert_allclose(rows.high, np.broadcast_to([1.0, 0.4, 0.8], (20, 3)), atol=1e-15)
+        apart = plan.x - plan.x_ref, plan.u - plan.u_ref
+        paid = float(rows.excess_cost.sum())
+        assert paid > 1e-3
+        assert plan.cost == pytest.approx(float(CART_S.cost(*apart)) + paid, rel=1e-9)
         assert rows.slack.min() == 0
         assert (rows.slack * rows.excess == 0).all()
     line = next(line for line in rows.table().splitlines() if line.startswith("wall"))
