@@ -253,7 +253,8 @@ class MPC(Fixed):
     ) -> None:
         n, m, T = problem.n, problem.m, len(input_bounds[0])
         self._set(T=T, H=H, Bd=Bd, observer=observer, _max_iter=max_iter, _tol=tol)
-        self._set(_bounds=InputBounds(input_bounds, rate_bounds, free))
+        of_rates = bool(np.isfinite(rate_bounds).any())
+        self._set(_bounds=InputBounds(input_bounds, rate_bounds, free, of_rates))
         bounds = input_bounds, rate_bounds, state_bounds
         if terminal == "invariant":
             terminal = terminal_set(problem, lay_out(n, m, bounds, rows, None)).as_limit()
@@ -415,6 +416,8 @@ class MPC(Fixed):
         u_ref: ArrayLike | None,
         disturbance: ArrayLike | None,
     ) -> Ahead:
+        if self.H is reference is x_ref is u_ref is disturbance is None:
+            return _NOTHING
         n, m = self.problem.n, self.problem.m
         given = {"reference": reference, "x_ref": x_ref, "u_ref": u_ref}
         return read_ahead(n, m, self.T, self.H, self.Bd, **given, disturbance=disturbance)
@@ -466,6 +469,9 @@ class MPC(Fixed):
             )
             plan = kept(plan, x, self.u_before, others, ref, maps, self._bounds, self._tol)
         return plan
+
+
+_NOTHING = Ahead(None, None, None, None)
 
 
 def _vector(name: str, value: ArrayLike, width: int) -> Array:

@@ -41,6 +41,8 @@ class _Frame(NamedTuple):
     beside : (T, k+j)
         What is taken from the limits.
     low, high : (T, k+j)
+    centred : bool
+        Whether plans are made around zero.
     """
 
     ahead: Ahead
@@ -50,6 +52,7 @@ class _Frame(NamedTuple):
     beside: Array
     low: Array
     high: Array
+    centred: bool
 
 
 class _FrameBounds(NamedTuple):
@@ -226,9 +229,11 @@ class Planner(ReadOnly):
             self._bounds[:] = [known]
         start, offset = self._start(x, u_before, frame), known.offset
         step = self._condensed.step(
-            start, known.bounds, offset=offset, before=before, max_iter=max_iter, tol=tol
+            start, known.bounds, offset=offset, before=before, max_iter=max_iter
         )
-        return None if step is None else step._replace(u=step.u + frame.ref.u[0])
+        if step is None or frame.centred:
+            return step
+        return step._replace(u=step.u + frame.ref.u[0])
 
     def formed(
         self,
@@ -266,7 +271,7 @@ class Planner(ReadOnly):
     def _frame(self, ahead: Ahead) -> _Frame:
         """What is around a plan; that of the plan before, where the same is known ahead."""
         for known in self._frames:
-            if all(map(_is_same, known.ahead, ahead)):
+            if known.ahead is ahead or all(map(_is_same, known.ahead, ahead)):
                 return known
         ref = around(self.problem, self.T, ahead, self.targets)
         x0, c = ref.x[0], ref.c
@@ -278,12 +283,13 @@ class Planner(ReadOnly):
             check_finite(f"the {name} beside the references", array, computed=True)
         given = c if c.any() or self.problem.c.any() else None
         limits = self.layout.low - beside, self.layout.high - beside
-        frame = _Frame(ahead, ref, x0, given, beside, *limits)
+        frame = _Frame(ahead, ref, x0, given, beside, *limits, not (ref.x.any() or ref.u.any()))
         self._frames[:] = [frame]
         return frame
 
     def _start(self, x: Array, u_before: Array, frame: _Frame) -> Array:
-        return (np.concatenate([x, u_before]) if self.with_input else x) - frame.x0
+        x = np.concatenate([x, u_before]) if self.with_input else x
+        return x if frame.centred else x - frame.x0
 
 
 def _is_same(known: Array | None, given: Array | None) -> bool:

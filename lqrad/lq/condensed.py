@@ -189,7 +189,7 @@ class Condensed:
         return np.concatenate([u[0], rows, slope, [problem.cost(x, u)], errors[:, 0]])
 
     def bounds(self, low: Array, high: Array, tol: float) -> Bounds:
-        """Limits (r,) of the rows as they are used here."""
+        """Limits (r,) of the rows as they are used here, and a relative gap as of `Limited.solve`."""
         low, high = low / self.size, high / self.size
         sizes = np.abs(np.stack([low, high]))
         sizes[~np.isfinite(sizes) | (sizes == 0)] = np.inf
@@ -198,7 +198,7 @@ class Condensed:
         slack = np.where(np.isfinite(least) & self.moved, 0.5 * tol * least, 0.0)
         beside = np.where(bounded & self.moved & (slack == 0), 0.5 * tol, 0.0)
         arrays = low, high, slack, beside
-        return Bounds(*arrays, KernelBounds.of(arrays))
+        return Bounds(*arrays, KernelBounds.of(arrays, tol))
 
     def multipliers(self, y: Array) -> Array:
         """The multipliers (T, k+j) of all rows from those of the condensed ones."""
@@ -218,7 +218,6 @@ class Condensed:
         offset: Array | None = None,
         before: States | None = None,
         max_iter: int = 500,
-        tol: float = 1e-8,
     ) -> Step | None:
         """The best first input from x0 (n,) within limits; None where it cannot be proven here.
 
@@ -228,18 +227,13 @@ class Condensed:
             What `offset` returns; none where nothing is to be added.
         before : (r,) of int, optional
             States a stage earlier of the step before.
-        tol : float
-            Relative gap, as of `Limited.solve`.
         """
-        most = min(max_iter, _MOST)
+        most, tol = min(max_iter, _MOST), bounds.native.tol
         if in_use() and self._kernel is not None:
-            failed, first, states, counts, y = self._kernel.steps(
-                bounds.native, x0[None], offset, before, tol=tol, max_iter=most
-            )
-            if failed:
+            count, states, answer = self._kernel.step(bounds.native, x0, offset, before, most)
+            if count < 0:
                 return None
-            count = int(counts[0])
-            return Step(first[0], states[0], y if count else None, count)
+            return Step(answer[: self.m], states, answer[self.m :] if count else None, count)
         z = x0 @ self.map
         rest, off = (self.errors @ np.abs(x0)).tolist()
         cost = 0.5 * float(x0 @ (self.P @ x0))

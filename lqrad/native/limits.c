@@ -226,13 +226,13 @@ INLINE int64_t search(const condensed_maps *z, const condensed_bounds *limits, d
     return -1;
 }
 
-/* One run; how often states were changed, or -1 where there is no answer. */
-LANES static int64_t step(const condensed_maps *z, const condensed_bounds *limits,
-                          const double *x0, const double *offset, double tol, int64_t max_iter,
-                          const int8_t *before, int8_t *state, double *u, double *y, double *work)
+LANES int64_t condensed_step(const condensed_maps *z, const condensed_bounds *limits,
+                             const double *x0, const double *offset, int64_t max_iter,
+                             const int8_t *before, int8_t *state, double *found)
 {
     const int64_t n = z->n, m = z->m, rows = z->rows, width = m + rows;
-    double *first = work, *g0 = work + m, *g = g0 + rows, cost = 0.0, rest = 0.0, off = 0.0;
+    const double tol = limits->tol;
+    double *u = found, *y = u + m, *first = y + rows, *g0 = first + m, *g = g0 + rows, cost = 0.0, rest = 0.0, off = 0.0;
     copy_or_zero(width, offset, first);
     add_times(n, width, z->map, x0, first);
     if (offset) {
@@ -302,24 +302,23 @@ LANES static int64_t step(const condensed_maps *z, const condensed_bounds *limit
     gap += 0.5 * rest * rest;
     if (!(gap <= tol * (fabs(cost) + fabs(better)) && off <= smallest))
         return -1;
-    if (y) {
-        memset(y, 0, sizeof(double) * (size_t)rows);
-        for (int64_t j = 0; j < at.count; j++)
-            y[at.index[j]] = at.y[j];
-    }
+    memset(y, 0, sizeof(double) * (size_t)rows);
+    for (int64_t j = 0; j < at.count; j++)
+        y[at.index[j]] = at.y[j];
     return iterations;
 }
 
 int64_t condensed_steps(const condensed_maps *maps, const condensed_bounds *bounds, int64_t runs,
-                        const double *x0, const double *offset, double tol, int64_t max_iter,
+                        const double *x0, const double *offset, int64_t max_iter,
                         const int8_t *before, int8_t *state, double *u, int64_t *iterations,
-                        double *y, double *work)
+                        double *found)
 {
+    const int64_t n = maps->n, m = maps->m, rows = maps->rows;
     int64_t failed = 0;
     for (int64_t run = 0; run < runs; run++) {
-        iterations[run] = step(maps, bounds, x0 + run * maps->n, offset, tol, max_iter,
-                               before ? before + run * maps->rows : 0, state + run * maps->rows,
-                               u + run * maps->m, y, work);
+        iterations[run] = condensed_step(maps, bounds, x0 + run * n, offset, max_iter,
+                                         before ? before + run * rows : 0, state + run * rows, found);
+        memcpy(u + run * m, found, sizeof(double) * (size_t)m);
         failed += iterations[run] < 0;
     }
     return failed;

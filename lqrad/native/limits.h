@@ -24,21 +24,29 @@ typedef struct {
     int64_t patience;
 } condensed_maps;
 
-/* Limits (rows) of which some are infinite, and slacks: slack + beside sqrt(2 J0). */
+/* Limits (rows) of which some are infinite, and slacks, slack + beside sqrt(2 J0); the relative gap that is
+ * to be proven. */
 typedef struct {
     const double *low, *high, *slack, *beside;
+    double tol;
 } condensed_bounds;
 
-/* The first inputs u (runs, m) of the cheapest trajectories within limits from x0 (runs, n), their
- * multipliers y (rows), of the last run, and states of the rows (runs, rows), which begin with those of
- * `before` (runs, rows) a stage later, if that is not null. offset is null, or what is added for x0 = 0:
- * to the first input and the rows (m + rows), to the slope of the cost (n), to the cost and to the two
- * errors (3). iterations (runs) are negative where there is no answer that is proven.
- * work holds m + 2 rows + k(k+1)/2 + 3 k doubles, k the smallest of inputs, rows and MOST_AT_WORK.
- * Returns how many runs have no answer. Twin: Condensed.step. */
+/* The first input of the cheapest trajectory within limits from x0 (n), the multipliers of rows, and their
+ * states (rows), which begin with those of `before` (rows) a stage later, if that is not null. offset is
+ * null, or what is added for x0 = 0: to the first input and the rows (m + rows), to the slope of the cost
+ * (n), to the cost and to the two errors (3). found begins with the input (m) and the multipliers (rows),
+ * and goes on with room for work: in all 2 m + 3 rows + k(k+1)/2 + 3 k doubles, k the smallest of inputs,
+ * rows and MOST_AT_WORK. Returns how often states were changed; 0 where nothing is at work, and the
+ * multipliers are not set; -1 where there is no answer that is proven. Twin: Condensed.step. */
+int64_t condensed_step(const condensed_maps *maps, const condensed_bounds *bounds, const double *x0,
+                       const double *offset, int64_t max_iter, const int8_t *before, int8_t *state,
+                       double *found);
+
+/* The same for x0 (runs, n), before and state (runs, rows), iterations (runs), and u (runs, m). found is
+ * that of one run. Returns how many have no answer. */
 int64_t condensed_steps(const condensed_maps *maps, const condensed_bounds *bounds, int64_t runs,
-                        const double *x0, const double *offset, double tol, int64_t max_iter,
+                        const double *x0, const double *offset, int64_t max_iter,
                         const int8_t *before, int8_t *state, double *u, int64_t *iterations,
-                        double *y, double *work);
+                        double *found);
 
 #endif

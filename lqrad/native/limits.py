@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ctypes import POINTER, Structure, byref, c_double, c_int64, c_void_p
-from typing import TYPE_CHECKING
+from ctypes import POINTER, Structure, byref, c_char, c_double, c_int64, c_void_p
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,25 +33,20 @@ class Maps(Structure):
 class Bounds(Structure):
     """`condensed_bounds` of limits.h."""
 
-    _fields_ = [(name, c_void_p) for name in ("low", "high", "slack", "beside")]
+    _fields_ = [
+        *((name, c_void_p) for name in ("low", "high", "slack", "beside")),
+        ("tol", c_double),
+    ]
 
     @classmethod
-    def of(cls, arrays: Sequence[Array]) -> Bounds:
+    def of(cls, arrays: Sequence[Array], tol: float) -> Bounds:
         """Those of the four C-contiguous arrays, which are to be kept as long as it is."""
-        return cls(*(array.ctypes.data for array in arrays))
+        return cls(*(array.ctypes.data for array in arrays), tol)
 
 
-_steps = function(
-    "condensed_steps",
-    POINTER(Maps),
-    POINTER(Bounds),
-    c_int64,
-    c_void_p,
-    c_void_p,
-    c_double,
-    c_int64,
-    *6 * [c_void_p],
-)
+_TWO = POINTER(Maps), POINTER(Bounds)
+_step = function("condensed_step", *_TWO, c_void_p, c_void_p, c_int64, *3 * [c_void_p])
+_steps = function("condensed_steps", *_TWO, c_int64, c_void_p, c_void_p, c_int64, *5 * [c_void_p])
 
 
 class CondensedKernel:
@@ -70,9 +65,31 @@ class CondensedKernel:
         rows, inputs = arrays["Y"].shape
         self.m, self.rows = m, rows
         most = min(rows, inputs, _MOST_AT_WORK)
-        self._words = width + rows + 3 * most + most * (most + 1) // 2
+        self._words = 2 * width + rows + 3 * most + most * (most + 1) // 2
         addresses = [arrays[name].ctypes.data for name in Maps._ARRAYS]
         self._maps = byref(Maps(n, m, inputs, rows, *addresses, *numbers))
+
+    def step(
+        self,
+        bounds: Bounds,
+        x0: Array,
+        offset: Array | None,
+        before: NDArray[np.int8] | None,
+        max_iter: int,
+    ) -> tuple[int, NDArray[np.int8], Array]:
+        """How often states were changed, or -1; the states; the input (m,) with multipliers (rows,)."""
+        state, found = np.empty(self.rows, np.int8), np.empty(self._words)
+        count: int = _step(
+            self._maps,
+            bounds,
+            address(x0),
+            None if offset is None else address(offset),
+            max_iter,
+            None if before is None else _bytes(before),
+            _bytes(state),
+            address(found),
+        )
+        return count, state, found[: self.m + self.rows].copy()
 
     def steps(
         self,
@@ -80,23 +97,28 @@ class CondensedKernel:
         x0: Array,
         offset: Array | None,
         before: NDArray[np.int8] | None,
-        *,
-        tol: float,
         max_iter: int,
-    ) -> tuple[int, Array, NDArray[np.int8], NDArray[np.int64], Array]:
-        """How many of the runs x0 (runs, n) have no answer; u, states, iterations and the last y."""
+    ) -> tuple[NDArray[np.int64], NDArray[np.int8], Array]:
+        """The same of runs x0 (runs, n): counts (runs,), states (runs, rows), inputs (runs, m)."""
         runs = len(x0)
         u, state = np.empty((runs, self.m)), np.empty((runs, self.rows), np.int8)
-        iterations, y = np.empty(runs, np.int64), np.empty(self.rows)
-        failed: int = _steps(
+        counts, found = np.empty(runs, np.int64), np.empty(self._words)
+        _steps(
             self._maps,
-            byref(bounds),
+            bounds,
             runs,
             address(x0),
             None if offset is None else address(offset),
-            tol,
             max_iter,
-            None if before is None else address(before),
-            *map(address, (state, u, iterations, y, np.empty(self._words))),
+            None if before is None else _bytes(before),
+            _bytes(state),
+            _bytes(u),
+            _bytes(counts),
+            _bytes(found),
         )
-        return failed, u, state, iterations, y
+        return counts, state, u
+
+
+def _bytes(array: Any) -> Any:
+    """The same as `address`, of arrays that may be shorter than a double, and are written to."""
+    return byref(c_char.from_buffer(array))

@@ -86,8 +86,8 @@ static int64_t condensed(void)
     double *Y = doubles(rows * inputs), *first = doubles(rows * m), *rounding = doubles(rows);
     double *S = doubles(rows * rows), *low = doubles(rows), *high = doubles(rows);
     double *slack = doubles(rows), *beside = doubles(rows), *x0 = doubles(runs * n);
-    double *offset = doubles(m + rows + n + 3), *u = doubles(runs * m), *y = doubles(rows);
-    double *work = doubles(m + 2 * rows + most * (most + 1) / 2 + 3 * most);
+    double *offset = doubles(m + rows + n + 3), *u = doubles(runs * m);
+    double *found = doubles(2 * m + 3 * rows + most * (most + 1) / 2 + 3 * most);
     int64_t *ahead = malloc(sizeof(int64_t) * (size_t)rows);
     int64_t *iterations = malloc(sizeof(int64_t) * (size_t)runs);
     uint8_t *moved = malloc((size_t)rows), *made = calloc((size_t)rows, 1);
@@ -106,13 +106,13 @@ static int64_t condensed(void)
     }
     condensed_maps maps = {n, m, inputs, rows, map, P, errors, Y, first, rounding, ahead,
                            moved, made, S, 1e-12, 1e-10, rand() % 6};
-    condensed_bounds bounds = {low, high, slack, beside};
-    condensed_steps(&maps, &bounds, runs, x0, rand() % 2 ? offset : 0, 1e-8, 100, 0, state, u,
-                    iterations, y, work);
+    condensed_bounds bounds = {low, high, slack, beside, 1e-8};
+    condensed_steps(&maps, &bounds, runs, x0, rand() % 2 ? offset : 0, 100, 0, state, u,
+                    iterations, found);
     memcpy(before, state, (size_t)(rows * runs));
-    condensed_steps(&maps, &bounds, runs, x0, 0, 1e-8, 100, before, state, u, iterations, y, work);
+    condensed_steps(&maps, &bounds, runs, x0, 0, 100, before, state, u, iterations, found);
     void *all[] = {map, P, errors, Y, first, rounding, S, low, high, slack, beside, x0, offset, u,
-                   y, work, ahead, iterations, moved, made, before, state};
+                   found, ahead, iterations, moved, made, before, state};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         free(all[i]);
     return 2;
