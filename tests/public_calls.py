@@ -668,6 +668,7 @@ CALLS |= {
     "kalman_filter": lambda: (lqrad.kalman_filter, {"problem": model(), **of("y")}),
     "kalman_smoother": lambda: (lqrad.kalman_smoother, {"problem": model(), **of("y")}),
     "rts_smoother": lambda: (lqrad.rts_smoother, {"problem": model(), **of("y")}),
+    "loglik": lambda: (lqrad.smoothing.loglik, {"problem": model(), **of("y")}),
     "loglik_gradient": lambda: (lqrad.loglik_gradient, {"problem": model(), **of("y")}),
     "Smoothed.to_frame": lambda: (
         lqrad.kalman_smoother(model(), data()["y"]).to_frame,

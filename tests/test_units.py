@@ -675,6 +675,13 @@ def smoothing_without_noise(y, **data):
     }
 
 
+@case("loglik", data=estimation, units="xy", rtol=1e-12)
+def likelihood(y, V, **data):
+    """The density of y has the unit of 1/y for each entry that is seen."""
+    volume = 0.5 * (~np.isnan(y) * np.log(np.diag(V))).sum()
+    return {"loglik": (lqrad.smoothing.loglik(SmoothingProblem(V=V, **data), y) + volume, "")}
+
+
 @case("loglik_gradient", "Score", data=estimation, units="xy")
 def score(y, **data):
     found = lqrad.loglik_gradient(SmoothingProblem(**data), y)

@@ -3,6 +3,7 @@
 from lqrad.smoothing.duality import Duality, dlqe, duality
 from lqrad.smoothing.kalman import Filtered, Smoothed, kalman_filter, kalman_smoother, rts_smoother
 from lqrad.smoothing.learning import Fit, em, fit
+from lqrad.smoothing.likelihood import loglik
 from lqrad.smoothing.model import SmoothingProblem
 from lqrad.smoothing.score import Score, loglik_gradient
 
@@ -19,6 +20,7 @@ __all__ = [
     "fit",
     "kalman_filter",
     "kalman_smoother",
+    "loglik",
     "loglik_gradient",
     "rts_smoother",
 ]

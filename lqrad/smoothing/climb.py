@@ -16,7 +16,7 @@ from lqrad.descent.descend import Descent, descend
 from lqrad.descent.objective import Objective
 from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError
 from lqrad.smoothing.model import SmoothingProblem
-from lqrad.smoothing.score import NAMES, expect, score_of
+from lqrad.smoothing.score import NAMES, PRIOR, score
 
 # Of central differences: truncation, step^2, and rounding, EPS / step, are about the same.
 _STEP = EPS ** (1 / 3)
@@ -63,29 +63,43 @@ class Climb:
         """Minus the log-likelihood for each entry of y, and its gradient in z."""
         theta = self.lengths * z
         problem = self.model(theta)
-        score = score_of(problem, expect(problem, self.data))
-        slopes = np.empty_like(theta)
-        # Far from zero it is theta that is rounded: truncation, step^2, against EPS |z| / step.
-        for i, h in enumerate(_STEP * np.cbrt(np.maximum(1.0, np.abs(z)))):
-            ends, places = [], (self.lengths[i] * (z[i] - h), self.lengths[i] * (z[i] + h))
-            for end in places:
-                near = theta.copy()
-                near[i] = end
-                try:
-                    ends.append(self.model(near))
-                except (NotConvexError, ArithmeticError) as error:
-                    kind = NotConvexError if isinstance(error, NotConvexError) else NonFiniteError
-                    raise kind(
-                        f"build fails at theta[{i}] = {end:.9g}, a step of the differences away from "
-                        f"{theta[i]:.9g}: {error}",
-                        "let theta hold logarithms of variances",
-                    ) from error
-            slopes[i] = sum(
-                np.vdot(gradient, getattr(ends[1], name) - getattr(ends[0], name))
-                for name in NAMES
-                if (gradient := getattr(score, name)) is not None
-            ) / ((places[1] - places[0]) / self.lengths[i])
-        return -score.loglik / self.entries, -slopes / self.entries
+        changes = [self._changes(theta, i, step) for i, step in enumerate(self._steps(z))]
+        found = score(problem, self.data, {name for moved in changes for name in moved})
+        slopes = np.array(
+            [
+                sum(np.vdot(getattr(found, name), change) for name, change in moved.items())
+                for moved in changes
+            ]
+        )
+        return -found.loglik / self.entries, -slopes / self.entries
+
+    def _steps(self, z: Array) -> Array:
+        """Of the differences. Far from zero it is theta that is rounded: step^2 against EPS |z| / step."""
+        return np.asarray(_STEP * np.cbrt(np.maximum(1.0, np.abs(z))))
+
+    def _changes(self, theta: Array, i: int, step: float) -> dict[str, Array]:
+        """The derivatives in z[i] of the arrays that depend on it, by central differences."""
+        z = theta[i] / self.lengths[i]
+        ends, places = [], (self.lengths[i] * (z - step), self.lengths[i] * (z + step))
+        for end in places:
+            near = theta.copy()
+            near[i] = end
+            try:
+                ends.append(self.model(near))
+            except (NotConvexError, ArithmeticError) as error:
+                kind = NotConvexError if isinstance(error, NotConvexError) else NonFiniteError
+                raise kind(
+                    f"build fails at theta[{i}] = {end:.9g}, a step of the differences away from "
+                    f"{theta[i]:.9g}: {error}",
+                    "let theta hold logarithms of variances",
+                ) from error
+        apart = (places[1] - places[0]) / self.lengths[i]
+        moved = {}
+        for name in NAMES if self.first.P0 is not None else set(NAMES) - set(PRIOR):
+            difference = getattr(ends[1], name) - getattr(ends[0], name)
+            if difference.any():
+                moved[name] = difference / apart
+        return moved
 
     def descend(self, max_iter: int, tol: float, *, onward: bool) -> Descent:
         """Descend by L-BFGS from `start`, at which there must be a likelihood.

@@ -362,8 +362,9 @@ class StartedFilter:
         self.problem, self.data = problem, data
         base, self.root = split_prior(problem)
         self.filtering = CovarianceFilter(problem, data, base)
-        self.moved = self.filtering.predict(self.root, 0.0, self.filtering.nothing)
-        self.slopes = self._whiten(self.moved, self.filtering.nothing)
+        self.nothing = self.filtering.nothing[: len(self.root)]
+        self.moved = self.filtering.predict(self.root, 0.0, self.nothing)
+        self.slopes = self._whiten(self.moved, self.nothing)
 
     def _whiten(self, predicted: Array, z: Array) -> Array:
         return self.filtering.whiten(self.filtering.innovate(predicted, z))
@@ -392,13 +393,13 @@ def smooth_by_recursions(
     x, p, e = filtering.smooth(predicted, data.z)
     cov = lag_cov = None
     if covariances:
-        nothing = filtering.nothing
         cov, lag_cov = filtering.smooth_covariances()
-        spread, *_ = filtering.smooth(started.moved, nothing)
+        spread, *_ = filtering.smooth(started.moved, started.nothing)
         spread = substitute(L, spread.swapaxes(0, 1))  # (T+1, k, n)
         cov = symmetric(cov + product(spread, spread))
         lag_cov += product(spread[1:], spread[:-1])
         if is_rounded(problem):
+            nothing = filtering.nothing
             response = started.predict(np.eye(problem.n), 0.0, nothing)[2]
             check_rounding(problem, "cov", cov, filtering.smooth(response, nothing)[0])
     return x, cov, lag_cov, p[..., 1:, :], started.loglik(e, L, b)
@@ -452,7 +453,8 @@ def split_prior(problem: SmoothingProblem) -> tuple[Array, Array]:
         return np.diag(width), np.eye(problem.n)
     L = root_of(problem.P0)
     share = 1 / np.maximum(np.abs(L / width[:, None]).max(axis=0), 1.0)
-    return L * share, (L * np.sqrt(1 - share**2)).T
+    wide = share < 1
+    return L * share, (L[:, wide] * np.sqrt(1 - share[wide] ** 2)).T
 
 
 def estimate_start(
@@ -460,10 +462,13 @@ def estimate_start(
 ) -> tuple[Array, Array]:
     """The b (g, k) that minimises |e + slopes' b|^2, plus |b|^2 where there is a prior.
 
-    Returns L lower triangular, L L' the inverse of the covariance of b, and b. The squares of the
-    slopes are not formed: they would lose half of the digits under a vague prior.
+    Returns L lower triangular, L L' the inverse of the covariance of b, and b: none where nothing of
+    the start is vague. The squares of the slopes are not formed: they would lose half of the digits
+    under a vague prior.
     """
     k = len(slopes)
+    if not k:
+        return np.zeros((0, 0)), np.zeros((len(e), 0))
     prior = np.eye(k) if problem.P0 is not None else np.zeros((0, k))
     Q, R = np.linalg.qr(np.concatenate([slopes.reshape(k, -1).T, prior]))
     if problem.P0 is None:
@@ -472,14 +477,25 @@ def estimate_start(
     return R.T, -solve_triangular(R, pull.T).T
 
 
-def _check_start(R: Array, data: Observations) -> None:
-    """Raise NotConvexError if R'R, the information on the start, leaves a direction of it open."""
+def _least_known(R: Array) -> tuple[bool, Array]:
+    """Whether R'R, the information on the start, leaves a direction open, and the one it says least of."""
     size = np.linalg.norm(R, axis=0)
     size = np.where(size > 0, size, 1.0)
     values, vectors = np.linalg.svd(R / size)[1:]
-    if len(values) == len(size) and values[-1] > _OPEN * len(size):
+    known = len(values) == len(size) and values[-1] > _OPEN * len(size)
+    return not known, vectors[-1] / size
+
+
+def is_open(R: Array) -> bool:
+    """Whether R'R, the information on the start, leaves a direction of it open."""
+    return _least_known(R)[0]
+
+
+def _check_start(R: Array, data: Observations) -> None:
+    """Raise NotConvexError if R'R, the information on the start, leaves a direction of it open."""
+    left_open, direction = _least_known(R)
+    if not left_open:
         return
-    direction = vectors[-1] / size
     direction /= direction[np.abs(direction).argmax()]
     direction /= np.linalg.norm(direction)
     words = ", ".join(f"{value:.3g}" for value in direction.round(3) + 0.0)

@@ -16,6 +16,7 @@ the EM algorithm is made of them too: E[w x' | y] = W dL/dA.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -30,6 +31,7 @@ from lqrad.results import Report
 from lqrad.smoothing.arrays import Observations, check_overflow, product, same_gaps, transposed
 from lqrad.smoothing.covariance_filter import StartedFilter, repeat_last
 from lqrad.smoothing.kalman import NORMAL_EQUATIONS, kalman_smoother
+from lqrad.smoothing.likelihood import gradients_by_kernel
 from lqrad.smoothing.model import SmoothingProblem, array_units
 
 # The arrays of a model, and those of them that are its prior.
@@ -98,7 +100,25 @@ def loglik_gradient(problem: SmoothingProblem, y: ArrayLike) -> Score:
     (array([1.]), array([[0.375]]), array([[0.]]))
     """
     check_type("problem", problem, SmoothingProblem, "SmoothingProblem(A, C, W, V, m0, P0)")
-    return score_of(problem, expect(problem, problem.series(y)))
+    return score(problem, problem.series(y))
+
+
+def score(problem: SmoothingProblem, y: Array, names: Iterable[str] = NAMES) -> Score:
+    """The score of checked series; that of arrays that are not named may be None."""
+    names = [name for name in names if problem.P0 is not None or name not in PRIOR]
+    balanced = problem.balanced
+    flat = y.reshape(-1, *y.shape[-2:]) / balanced.output
+    with np.errstate(over="ignore", invalid="ignore"):  # looked for in what comes out
+        found = gradients_by_kernel(balanced.problem, flat, names)
+        if found is None:
+            return score_of(problem, expect(problem, y))
+        loglik = found[0] - float(balanced.log_volume(~np.isnan(y)).sum())
+        units = array_units(balanced.state, balanced.output)
+        gradients = {name: g / units[name][0] * units[name][1] for name, g in found[1].items()}
+    check_overflow("loglik", np.asarray(loglik))
+    for name, gradient in gradients.items():
+        check_overflow(f"the gradient in {name}", gradient)
+    return Score(**dict.fromkeys(NAMES) | gradients, loglik=loglik)  # type: ignore[arg-type]
 
 
 class Expected(NamedTuple):
@@ -261,7 +281,7 @@ def _answer_by_recursions(problem: SmoothingProblem, data: Observations) -> _Ans
     u, loglik = in_d(e, p), started.loglik(e, L, b)
 
     # How p, u and x answer to c and d, with b given, and with b following.
-    X, P, slopes = filtering.smooth(started.moved, filtering.nothing)
+    X, P, slopes = filtering.smooth(started.moved, started.nothing)
     answers = (X, P, in_d(slopes, P))
     X, P, U = (substitute(L, z.swapaxes(0, 1)) for z in answers)  # (T+1, k, ...)
     N, _ = congruences(repeat_last(filtering.loop.A, filtering.T), product(weighted, weighted))

@@ -2,6 +2,7 @@
  * compiler see a read or a write beside one. Prints how many calls were made. */
 #include "batch.h"
 #include "limits.h"
+#include "likelihood.h"
 #include "lq.h"
 #include "smoother.h"
 #include "smoothing.h"
@@ -160,6 +161,46 @@ static void smoothers(void)
     free(block);
 }
 
+static void likelihoods(int64_t n, int64_t ny, int64_t k, int64_t T, double *A, double *C, double *W,
+                        double *V, int64_t varies, int64_t states)
+{
+    series_model z = {n, ny, k, T, A, C, W, V, 0, 0, 0, 0, 0, 0};
+    double *c = doubles(varies ? T * n : n), *y = doubles((T + 1) * ny), *x = doubles(n);
+    double *M = doubles(n * k), *P = matrices(1, n, 20.0), *R = matrices(1, k + 1, 20.0);
+    double *b = doubles(k), *p = doubles(n), *pb = doubles(n * k), *N = matrices(1, n, 20.0);
+    z.c = c;
+    if (varies)
+        z.A_step = z.W_step = n * n, z.C_step = n * ny, z.V_step = ny * ny, z.c_step = n;
+    for (int64_t i = 0; i < (T + 1) * ny; i++)
+        if (rand() % 5 == 0)
+            y[i] = NAN;
+    int64_t *index = malloc(sizeof(int64_t) * (size_t)(n * n + n));
+    double *work
+        = doubles(3 * n * n + 4 * n * ny + ny * ny + 2 * n * k + ny * k + 4 * (n + ny + k + 1));
+    double *traces[7], *scores[8], determinant = 0.0;
+    const int64_t traced[] = {ny * n, ny * ny, ny, ny * k, n, n * k, n * n};
+    const int64_t scored[] = {n * n, ny * n, n * n, ny * ny, n, ny, n, n * n};
+    for (int i = 0; i < 7; i++)
+        traces[i] = i < 4 || states ? doubles((T + 1) * traced[i]) : 0;
+    for (int i = 0; i < 8; i++)
+        scores[i] = i > 1 || states ? doubles((varies ? T + 1 : 1) * scored[i]) : 0;
+    const series_trace trace = {traces[0], traces[1], traces[2], traces[3], traces[4], traces[5],
+                                traces[6]};
+    const series_score score = {scores[0], scores[1], scores[2], scores[3], scores[4], scores[5],
+                                scores[6], scores[7], z.A_step, z.C_step, z.W_step, z.V_step,
+                                z.c_step, varies ? ny : 0};
+    loglik_forward(&z, 0, T + 1, y, x, M, P, R, &determinant, &trace, work, index);
+    loglik_backward(&z, 0, T + 1, y, R, b, &trace, p, pb, N, &score, work, index);
+    double *all[] = {c, y, x, M, P, R, b, p, pb, N, work};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        free(all[i]);
+    for (int i = 0; i < 7; i++)
+        free(traces[i]);
+    for (int i = 0; i < 8; i++)
+        free(scores[i]);
+    free(index);
+}
+
 int main(void)
 {
     int64_t calls = 0;
@@ -218,7 +259,9 @@ int main(void)
                                factor, roots, rounding, work);
         batches();
         smoothers();
-        calls += 10 + condensed();
+        const int64_t starts = rand() % (n + 1);
+        likelihoods(n, m, starts, T, A, C, W, V, varying ? T + 1 : 0, rand() % 2);
+        calls += 12 + condensed();
         double *all[] = {A, At, B, Bt, Q, R, M, S, c, q, r, s, x0, u, J, g, P, K, L, k, v, x, p,
                          C, V, W, gains, factor, roots, rounding, noise, work};
         for (size_t i = 0; i < sizeof all / sizeof *all; i++)
