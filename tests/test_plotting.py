@@ -666,3 +666,19 @@ def test_a_smoothed_series_is_drawn_with_its_data_or_without():
     first, _ = lqrad.plot(smoothed).axes
     assert names_of(first)[-1] == "smoothed mean"
     assert list(first.patches) == []
+
+
+def test_a_plan_is_drawn_with_its_references():
+    """Dots in the colours of the states and inputs that are to follow them; none where there is none."""
+    controller = lqrad.mpc(lq(), 5, input_bounds=(-1.0, 1.0))
+    ramp = np.outer(np.arange(6.0), [0.5, 0.1])
+    figure = lqrad.plot(controller.plan(x0, x_ref=ramp, u_ref=[0.3]))
+    for ax, expected in zip(figure.axes[:2], (ramp, np.full((5, 1), 0.3)), strict=True):
+        dotted = [line for line in ax.lines if line.get_marker() == "."]
+        assert len(dotted) == expected.shape[1]
+        followed = {str(line.get_color()) for line in ax.lines if line.get_marker() != "."}
+        assert {str(line.get_color()) for line in dotted} <= followed
+        drawn = sorted(tuple(line.get_ydata()) for line in dotted)
+        np.testing.assert_allclose(drawn, sorted(map(tuple, expected.T)))
+    plain = lqrad.plot(controller.plan(x0))
+    assert not [line for line in plain.axes[0].lines if line.get_marker() == "."]

@@ -332,8 +332,9 @@ class MPC(Fixed):
         y : (n,), or (ny,) where there is an observer
         reference : (nr,) or (T+1, nr), optional
             What the tracked outputs are to be, of one output also a number or (T+1,); zero when not
-            given. What no steady state within the limits can hold is replaced by the nearest that one
-            can: `last.message` says so, and `last.missed` by how much.
+            given. What no steady state within the limits of the last stage can hold, those with a
+            price included, is replaced by the nearest that one can: `last.message` says so, and
+            `last.missed` by how much.
         x_ref, u_ref : (n,) or (T+1, n), (m,) or (T, m), optional
             Without H: the weights are on x - x_ref and u - u_ref, as of `LQProblem.tracking`.
         disturbance : (nd,) or (T, nd), optional

@@ -228,6 +228,8 @@ def plot_states_and_inputs(
 def plot_plan(panels: list[Axes], plan: Plan, system: Labels | None = None) -> str:
     """Draw a plan within limits: states, inputs, the rows that have limits, and their multipliers.
 
+    References are dots, in the colours of what is to follow them.
+
     Parameters
     ----------
     system : System, optional
@@ -235,6 +237,12 @@ def plot_plan(panels: list[Axes], plan: Plan, system: Labels | None = None) -> s
     """
     _add_states_and_inputs(panels, plan, system)
     dt, _, _ = _names(system)
+    for ax, z, ref in ((panels[0], plan.x, plan.x_ref), (panels[1], plan.u, plan.u_ref)):
+        if ref is not None and ref.any():
+            named = largest(z)
+            for i, look in zip(named, curves(len(named)), strict=True):
+                dots = {"color": look["color"], "linestyle": "none", "marker": ".", "markersize": 3}
+                ax.plot(_times(len(z), dt), ref[:, i], **dots)
     if plan.rows.names:
         plot_rows(plan.rows, ax=panels[2], dt=dt)
         plot_multipliers(plan.rows, ax=panels[3], dt=dt)
