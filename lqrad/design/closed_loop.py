@@ -36,7 +36,9 @@ from lqrad.arguments import (
 )
 from lqrad.copies import ReadOnly
 from lqrad.design.controller import Controller, Pair
+from lqrad.design.mpc import MPC
 from lqrad.design.observer import discrete_plant
+from lqrad.design.runs import Runs
 from lqrad.design.statespace import StateSpace
 from lqrad.errors import ArgumentError, NonFiniteError, NotStabilizableError, ShapeError
 from lqrad.linalg.banded import first_nonfinite_step
@@ -141,7 +143,8 @@ def simulate_closed_loop(
         controller's model. Its outputs are measured, unless a `Controller` measures the state.
     controller : Controller, MPC, or any object with `step(y, reference)` and `reset()`
         A shallow copy of it runs, from a reset: an object of yours should replace its memory, and not
-        change it in place. Several runs need one that takes batches, as `Controller` does.
+        change it in place. Several runs need one that takes batches, as `Controller` does, and an `MPC`
+        without an observer.
     T : int
         How many steps.
     reference : (nr,) or (T, nr), optional
@@ -204,6 +207,8 @@ def simulate_closed_loop(
         measured, through = np.eye(plant.n), np.zeros((plant.n, plant.m))
     T, lag = check_count("T", T), check_count("input_delay", input_delay, least=0)
     batch = () if runs is None else (check_count("runs", runs),)
+    if batch and isinstance(controller, MPC):
+        controller = Runs(controller, *batch)
     n, m, ny = plant.n, plant.m, len(measured)
     check_room(f"T = {T} steps of {runs or 1} runs", T + lag, runs or 1, n + ny + 2 * m)
     start = np.zeros(n) if x0 is None else real_array("x0", x0)

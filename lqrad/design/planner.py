@@ -20,7 +20,7 @@ from lqrad.design.limits import Layout
 from lqrad.design.references import Ahead, Around, around
 from lqrad.design.targets import Targets
 from lqrad.errors import ArgumentError
-from lqrad.lq.condensed import Bounds, Condensed, States, Step, is_short
+from lqrad.lq.condensed import Bounds, Condensed, States, Step, Steps, is_short
 from lqrad.lq.dare import dare
 from lqrad.lq.limits import Limited
 from lqrad.lq.plan import Plan, shifted
@@ -217,23 +217,55 @@ class Planner(ReadOnly):
         """
         if self._condensed is None:
             return None
-        frame = self._frame(ahead)
-        known = self._bounds[-1] if self._bounds else None
-        if known is None or known.frame is not frame or known.tol != tol:
-            at = self.limited.rows.limited
-            bounds = self._condensed.bounds(frame.low[at], frame.high[at], tol)
-            offset = None
-            if frame.c is not None or self._has_terms:
-                offset = self._condensed.offset(self.limited.with_terms(c=frame.c))
-            known = _FrameBounds(frame, tol, bounds, offset)
-            self._bounds[:] = [known]
-        start, offset = self._start(x, u_before, frame), known.offset
+        known = self._known(ahead, tol)
         step = self._condensed.step(
-            start, known.bounds, offset=offset, before=before, max_iter=max_iter
+            self._start(x, u_before, known.frame),
+            known.bounds,
+            offset=known.offset,
+            before=before,
+            max_iter=max_iter,
         )
-        if step is None or frame.centred:
+        if step is None or known.frame.centred:
             return step
-        return step._replace(u=step.u + frame.ref.u[0])
+        return step._replace(u=step.u + known.frame.ref.u[0])
+
+    def firsts(
+        self,
+        x: Array,
+        u_before: Array,
+        ahead: Ahead,
+        before: States | None,
+        max_iter: int,
+        tol: float,
+    ) -> Steps | None:
+        """Return those of many states x (runs, n) after u_before (runs, m); before is (runs, r)."""
+        if self._condensed is None:
+            return None
+        known = self._known(ahead, tol)
+        steps = self._condensed.steps(
+            self._start(x, u_before, known.frame),
+            known.bounds,
+            offset=known.offset,
+            before=before,
+            max_iter=max_iter,
+        )
+        return steps._replace(u=steps.u + known.frame.ref.u[0])
+
+    def _known(self, ahead: Ahead, tol: float) -> _FrameBounds:
+        """What condensed rows make of a frame; made anew where another is asked for."""
+        assert self._condensed is not None
+        frame = self._frame(ahead)
+        for known in self._bounds:
+            if known.frame is frame and known.tol == tol:
+                return known
+        at = self.limited.rows.limited
+        bounds = self._condensed.bounds(frame.low[at], frame.high[at], tol)
+        offset = None
+        if frame.c is not None or self._has_terms:
+            offset = self._condensed.offset(self.limited.with_terms(c=frame.c))
+        found = _FrameBounds(frame, tol, bounds, offset)
+        self._bounds[:] = [found]
+        return found
 
     def formed(
         self,
@@ -288,7 +320,7 @@ class Planner(ReadOnly):
         return frame
 
     def _start(self, x: Array, u_before: Array, frame: _Frame) -> Array:
-        x = np.concatenate([x, u_before]) if self.with_input else x
+        x = np.concatenate([x, u_before], axis=-1) if self.with_input else x
         return x if frame.centred else x - frame.x0
 
 

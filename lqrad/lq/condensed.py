@@ -36,7 +36,7 @@ Mathematical Programming 27 (1983), 1-33.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,6 +121,22 @@ class Step(NamedTuple):
     state: States
     y: Array | None
     iterations: int
+
+
+class Steps(NamedTuple):
+    """First inputs from many states.
+
+    Attributes
+    ----------
+    u : (runs, m)
+    state : (runs, r) of int
+    iterations : (runs,) of int
+        Negative where there is no answer.
+    """
+
+    u: Array
+    state: States
+    iterations: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -234,13 +250,7 @@ class Condensed:
             if count < 0:
                 return None
             return Step(answer[: self.m], states, answer[self.m :] if count else None, count)
-        z = x0 @ self.map
-        rest, off = (self.errors @ np.abs(x0)).tolist()
-        cost = 0.5 * float(x0 @ (self.P @ x0))
-        if offset is not None:
-            z += offset[: len(z)]
-            cost += float(offset[len(z) : -3] @ x0) + offset[-3]
-            rest, off = rest + offset[-2], off + offset[-1]
+        z, rest, off, cost = self._free(x0, offset)
         u, g0 = z[: self.m], z[self.m :]
         if not 0.5 * rest**2 <= tol * abs(cost):
             return None
@@ -272,6 +282,46 @@ class Condensed:
         all_y = np.zeros(len(state))
         all_y[index] = y
         return Step(u - y @ self.first[index], found.state, all_y, found.iterations)
+
+    def _free(self, x0: Array, offset: Array | None) -> tuple[Array, Any, Any, Any]:
+        """Without limits: the first input and the rows, the gradient left, what rows are off, the cost."""
+        z = x0 @ self.map
+        errors = np.abs(x0) @ self.errors.T
+        rest, off = errors[..., 0], errors[..., 1]
+        cost = 0.5 * ((x0 @ self.P) * x0).sum(axis=-1)
+        if offset is not None:
+            width = z.shape[-1]
+            z += offset[:width]
+            cost = cost + x0 @ offset[width:-3] + offset[-3]
+            rest, off = rest + offset[-2], off + offset[-1]
+        return z, rest, off, cost
+
+    def steps(
+        self,
+        x0: Array,
+        bounds: Bounds,
+        *,
+        offset: Array | None = None,
+        before: States | None = None,
+        max_iter: int = 500,
+    ) -> Steps:
+        """The same from many states x0 (runs, n), and states of rows (runs, r) in the steps before."""
+        if in_use() and self._kernel is not None:
+            most = min(max_iter, _MOST)
+            z = np.array(x0, order="C")
+            counts, state, u = self._kernel.steps(bounds.native, z, offset, before, most)
+            return Steps(u, state, counts)
+        z, rest, _, cost = self._free(x0, offset)
+        u, g0 = z[:, : self.m].copy(), z[:, self.m :]
+        free = ((g0 <= bounds.high) & (g0 >= bounds.low)).all(axis=1)
+        free &= 0.5 * rest**2 <= bounds.native.tol * np.abs(cost)
+        state, counts = np.zeros(g0.shape, np.int8), np.where(free, 0, -1)
+        for run in np.flatnonzero(~free):
+            start = None if before is None else before[run]
+            step = self.step(x0[run], bounds, offset=offset, before=start, max_iter=max_iter)
+            if step is not None:
+                u[run], state[run], counts[run] = step.u, step.state, step.iterations
+        return Steps(u, state, counts)
 
     def _search(
         self, g0: Array, bounds: Bounds, slack: Array, state: States, most: int

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import numpy as np
 import pytest
 from random_controllers import random_controller
@@ -228,3 +230,38 @@ def test_what_it_shows_of_itself():
     mean, error = many.mean_cost()
     assert repr(many) == f"<ClosedLoop: 3 runs of 4 steps of 0.1 s, cost {mean:.6g} +- {error:.2g}>"
     assert error == pytest.approx(many.cost.std(ddof=1) / np.sqrt(3))
+
+
+@pytest.mark.parametrize("bounds", [{}, {"rate_bounds": (-0.4, 0.4)}])
+def test_many_runs_of_a_receding_horizon_are_those_of_one_after_another(bounds):
+    """Also where states cannot be kept within their bounds, and around a reference."""
+    A, B = np.array([[1, 0.2], [0, 1.05]]), np.array([[0.02], [0.2]])
+    problem = lqrad.LQProblem(A, B, np.diag([10.0, 1.0]), [[0.1]])
+    limits = {"input_bounds": (-1, 1), "state_bounds": ([-np.inf, -0.5], [np.inf, 0.5]), **bounds}
+    controller = lqrad.mpc(problem, 12, **limits, H=[[1.0, 0.0]])
+    plant, runs = lqrad.StateSpace(A, B, dt=1.0), 12
+    x0 = np.random.default_rng(0).uniform(-1, 1, size=(runs, 2)) * [2.0, 0.6]
+    options = {"reference": [0.5], "Q": np.eye(2), "R": [[1.0]]}
+    both = []
+    for switched in (False, True):
+        with lqrad.native.switched_off() if switched else nullcontext():
+            both.append(
+                lqrad.simulate_closed_loop(plant, controller, 25, x0=x0, runs=runs, **options)
+            )
+    np.testing.assert_allclose(both[0].u, both[1].u, atol=1e-9)
+    for run in range(runs):
+        alone = lqrad.simulate_closed_loop(plant, controller, 25, x0=x0[run], **options)
+        np.testing.assert_allclose(both[0].x[run], alone.x, atol=1e-7)
+        np.testing.assert_allclose(both[0].u[run], alone.u, atol=1e-7)
+    assert (np.abs(both[0].u) == 1.0).mean() > 0.03
+    assert controller.last is None  # the runs have memories of their own
+
+
+def test_many_runs_of_a_receding_horizon_with_an_observer_are_refused():
+    plant = lqrad.StateSpace([[0.9]], [[1.0]], dt=1.0)
+    observer = lqrad.Observer(plant.A, plant.B, plant.C, [[0.5]])
+    controller = lqrad.mpc(
+        lqrad.LQProblem([[0.9]], [[1.0]], [[1.0]], [[1.0]]), 5, observer=observer
+    )
+    with pytest.raises(ArgumentError, match="has an observer, whose memory is of one run"):
+        lqrad.simulate_closed_loop(plant, controller, 5, runs=3)
