@@ -1,7 +1,7 @@
 """Benchmarks: every figure is a ratio against a named opponent in the same run.
 
     python scripts/bench.py                  all of them
-    python scripts/bench.py gradient mpc     the sections named: gradient, riccati, dare,
+    python scripts/bench.py gradient mpc     the sections named: gradient, riccati, dare, batches,
                                              filters, smoother, many, fit, mpc, network, nonlinear,
                                              heat, closed-loop, explore, import, growth, machine
     python scripts/bench.py --quick          small sizes of all, in about a minute
@@ -31,6 +31,7 @@ SECTIONS = {
     "gradient": "linear",
     "riccati": "linear",
     "dare": "linear",
+    "batches": "batches",
     "filters": "series",
     "smoother": "series",
     "many": "series",
