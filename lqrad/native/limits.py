@@ -121,4 +121,4 @@ class CondensedKernel:
 
 def _bytes(array: Any) -> Any:
     """The same as `address`, of arrays that may be shorter than a double, and are written to."""
-    return byref(c_char.from_buffer(array))
+    return byref(c_char.from_buffer(array)) if array.size else None

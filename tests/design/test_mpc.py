@@ -558,3 +558,14 @@ def test_its_design_cannot_be_set():
     controller = lqrad.mpc(CART, 5)
     with pytest.raises(AttributeError, match="T of a MPC cannot be set"):
         controller.T = 6
+
+
+def test_a_horizon_without_any_limit_has_the_inputs_of_dlqr():
+    problem = lqrad.LQProblem([[1, 0.1], [0, 1]], [[0.005], [0.1]], np.eye(2), [[0.1]])
+    K, _, _ = lqrad.dlqr(problem.A, problem.B, problem.Q, problem.R)
+    controller, x = lqrad.mpc(problem, 12), np.array([1.0, -2.0])
+    for _ in range(3):
+        u = controller.step(x)
+        np.testing.assert_allclose(u, -K @ x, rtol=1e-12)
+        assert controller.last.multipliers.shape == (12, 0)
+        x = problem.A @ x + problem.B @ u
