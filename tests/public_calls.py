@@ -55,6 +55,7 @@ EXEMPT = {
     "Plan": "a result",
     "PlanGradient": "a result",
     "PlanRows": "a result",
+    "RiccatiBatch": "a result",
     "Riccati.vjp": "riccati_vjp, under its former name",
     "Riccati.cost_gradient": "riccati_cost_gradient, under its former name",
     "Model": "a result of load_model",
@@ -576,6 +577,8 @@ def preconditioner() -> lqrad.LowRank:
 
 CALLS |= {
     "riccati": lambda: (lqrad.riccati, {"problem": problem(), "T": 4}),
+    "RiccatiBatch.cost": lambda: (lqrad.riccati(batch(), 4).cost, of("x0")),
+    "RiccatiBatch.rollout": lambda: (lqrad.riccati(batch(), 4).rollout, of("x0")),
     "Riccati.cost": lambda: (solution().cost, of("x0")),
     "Riccati.rollout": lambda: (solution().rollout, of("x0")),
     "riccati_cost_gradient": lambda: (

@@ -23,12 +23,12 @@ specification.loader.exec_module(house)
 
 SOURCES = house.sources(Path(lqrad.__file__).parent)
 CHAPTERS = {name for name in SOURCES if any(other.startswith(f"{name}.") for other in SOURCES)}
-RICCATI = {"lqrad.lq.dare", "lqrad.lq.riccati"}
+RICCATI = {"lqrad.lq.batch_riccati", "lqrad.lq.dare", "lqrad.lq.riccati"}
 # The adjoint, which Riccati must be able to prove wrong: what it solves with, and what calls it.
 ADJOINT = {"simulate", "adjoint", "input_gradient", "value_and_gradient", "hessian_product"}
 SOLVES_ADJOINT = {"lqrad.linalg.banded", "lqrad.linalg.feedback"}
 # The problem states both; Riccati reads its matrices.
-DOORS = {"lqrad.lq.problem"}
+DOORS = {"lqrad.lq.batch", "lqrad.lq.problem"}
 
 
 def faults(module, source):

@@ -528,6 +528,7 @@ WITHOUT = {
     "Margins": "numbers; plot_nyquist(loop, margins) draws them in the loop, which they have not",
     "Modes": "a table with words",
     "PlanGradient": "derivatives in matrices",
+    "RiccatiBatch": "many feedback laws: plot draws that of one, riccati(batch[i], T)",
     "Score": "derivatives in matrices",
     "Sweep": "a table of whatever its function returned",
     "TaylorTest": "one number, the order",

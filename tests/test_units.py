@@ -285,6 +285,21 @@ def batch_passes(x0, u, **data):
     }
 
 
+@case("riccati", "RiccatiBatch", data=several, units="xuJ", rtol=OWN)
+def batch_recursions(x0, u, **data):
+    solution = lqrad.riccati(lqrad.lq.LQBatch(**data), u.shape[1])
+    best = solution.rollout(x0)
+    return {
+        "P": (solution.P, "J . . /x /x"),
+        "K": (solution.K, ". . u /x"),
+        "k": (solution.k, ". . u"),
+        "x": (best.x, ". . x"),
+        "u": (best.u, ". . u"),
+        "p": (best.p, "J . . /x"),
+        "cost": (solution.cost(x0), "J ."),
+    }
+
+
 def q_law(problem):
     return "J . /x /x" if problem.Q.ndim == 3 else "J /x /x"
 

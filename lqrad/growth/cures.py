@@ -28,8 +28,9 @@ from lqrad.growth.remedies import (
 )
 from lqrad.linalg.growth import adjoint_growth
 from lqrad.linalg.spectrum import dominant_growth
+from lqrad.lq.inputs import Trajectory
 from lqrad.lq.problem import LQProblem, balanced
-from lqrad.lq.riccati import Trajectory, riccati
+from lqrad.lq.riccati import riccati
 from lqrad.outside import progress_bar
 from lqrad.results import Cells, Report
 

@@ -49,7 +49,9 @@ SYMBOLS = {
 # Above this size, or below this number of problems, NumPy is faster with one after the other.
 _MOST_ABREAST, _FEWEST_ABREAST = 30, 16
 # So many doubles of matrices at one stage stay in a second-level cache.
-_CACHED = 2**16
+_CACHED = 2**18
+# An array for each name, (T or 1, ..., b or 1), or None where it is zero.
+Lanes = Mapping[str, Any]
 
 
 class LQBatch(Fixed):
@@ -355,36 +357,43 @@ class LQBatch(Fixed):
             for name, array in arrays.items()
         }
 
-    @_quiet
     def _run(
         self,
         abreast: Callable[..., tuple[Array, ...]],
         alone: Callable[..., Any],
         *series: Array,
     ) -> tuple[Array, ...]:
-        """What a function of many problems abreast returns, with the axis of problems in front again.
-
-        `abreast` takes arrays whose last axis it is; `alone` is the method of an LQProblem that does the
-        same.
-        """
+        """What a function of problems abreast returns; `alone` is the method of an LQProblem that does the same."""
         if max(self.n, self.m) > _MOST_ABREAST or self.b < _FEWEST_ABREAST:
             each = [self._alone(alone, i, *series) for i in range(self.b)]
             return tuple(np.array(numbers) for numbers in zip(*each, strict=True))
-        most = max(_CACHED // max(self.n, self.m) ** 2, 64)
-        parts = []
-        for first in range(0, self.b, most):
-            part = slice(first, first + most)
-            arrays = {
-                name: None if z is None else _lanes(z[part] if len(z) > 1 else z)
-                for name, z in self._full.items()
-            }
-            parts.append(abreast(arrays, *(_lanes(z[part]) for z in series)))
-        found = tuple(
-            np.concatenate([np.moveaxis(z, -1, 0) for z in outputs])
-            for outputs in zip(*parts, strict=True)
-        )
+        found = self._abreast(abreast, *series)
         self._repair(found, alone, *series)
         return found
+
+    @_quiet
+    def _abreast(
+        self, function: Callable[..., tuple[Array, ...]], *series: Array
+    ) -> tuple[Array, ...]:
+        """What a function of arrays whose last axis is that of the problems returns, with that axis in front."""
+        found = [function(z, *(_lanes(y[part]) for y in series)) for part, z in self._parts()]
+        return tuple(
+            np.concatenate([np.moveaxis(z, -1, 0) for z in outputs])
+            for outputs in zip(*found, strict=True)
+        )
+
+    def _parts(self) -> Iterator[tuple[slice, Lanes]]:
+        """Problems in parts that a cache holds, and their arrays, with that axis as the last."""
+        most = max(_CACHED // max(self.n, self.m) ** 2, 64)
+        for first in range(0, self.b, most):
+            part = slice(first, min(first + most, self.b))
+            yield (
+                part,
+                {
+                    name: None if z is None else _lanes(z[part] if len(z) > 1 else z)
+                    for name, z in self._full.items()
+                },
+            )
 
     def _alone(self, method: Callable[..., Any], i: int, *series: Array) -> tuple[Any, ...]:
         with within_problem(i):
@@ -407,9 +416,6 @@ class LQBatch(Fixed):
 
 def _lanes(z: Array) -> Array:
     return np.ascontiguousarray(np.moveaxis(z, 0, -1))
-
-
-Lanes = Mapping[str, Any]  # an array for each name, or None where it is zero
 
 
 def _times(M: Array, z: Array, *, transpose: bool = False) -> Array:

@@ -20,8 +20,9 @@ from lqrad.descent.descend import Descent, descend
 from lqrad.descent.methods import METHODS
 from lqrad.errors import ArgumentError, NonFiniteError
 from lqrad.linalg.lanczos import extreme_eigenvalues
+from lqrad.lq.inputs import Trajectory
 from lqrad.lq.problem import LQProblem
-from lqrad.lq.riccati import Riccati, Trajectory, riccati
+from lqrad.lq.riccati import Riccati, riccati
 from lqrad.results import Cells, Report
 
 _COLUMNS = ("method", "iterations", "cost", "gap", "proven gap", "distance", "seconds", "status")

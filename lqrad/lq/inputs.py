@@ -188,6 +188,25 @@ def described(problem: Any, terms: Iterable[str], *others: str) -> str:
 
 
 @dataclass(frozen=True, eq=False)
+class Trajectory(Report):
+    """States, inputs, costates and cost of a rollout.
+
+    Attributes
+    ----------
+    x : (..., T+1, n)
+    u : (..., T, m)
+    p : (..., T, n)
+        p[t] is the multiplier of x[t+1] = A x[t] + B u[t] + c.
+    cost : float, or (...) for a batch
+    """
+
+    x: Array
+    u: Array
+    p: Array
+    cost: float | Array
+
+
+@dataclass(frozen=True, eq=False)
 class KKT(Report):
     """Residuals of the optimality conditions: the derivatives of the Lagrangian.
 

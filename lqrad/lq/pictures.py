@@ -26,8 +26,9 @@ from lqrad.figure import (
     with_units,
 )
 from lqrad.lq.compare import Comparison
+from lqrad.lq.inputs import Trajectory
 from lqrad.lq.plan import Plan, PlanRows
-from lqrad.lq.riccati import Riccati, Trajectory
+from lqrad.lq.riccati import Riccati
 from lqrad.lq.shooting import Shooting
 from lqrad.results import draw
 

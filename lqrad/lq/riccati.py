@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,30 +23,14 @@ from lqrad.arguments import Array, check_finite, check_room, check_type, finite_
 from lqrad.copies import ReadOnly
 from lqrad.linalg.riccati import recursion
 from lqrad.linalg.stages import substitute, times
+from lqrad.lq.batch import LQBatch
+from lqrad.lq.batch_riccati import RiccatiBatch, riccati_batch
+from lqrad.lq.inputs import Trajectory
 from lqrad.lq.problem import LQProblem, changed
 from lqrad.results import Report
 
 # Overflow is looked for in the results and told in words.
 _quiet = np.errstate(over="ignore", invalid="ignore")
-
-
-@dataclass(frozen=True, eq=False)
-class Trajectory(Report):
-    """States, inputs, costates and cost of a rollout.
-
-    Attributes
-    ----------
-    x : (..., T+1, n)
-    u : (..., T, m)
-    p : (..., T, n)
-        p[t] is the multiplier of x[t+1] = A x[t] + B u[t] + c.
-    cost : float, or (...) for a batch
-    """
-
-    x: Array
-    u: Array
-    p: Array
-    cost: float | Array
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -146,7 +130,11 @@ class Riccati(ReadOnly, Report):
         return import_module("lqrad.lq.riccati_gradient").riccati_cost_gradient(self, x0)
 
 
-def riccati(problem: LQProblem, T: int | None = None) -> Riccati:
+@overload
+def riccati(problem: LQProblem, T: int | None = None) -> Riccati: ...
+@overload
+def riccati(problem: LQBatch, T: int | None = None) -> RiccatiBatch: ...
+def riccati(problem: LQProblem | LQBatch, T: int | None = None) -> Riccati | RiccatiBatch:
     """Solve a linear-quadratic problem by the backward Riccati recursion.
 
     Where nothing varies in time, the recursion stops once the rest of the horizon is known to
@@ -154,9 +142,14 @@ def riccati(problem: LQProblem, T: int | None = None) -> Riccati:
 
     Parameters
     ----------
-    problem : LQProblem
+    problem : LQProblem or LQBatch
+        One, or several of the same sizes, whose solutions have an axis of problems in front.
     T : int, optional
         The horizon; needed where nothing varies in time.
+
+    Returns
+    -------
+    Riccati or RiccatiBatch
 
     Raises
     ------
@@ -185,6 +178,8 @@ def riccati(problem: LQProblem, T: int | None = None) -> Riccati:
     >>> solution.K[0].round(4), round(solution.cost([1.0, 0.0]), 4)
     (array([[0.4221, 1.2439]]), 1.4736)
     """
+    if isinstance(problem, LQBatch):
+        return riccati_batch(problem, T, riccati)
     check_type("problem", problem, LQProblem, "LQProblem(A, B, Q, R)")
     T = problem.horizon(T)
     check_room(f"a value function over T = {T} steps", T + 1, problem.n * (problem.n + problem.m))

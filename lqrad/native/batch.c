@@ -265,7 +265,7 @@ LANES int64_t batch_riccati(const lq_batch *z, int64_t T, int64_t linear, double
     const int64_t b = z->b, n = z->n, m = z->m, both = n + m;
     pack *restrict AB = (pack *)work, *restrict PAB = AT(AB, n * both),
                    *restrict weights = AT(PAB, n * both), *restrict H = AT(weights, both * both),
-                   *restrict P = AT(H, both * both), *restrict least = AT(P, n * n),
+                   *restrict P = AT(H, both * both), *restrict Y = AT(P, n * n), *restrict least = AT(Y, m * n),
                    *restrict c = AT(least, both), *restrict q = AT(c, n), *restrict r = AT(q, n),
                    *restrict v = AT(r, m), *restrict e = AT(v, n), *restrict h = AT(e, n),
                    *restrict k = AT(h, m);
@@ -336,8 +336,8 @@ LANES int64_t batch_riccati(const lq_batch *z, int64_t T, int64_t linear, double
                     if (linear)
                         subtract(1, AT(G, i * both + j), AT(k, j), AT(k, i));
                 }
-            copy(m * both - m, N, PAB);
             for (int64_t i = 0; i < m; i++) {
+                copy(n, AT(N, i * both), AT(Y, i * n));
                 const pack *pivot = AT(G, i * (both + 1));
                 for (int64_t j = 0; j < n; j++)
                     EACH AT(N, i * both + j)[l] /= pivot[l];
@@ -346,7 +346,7 @@ LANES int64_t batch_riccati(const lq_batch *z, int64_t T, int64_t linear, double
             }
             for (int64_t i = 0; i < n; i++) {
                 for (int64_t j = 0; j < m; j++)
-                    subtract(i + 1, AT(N, j * both + i), AT(PAB, j * both), AT(H, i * both));
+                    subtract(i + 1, AT(N, j * both + i), AT(Y, j * n), AT(H, i * both));
                 for (int64_t j = 0; j <= i; j++) {
                     copy(1, AT(H, i * both + j), AT(P, i * n + j));
                     copy(1, AT(H, i * both + j), AT(P, j * n + i));
@@ -389,6 +389,52 @@ LANES int64_t batch_riccati(const lq_batch *z, int64_t T, int64_t linear, double
         count_small(n, P, n, least, small);
         for (int64_t l = 0; l < WIDTH && first + l < b; l++)
             doubtful[first + l] = !(small[l] == 0.0 && ((double *)lost)[l] == 0.0);
+    }
+    return 0;
+}
+
+LANES int64_t batch_rollout(const lq_batch *z, int64_t T, const double *x0, const double *K0, const double *k0,
+                            const double *P0, const double *v0, double *x, double *u, double *p, double *work)
+{
+    const int64_t b = z->b, n = z->n, m = z->m;
+    pack *restrict A = (pack *)work, *restrict B = AT(A, n * n), *restrict F = AT(B, n * m),
+                   *restrict P = AT(F, n * n), *restrict K = AT(P, n * n), *restrict k = AT(K, m * n),
+                   *restrict c = AT(k, m), *restrict now = AT(c, n), *restrict after = AT(now, n),
+                   *restrict pt = AT(after, n), *restrict ut = AT(pt, n);
+    const batch_array starts = {x0, n, 0}, gains = {K0, T * m * n, m * n}, offsets = {k0, T * m, m};
+    const batch_array values = {P0, (T + 1) * n * n, n * n}, slopes = {v0, (T + 1) * n, n};
+    for (int64_t first = 0; first < b; first += WIDTH) {
+        load(&starts, n, first, b, 0, now);
+        store(now, n, first, b, x, (T + 1) * n);
+        for (int64_t t = 0; t < T; t++) {
+            follow(&z->A, n * n, first, b, t, 0, A);
+            follow(&z->B, n * m, first, b, t, 0, B);
+            follow(&z->c, n, first, b, t, 0, c);
+            load(&gains, m * n, first, b, t, K);
+            load(&offsets, m, first, b, t, k);
+            load(&values, n * n, first, b, t + 1, P);
+            load(&slopes, n, first, b, t + 1, pt);
+            copy(n * n, A, F);
+            for (int64_t i = 0; i < n; i++)
+                for (int64_t j = 0; j < m; j++)
+                    subtract(n, AT(B, i * m + j), AT(K, j * n), AT(F, i * n));
+            copy(m, k, ut);
+            ADD_ROWS(m, n, K, now, ut);
+            nothing(n, after);
+            ADD_ROWS(n, m, B, k, after);
+            for (int64_t i = 0; i < m * PACKS; i++)
+                ut[i] = -ut[i];
+            for (int64_t i = 0; i < n * PACKS; i++)
+                after[i] = -after[i];
+            if (z->c.at)
+                add(n, c, after);
+            ADD_ROWS(n, n, F, now, after);
+            ADD_ROWS(n, n, P, after, pt);
+            copy(n, after, now);
+            store(now, n, first, b, x + (t + 1) * n, (T + 1) * n);
+            store(ut, m, first, b, u + t * m, T * m);
+            store(pt, n, first, b, p + t * n, T * n);
+        }
     }
     return 0;
 }

@@ -42,8 +42,17 @@ int64_t batch_gradient(const lq_batch *batch, int64_t T, const double *x0, const
  * P (b, T+1, n, n), K (b, T, m, n); and where `linear` is not zero k (b, T, m), v (b, T+1, n), w (b, T+1).
  * doubtful (b) becomes 1 for a problem whose numbers are not finite, one of whose G has a pivot that is no
  * larger than rounding errors, or whose P[0] is not semidefinite to these; and 0 for the others. Returns 0.
- * Twin: linalg.riccati_batch.recursion_of_batch. */
+ * Twin: linalg.riccati_batch.recursions. */
 int64_t batch_riccati(const lq_batch *batch, int64_t T, int64_t linear, double *P, double *K, double *k,
                       double *v, double *w, int64_t *doubtful, double *work);
+
+/* For each problem the optimal trajectory from x0 (b, n), in closed loop:
+ *
+ *     x[t+1] = (A - B K[t]) x[t] + c - B k[t]     u[t] = -K[t] x[t] - k[t]     p[t] = P[t+1] x[t+1] + v[t+1]
+ *
+ * x (b, T+1, n), u (b, T, m), p (b, T, n). Numbers that overflow are left in them. Returns 0.
+ * Twin: RiccatiBatch.rollout. */
+int64_t batch_rollout(const lq_batch *batch, int64_t T, const double *x0, const double *K, const double *k,
+                      const double *P, const double *v, double *x, double *u, double *p, double *work);
 
 #endif

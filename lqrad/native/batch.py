@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from ctypes import POINTER, Structure, byref, c_int64, c_void_p
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ class _Batch(Structure):
 _work = function("batch_work", *3 * [c_int64])
 _gradient = function("batch_gradient", POINTER(_Batch), c_int64, *5 * [c_void_p])
 _riccati = function("batch_riccati", POINTER(_Batch), c_int64, c_int64, *7 * [c_void_p])
+_rollout = function("batch_rollout", POINTER(_Batch), c_int64, *9 * [c_void_p])
 
 
 class Solutions(NamedTuple):
@@ -51,10 +52,14 @@ class Solutions(NamedTuple):
     w: Array
     doubtful: NDArray[np.bool_]
 
+    @classmethod
+    def of_zeros(cls, b: int, T: int, n: int, m: int) -> Solutions:
+        """Arrays of zeros, for b problems of these sizes."""
+        shapes = ((b, T + 1, n, n), (b, T, m, n), (b, T, m), (b, T + 1, n), (b, T + 1))
+        return cls._make([*map(np.zeros, shapes), np.zeros(b, dtype=bool)])
 
-def gradients(
-    arrays: Mapping[str, Array | None], x0: Array, u: Array
-) -> tuple[Array, Array] | None:
+
+def gradients(arrays: Mapping[str, Any], x0: Array, u: Array) -> tuple[Array, Array] | None:
     """J (b,) and g (b, T, m) of u (b, T, m) from x0 (b, n); None where no kernel serves.
 
     `arrays` are (b or 1, T or 1, ...), and None where they are zero. What overflows is not finite.
@@ -71,25 +76,35 @@ def gradients(
     return J, g
 
 
-def recursions(arrays: Mapping[str, Array | None], b: int, T: int) -> Solutions | None:
+def recursions(arrays: Mapping[str, Any], b: int, T: int) -> Solutions | None:
     """The Riccati recursion of each problem; None where no kernel serves."""
-    B = arrays["B"]
-    assert B is not None
-    n, m = B.shape[-2:]
+    n, m = arrays["B"].shape[-2:]
     if not serves_matrices(n, m):
         return None
-    P, K, k = np.empty((b, T + 1, n, n)), np.empty((b, T, m, n)), np.zeros((b, T, m))
-    v, w, doubtful = np.zeros((b, T + 1, n)), np.zeros((b, T + 1)), np.empty(b, dtype=np.int64)
+    found, doubtful = Solutions.of_zeros(b, T, n, m), np.empty(b, dtype=np.int64)
     linear = any(arrays[name] is not None for name in "cqrs")
     batch, _kept = _batch(arrays, b, n, m)
     work = np.empty(_work(n, m, T))
-    _riccati(byref(batch), T, linear, *map(address, (P, K, k, v, w, doubtful, work)))
-    return Solutions(P, K, k, v, w, doubtful != 0)
+    _riccati(byref(batch), T, linear, *map(address, (*found[:5], doubtful, work)))
+    return found._replace(doubtful=doubtful != 0)
 
 
-def _batch(
-    arrays: Mapping[str, Array | None], b: int, n: int, m: int
-) -> tuple[_Batch, list[Array]]:
+def rollouts(
+    arrays: Mapping[str, Any], x0: Array, K: Array, k: Array, P: Array, v: Array
+) -> tuple[Array, Array, Array] | None:
+    """x, u and p of each problem from x0 (b, n), in closed loop; None where no kernel serves."""
+    b, T, m, n = K.shape
+    if not serves_matrices(n, m):
+        return None
+    x0, K, k, P, v = map(np.ascontiguousarray, (x0, K, k, P, v))
+    x, u, p = np.empty((b, T + 1, n)), np.empty((b, T, m)), np.empty((b, T, n))
+    batch, _kept = _batch(arrays, b, n, m)
+    work = np.empty(_work(n, m, 0))
+    _rollout(byref(batch), T, *map(address, (x0, K, k, P, v, x, u, p, work)))
+    return x, u, p
+
+
+def _batch(arrays: Mapping[str, Any], b: int, n: int, m: int) -> tuple[_Batch, list[Array]]:
     """The arrays as the kernels read them, and those that have to be kept until they have been."""
     batch, kept = _Batch(b, n, m), []
     for name, array in arrays.items():

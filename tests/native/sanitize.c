@@ -67,6 +67,10 @@ static void batches(void)
     if (b) {
         batch_gradient(&z, T, x0, u, J, g, work);
         batch_riccati(&z, T, linear, P, K, k, v, w, doubtful, work);
+        double *x = doubles(b * (T + 1) * n), *p = doubles(b * T * n);
+        double *offsets = doubles(b * T * m), *slopes = doubles(b * (T + 1) * n);
+        batch_rollout(&z, T, x0, K, offsets, P, slopes, x, u, p, work);
+        free(x), free(p), free(offsets), free(slopes);
     }
     const batch_array given[] = {z.A, z.B, z.Q, z.R, z.M, z.c, z.q, z.r, z.S, z.s};
     for (size_t i = 0; i < sizeof given / sizeof *given; i++)
@@ -261,7 +265,7 @@ int main(void)
         smoothers();
         const int64_t starts = rand() % (n + 1);
         likelihoods(n, m, starts, T, A, C, W, V, varying ? T + 1 : 0, rand() % 2);
-        calls += 12 + condensed();
+        calls += 13 + condensed();
         double *all[] = {A, At, B, Bt, Q, R, M, S, c, q, r, s, x0, u, J, g, P, K, L, k, v, x, p,
                          C, V, W, gains, factor, roots, rounding, noise, work};
         for (size_t i = 0; i < sizeof all / sizeof *all; i++)
