@@ -424,6 +424,18 @@ CALLS |= {
         {"v": data()["u"], **of("x0", "u")},
     ),
     "ControlProblem.objective": lambda: (control().objective, of("x0", "T")),
+    "SmoothingBatch": lambda: (
+        lqrad.smoothing.SmoothingBatch,
+        of("A", "C", "W", "V", "m0", "P0") | {"A": several()},
+    ),
+    "SmoothingBatch.of": lambda: (
+        lqrad.smoothing.SmoothingBatch.of,
+        {"problems": [model(), model()]},
+    ),
+    "SmoothingBatch.series": lambda: (
+        lqrad.smoothing.SmoothingBatch.of([model(), model()]).series,
+        {"y": np.stack([data()["y"]] * 2)},
+    ),
     "SmoothingProblem": lambda: (
         lqrad.SmoothingProblem,
         of("A", "C", "W", "V", "m0", "P0") | {"c": np.ones(2), "d": np.ones(1)},

@@ -44,6 +44,7 @@ SLOW = {
 # What is not finite on purpose, and why.
 INFINITE = {
     "SmoothingProblem.series": "NaN is what was not observed",
+    "SmoothingBatch.series": "NaN is what was not observed",
     "conditioning": "NaN is a tolerance that was not met",
     "cures": "a cure that fails has no gap",
     "design_controller": "NaN is a figure that a response does not have",

@@ -679,6 +679,28 @@ def smoothing(y, **data):
     }
 
 
+def estimations(rng):
+    """Three models of one size, each with a series."""
+    drawn = [estimation(rng) for _ in range(3)]
+    return {
+        name: (np.stack([one[name][0] for one in drawn]), f". {law}")
+        for name, (_, law) in drawn[0].items()
+    }
+
+
+@case("SmoothingBatch", data=estimations, units="xy")
+def many_models(y, **data):
+    batch = lqrad.smoothing.SmoothingBatch(**data)
+    smoothed, filtered = lqrad.kalman_smoother(batch, y), lqrad.kalman_filter(batch, y)
+    return {
+        "x": (smoothed.x, ". . x"),
+        "cov": (smoothed.cov, ". . x x"),
+        "p": (smoothed.p, ". . /x"),
+        "filtered": (filtered.x, ". . x"),
+        "method": words(smoothed.method),
+    }
+
+
 @case("kalman_filter", data=noiseless, units="xy")
 def smoothing_without_noise(y, **data):
     problem = SmoothingProblem(**data)

@@ -1,5 +1,6 @@
 """Kalman smoothing: the same problem with a tracking cost, four routes to it, and learning of models."""
 
+from lqrad.smoothing.batch import SmoothingBatch
 from lqrad.smoothing.duality import Duality, dlqe, duality
 from lqrad.smoothing.kalman import Filtered, Smoothed, kalman_filter, kalman_smoother, rts_smoother
 from lqrad.smoothing.learning import Fit, em, fit
@@ -13,6 +14,7 @@ __all__ = [
     "Fit",
     "Score",
     "Smoothed",
+    "SmoothingBatch",
     "SmoothingProblem",
     "dlqe",
     "duality",

@@ -29,6 +29,7 @@ from lqrad.linalg.tridiagonal import congruences
 from lqrad.native.library import serves_matrices
 from lqrad.native.smoothing import FilterArrays, filter_covariances
 from lqrad.smoothing.arrays import Observations, product, state_variances, symmetric, transposed
+from lqrad.smoothing.batch import SmoothingBatch
 from lqrad.smoothing.model import SmoothingProblem
 
 # Without a prior the start counts as open in a direction to which the observations respond, relative
@@ -405,18 +406,19 @@ def smooth_by_recursions(
     return x, cov, lag_cov, p[..., 1:, :], started.loglik(e, L, b)
 
 
-def is_rounded(problem: SmoothingProblem) -> bool:
-    """Whether P0 has a direction whose variance is not much more than the rounding of P0's entries.
+def is_rounded(problem: SmoothingProblem | SmoothingBatch) -> bool:
+    """Whether P0, or one of a batch, has a direction whose variance is not much more than the rounding of P0's entries.
 
     Where not, that rounding changes all variances by a small part: they grow no faster than P0.
     """
     if problem.P0 is None:
         return False
-    size = np.sqrt(problem.P0.diagonal())
+    size = np.sqrt(np.diagonal(problem.P0, axis1=-2, axis2=-1))
     known = size == 0  # which is exact
     size = np.where(known, 1.0, size)
-    correlation = problem.P0 / size[:, None] / size + np.diag(known)
-    return bool(np.linalg.eigvalsh(correlation)[0] * _MOST_MOVED <= problem.n * EPS)
+    correlation = problem.P0 / size[..., :, None] / size[..., None, :]
+    correlation += known[..., None] * np.eye(problem.n)
+    return bool((np.linalg.eigvalsh(correlation)[..., 0] * _MOST_MOVED <= problem.n * EPS).any())
 
 
 def check_rounding(problem: SmoothingProblem, name: str, cov: Array, response: Array) -> None:

@@ -16,18 +16,20 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from lqrad.arguments import EPS, Array, check_items, check_type
+from lqrad.arguments import Array, check_items
+from lqrad.batches import with_both_axes
 from lqrad.errors import ArgumentError, LqradError, NonFiniteError, NotConvexError, ShapeError
 from lqrad.linalg.stages import times
 from lqrad.results import Report
-from lqrad.smoothing.arrays import check_overflow, same_gaps, symmetric
+from lqrad.smoothing.arrays import symmetric
+from lqrad.smoothing.batch import SmoothingBatch
 from lqrad.smoothing.covariance_filter import (
     CovarianceFilter,
     Loop,
@@ -37,8 +39,9 @@ from lqrad.smoothing.covariance_filter import (
     smooth_by_recursions,
     times_settled,
 )
-from lqrad.smoothing.model import Balanced, SmoothingProblem
+from lqrad.smoothing.model import SmoothingProblem
 from lqrad.smoothing.normal_equations import MOST_LOSS, normal_equations
+from lqrad.smoothing.together import Model, check_variances, round_to_zero, together
 
 NORMAL_EQUATIONS = "normal equations"
 RECURSIONS = "covariance recursions"
@@ -103,7 +106,7 @@ class Smoothed(Report):
         for P0 = k I of log p(y) + n/2 log k.
     method : str
         How it was found: "normal equations", "covariance recursions", "filter and RTS".
-    problem : SmoothingProblem
+    problem : SmoothingProblem or SmoothingBatch
     """
 
     x: Array
@@ -112,7 +115,7 @@ class Smoothed(Report):
     p: Array
     loglik: float | Array
     method: str
-    problem: SmoothingProblem
+    problem: Model
 
     def outputs(self) -> Outputs:
         """Return what is known of the level C x + d, and of an observation y of it.
@@ -126,15 +129,19 @@ class Smoothed(Report):
         >>> outputs.level_cov[2].round(6), outputs.cov[2].round(6)
         (array([[3.222222]]), array([[7.222222]]))
         """
-        C, V = self.problem.C, self.problem.V
-        mean = times(C, self.x) + self.problem.d
+        C, V, d = self.problem.C, self.problem.V, self.problem.d
+        if isinstance(self.problem, SmoothingBatch):
+            C, V, d = with_both_axes(C, 2), with_both_axes(V, 2), with_both_axes(d, 1)
+            mean = (C @ self.x[..., None])[..., 0] + d
+        else:
+            mean = times(C, self.x) + d
         if self.cov is None:
             return Outputs(mean, None, None)
-        _check_variances("cov", self.cov)
+        check_variances("cov", self.cov)
         level_cov = symmetric(C @ self.cov @ C.swapaxes(-1, -2))
         size = np.abs(C) @ np.sqrt(np.diagonal(self.cov, axis1=-2, axis2=-1))[..., None]
-        _round_to_zero(level_cov, size[..., 0] ** 2)
-        _check_variances("level_cov", level_cov)
+        round_to_zero(level_cov, size[..., 0] ** 2)
+        check_variances("level_cov", level_cov)
         return Outputs(mean, level_cov, level_cov + V)
 
     def to_frame(self, index: Sequence[Any] | None = None) -> Any:
@@ -182,7 +189,7 @@ class Smoothed(Report):
         }
 
 
-def kalman_filter(problem: SmoothingProblem, y: ArrayLike) -> Filtered:
+def kalman_filter(problem: Model, y: ArrayLike) -> Filtered:
     """Estimate each state from the observations up to it, by square-root recursions.
 
     The covariances are squares of triangular roots, which orthogonal transformations update: they
@@ -190,8 +197,8 @@ def kalman_filter(problem: SmoothingProblem, y: ArrayLike) -> Filtered:
 
     Parameters
     ----------
-    problem : SmoothingProblem
-    y : (..., T+1, ny)
+    problem : SmoothingProblem, or a SmoothingBatch of b models
+    y : (..., T+1, ny), or (b, T+1, ny)
         NaN where nothing was observed; rows of NaN at the end give the forecast.
 
     Raises
@@ -236,10 +243,10 @@ def kalman_filter(problem: SmoothingProblem, y: ArrayLike) -> Filtered:
             loglik=filtering.loglik(filtering.whiten(innovations), data),
         )
 
-    return _by_gaps(problem, y, run)
+    return together(problem, y, run)
 
 
-def rts_smoother(problem: SmoothingProblem, y: ArrayLike) -> Smoothed:
+def rts_smoother(problem: Model, y: ArrayLike) -> Smoothed:
     """Smooth a series by the filter and the backward recursion of Rauch, Tung and Striebel.
 
     With J = P[t|t] A'P[t+1|t]^-1, x[t|T] = x[t|t] + J (x[t+1|T] - x[t+1|t]), and the covariances as
@@ -248,8 +255,8 @@ def rts_smoother(problem: SmoothingProblem, y: ArrayLike) -> Smoothed:
 
     Parameters
     ----------
-    problem : SmoothingProblem
-    y : (..., T+1, ny)
+    problem : SmoothingProblem, or a SmoothingBatch of b models
+    y : (..., T+1, ny), or (b, T+1, ny)
         As of `kalman_filter`.
 
     See Also
@@ -293,12 +300,10 @@ def rts_smoother(problem: SmoothingProblem, y: ArrayLike) -> Smoothed:
         loglik = filtering.loglik(e, data)
         return Smoothed(x, cov, lag_cov, p, loglik, "filter and RTS", problem)
 
-    return _by_gaps(problem, y, run)
+    return together(problem, y, run)
 
 
-def kalman_smoother(
-    problem: SmoothingProblem, y: ArrayLike, *, covariances: bool = True
-) -> Smoothed:
+def kalman_smoother(problem: Model, y: ArrayLike, *, covariances: bool = True) -> Smoothed:
     """Smooth a series, by normal equations, or by recursions where those lose digits.
 
     The normal equations are block tridiagonal: one banded Cholesky factor gives the means and
@@ -310,8 +315,8 @@ def kalman_smoother(
 
     Parameters
     ----------
-    problem : SmoothingProblem
-    y : (..., T+1, ny)
+    problem : SmoothingProblem, or a SmoothingBatch of b models
+    y : (..., T+1, ny), or (b, T+1, ny)
         As of `kalman_filter`. A batch shares one factorisation where its series have the same gaps.
     covariances : bool
         Whether to return cov and lag_cov.
@@ -356,7 +361,20 @@ def kalman_smoother(
         cov, lag_cov = (None if Z is None else Z[0] for Z in (found.cov, found.lag_cov))
         return Smoothed(found.x, cov, lag_cov, found.p, found.loglik, NORMAL_EQUATIONS, problem)
 
-    return _by_gaps(problem, y, run)
+    def at_once(problem: Model, y: Array) -> tuple[Smoothed, NDArray[np.bool_]] | None:
+        seen = ~np.isnan(y)
+        d = with_both_axes(problem.d, 1) if isinstance(problem, SmoothingBatch) else problem.d
+        try:
+            equations = normal_equations(problem, seen)
+            found = equations.smooth(np.where(seen, y - d, 0.0), covariances=covariances)
+        except (NotConvexError, NonFiniteError):  # of one of them
+            return None
+        smoothed = Smoothed(
+            found.x, found.cov, found.lag_cov, found.p, found.loglik, NORMAL_EQUATIONS, problem
+        )
+        return smoothed, found.loss <= MOST_LOSS
+
+    return together(problem, y, run, at_once)
 
 
 def _prior(problem: SmoothingProblem, name: str) -> Array:
@@ -366,94 +384,3 @@ def _prior(problem: SmoothingProblem, name: str) -> Array:
             "covariance; use kalman_smoother, which does not, or give P0"
         )
     return root_of(problem.P0)
-
-
-_Result = TypeVar("_Result", Filtered, Smoothed)
-
-
-# These are the same for all series with the same gaps.
-_SHARED = {"cov", "lag_cov", "predicted_cov", "innovation_cov"}
-
-
-def _by_gaps(
-    problem: SmoothingProblem,
-    y: ArrayLike,
-    run: Callable[[SmoothingProblem, Array], _Result],
-) -> _Result:
-    """Run each group of series (g, T+1, ny) with the same gaps at once, in balanced units.
-
-    Returns the results put together, in the units of the problem. Numbers that overflow and
-    variances that rounding has made negative are refused.
-    """
-    check_type("problem", problem, SmoothingProblem, "SmoothingProblem(A, C, W, V, m0, P0)")
-    y = problem.series(y)
-    balanced = problem.balanced
-    batch = y.shape[:-2]
-    flat = y.reshape(-1, *y.shape[-2:]) / balanced.output
-    members = same_gaps(flat)
-    with np.errstate(over="ignore", invalid="ignore"):  # looked for in what comes out
-        parts = [run(balanced.problem, flat[index]) for index in members]
-    whole: dict[str, Any] = {}
-    for name, array in vars(parts[0]).items():
-        if not isinstance(array, np.ndarray):
-            continue
-        if name in _SHARED and len(parts) == 1:
-            whole[name] = array
-            continue
-        shape: tuple[int, ...] = array.shape[0 if name in _SHARED else 1 :]
-        joined = array if len(parts) == 1 else np.empty((len(flat), *shape))
-        if len(parts) > 1:
-            for index, part in zip(members, parts, strict=True):
-                joined[index] = getattr(part, name)
-        whole[name] = joined.reshape(batch + shape)
-    seen = ~np.isnan(y)
-    whole["loglik"] = whole["loglik"] - balanced.log_volume(seen)
-    _in_units(whole, balanced, seen)
-    if not batch:
-        whole["loglik"] = float(whole["loglik"])
-    methods = {part.method for part in parts if isinstance(part, Smoothed)}
-    if methods:
-        whole |= {"problem": problem, "method": " and ".join(sorted(methods))}
-    return replace(parts[0], **whole)
-
-
-def _in_units(whole: dict[str, Array], balanced: Balanced, seen: NDArray[np.bool_]) -> None:
-    """Bring results in balanced units, in place, to those of the problem; raise where that fails."""
-    state, output = balanced.state, balanced.output
-    units = {"x": state, "predicted_x": state, "innovations": output, "p": 1 / state}
-    with np.errstate(over="ignore"):
-        units |= dict.fromkeys(("cov", "lag_cov", "predicted_cov"), np.outer(state, state))
-        units["innovation_cov"] = np.outer(output, output)
-    for name, array in whole.items():
-        if name in _SHARED and name != "lag_cov":
-            _round_to_zero(array)  # noises are of order one still
-        if name in units and (units[name] != 1).any():
-            with np.errstate(over="ignore"):
-                array *= units[name]
-        check_overflow(name, np.where(seen, array, 0.0) if name == "innovations" else array)
-        if name in _SHARED and name != "lag_cov":
-            _check_variances(name, array)
-
-
-def _round_to_zero(cov: Array, size: Array | float = 1.0) -> None:
-    """Set negative variances of covariances (..., n, n) to zero, in place, where rounding made them.
-
-    Where an exact observation makes a variance zero, rounding leaves a number of either sign.
-    """
-    variances = np.diagonal(cov, axis1=-2, axis2=-1)
-    if variances.min() < 0:
-        known = (variances < 0) & (variances >= -64 * cov.shape[-1] * EPS * size)
-        cov[known[..., :, None] | known[..., None, :]] = 0.0
-
-
-def _check_variances(name: str, cov: Array) -> None:
-    """Raise NotConvexError where a covariance (..., n, n) has a negative variance."""
-    variances = np.diagonal(cov, axis1=-2, axis2=-1)
-    if variances.min() < 0:
-        *index, i = (int(k) for k in np.argwhere(variances < 0)[0])
-        where = ", ".join(map(str, [*index, i, i]))
-        raise NotConvexError(
-            f"{name}[{where}] is {variances[(*index, i)]:.3g}, a negative variance: rounding has "
-            "left no digit of it",
-            "leave that state out, or give it a prior that is not so vague",
-        )

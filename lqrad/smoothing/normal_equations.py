@@ -20,12 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lqrad.arguments import Array
+from lqrad.batches import with_both_axes
 from lqrad.errors import NonFiniteError, NotConvexError
 from lqrad.linalg.stages import substitute, times
 from lqrad.linalg.tridiagonal import BlockTridiagonal
 from lqrad.native.library import serves_matrices
 from lqrad.native.smoother import SmoothedSeries, smooth_series
 from lqrad.smoothing.arrays import SYMBOLS, product, transposed
+from lqrad.smoothing.batch import SmoothingBatch
 from lqrad.smoothing.covariance_filter import LOG_2PI, is_rounded
 from lqrad.smoothing.model import SmoothingProblem
 
@@ -61,7 +63,7 @@ class NormalEquations:
     Raises NotConvexError where a P0, W or V is singular, or P0 but for rounding.
     """
 
-    def __init__(self, problem: SmoothingProblem, seen: NDArray[np.bool_]) -> None:
+    def __init__(self, problem: SmoothingProblem | SmoothingBatch, seen: NDArray[np.bool_]) -> None:
         if is_rounded(problem):
             raise NotConvexError("P0 is singular but for rounding")
         self.N, self.n = seen.shape[1], problem.n
@@ -250,7 +252,9 @@ class _Piece:
         return SmoothedSeries(x, p, self.loss, np.asarray(cost), logs, cov, lag_cov)
 
 
-def normal_equations(problem: SmoothingProblem, seen: NDArray[np.bool_]) -> NormalEquations:
+def normal_equations(
+    problem: SmoothingProblem | SmoothingBatch, seen: NDArray[np.bool_]
+) -> NormalEquations:
     """The normal equations of series with these gaps (g, T+1, ny); without gaps, those of the last may do."""
     T, n = seen.shape[1] - 1, problem.n
     if len(seen) == 1 and 16 * (T + 1) * n * n <= _MOST_KEPT and seen.all():
@@ -259,14 +263,16 @@ def normal_equations(problem: SmoothingProblem, seen: NDArray[np.bool_]) -> Norm
 
 
 @lru_cache(maxsize=1)
-def _without_gaps(problem: SmoothingProblem, T: int) -> NormalEquations:
+def _without_gaps(problem: SmoothingProblem | SmoothingBatch, T: int) -> NormalEquations:
     """The normal equations of every series without a gap."""
     return NormalEquations(problem, np.ones((1, T + 1, problem.ny), dtype=np.bool_))
 
 
-def _with_both_axes(problem: SmoothingProblem, name: str) -> Array:
+def _with_both_axes(problem: SmoothingProblem | SmoothingBatch, name: str) -> Array:
     """An array of the problem with the axes (series or 1, stages or 1) in front."""
     array: Array = getattr(problem, name)
+    if isinstance(problem, SmoothingBatch):
+        return with_both_axes(array, {"m0": 1, "c": 1}.get(name, 2))
     own = array.ndim - (name in SYMBOLS and array.ndim > len(SYMBOLS[name]))
     return array.reshape(1, -1, *array.shape[array.ndim - own :])
 

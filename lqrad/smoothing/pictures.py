@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -152,7 +152,8 @@ def _draw_smoothed(smoothed: Smoothed, y: ArrayLike | None = None, **options: An
     """The outputs, with the data where they are given."""
     if y is None:
         y = np.full((*smoothed.x.shape[:-1], smoothed.problem.ny), np.nan)
-    return plot_smoothed_outputs(smoothed.problem, y, smoothed, **options)
+    one_series("smoothed.x", smoothed.x)
+    return plot_smoothed_outputs(cast(SmoothingProblem, smoothed.problem), y, smoothed, **options)
 
 
 def _runs(flags: NDArray[np.bool_]) -> list[tuple[int, int]]:
