@@ -50,6 +50,7 @@ from numpy.typing import NDArray
 from scipy.linalg.lapack import dtrtrs
 
 from lqrad.arguments import Array
+from lqrad.linalg.refutation import refutation
 
 # After a step of many half-spaces in vain, this many steps of one before the next.
 _STEPS_OF_ONE = 8
@@ -57,6 +58,9 @@ _STEPS_OF_ONE = 8
 # A proof is one where the sum of half-spaces is beyond zero by this many times what rounding errors
 # of the rows make of it at a point as large as the best one.
 _CERTAIN = 1e6
+
+# Up to so many entries of the rows a linear program looks for a proof: a second's work.
+_PROGRAM = 10**6
 
 Refutes = Callable[[Array], bool]
 
@@ -209,7 +213,20 @@ class _Search:
         finished, proof = self._rise(together=False)
         if not finished and before.value > self.best.value:
             self.best = before
+        stalled = not finished and proof is None and self.iterations < self.max_iter
+        if stalled and self.rows.size <= _PROGRAM:
+            proof = self._refutation()
         return finished, proof
+
+    def _refutation(self) -> Array | None:
+        """A proof by a linear program, where multipliers have grown beyond what steps can tell."""
+        hard = self.give == 0
+        low, high = np.where(hard, self.low, -np.inf), np.where(hard, self.high, np.inf)
+        proof = refutation(self.rows, low, high)
+        if proof is None:
+            return None
+        left, noise = np.linalg.norm(proof @ self.rows), np.abs(proof) @ self.rounding
+        return proof if left <= noise and self._proves(proof) else None
 
     def _rise(self, *, together: bool) -> tuple[bool, Array | None]:
         """Move violated half-spaces until there are none, or the value rises no more."""

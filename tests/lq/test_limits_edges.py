@@ -431,9 +431,8 @@ def test_where_rounding_errors_end_it_the_message_says_so():
     plan = controller.plan([1.25, 0.0])
     assert plan.status is Status.STALLED
     assert re.match(
-        r"stalled after \d+ steps; J = [\d.e+]+; rounding errors leave no further descent, and "
-        r".*u\[0\] exceeds its limit by [\d.e+-]+ at t=\d+; inputs within their bounds "
-        r"cost [\d.e+]+, at most [\d.e+]+ above the minimum$",
+        r"stalled after \d+ steps; rounding errors leave no further descent; inputs within their "
+        r"bounds cost [\d.e+]+, at most [\d.e+]+ above the minimum$",
         plan.message,
     )
     assert np.abs(plan.u).max() <= 1.0

@@ -103,6 +103,15 @@ def test_plans_are_those_of_a_dense_program(seed):
         check_conditions(case, plan)
 
 
+def test_a_proof_is_found_where_multipliers_outgrow_all_digits():
+    """Radius 1.3 over twenty steps: the dual value of single steps ends at 6e12, and rises no more."""
+    case = Case(1073)
+    plan = case.limited().solve(case.x0, case.low, case.high)
+    assert case.dense.piqp(case.low, case.high) is None
+    assert plan.status is Status.INFEASIBLE
+    check_certificate(case, plan.certificate)
+
+
 def with_prices(seed, *, exact=False):
     """The same problems, some rows with a price, a spring or both: those of single inputs as well."""
     case, rng = Case(seed), np.random.default_rng(seed + 4000)
