@@ -400,8 +400,8 @@ class Condensed:
 
     def _products(self, index: NDArray[np.intp]) -> Array:
         """Rows of S, which are made when they are first asked for."""
-        new = index[~self.made[index]]
-        if len(new):
+        if not self.made[index].all():
+            new = index[~self.made[index]]
             self.S[new] = self.Y[new] @ self.Y.T
             self.made[new] = True
         return self.S[index]
@@ -409,13 +409,13 @@ class Condensed:
     def _factor(self, state: States) -> tuple[States, NDArray[np.intp], Array]:
         """The rows at work that do not depend on those before, and the factor of their part of S."""
         index = np.flatnonzero(state)
-        self._products(index)
         while len(index):
-            L, failed = dpotrf(self.S[np.ix_(index, index)], lower=1)
-            upto = failed - 1 if failed else len(index)
-            small = np.flatnonzero(L.diagonal()[:upto] ** 2 <= _DEPENDENT)
-            if not (len(small) or failed):
+            L, failed = dpotrf(self._products(index)[:, index], lower=1)
+            size = L.diagonal() ** 2
+            if not failed and size.min() > _DEPENDENT:
                 return state, index, L
+            upto = failed - 1 if failed else len(index)
+            small = np.flatnonzero(size[:upto] <= _DEPENDENT)
             state = state.copy()
             state[index[small[0] if len(small) else upto]] = 0
             index = np.flatnonzero(state)
