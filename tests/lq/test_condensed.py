@@ -8,10 +8,11 @@ import pickle
 import numpy as np
 import pytest
 
-from lqrad import LQProblem, Status, native
+from lqrad import LQProblem, Status, native, riccati
 from lqrad.lq.condensed import Condensed
 from lqrad.lq.limits import Limited
 from lqrad.lq.plan import Plan
+from lqrad.lq.riccati import cost_factor
 
 
 def drawn(seed):
@@ -187,3 +188,14 @@ def test_a_plan_for_later_is_made_when_it_is_read():
         assert again.cost == whole.cost
     with pytest.raises(AttributeError, match="cannot assign"):
         Plan.later(formed).x = 3
+
+
+def test_the_cost_without_limits_is_that_of_the_riccati_solution():
+    for seed in (0, 3, 6, 7):
+        limited, _, _, rng = drawn(seed)
+        condensed, problem = Condensed(limited), limited.problem
+        slope, cost = np.split(condensed.offset(limited)[-(problem.n + 3) : -2], [problem.n])
+        x0 = rng.normal(size=problem.n)
+        expected = riccati(problem, limited.T).rollout(x0).cost * cost_factor(problem)
+        found = 0.5 * x0 @ condensed.P @ x0 + slope @ x0 + cost[0]
+        np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-12)
