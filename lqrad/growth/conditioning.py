@@ -352,8 +352,9 @@ def _cost_unit(problem: LQProblem) -> float:
 def _inverse_root(problem: LQProblem, T: int) -> Callable[..., Array]:
     """Return z -> F^-1 L^-T z, or its transpose, with L L' = G: a root of the Hessian's inverse."""
     recursion = riccati(problem, T)
-    B, K = problem.B, recursion.K
-    L = np.linalg.cholesky(problem.R + B.T @ recursion.P[1:] @ B)
+    B, K = problem.B, np.asarray(recursion.K)
+    G = problem.R + B.T @ recursion.P[1:] @ B
+    L = np.linalg.cholesky(np.asarray(G, np.float64))
     loop = Bidiagonal(problem.A - B @ K)
 
     def root(z: Array, *, transpose: bool = False) -> Array:
@@ -363,7 +364,7 @@ def _inverse_root(problem: LQProblem, T: int) -> Callable[..., Array]:
             p = loop.solve(f, transpose=True, overwrite=True)
             slopes = z + times(B, p[1:], transpose=True)
             return np.asarray(np.linalg.solve(L, slopes[..., None])[..., 0])
-        v = np.linalg.solve(L.swapaxes(-1, -2), z[..., None])[..., 0]
+        v = np.asarray(np.linalg.solve(L.swapaxes(-1, -2), z[..., None])[..., 0], np.float64)
         f[1:] = times(B, v)
         return np.asarray(v - times(K, loop.solve(f, overwrite=True)[:-1]))
 

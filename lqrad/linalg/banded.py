@@ -22,14 +22,8 @@ from scipy.linalg.lapack import dtbtrs
 
 from lqrad.arguments import Array
 from lqrad.errors import OVERFLOW_REMEDY, NonFiniteError, ShapeError
+from lqrad.linalg.forward import BANDED_WORK, band_steps, fill_band
 from lqrad.native.lq import serves_series, solve_bidiagonal
-
-# A band of this size stays in a second-level cache together with the states that it works on.
-_BAND_BYTES = 256 * 1024
-_LEAST_BAND_STEPS = 64
-# Where a step of all series costs more multiplications than this, a loop of matrix products is
-# faster than the half-empty band; packing the band of a varying A weighs as much as four series.
-_BANDED_WORK = 2000
 
 
 class Bidiagonal:
@@ -80,12 +74,13 @@ class Bidiagonal:
         if not x.size or x.shape[-2] == 1:
             return x
         flat = x.reshape(-1, x.shape[-2] * self.n)  # a row for each series
+        # Packing the band of a varying A weighs as much as four series.
         work = len(flat) if self.T is None else len(flat) + 4
         if serves_series(self.n, len(flat)):
             by_rows = self.A if transpose or self.T is not None else self._transposed
             finite = solve_bidiagonal(by_rows, x, transpose=transpose)
         else:
-            if work * self.n**2 <= _BANDED_WORK:
+            if work * self.n**2 <= BANDED_WORK:
                 self._march(flat, transpose)
             else:
                 self._step(flat.reshape(len(flat), -1, self.n), transpose)
@@ -103,14 +98,14 @@ class Bidiagonal:
         """
         n = self.n
         T = flat.shape[1] // n - 1
-        most = max(_LEAST_BAND_STEPS, _BAND_BYTES // (16 * n * n))
+        most = band_steps(n)
         starts = range(0, T, most)
         band = self._band_of(min(most, T))
         trans = "N" if transpose else "T"  # the band is that of L'
         for start in reversed(starts) if transpose else starts:
             stop = min(start + most, T)
             if self.T is not None:
-                _fill(band, self.A[start:stop])
+                fill_band(band, self.A[start:stop])
             piece = flat[:, start * n : (stop + 1) * n].T  # one column for each series
             columns = np.asfortranarray(piece)  # the piece itself where memory allows
             dtbtrs(band[:, : len(piece)], columns, uplo="U", trans=trans, diag="U", overwrite_b=1)
@@ -124,7 +119,7 @@ class Bidiagonal:
         band = self._band
         if band is None or band.shape[1] < (steps + 1) * self.n:
             band = np.zeros((2 * self.n, (steps + 1) * self.n), order="F")
-            _fill(band, np.broadcast_to(self.A, (steps, self.n, self.n)))
+            fill_band(band, np.broadcast_to(self.A, (steps, self.n, self.n)))
             self._band = band  # whole: another thread may read it from here on
         return band
 
@@ -162,16 +157,6 @@ class Bidiagonal:
             radius = np.abs(np.linalg.eigvals(self.A)).max()
             message += f"; the spectral radius of A is {radius:.4g}"
         raise NonFiniteError(message, OVERFLOW_REMEDY)
-
-
-def _fill(band: Array, A: Array) -> None:
-    """Write the blocks -A[t]' above the unit diagonal of a band of L', row by row of A."""
-    steps, n = A.shape[:2]
-    columns = band.T.reshape(
-        -1, n, 2 * n
-    )  # [t, i, 2n - 1 - d]: d rows above, in column i of block t
-    for i in range(n):
-        np.negative(A[:, i, :], out=columns[1 : steps + 1, i, n - 1 - i : 2 * n - 1 - i])
 
 
 def first_nonfinite_step(x: Array, *, reverse: bool = False) -> int | None:

@@ -13,13 +13,15 @@ Both recursions are banded solves with the loop closed, so that an unstable A bl
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from lqrad.arguments import Array
+from lqrad.copies import ReadOnly
 from lqrad.linalg.banded import Bidiagonal
 from lqrad.linalg.stages import substitute, times
 
 
-class Feedback:
+class Feedback(ReadOnly):
     """What the Riccati recursion leaves for all slopes that may come.
 
     Parameters
@@ -38,9 +40,10 @@ class Feedback:
     (array([ 0. , -0.5]), array([-0.5]), array([0.5]), 0.5)
     """
 
-    def __init__(self, A: Array, B: Array, P: Array, K: Array, L: Array) -> None:
-        self.B, self.P, self.K, self.L = B, P, K, L
-        self.closed = A - B @ K
+    def __init__(self, A: Array, B: Array, P: ArrayLike, K: ArrayLike, L: ArrayLike) -> None:
+        self.B = B
+        self.P, self.K, self.L = map(np.asarray, (P, K, L))
+        self.closed = A - B @ self.K
         self._dynamics = Bidiagonal(self.closed)
 
     def minimise(

@@ -14,6 +14,7 @@ of a given noise.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -21,15 +22,17 @@ import numpy as np
 from scipy.linalg.blas import dgemm, dsymm
 from scipy.linalg.lapack import dgesv, dposv, dpotrf
 
-from lqrad.arguments import EPS, Array, check_finite
+from lqrad.arguments import EPS, Array, check_finite, check_room
 from lqrad.errors import NonFiniteError, NotConvexError
 from lqrad.linalg.balance import balance, in_units
 from lqrad.linalg.riccati_factors import recursion_in_factors
 from lqrad.linalg.settled import looks, settled
-from lqrad.linalg.stages import times
+from lqrad.linalg.stages import Stages, times
 from lqrad.native.library import serves_matrices
 from lqrad.native.lq import lq_kernel
 
+# Room is made for so many stages at first, and for twice as many where they do not do.
+_FIRST_ROOM = 64
 # An eigenvalue of P below minus this, with P scaled to a unit diagonal, is no mere rounding error.
 _INDEFINITE = 1e-12
 # Powers of a closed loop are squared at most this often: one that has not halved by then has a
@@ -42,26 +45,30 @@ class Recursion(NamedTuple):
 
     Attributes
     ----------
-    P, K, L : (T+1, n, n), (T, m, n), (T, m, m)
-        L is the lower Cholesky factor of R + B'P[t+1]B.
+    P, K, L : Stages of (T+1, n, n), (T, m, n), (T, m, m)
+        L is the lower Cholesky factor of unit (R + B'P[t+1]B).
     swept : int
         The stages that were run before the tail had settled, T if it never did.
     """
 
-    P: Array
-    K: Array
-    L: Array
+    P: Stages
+    K: Stages
+    L: Stages
     swept: int
 
 
-def recursion(A: Array, B: Array, Q: Array, R: Array, M: Array, S: Array, T: int) -> Recursion:
+def recursion(
+    A: Array, B: Array, Q: Array, R: Array, M: Array, S: Array, T: int, unit: float = 1.0
+) -> Recursion:
     """Run the Riccati recursion backward from P[T] = S.
 
     All but S may have a leading T axis. P is symmetric to the last bit: each stage reads one triangle of
     P[t+1] only. Without that the antisymmetric part of the rounding errors grows like the open loop and
     ruins K where A is unstable. Where nothing varies in time, the recursion stops as soon as the rest of
     the horizon would change no entry of P by more than 2 eps sqrt(P[i, i] P[j, j]), as `settled` knows,
-    and the earlier stages are filled with the last P, K and L.
+    and the earlier stages repeat the last P, K and L.
+
+    Roots are taken of `unit` times the weights, which decides no more than their last digits.
 
     Where the weights are semidefinite and P[0], or an R + B'PB on the way to it, is not, all is done
     again in factors, `recursion_in_factors`. Rounding errors do this where a mode grows and Q does not
@@ -89,15 +96,17 @@ def recursion(A: Array, B: Array, Q: Array, R: Array, M: Array, S: Array, T: int
     """
     fault = None
     try:
-        plain = recursion_of_P(A, B, Q, R, M, S, T)
+        plain = recursion_of_P(A, B, Q, R, M, S, T, unit)
         if _semidefinite(plain.P[0]):
             return plain
     except NotConvexError as error:
         fault = error
-    factored = _in_factors(A, B, Q, R, M, S, T)
+    factored = _in_factors(A, B, unit * Q, unit * R, unit * M, unit * S, T)
     if factored is not None:
-        _check(*factored, B, R, 0)
-        return Recursion(*factored, T)
+        P, K, L = factored
+        P /= unit
+        _check(P, K, L, B, R, 0, unit)
+        return Recursion(Stages(P), Stages(K), Stages(L), T)
     if fault is not None:
         raise fault
     return plain
@@ -119,66 +128,77 @@ def _in_factors(
     return in_units(P, x, -x, cost), in_units(K, -u, -x), L
 
 
-def recursion_of_P(A: Array, B: Array, Q: Array, R: Array, M: Array, S: Array, T: int) -> Recursion:
+def recursion_of_P(
+    A: Array, B: Array, Q: Array, R: Array, M: Array, S: Array, T: int, unit: float = 1.0
+) -> Recursion:
     """The recursion of P itself."""
     n, m = B.shape[-2:]
-    P, K, L = np.empty((T + 1, n, n)), np.empty((T, m, n)), np.empty((T, m, m))
-    P[T] = S
     varying = any(z.ndim == 3 for z in (A, B, Q, R, M))
     kernel = None
     if serves_matrices(n, m):
         kernel = lq_kernel(n, m, A=A, B=B, Q=Q, R=R, M=M)
+    # As many stages are held as may be swept: those from `base` on.
+    base = 0 if varying else max(T - _FIRST_ROOM, 0)
+    rows = T - base
+    check_room(f"a value function over T = {T} steps", rows + 1, n * (n + m))
+    P, K, L = np.empty((rows + 1, n, n)), np.empty((rows, m, n)), np.empty((rows, m, m))
+    P[rows] = S
     blas = None
     t, swept = T, T
     for swept in looks(T):
         look = T - swept
-        stopped = kernel.riccati(look, t, P, K, L) if kernel else t
+        if look < base:
+            more = min(T - base, base)
+            check_room(f"a value function over T = {T} steps", T - base + more, n * (n + m))
+            P, K, L = (np.concatenate([np.empty((more, *z.shape[1:])), z]) for z in (P, K, L))
+            base -= more
+        stopped = kernel.riccati(look - base, t - base, unit, P, K, L) if kernel else t - base
         if stopped:  # by a pivot that is not positive, or before the first stage
-            blas = blas or _blas_stages(A, B, Q, R, M, T)
-            blas(P, K, L, look, stopped)
+            blas = blas or _blas_stages(A, B, Q, R, M, T, unit)
+            blas(P, K, L, base, look, base + stopped)
         t = look
-        if not np.isfinite(P[t]).all():
+        if not np.isfinite(P[t - base]).all():
             break
-        if t and not varying and settled(P[t:], t, A - B @ K[t]):
-            P[:t], K[:t], L[:t] = P[t], K[t], L[t]
+        if t and not varying and settled(P[t - base :], t, A - B @ K[t - base]):
             break
-    _check(P[t:], K[t:], L[t:], B, R, t)
-    return Recursion(P, K, L, swept)
+    P, K, L = (z[t - base :] for z in (P, K, L))
+    _check(P, K, L, B, R, t, unit)
+    return Recursion(Stages(P, T + 1), Stages(K, T), Stages(L, T), swept)
 
 
 def _blas_stages(
-    A: Array, B: Array, Q: Array, R: Array, M: Array, T: int
-) -> Callable[[Array, Array, Array, int, int], None]:
-    """The function that runs stages last-1, ..., first of P, K and L in place, from P[last] on."""
+    A: Array, B: Array, Q: Array, R: Array, M: Array, T: int, unit: float
+) -> Callable[[Array, Array, Array, int, int, int], None]:
+    """The function that runs stages last-1, ..., first in place, from that of `last` on.
+
+    P, K and L hold the stages from `base` on.
+    """
     n, m = B.shape[-2:]
-    # Transposed, so that each stage is in column order, as BLAS wants it.
-    AB = np.empty((*np.broadcast_shapes(A.shape[:-2], B.shape[:-2]), n + m, n))
-    AB[..., :n, :], AB[..., n:, :] = A.swapaxes(-1, -2), B.swapaxes(-1, -2)
-    weights = np.empty((*np.broadcast_shapes(*(z.shape[:-2] for z in (Q, R, M))), n + m, n + m))
-    weights[..., :n, :n], weights[..., n:, n:] = Q, R
-    weights[..., :n, n:], weights[..., n:, :n] = M, M.swapaxes(-1, -2)
-    ABs, all_weights = (
-        np.broadcast_to(z, (T, *z.shape[-2:])).swapaxes(1, 2) for z in (AB, weights)
+    # Transposed, each stage is in column order, as BLAS wants it.
+    At, Bt, Qt, Rt, Mt = (
+        np.broadcast_to(z, (T, *z.shape[-2:])).swapaxes(1, 2) for z in (A, B, Q, R, M)
     )
 
-    def run(P: Array, K: Array, L: Array, first: int, last: int) -> None:
-        now = np.asfortranarray(P[last])
+    def run(P: Array, K: Array, L: Array, base: int, first: int, last: int) -> None:
+        now = np.asfortranarray(P[last - base])
         for t in range(last - 1, first - 1, -1):
-            ab = ABs[t]
-            # H = [A B]' P [A B] + [Q M; M' R]: all products of the stage at once.
-            H = dgemm(1.0, ab, dsymm(1.0, now, ab, lower=1), beta=1.0, c=all_weights[t], trans_a=1)
-            N = H[n:, :n]
-            factor, gain, info = dposv(H[n:, n:], N, lower=1)
+            i = t - base
+            AtP, BtP = (dsymm(1.0, now, z[t], side=1, lower=1) for z in (At, Bt))
+            G = dgemm(1.0, BtP, Bt[t], trans_b=1, beta=1.0, c=Rt[t])
+            N = dgemm(1.0, BtP, At[t], trans_b=1, beta=1.0, c=Mt[t])
+            factor, gain, info = dposv(unit * G, unit * N, lower=1)
             if info:
                 # What led to this comes first.
-                _check(P[t + 1 :], K[t + 1 :], L[t + 1 :], B, R, t + 1)
-                raise _not_convex(H[n:, n:], t)
-            now = dgemm(-1.0, N, gain, beta=1.0, c=H[:n, :n], trans_a=1)
-            P[t], K[t], L[t] = now.T, gain, factor  # now.T is stored as P[t] is: a plain copy
+                _check(P[i + 1 :], K[i + 1 :], L[i + 1 :], B, R, t + 1, unit)
+                raise _not_convex(G, t)
+            now = dgemm(1.0, AtP, At[t], trans_b=1, beta=1.0, c=Qt[t])
+            now = dgemm(-1.0, N, gain, beta=1.0, c=now, trans_a=1, overwrite_c=1)
+            P[i], K[i], L[i] = now.T, gain, factor  # now.T is stored as P[i] is: a plain copy
+        swept = slice(first - base, last - base)
         for i in range(n):
-            P[first:last, i + 1 :, i] = P[first:last, i, i + 1 :]
+            P[swept, i + 1 :, i] = P[swept, i, i + 1 :]
         for i in range(m):
-            L[first:last, i, i + 1 :] = 0.0
+            L[swept, i, i + 1 :] = 0.0
 
     return run
 
@@ -192,26 +212,28 @@ def _semidefinite(P: Array) -> bool:
     return bool(dpotrf(raised, lower=1, overwrite_a=1)[1] == 0)
 
 
-def _check(P: Array, K: Array, L: Array, B: Array, R: Array, start: int) -> None:
+def _check(P: Array, K: Array, L: Array, B: Array, R: Array, start: int, unit: float) -> None:
     """Raise for the first stage, in the order of the recursion, that is no solution; P[0] is P[start].
 
     The factor of a singular R + B'PB may exist by the grace of rounding errors: it counts as
     singular where a pivot is no larger than they are.
     """
-    finite = np.isfinite(P[:-1]).all(axis=(1, 2)) & np.isfinite(K).all(axis=(1, 2))
-    if not finite.all():
-        raise _overflow(start + int(np.flatnonzero(~finite)[-1]))
+    # Sums of squares are finite only if all entries are, and cost less than asking each of them.
+    if not (math.isfinite(np.vdot(P[:-1], P[:-1])) and math.isfinite(np.vdot(K, K))):
+        finite = np.isfinite(P[:-1]).all(axis=(1, 2)) & np.isfinite(K).all(axis=(1, 2))
+        if not finite.all():
+            raise _overflow(start + int(np.flatnonzero(~finite)[-1]))
     B, R = (z[start:] if z.ndim == 3 else z for z in (B, R))
     # The terms that add up to the diagonal of B'PB, by |P[i, j]|^2 <= P[i, i] P[j, j].
     roots = np.sqrt(np.abs(np.diagonal(P[1:], axis1=1, axis2=2)))
     terms = times(np.abs(B), roots, transpose=True) ** 2
     size = terms + np.abs(np.diagonal(R, axis1=-2, axis2=-1))
-    pivots = np.diagonal(L, axis1=1, axis2=2) ** 2
+    pivots = np.diagonal(L, axis1=1, axis2=2) ** 2 / unit
     singular = (pivots <= sum(B.shape[-2:]) * EPS * size).any(axis=1)
     if singular.any():
         t = int(np.flatnonzero(singular)[-1])
         lower = np.tril(L[t])
-        raise _not_convex(lower @ lower.T, start + t)
+        raise _not_convex(lower @ lower.T / unit, start + t)
 
 
 def _not_convex(G: Array, t: int) -> NotConvexError | NonFiniteError:

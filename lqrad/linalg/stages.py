@@ -1,18 +1,122 @@
 """Products with, and solutions of, a matrix at every stage of a horizon.
 
-A matrix M is (r, c), or (T, r, c) when it varies; z is (..., T, c), with batches in front.
+A matrix M is (r, c), or (T, r, c) when it varies, also as `Stages`; z is (..., T, c), with batches in
+front.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+from typing import Any
+
 import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
 from scipy.linalg.blas import dgemm
 from scipy.linalg.lapack import dtrtrs
 
 from lqrad.arguments import Array
+from lqrad.copies import Fixed
+
+# Series of more entries are not laid out to be printed.
+_PRINTED = 1_000_000
 
 
-def times(M: Array, z: Array, *, transpose: bool = False, out: Array | None = None) -> Array:
+class Stages(NDArrayOperatorsMixin, Fixed):
+    """A read-only series of arrays, all there to index, of which the first are alike and held once.
+
+    A number gives an array, a slice of consecutive stages such a series; anything else that NumPy
+    knows, attributes and operators too, works on the whole array.
+
+    Parameters
+    ----------
+    distinct : (D, ...)
+        The last D stages; those before are as the first of them.
+    T : int, optional
+        The number of stages; D when not given.
+
+    Examples
+    --------
+    >>> K = Stages(np.array([[[1.0]], [[2.0]]]), 1_000_000)
+    >>> K.shape, K[0], K[-1], K[-3:].ravel()
+    ((1000000, 1, 1), array([[1.]]), array([[2.]]), array([1., 1., 2.]))
+    """
+
+    distinct: Array
+    T: int
+    repeated: int
+    shape: tuple[int, ...]
+
+    def __init__(self, distinct: Array, T: int | None = None) -> None:
+        held = distinct.view()
+        held.setflags(write=False)
+        T = len(held) if T is None else T
+        self._set(distinct=held, T=T, repeated=T - len(held), shape=(T, *held.shape[1:]))
+
+    @property
+    def ndim(self) -> int:
+        """The number of axes."""
+        return len(self.shape)
+
+    @property
+    def dtype(self) -> Any:
+        """The type of the entries."""
+        return self.distinct.dtype
+
+    @property
+    def size(self) -> int:
+        """The number of entries."""
+        return math.prod(self.shape)
+
+    def __len__(self) -> int:
+        return self.T
+
+    def __iter__(self) -> Iterator[Array]:
+        return map(self.__getitem__, range(self.T))
+
+    def __getitem__(self, key: Any) -> Any:
+        first, *rest = key if isinstance(key, tuple) and key else (key,)
+        if isinstance(first, (int, np.integer)) and -self.T <= first < self.T:
+            return self.distinct[(max(first % self.T - self.repeated, 0), *rest)]
+        if not isinstance(first, slice):
+            return np.asarray(self)[key]
+        stages = range(self.T)[first]
+        if rest or stages.step != 1 or not stages:
+            return self.distinct[(np.maximum(np.array(stages, int) - self.repeated, 0), *rest)]
+        ends = max(stages.start - self.repeated, 0), max(stages.stop - self.repeated, 1)
+        return Stages(self.distinct[slice(*ends)], len(stages))
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        raise ValueError("assignment destination is read-only")
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        if self.repeated:
+            if copy is False:
+                raise ValueError("stages that are held once make no array without a copy")
+            whole = np.empty(self.shape)
+            whole[: self.repeated], whole[self.repeated :] = self.distinct[0], self.distinct
+            whole.setflags(write=bool(copy))
+            return whole.astype(dtype or np.float64, copy=False)
+        return np.array(self.distinct, dtype, copy=copy)
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
+        whole = [np.asarray(z) if isinstance(z, Stages) else z for z in inputs]
+        return getattr(ufunc, method)(*whole, **options)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or not hasattr(np.ndarray, name):
+            raise AttributeError(f"Stages have no attribute {name!r}")
+        return getattr(np.asarray(self), name)
+
+    def __repr__(self) -> str:
+        if self.size > _PRINTED:
+            return f"Stages(shape={self.shape}, {len(self.distinct)} held)"
+        return repr(np.asarray(self))
+
+
+def times(
+    M: Array | Stages, z: Array, *, transpose: bool = False, out: Array | None = None
+) -> Array:
     """Return y with y[t] = M[t] z[t], or M[t]' z[t]; `out` is where to write it.
 
     Examples
@@ -21,6 +125,12 @@ def times(M: Array, z: Array, *, transpose: bool = False, out: Array | None = No
     array([[3., 2.],
            [7., 4.]])
     """
+    if isinstance(M, Stages):
+        alike = M.repeated
+        y = np.empty((*z.shape[:-1], M.shape[-1 if transpose else -2])) if out is None else out
+        for matrix, part in ((M.distinct[0], slice(alike)), (M.distinct, slice(alike, None))):
+            times(matrix, z[..., part, :], transpose=transpose, out=y[..., part, :])
+        return y
     if M.ndim == z.ndim == 2 and (
         out is None or out.ndim == 2
     ):  # one product for the whole horizon

@@ -151,7 +151,8 @@ class Limited:
         self._weights[:, :n, n:] = problem.M
         self._weights[:, n:, :n] = problem.M.swapaxes(-1, -2)
         self._take_terms()
-        P, K, L, _ = recursion(problem.A, problem.B, problem.Q, problem.R, problem.M, problem.S, T)
+        found = recursion(problem.A, problem.B, problem.Q, problem.R, problem.M, problem.S, T)
+        P, K, L = map(np.asarray, found[:3])
         self._free = Feedback(problem.A, problem.B, P, K, L)
         roots = np.linalg.solve(L.swapaxes(-1, -2), np.broadcast_to(np.eye(m), L.shape))
         self._roots = np.asarray(roots, np.float64)  # the inverse of each L'

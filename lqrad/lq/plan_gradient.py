@@ -222,7 +222,7 @@ class _Adjoint:
         self.problem = problem = model.problem
         T, m = plan.u.shape
         A, B, Q, R, M, S = (getattr(problem, name) for name in "ABQRMS")
-        P, K, L, _ = recursion(A, B, Q, R, M, S, T)
+        P, K, L = map(np.asarray, recursion(A, B, Q, R, M, S, T)[:3])
         self.feedback = Feedback(A, B, P, K, L)
         limited = np.isfinite(rows.low) | np.isfinite(rows.high)
         self.rows = Rows(problem, model.C, model.D, model.E, limited)

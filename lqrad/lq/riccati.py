@@ -19,14 +19,15 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.arguments import Array, check_finite, check_room, check_type, finite_start
+from lqrad.arguments import Array, check_finite, check_type, finite_start
 from lqrad.copies import ReadOnly
+from lqrad.linalg.forward import run_forward, run_in_loop
 from lqrad.linalg.riccati import recursion
-from lqrad.linalg.stages import substitute, times
+from lqrad.linalg.stages import Stages, substitute, times
 from lqrad.lq.batch import LQBatch
 from lqrad.lq.batch_riccati import RiccatiBatch, riccati_batch
 from lqrad.lq.inputs import Trajectory
-from lqrad.lq.problem import LQProblem, changed
+from lqrad.lq.problem import LQProblem
 from lqrad.results import Report
 
 # Overflow is looked for in the results and told in words.
@@ -40,8 +41,8 @@ class Riccati(ReadOnly, Report):
     Attributes
     ----------
     problem : LQProblem
-    P : (T+1, n, n)
-    K : (T, m, n)
+    P, K : (T+1, n, n), (T, m, n)
+        Read as arrays; stages that are alike are held once.
     k : (T, m)
         The optimal input is u[t] = -K[t] x[t] - k[t].
     v : (T+1, n)
@@ -52,8 +53,8 @@ class Riccati(ReadOnly, Report):
     """
 
     problem: LQProblem
-    P: Array
-    K: Array
+    P: Stages
+    K: Stages
     k: Array
     v: Array
     w: Array
@@ -99,27 +100,30 @@ class Riccati(ReadOnly, Report):
         (array([2., 1.]), array([-1.]), array([1.]), 3.0)
         """
         x0 = finite_start(self.problem, x0)
-        kernel = self.problem._kernel
-        found = kernel and kernel.rollout(x0, self.K, self.k, self.P, self.v)
+        kernel, alike = self.problem._kernel, self.K.repeated
+        found = kernel and kernel.rollout(
+            x0, alike, self.K.distinct, self.P.distinct, self.k, self.v
+        )
         if found:
             x, u, p = found
             return Trajectory(x, u, p, self.problem.cost(x, u))
         x = np.empty((*x0.shape[:-1], self.T + 1, self.problem.n))
         x[..., 0, :] = x0
         x[..., 1:, :] = self.problem.c - times(self.problem.B, self.k)
-        A, B = (
-            np.broadcast_to(z, (self.T, *z.shape[-2:])) for z in (self.problem.A, self.problem.B)
-        )
-        for t in range(self.T):
-            if t == 0 or t > self.T - self.swept:  # the stages before repeat one closed loop
-                closed = (A[t] - B[t] @ self.K[t]).T
-            x[..., t + 1, :] += x[..., t, :] @ closed
+        A, B, K = self.problem.A, self.problem.B, self.K
+        if alike:
+            run_forward(A - B @ K[0], x[..., : alike + 1, :])
+        run_in_loop(A, B, K.distinct, x[..., alike:, :])
         check_finite("x", x, computed=True)
         u = -times(self.K, x[..., :-1, :]) - self.k
         p = times(self.P[1:], x[..., 1:, :]) + self.v[1:]
         for name, array in (("u", u), ("p", p)):
             check_finite(name, array, computed=True)
         return Trajectory(x, u, p, self.problem.cost(x, u))
+
+    def facts(self) -> dict[str, Any]:
+        """Return P, K, k, v, w as arrays over the whole horizon, and the stages that were swept."""
+        return {name: np.asarray(getattr(self, name)) for name in "PKkvw"} | {"swept": self.swept}
 
     def vjp(self, **weights: Any) -> Any:
         """`riccati_vjp` of this solution, under its former name."""
@@ -182,19 +186,14 @@ def riccati(problem: LQProblem | LQBatch, T: int | None = None) -> Riccati | Ric
         return riccati_batch(problem, T, riccati)
     check_type("problem", problem, LQProblem, "LQProblem(A, B, Q, R)")
     T = problem.horizon(T)
-    check_room(f"a value function over T = {T} steps", T + 1, problem.n * (problem.n + problem.m))
-    given, factor = problem, cost_factor(problem)
-    if factor != 1:
-        problem = changed(problem, **{name: factor * getattr(problem, name) for name in "QRMSqrs"})
-    P, K, L, swept = recursion(problem.A, problem.B, problem.Q, problem.R, problem.M, problem.S, T)
-    k, v, w = np.zeros((T, problem.m)), np.zeros((T + 1, problem.n)), np.zeros(T + 1)
-    if any(z.any() for z in (problem.c, problem.q, problem.r, problem.s)):
-        k, v, w = _linear_part(problem, P, K, L)
-    for array in (P, v, w) if factor != 1 else ():
-        array /= factor
-    for array in (P, K, k, v, w):
+    p, unit = problem, cost_factor(problem)
+    P, K, L, swept = recursion(p.A, p.B, p.Q, p.R, p.M, p.S, T, unit)
+    k, v, w = (np.broadcast_to(0.0, shape) for shape in ((T, p.m), (T + 1, p.n), T + 1))
+    if any(z.any() for z in (p.c, p.q, p.r, p.s)):
+        k, v, w = _linear_part(problem, P, K, L, unit)
+    for array in (k, v, w):
         array.setflags(write=False)
-    return Riccati(given, P, K, k, v, w, swept)
+    return Riccati(problem, P, K, k, v, w, swept)
 
 
 def cost_factor(problem: LQProblem) -> float:
@@ -211,21 +210,27 @@ def cost_factor(problem: LQProblem) -> float:
 
 
 @_quiet
-def _linear_part(problem: LQProblem, P: Array, K: Array, L: Array) -> tuple[Array, Array, Array]:
+def _linear_part(
+    problem: LQProblem, P: Stages, K: Stages, L: Stages, unit: float
+) -> tuple[Array, Array, Array]:
     """Return k, v and w."""
-    T = len(K)
-    c = np.broadcast_to(problem.c, (T, problem.n))
+    T, n, alike = len(K), problem.n, K.repeated
+    c, r = (np.broadcast_to(z, (T, z.shape[-1])) for z in (problem.c, problem.r))
     Pc = times(P[1:], c)
-    closed = problem.A - problem.B @ K
-    v = np.empty((T + 1, problem.n))
-    v[:-1] = problem.q + times(closed, Pc, transpose=True)
-    v[:-1] -= times(K, np.broadcast_to(problem.r, (T, problem.m)), transpose=True)
-    v[-1] = problem.s
-    for t in reversed(range(T)):
-        v[t] += v[t + 1] @ closed[t]
-    slope = times(problem.B, v[1:] + Pc, transpose=True) + problem.r
+    closed = np.asarray(problem.A - problem.B @ K.distinct).swapaxes(-1, -2)
+    v = np.empty((T + 1, n))  # backward in time, so that its recursion runs forward
+    v[0] = problem.s
+    v[1:] = (problem.q + times(Stages(closed, T), Pc) - times(K, r, transpose=True))[::-1]
+    run_forward(closed[::-1], v[: T - alike + 1])
+    run_forward(closed[0], v[T - alike :])
+    v = v[::-1].copy()
+    slope = times(problem.B, v[1:] + Pc, transpose=True) + r
     check_finite("v", v, computed=True)
-    k = substitute(L, substitute(L, slope[..., None]), transpose=True)[..., 0]
+    k = np.empty((T, problem.m))
+    for factor, part in ((L.distinct[0], slice(alike)), (L.distinct, slice(alike, None))):
+        rows = slope[part, :, None] if factor.ndim == 3 else slope[part].T
+        solved = substitute(factor, substitute(factor, unit * rows), transpose=True)
+        k[part] = solved[..., 0] if factor.ndim == 3 else solved.T
     w = np.zeros(T + 1)
     w[:-1] = (v[1:] * c + 0.5 * Pc * c).sum(axis=-1) - 0.5 * (k * slope).sum(axis=-1)
     w[:-1] = np.cumsum(w[-2::-1])[::-1]

@@ -255,7 +255,8 @@ def _of_recursion(
     dv: Array | None,
 ) -> None:
     """Pull back what is given of K, k, P and v."""
-    problem, P, K, k, T = solution.problem, solution.P, solution.K, solution.k, solution.T
+    problem, k, T = solution.problem, solution.k, solution.T
+    P, K = np.asarray(solution.P), np.asarray(solution.K)
     A, B, R = (np.broadcast_to(z, (T, *z.shape[-2:])) for z in (problem.A, problem.B, problem.R))
     F = A - B @ K
     G = R + B.swapaxes(-1, -2) @ P[1:] @ B

@@ -111,8 +111,8 @@ LANES int64_t lq_gradient(const lq_problem *z, int64_t T, int64_t series, const 
 }
 
 INLINE int64_t sweep(const lq_problem *z, const int64_t n, const int64_t m, int64_t first,
-                     int64_t last, double *restrict P, double *restrict K, double *restrict L,
-                     double *restrict work)
+                     int64_t last, const double unit, double *restrict P, double *restrict K,
+                     double *restrict L, double *restrict work)
 {
     const int64_t both = n + m;
     double *restrict AB = work, *restrict PAB = AB + n * both, *restrict H = PAB + n * both,
@@ -191,7 +191,7 @@ INLINE int64_t sweep(const lq_problem *z, const int64_t n, const int64_t m, int6
             }
         }
         for (int64_t j = 0; j < m; j++) {
-            const double root = sqrt(D[j]);
+            const double root = sqrt(unit * D[j]);
             for (int64_t i = 0; i < j; i++)
                 Lt[i * m + j] = 0.0;
             Lt[j * m + j] = root;
@@ -202,51 +202,54 @@ INLINE int64_t sweep(const lq_problem *z, const int64_t n, const int64_t m, int6
     return 0;
 }
 
-LANES int64_t lq_riccati(const lq_problem *z, int64_t first, int64_t last, double *P, double *K,
-                         double *L, double *work)
+LANES int64_t lq_riccati(const lq_problem *z, int64_t first, int64_t last, double unit, double *P,
+                         double *K, double *L, double *work)
 {
-#define CALL(n, m) sweep(z, n, m, first, last, P, K, L, work)
+#define CALL(n, m) sweep(z, n, m, first, last, unit, P, K, L, work)
     BY_SIZE(z->n, z->m, CALL);
 #undef CALL
 }
 
 INLINE int64_t rollouts(const lq_problem *z, const int64_t n, const int64_t m, int64_t T,
-                        int64_t series, const double *x0, const double *K, const double *k,
-                        const double *P, const double *v, double *x, double *u, double *p,
-                        double *restrict F)
+                        int64_t series, const double *x0, int64_t alike, const double *K,
+                        const double *P, const double *k, const double *v, double *x, double *u,
+                        double *p, double *restrict F)
 {
     double largest = 0.0;
-    const int64_t constant = !(z->A_step || z->B_step);
     for (int64_t i = 0; i < series; i++)
         memcpy(x + i * (T + 1) * n, x0 + i * n, sizeof(double) * (size_t)n);
     for (int64_t t = 0; t < T; t++) {
+        const int64_t held = t > alike ? t - alike : 0, next = t >= alike ? t + 1 - alike : 0;
         const double *A = at(z->A, z->A_step, t), *B = at(z->B, z->B_step, t),
-                     *Kt = K + t * m * n, *kt = k + t * m;
-        /* F = A - B K, which is there already where nothing has changed. */
-        if (!(t && constant && !memcmp(Kt, Kt - m * n, sizeof(double) * (size_t)(m * n))))
+                     *c = at(z->c, z->c_step, t), *Kt = K + held * m * n, *kt = at(k, m, t),
+                     *after_P = P + next * n * n;
+        if (t == 0 || held) /* F = A - B K */
             for (int64_t i = 0; i < n; i++) {
                 double *restrict row = F + i * n;
                 memcpy(row, A + i * n, sizeof(double) * (size_t)n);
-                for (int64_t j = 0; j < m; j++) {
-                    const double factor = B[i * m + j], *restrict gain = Kt + j * n;
-                    for (int64_t l = 0; l < n; l++)
-                        row[l] -= factor * gain[l];
+                for (int64_t l = 0; l < m; l++) {
+                    const double factor = B[i * m + l], *restrict gain = Kt + l * n;
+                    for (int64_t j = 0; j < n; j++)
+                        row[j] -= factor * gain[j];
                 }
             }
         for (int64_t one = 0; one < series; one++) {
             const double *restrict xt = x + (one * (T + 1) + t) * n;
             double *restrict ut = u + (one * T + t) * m, *restrict pt = p + (one * T + t) * n,
                              *restrict after = x + (one * (T + 1) + t + 1) * n;
+            copy_or_zero(m, kt, ut);
+            add_rows(m, n, Kt, xt, ut);
             for (int64_t i = 0; i < m; i++)
-                ut[i] = -dot(n, Kt + i * n, xt) - kt[i];
+                ut[i] = -ut[i];
+            copy_or_zero(n, c, after);
+            if (kt)
+                for (int64_t i = 0; i < n; i++)
+                    after[i] -= dot(m, B + i * m, kt);
+            add_rows(n, n, F, xt, after);
+            copy_or_zero(n, at(v, n, t + 1), pt);
+            add_times(n, n, after_P, after, pt);
             for (int64_t i = 0; i < m; i++)
                 largest += 0.0 * ut[i];
-            copy_or_zero(n, at(z->c, z->c_step, t), after);
-            for (int64_t i = 0; i < n; i++)
-                after[i] -= dot(m, B + i * m, kt);
-            add_rows(n, n, F, xt, after);
-            memcpy(pt, v + (t + 1) * n, sizeof(double) * (size_t)n);
-            add_times(n, n, P + (t + 1) * n * n, after, pt);
             for (int64_t i = 0; i < n; i++)
                 largest += 0.0 * pt[i] + 0.0 * after[i];
         }
@@ -255,10 +258,10 @@ INLINE int64_t rollouts(const lq_problem *z, const int64_t n, const int64_t m, i
 }
 
 LANES int64_t lq_rollout(const lq_problem *z, int64_t T, int64_t series, const double *x0,
-                         const double *K, const double *k, const double *P, const double *v,
-                         double *x, double *u, double *p, double *work)
+                         int64_t alike, const double *K, const double *P, const double *k,
+                         const double *v, double *x, double *u, double *p, double *work)
 {
-#define CALL(n, m) rollouts(z, n, m, T, series, x0, K, k, P, v, x, u, p, work)
+#define CALL(n, m) rollouts(z, n, m, T, series, x0, alike, K, P, k, v, x, u, p, work)
     BY_SIZE(z->n, z->m, CALL);
 #undef CALL
 }

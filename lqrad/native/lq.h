@@ -44,24 +44,25 @@ int64_t lq_gradient(const lq_problem *problem, int64_t T, int64_t series, const 
 /* Stages t = last-1, ..., first of the Riccati recursion, from P[last] on:
  *
  *     G = R + B'P[t+1]B     N = B'P[t+1]A + M'     K[t] = G^-1 N
- *     P[t] = Q + A'P[t+1]A - N'K[t]                L[t]L[t]' = G
+ *     P[t] = Q + A'P[t+1]A - N'K[t]                L[t]L[t]' = unit G
  *
  * P (T+1, n, n), K (T, m, n), L (T, m, m); P[last] is symmetric, as all P[t] then are.
  * work holds 2 n (n+m) + (n+m)(n+m) + m doubles. Returns 0, or t + 1 for the first stage whose G has a
  * pivot that is not positive. Twin: linalg.riccati.recursion_of_P. */
-int64_t lq_riccati(const lq_problem *problem, int64_t first, int64_t last, double *P, double *K,
-                   double *L, double *work);
+int64_t lq_riccati(const lq_problem *problem, int64_t first, int64_t last, double unit, double *P,
+                   double *K, double *L, double *work);
 
 /* The optimal trajectory from x0, in closed loop:
  *
  *     x[t+1] = (A - B K[t]) x[t] + c - B k[t]     u[t] = -K[t] x[t] - k[t]     p[t] = P[t+1] x[t+1] + v[t+1]
  *
- * for each of `series` series x0 (series, n). The states do not follow from the rounded inputs, so that a
- * simulation of these does not repeat them. work holds n n doubles. Returns 0, or 1 where a number is not
- * finite. Twin: Riccati.rollout. */
+ * for each of `series` series x0 (series, n). K[t] and P[t] are alike for t <= alike, and are held from there
+ * on: alike is 0 where A or B varies. k and v are null pointers where they are zero. The states do not follow
+ * from the rounded inputs, so that a simulation of these does not repeat them. work holds n n doubles.
+ * Returns 0, or 1 where a number is not finite. Twin: Riccati.rollout. */
 int64_t lq_rollout(const lq_problem *problem, int64_t T, int64_t series, const double *x0,
-                   const double *K, const double *k, const double *P, const double *v, double *x,
-                   double *u, double *p, double *work);
+                   int64_t alike, const double *K, const double *P, const double *k,
+                   const double *v, double *x, double *u, double *p, double *work);
 
 /* L x = f or L'x = f in place, with unit diagonal blocks and -A[t] below them:
  *

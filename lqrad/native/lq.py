@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ctypes import POINTER, Structure, byref, c_int64, c_void_p
+from ctypes import POINTER, Structure, byref, c_double, c_int64, c_void_p
 
 import numpy as np
 
@@ -32,8 +32,10 @@ class Problem(Structure):
 _gradient = function(
     "lq_gradient", POINTER(Problem), c_int64, c_int64, c_void_p, c_int64, *4 * [c_void_p]
 )
-_riccati = function("lq_riccati", POINTER(Problem), c_int64, c_int64, *4 * [c_void_p])
-_rollout = function("lq_rollout", POINTER(Problem), c_int64, c_int64, *9 * [c_void_p])
+_riccati = function("lq_riccati", POINTER(Problem), c_int64, c_int64, c_double, *4 * [c_void_p])
+_rollout = function(
+    "lq_rollout", POINTER(Problem), c_int64, c_int64, c_void_p, c_int64, *8 * [c_void_p]
+)
 _solve = function("bidiagonal_solve", *3 * [c_int64], c_void_p, c_int64, c_int64, c_void_p)
 
 
@@ -94,28 +96,35 @@ class LQKernel:
         )
         return None if failed else (J, g)
 
-    def riccati(self, first: int, last: int, P: Array, K: Array, L: Array) -> int:
+    def riccati(self, first: int, last: int, unit: float, P: Array, K: Array, L: Array) -> int:
         """Run the stages last-1, ..., first in place; 0, or t + 1 where R + B'P[t+1]B is not positive."""
         n, both = self.n, self.n + self.m
         work = np.empty(2 * n * both + both * both + self.m)
-        failed: int = _riccati(self._address, first, last, *map(address, (P, K, L, work)))
+        failed: int = _riccati(self._address, first, last, unit, *map(address, (P, K, L, work)))
         return failed
 
     def rollout(
-        self, x0: Array, K: Array, k: Array, P: Array, v: Array
+        self, x0: Array, alike: int, K: Array, P: Array, k: Array, v: Array
     ) -> tuple[Array, Array, Array] | None:
-        """x, u and p from x0 (..., n), in closed loop; None where they are not finite."""
+        """x, u and p from x0 (..., n), in closed loop; None where they are not finite.
+
+        K and P hold the stages from `alike` on, to which those before are alike.
+        """
         if not (in_use() and x0.size):
             return None
-        T, batch = len(K), x0.shape[:-1]
-        x0, K, k, P, v = map(np.ascontiguousarray, (x0, K, k, P, v))
+        T, batch = len(k), x0.shape[:-1]
         x, p = np.empty((*batch, T + 1, self.n)), np.empty((*batch, T, self.n))
         u = np.empty((*batch, T, self.m))
+        x0, K, P = map(np.ascontiguousarray, (x0, K, P))
         failed = _rollout(
             self._address,
             T,
             x0.size // self.n,
-            *map(address, (x0, K, k, P, v, x, u, p, np.empty((self.n, self.n)))),
+            address(x0),
+            alike,
+            *map(address, (K, P)),
+            *(address(np.ascontiguousarray(z)) if z.any() else None for z in (k, v)),
+            *map(address, (x, u, p, np.empty((self.n, self.n)))),
         )
         return None if failed else (x, u, p)
 

@@ -289,7 +289,8 @@ def _expand(
             return _box_recursion(regular, limits[0] - u, limits[1] - u)
         solution = riccati(regular)
         value = float(solution.w[0])  # the minimum of the expansion: half of the slope
-        return _Expansion(solution.K, solution.k, solution.P, 2 * value, -2 * value)
+        P, K = np.asarray(solution.P), np.asarray(solution.K)
+        return _Expansion(K, solution.k, P, 2 * value, -2 * value)
 
     if second_order:
         with suppress(NotConvexError, NonFiniteError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import sys
+import tracemalloc
 import types
 from types import SimpleNamespace
 from unittest import mock
@@ -726,3 +727,34 @@ def test_a_cost_that_overflows_is_an_error():
             solution.cost(x0)
         with pytest.raises(NonFiniteError):
             solution.rollout(x0)
+
+
+# --- long horizons -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("linear", [False, True])
+def test_stages_that_have_settled_are_held_once(linear):
+    problem = controllable(3, 4, 2, 1.1, linear=linear)
+    solution, few = lqrad.riccati(problem, 1000), lqrad.riccati(problem, 990)
+    assert solution.swept == few.swept < 500
+    for name in ("P", "K", "k", "v"):
+        long, short = getattr(solution, name), np.asarray(getattr(few, name))
+        assert np.allclose(long[10:], short, rtol=1e-12, atol=1e-12 * np.abs(short).max())
+    assert len(solution.P.distinct) == solution.swept + 1
+    assert np.array_equal(solution.P[5], solution.P[1000 - solution.swept])
+    assert np.array(solution.to_dict()["P"]).shape == solution.P.shape == (1001, 4, 4)
+
+
+def test_a_million_stages_fit_in_memory():
+    problem = controllable(1, 12, 4, 1.05)
+    tracemalloc.start()
+    try:
+        solution = lqrad.riccati(problem, 1_000_000)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2e6  # 1.15 GB for all P
+    assert solution.K.shape == (1_000_000, 4, 12)
+    assert np.allclose(
+        solution.K[0], lqrad.dlqr(problem.A, problem.B, problem.Q, problem.R)[0], rtol=1e-9
+    )

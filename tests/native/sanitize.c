@@ -236,7 +236,7 @@ int main(void)
         for (int64_t i = 0; i < n * n; i++)
             P[T * n * n + i] = S[i];
         work = doubles(2 * n * (n + m) + (n + m) * (n + m) + m);
-        const int64_t stopped = lq_riccati(&z, 0, T, P, K, L, work);
+        const int64_t stopped = lq_riccati(&z, 0, T, 2.0, P, K, L, work);
         free(work);
         if (stopped) {
             printf("stopped at %lld\n", (long long)stopped);
@@ -245,7 +245,12 @@ int main(void)
         double *k = doubles(T * m), *v = doubles((T + 1) * n), *x = doubles(series * (T + 1) * n);
         double *p = doubles(series * T * n);
         work = doubles(n * n);
-        lq_rollout(&z, T, series, x0, K, k, P, v, x, u, p, work);
+        lq_rollout(&z, T, series, x0, 0, K, P, k, v, x, u, p, work);
+        if (!varying) {
+            const int64_t alike = T / 2;
+            lq_rollout(&z, T, series, x0, alike, K + alike * m * n, P + alike * n * n, 0, 0, x, u, p,
+                       work);
+        }
         free(work);
         bidiagonal_solve(n, T, series, A, varying ? n * n : 0, 0, x);
         bidiagonal_solve(n, T, series, A, varying ? n * n : 0, 1, x);
