@@ -29,7 +29,7 @@ def run_recursions(z: Mapping[str, Any], found: Solutions) -> None:
     --------
     >>> one = np.ones((1, 1, 1, 1))
     >>> z = dict.fromkeys("Mcqrs") | {"A": one, "B": np.array([[[[1.0, 0.0]]]]), "Q": one, "R": one}
-    >>> found = Solutions.of_zeros(2, 1, 1, 1)
+    >>> found = Solutions.of_sizes(2, 1, 1, 1)
     >>> found.P[:, 1] = 1.0
     >>> run_recursions(z, found)
     >>> found.P[:, 0].ravel(), found.K.ravel(), found.doubtful

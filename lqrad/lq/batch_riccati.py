@@ -111,7 +111,7 @@ def riccati_batch(batch: LQBatch, T: int | None, alone: Callable[[Any, int], Any
     check_room(f"value functions of {b} problems over T = {T} steps", b, T + 1, n * (n + m))
     found = recursions(batch._full, b, T)
     if found is None:
-        found = Solutions.of_zeros(b, T, n, m)
+        found = Solutions.of_sizes(b, T, n, m)
         found.P[:, T] = batch.S
         if max(n, m) <= _MOST_ABREAST and b >= _FEWEST_ABREAST:
             with np.errstate(all="ignore"):  # what is not finite is doubtful

@@ -53,10 +53,12 @@ class Solutions(NamedTuple):
     doubtful: NDArray[np.bool_]
 
     @classmethod
-    def of_zeros(cls, b: int, T: int, n: int, m: int) -> Solutions:
-        """Arrays of zeros, for b problems of these sizes."""
-        shapes = ((b, T + 1, n, n), (b, T, m, n), (b, T, m), (b, T + 1, n), (b, T + 1))
-        return cls._make([*map(np.zeros, shapes), np.zeros(b, dtype=bool)])
+    def of_sizes(cls, b: int, T: int, n: int, m: int) -> Solutions:
+        """Arrays for b problems of these sizes: P and K to be filled, the others zero."""
+        # Empty arrays of this size come in huge pages, arrays of zeros do not.
+        P, K = np.empty((b, T + 1, n, n)), np.empty((b, T, m, n))
+        k, v, w = np.zeros((b, T, m)), np.zeros((b, T + 1, n)), np.zeros((b, T + 1))
+        return cls(P, K, k, v, w, np.zeros(b, dtype=bool))
 
 
 def gradients(arrays: Mapping[str, Any], x0: Array, u: Array) -> tuple[Array, Array] | None:
@@ -81,7 +83,7 @@ def recursions(arrays: Mapping[str, Any], b: int, T: int) -> Solutions | None:
     n, m = arrays["B"].shape[-2:]
     if not serves_matrices(n, m):
         return None
-    found, doubtful = Solutions.of_zeros(b, T, n, m), np.empty(b, dtype=np.int64)
+    found, doubtful = Solutions.of_sizes(b, T, n, m), np.empty(b, dtype=np.int64)
     linear = any(arrays[name] is not None for name in "cqrs")
     batch, _kept = _batch(arrays, b, n, m)
     work = np.empty(_work(n, m, T))
