@@ -2,7 +2,7 @@
 #include "likelihood.h"
 #include "small.h"
 
-/* A variance of which a subtraction leaves a smaller part has lost digits. */
+/* A variance that is a smaller part of the terms that were subtracted has lost digits. */
 static const double most_lost = 1e-3;
 /* Up to this part of its entries that are not zero, a matrix is read by these. */
 static const double sparse_part = 0.3;
@@ -47,6 +47,15 @@ INLINE void turn(int64_t rows, int64_t columns, const double *restrict X, double
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < columns; j++)
             Xt[j * rows + i] = X[i * columns + j];
+}
+
+/* A' and the sizes of its entries. */
+INLINE void turn_with_sizes(int64_t n, const double *restrict A, double *restrict At,
+                            double *restrict sizes)
+{
+    turn(n, n, A, At);
+    for (int64_t i = 0; i < n * n; i++)
+        sizes[i] = fabs(At[i]);
 }
 
 /* The columns of A's entries that are not zero, row by row; index[n n + i] counts those of row i. Whether
@@ -144,7 +153,8 @@ INLINE int64_t forward(const series_model *z, const int64_t n, const int64_t ny,
                        const series_trace *trace, double *work, int64_t *index)
 {
     const int64_t k = z->k;
-    double *restrict At = work, *restrict U = At + n * n, *restrict turned = U + n * n,
+    double *restrict At = work, *restrict sizes = At + n * n, *restrict U = sizes + n * n,
+                     *restrict turned = U + n * n,
                      *restrict H = turned + n * n, *gathered = H + n * ny,
                      *restrict minus = gathered + n * ny, *restrict F = minus + n * ny,
                      *restrict next = F + ny * ny, *restrict row = next + n * (k + 1),
@@ -156,7 +166,7 @@ INLINE int64_t forward(const series_model *z, const int64_t n, const int64_t ny,
     double mantissa = 1.0;
     int64_t exponent = 0;
     if (!z->A_step)
-        turn(n, n, A, At);
+        turn_with_sizes(n, A, At, sizes);
     for (int64_t t = first; t < last; t++) {
         const double *yt = y + t * ny, *V = z->V + t * z->V_step;
         const int64_t m = rows_seen(n, ny, yt, z->C + t * z->C_step, gathered, which, &C);
@@ -164,10 +174,8 @@ INLINE int64_t forward(const series_model *z, const int64_t n, const int64_t ny,
                          *restrict L = trace ? trace->L + t * ny * ny : F,
                          *restrict e = trace ? trace->e + t * ny : ehere,
                          *restrict g = trace ? trace->g + t * ny * k : ghere;
-        for (int64_t j = 0; j < n; j++) {
-            before[j] = P[j * n + j];
-            size[j] = sqrt(before[j]);
-        }
+        for (int64_t j = 0; j < n; j++)
+            size[j] = sqrt(P[j * n + j]);
         /* S = C P, L = C P C' + V, e = y - C x, g = -C M; then all are divided by L's factor. */
         for (int64_t i = 0; i < m; i++) {
             const double *Ci = C + i * n;
@@ -221,9 +229,6 @@ INLINE int64_t forward(const series_model *z, const int64_t n, const int64_t ny,
         if (k)
             add_to(n, k, m, S, g, M);
         add_to(n, n, m, S, minus, P);
-        for (int64_t j = 0; j < n; j++)
-            if (!(P[j * n + j] >= most_lost * before[j]))
-                return t + 1;
         if (trace && trace->P) {
             memcpy(trace->x + t * n, x, sizeof(double) * (size_t)n);
             memcpy(trace->M + t * n * k, M, sizeof(double) * (size_t)(n * k));
@@ -237,7 +242,7 @@ INLINE int64_t forward(const series_model *z, const int64_t n, const int64_t ny,
         add_rows(n, n, A, x, next);
         memcpy(x, next, sizeof(double) * (size_t)n);
         if (z->A_step)
-            turn(n, n, A, At);
+            turn_with_sizes(n, A, At, sizes);
         if (k) {
             memset(next, 0, sizeof(double) * (size_t)(n * k));
             if (sparse)
@@ -260,6 +265,12 @@ INLINE int64_t forward(const series_model *z, const int64_t n, const int64_t ny,
             memcpy(P, z->W + t * z->W_step, sizeof(double) * (size_t)(n * n));
             add_symmetric(n, n, U, At, P);
         }
+        /* The rounding of the update is that of its terms, as A carries it on. */
+        memset(before, 0, sizeof(double) * (size_t)n);
+        add_times(n, n, sizes, size, before);
+        for (int64_t j = 0; j < n; j++)
+            if (!(P[j * n + j] >= most_lost * before[j] * before[j]))
+                return t + 1;
     }
     *log_determinant += 2.0 * (log(mantissa) + (double)exponent * 0.6931471805599453);
     const double square = R[k * (k + 1) + k];

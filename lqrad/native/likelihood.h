@@ -35,9 +35,10 @@ typedef struct {
  * triangle R (k+1, k+1), whose last column is what is to be solved for b, and whose last entry adds
  * up the squares that are left. log_determinant adds up 2 log det L. trace may be a null pointer.
  *
- * Subtractions lose digits. Returns t + 1 for the first time where they take more than all but a thousandth
- * of a variance, where one is not positive, or not finite; 0 where there is none.
- * work holds 3 n n + 4 n ny + ny ny + 2 n k + ny k + 4 (n + ny + k + 1) doubles, index n n + n numbers.
+ * Subtractions lose digits. Returns t + 1 for the first time where a variance, of an innovation or of the
+ * prediction that follows, is less than a thousandth of the terms that were subtracted on the way to it, or
+ * where one is not positive, or not finite; 0 where there is none.
+ * work holds 4 n n + 4 n ny + ny ny + 2 n k + ny k + 4 (n + ny + k + 1) doubles, index n n + n numbers.
  * Twin: the normal equations and the recursions of kalman_smoother. */
 int64_t loglik_forward(const series_model *model, int64_t first, int64_t last, const double *y,
                        double *x, double *M, double *P, double *R, double *log_determinant,

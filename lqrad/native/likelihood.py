@@ -77,7 +77,7 @@ class SeriesKernel:
         self._start = (self._kept["m0"], np.ascontiguousarray(root.T), base @ base.T)
         self._prior = prior
         n, ny, k = self.n, self.ny, self.k
-        room = 3 * n * n + 4 * n * ny + ny * ny + 2 * n * k + ny * k + 4 * (n + ny + k + 1)
+        room = 4 * n * n + 4 * n * ny + ny * ny + 2 * n * k + ny * k + 4 * (n + ny + k + 1)
         self._room = np.empty(room), np.empty(n * n + n, dtype=np.int64)
 
     def _work(self) -> tuple[int, int]:

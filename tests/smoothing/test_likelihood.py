@@ -105,15 +105,19 @@ def test_a_season_is_right_by_its_few_entries(n):
 
 
 @needs_kernels
+@pytest.mark.parametrize("stops", [True, False])
 @pytest.mark.parametrize("ratio", [1e-2, 1e-4, 1e-8, 1e-12])
-def test_where_subtractions_lose_digits_the_smoothers_answer(ratio):
-    """A sensor so exact that it leaves that part of a variance."""
-    problem = SmoothingProblem(np.eye(1), np.eye(1), np.eye(1), ratio * np.eye(1), [0], np.eye(1))
-    y = np.cumsum(np.random.default_rng(0).normal(size=(20, 1)), axis=0)
+def test_where_subtractions_lose_digits_the_smoothers_answer(ratio, stops):
+    """A sensor so exact that it leaves that part of a variance; noise, unless it stops, adds more."""
+    one, W = np.eye(1), np.ones((19, 1, 1))
+    W[10:] = not stops
+    data = {"A": one, "C": one, "W": W, "V": ratio * one, "m0": np.zeros(1), "P0": one}
+    problem = SmoothingProblem(**data)
+    x = np.cumsum([1.0, *np.sqrt(W[:, 0, 0])])[:, None]
+    y = x + np.sqrt(ratio) * np.random.default_rng(0).normal(size=x.shape)
     served = started_kernels(problem, y[None]) is not None
-    assert served is (ratio > 1e-3)
-    exact = condition_exactly({k: getattr(problem, k) for k in (*"ACWV", "m0", "P0")}, y).loglik
-    assert loglik(problem, y) == pytest.approx(exact, rel=1e-12)
+    assert served is (ratio > 1e-3 or not stops)
+    assert loglik(problem, y) == pytest.approx(condition_exactly(data, y).loglik, rel=1e-12)
 
 
 @needs_kernels
