@@ -49,6 +49,7 @@ from lqrad.errors import ArgumentError, ShapeError
 from lqrad.linalg.balance import balance, in_units
 from lqrad.linalg.nearest import nearest
 from lqrad.lq.problem import LQProblem, units_of
+from lqrad.lq.riccati import cost_factor
 from lqrad.lq.rows import excess
 
 # Singular values below this part of the largest count as zero, rows and columns of unit length; and
@@ -287,9 +288,10 @@ class Targets(ReadOnly):
         high: Array,
         names: Sequence[str],
     ) -> None:
+        unit = cost_factor(problem)
         self.A, self.B, self.Q, self.R, self.M = (
             z if z.ndim == 2 else z[-1]
-            for z in (problem.A, problem.B, problem.Q, problem.R, problem.M)
+            for z in (problem.A, problem.B, *(unit * z for z in (problem.Q, problem.R, problem.M)))
         )
         there = np.flatnonzero(rows.any(axis=1))
         self.H, self.rows, self.low, self.high = H, rows[there], low[there], high[there]
