@@ -862,6 +862,7 @@ EXEMPT = {
                      "unicycle_parking", "van_der_pol"], "an example, in units of its own"),
     **dict.fromkeys(["disk_gain", "disk_phase"], "numbers without a unit"),
     **dict.fromkeys(["riccati_vjp", "riccati_cost_gradient"], "as dlqr_vjp, over a horizon: tests/lq/test_riccati_gradient.py"),
+    "Feasibility": "a verdict and a sentence",
     "plot": "a picture",
     **dict.fromkeys(
         ["ArgumentError", "DtypeError", "LqradError", "NonFiniteError", "NotConvexError", "ShapeError"],
