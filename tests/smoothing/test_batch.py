@@ -52,7 +52,9 @@ def random_batch(seed):
 
 
 def assert_each(found, each):
-    """Every array of the result is, series by series, that of the series alone."""
+    """Every array of the result is, series by series, that of the series alone, found by its method."""
+    if hasattr(found, "method"):
+        assert found.method == " and ".join(sorted({one.method for one in each}))
     for name, array in vars(found).items():
         if not isinstance(array, np.ndarray):
             continue
