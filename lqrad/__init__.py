@@ -33,64 +33,64 @@ of the chapters are found from there, too.
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from lqrad import datasets as datasets
-from lqrad import (
-    descent,
-    design,
-    errors,
-    files,
-    functions,
-    growth,
-    lq,
-    nets,
-    nonlinear,
-    pde,
-    policies,
-    smoothing,
-    sweeps,
-)
-from lqrad import systems as systems
-from lqrad.descent import Objective, descend, dot_test, taylor_test
-from lqrad.design import (
-    Controller,
-    Observer,
-    StateSpace,
-    design_controller,
-    discretise,
-    lqg,
-    lqi,
-    lqr,
-    margins,
-    mpc,
-    simulate_closed_loop,
-)
-from lqrad.errors import LqradError, Status
-from lqrad.growth import gradient_growth
-from lqrad.lq import LQProblem, compare, dare, dlqr, riccati
-from lqrad.nets import Graph, mlp, sgd
-from lqrad.nonlinear import ControlProblem, ilqr
-from lqrad.pde import SparseLQProblem, heat_plate, heat_rod
-from lqrad.policies import PolicyProblem, policy_gradient
-from lqrad.results import plot
-from lqrad.smoothing import SmoothingProblem, fit, kalman_filter, kalman_smoother, rts_smoother
-from lqrad.sweeps import sweep
+if TYPE_CHECKING:
+    from lqrad import datasets as datasets
+    from lqrad import descent as descent
+    from lqrad import design as design
+    from lqrad import errors as errors
+    from lqrad import files as files
+    from lqrad import functions as functions
+    from lqrad import growth as growth
+    from lqrad import lq as lq
+    from lqrad import nets as nets
+    from lqrad import nonlinear as nonlinear
+    from lqrad import pde as pde
+    from lqrad import policies as policies
+    from lqrad import smoothing as smoothing
+    from lqrad import sweeps as sweeps
+    from lqrad import systems as systems
+    from lqrad.descent import Objective, descend, dot_test, taylor_test
+    from lqrad.design import (
+        Controller,
+        Observer,
+        StateSpace,
+        design_controller,
+        discretise,
+        lqg,
+        lqi,
+        lqr,
+        margins,
+        mpc,
+        simulate_closed_loop,
+    )
+    from lqrad.errors import LqradError, Status
+    from lqrad.growth import gradient_growth
+    from lqrad.lq import LQProblem, compare, dare, dlqr, riccati
+    from lqrad.nets import Graph, mlp, sgd
+    from lqrad.nonlinear import ControlProblem, ilqr
+    from lqrad.pde import SparseLQProblem, heat_plate, heat_rod
+    from lqrad.policies import PolicyProblem, policy_gradient
+    from lqrad.results import plot
+    from lqrad.smoothing import SmoothingProblem, fit, kalman_filter, kalman_smoother, rts_smoother
+    from lqrad.sweeps import sweep
 
 __version__ = "0.1.0"
 
+# A chapter is imported where a name of it is asked for.
 _CHAPTERS = (
-    descent,
-    design,
-    errors,
-    files,
-    functions,
-    growth,
-    lq,
-    nets,
-    nonlinear,
-    pde,
-    policies,
-    smoothing,
-    sweeps,
+    "descent",
+    "design",
+    "errors",
+    "files",
+    "functions",
+    "growth",
+    "lq",
+    "nets",
+    "nonlinear",
+    "pde",
+    "policies",
+    "smoothing",
+    "sweeps",
 )
 
 __all__ = [
@@ -136,16 +136,41 @@ __all__ = [
     "taylor_test",
 ]
 
+# Where the names that stand at the top are at home.
+_HOMES = {
+    name: f"lqrad.{chapter}"
+    for chapter, names in {
+        "descent": "Objective descend dot_test taylor_test",
+        "design": "Controller Observer StateSpace design_controller discretise lqg lqi lqr margins mpc "
+        "simulate_closed_loop",
+        "errors": "LqradError Status",
+        "growth": "gradient_growth",
+        "lq": "LQProblem compare dare dlqr riccati",
+        "nets": "Graph mlp sgd",
+        "nonlinear": "ControlProblem ilqr",
+        "pde": "SparseLQProblem heat_plate heat_rod",
+        "policies": "PolicyProblem policy_gradient",
+        "results": "plot",
+        "smoothing": "SmoothingProblem fit kalman_filter kalman_smoother rts_smoother",
+        "sweeps": "sweep",
+    }.items()
+    for name in names.split()
+}
 _FORMER = {"residual": "residual_network"}  # names that are taken for one more release
 
 if not TYPE_CHECKING:  # a type checker is told to import a chapter's names from the chapter
 
     def __getattr__(name: str) -> Any:
-        """Find a name that stands in a chapter and not at the top, or the pictures, which load matplotlib."""
-        if name in ("plotting", "explore"):
+        """Import a chapter, or find a name of one; the pictures, which load matplotlib, are asked for by name."""
+        if name in (*_CHAPTERS, "datasets", "systems", "plotting", "explore"):
             return import_module(f"lqrad.{name}")
         name = _FORMER.get(name, name)
-        for chapter in _CHAPTERS:
+        if name in _HOMES:
+            return globals().setdefault(name, getattr(import_module(_HOMES[name]), name))
+        for chapter in map(import_module, (f"lqrad.{name}" for name in _CHAPTERS)):
             if name in chapter.__all__:
                 return getattr(chapter, name)
         raise AttributeError(f"module 'lqrad' has no attribute {name!r}; help(lqrad) has a map")
+
+    def __dir__() -> list[str]:
+        return sorted({*globals(), *__all__, *_CHAPTERS, "datasets", "systems"})

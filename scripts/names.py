@@ -17,7 +17,7 @@ def public() -> Iterator[tuple[str, str, Any]]:
     """Each public name once, but pictures: its home, the name, the thing."""
     chapters = {
         name: module
-        for name, module in vars(lqrad).items()
+        for name, module in ((name, getattr(lqrad, name)) for name in dir(lqrad))
         if inspect.ismodule(module)
         and hasattr(module, "__all__")
         and name not in ("cli", "plotting", "explore")

@@ -33,6 +33,8 @@ class Bidiagonal:
     ----------
     A : (n, n) or (T, n, n)
         State matrix, constant or one for each step. A constant one serves every horizon.
+    room : int
+        How many bytes the filled band of an A that varies may take to be kept: twice those of A.
 
     Examples
     --------
@@ -44,12 +46,13 @@ class Bidiagonal:
     array([2., 4., 8.])
     """
 
-    def __init__(self, A: Array) -> None:
+    def __init__(self, A: Array, *, room: int = 0) -> None:
         self.A = np.ascontiguousarray(A)
         self.n = A.shape[-1]
         self.T = len(A) if A.ndim == 3 else None
         self._transposed = np.ascontiguousarray(A.T) if A.ndim == 2 else A
-        self._band: Array | None = None
+        self._bands: dict[int, Array] = {}  # those that are kept, by their first step
+        self._keeps = A.ndim == 2 or 2 * A.nbytes <= room
 
     def solve(self, f: Array, *, transpose: bool = False, overwrite: bool = False) -> Array:
         """Return x of L x = f, or with `transpose` of L'x = f, for f (..., T+1, n) with batches in front.
@@ -100,28 +103,30 @@ class Bidiagonal:
         T = flat.shape[1] // n - 1
         most = band_steps(n)
         starts = range(0, T, most)
-        band = self._band_of(min(most, T))
+        spare = None
         trans = "N" if transpose else "T"  # the band is that of L'
         for start in reversed(starts) if transpose else starts:
             stop = min(start + most, T)
-            if self.T is not None:
-                fill_band(band, self.A[start:stop])
+            band = spare = self._band_of(start, stop if self.T else start + min(most, T), spare)
             piece = flat[:, start * n : (stop + 1) * n].T  # one column for each series
             columns = np.asfortranarray(piece)  # the piece itself where memory allows
             dtbtrs(band[:, : len(piece)], columns, uplo="U", trans=trans, diag="U", overwrite_b=1)
             if columns.base is None:
                 piece[...] = columns
 
-    def _band_of(self, steps: int) -> Array:
-        """The band of L' over at least `steps` steps: of a constant A, kept; else to be filled."""
-        if self.T is not None:
-            return np.zeros((2 * self.n, (steps + 1) * self.n), order="F")
-        band = self._band
-        if band is None or band.shape[1] < (steps + 1) * self.n:
-            band = np.zeros((2 * self.n, (steps + 1) * self.n), order="F")
-            fill_band(band, np.broadcast_to(self.A, (steps, self.n, self.n)))
-            self._band = band  # whole: another thread may read it from here on
-        return band
+    def _band_of(self, start: int, stop: int, spare: Array | None) -> Array:
+        """The band of L' over these steps: one that is kept, or else filled now, in `spare` if that will do."""
+        first, columns = start if self.T else 0, (stop - start + 1) * self.n
+        band = self._bands.get(first)
+        if band is not None and band.shape[1] >= columns:
+            return band
+        if self._keeps or spare is None or spare.shape[1] < columns:
+            spare = np.zeros((2 * self.n, columns), order="F")
+        shape = (stop - start, self.n, self.n)
+        fill_band(spare, self.A[start:stop] if self.T else np.broadcast_to(self.A, shape))
+        if self._keeps:
+            self._bands[first] = spare  # whole: another thread may read it from here on
+        return spare
 
     def _step(self, series: Array, transpose: bool) -> None:
         """Solve in place by a matrix product at each step, over the batch at once."""

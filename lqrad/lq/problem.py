@@ -652,7 +652,7 @@ class LQProblem(InputProblem, Fixed):
 
     @cached_property
     def _dynamics(self) -> Bidiagonal:
-        return Bidiagonal(self.A)
+        return Bidiagonal(self.A, room=sum(getattr(self, name).nbytes for name in NAMES))
 
     @cached_property
     def _kernel(self) -> LQKernel | None:

@@ -9,12 +9,14 @@ unstable A as for stable, at every horizon.
 from __future__ import annotations
 
 import sys
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from random_problems import psd, with_spectral_radius
 
+import lqrad
 from lqrad.errors import NonFiniteError, NotConvexError, ShapeError
 from lqrad.linalg.banded import Bidiagonal, first_nonfinite_step
 from lqrad.linalg.tridiagonal import BlockTridiagonal
@@ -439,3 +441,19 @@ def test_threads_that_share_one_matrix_find_its_band_whole():
                     np.testing.assert_allclose(x, right[: len(x)], rtol=1e-10, atol=1e-12)
     finally:
         sys.setswitchinterval(interval)
+
+
+def test_a_band_is_kept_only_where_it_has_room():
+    A = np.random.default_rng(0).normal(size=(400, 3, 3)) / 3
+    f = np.random.default_rng(1).normal(size=(401, 3))
+    for room, kept in ((0, False), (2 * A.nbytes, True)):
+        L = Bidiagonal(A, room=room)
+        tracemalloc.start()
+        with lqrad.native.switched_off():
+            answers = [L.solve(f, transpose=t) for t in (False, True, False, True)]
+        held = tracemalloc.get_traced_memory()[0] - sum(x.nbytes for x in answers)
+        tracemalloc.stop()
+        assert (answers[0] == answers[2]).all()
+        assert (answers[1] == answers[3]).all()
+        assert (held > 1.5 * A.nbytes) == kept
+        assert held < 2.5 * A.nbytes
