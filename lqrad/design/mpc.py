@@ -49,7 +49,7 @@ from lqrad.design.planner import Planner
 from lqrad.design.references import Ahead, read_ahead
 from lqrad.errors import ArgumentError, NonFiniteError, ShapeError, Status
 from lqrad.lq.condensed import States
-from lqrad.lq.plan import Plan
+from lqrad.lq.plan import Plan, later
 from lqrad.lq.problem import LQProblem
 
 
@@ -366,7 +366,7 @@ class MPC(Fixed):
         else:
             u, at_work = first.u, first.state
             form = partial(maps.formed, state, self.u_before, known, first.y, *limits)
-            plan = Plan.later(form, status=Status.CONVERGED_GAP)
+            plan = later(form, status=Status.CONVERGED_GAP)
         u = self._bounds.clipped(u, self.u_before, 0)
         if self.observer is not None:
             self._set(x_hat=self._prediction(x, u, ahead, None if model is None else maps.problem))

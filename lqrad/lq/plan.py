@@ -188,16 +188,6 @@ class Plan(Report):
     def __repr__(self) -> str:
         return f"<Plan of {len(self.u)} steps: {self.message}>"
 
-    @classmethod
-    def later(cls, form: Callable[[], Plan], **known: Any) -> Plan:
-        """Return a plan of which no more is made than fields that are known, until another is read.
-
-        Then `form` makes all of them.
-        """
-        plan = object.__new__(cls)
-        vars(plan).update(known, _form=form)
-        return plan
-
     def __getstate__(self) -> dict[str, Any]:
         """What is copied and pickled: all fields."""
         return {part.name: getattr(self, part.name) for part in fields(self)}
@@ -211,6 +201,16 @@ class Plan(Report):
                 vars(self).update(vars(form()))
                 vars(self).pop("_form", None)
             return object.__getattribute__(self, name)
+
+
+def later(form: Callable[[], Plan], **known: Any) -> Plan:
+    """Return a plan of which no more is made than fields that are known, until another is read.
+
+    Then `form` makes all of them.
+    """
+    plan = object.__new__(Plan)
+    vars(plan).update(known, _form=form)
+    return plan
 
 
 _NAMES = {part.name for part in fields(Plan)}

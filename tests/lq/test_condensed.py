@@ -11,7 +11,7 @@ import pytest
 from lqrad import LQProblem, Status, native, riccati
 from lqrad.lq.condensed import Condensed
 from lqrad.lq.limits import Limited
-from lqrad.lq.plan import Plan
+from lqrad.lq.plan import later
 from lqrad.lq.riccati import cost_factor
 
 
@@ -169,7 +169,7 @@ def test_a_plan_for_later_is_made_when_it_is_read():
         made.append(1)
         return formed()
 
-    plan = Plan.later(form, status=Status.CONVERGED_GAP)
+    plan = later(form, status=Status.CONVERGED_GAP)
     assert plan.status is Status.CONVERGED_GAP
     assert not hasattr(plan, "no_such_name")
     assert not made
@@ -180,14 +180,14 @@ def test_a_plan_for_later_is_made_when_it_is_read():
     assert plan.to_dict().keys() == whole.to_dict().keys()
     assert made == [1]
     for again in (
-        pickle.loads(pickle.dumps(Plan.later(formed))),
-        copy.deepcopy(Plan.later(formed)),
-        copy.copy(Plan.later(formed)),
+        pickle.loads(pickle.dumps(later(formed))),
+        copy.deepcopy(later(formed)),
+        copy.copy(later(formed)),
     ):
         assert repr(again)[:20] == repr(whole)[:20]
         assert again.cost == whole.cost
     with pytest.raises(AttributeError, match="cannot assign"):
-        Plan.later(formed).x = 3
+        later(formed).x = 3
 
 
 def test_the_cost_without_limits_is_that_of_the_riccati_solution():
