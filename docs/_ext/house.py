@@ -22,7 +22,7 @@ import lqrad
 
 CHAPTERS = [
     name
-    for name, chapter in vars(lqrad).items()
+    for name, chapter in ((name, getattr(lqrad, name)) for name in dir(lqrad))
     if ismodule(chapter) and hasattr(chapter, "__all__") and name not in ("cli", "plotting")
 ]
 # Types that docstrings name, and that are not ours.
