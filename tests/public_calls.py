@@ -74,6 +74,7 @@ EXEMPT = {
     "Smoothed": "a result",
     "Status": "an enumeration",
     "StepResponse": "a result",
+    "WorstCase": "a result",
     "Sweep": "a result",
     "TaylorTest": "a result",
     "Training": "a result",
@@ -939,6 +940,13 @@ CALLS |= {
             "dx": data()["x"],
             "du": data()["u"],
             "dcost": 0.5,
+        },
+    ),
+    "worst_case": lambda: (
+        lqrad.design.worst_case,
+        {
+            "controller": lqrad.mpc(problem(), 2, input_bounds=(-1.0, 1.0)),
+            **{name: np.array([z, z]) for name, z in (("low", -2.0), ("high", 2.0))},
         },
     ),
     "datasets.load": lambda: (datasets.load, {"name": "nile"}),

@@ -532,6 +532,7 @@ WITHOUT = {
     "Score": "derivatives in matrices",
     "Sweep": "a table of whatever its function returned",
     "TaylorTest": "one number, the order",
+    "WorstCase": "four numbers",
 }
 
 

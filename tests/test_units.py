@@ -640,6 +640,14 @@ def through_a_plan(A, B, Q, R, x0, **_):
     }
 
 
+@case("worst_case", "WorstCase", data=constant, units="xuJ", draws=1)
+def worst(A, B, Q, R, x0, **_):
+    size = np.abs(lqrad.dlqr(A, B, Q, R)[0] @ x0) + np.abs(lqrad.dlqr(A, B, Q, R)[0]) @ np.abs(x0)
+    controller = lqrad.mpc(LQProblem(A, B, Q, R), 1, input_bounds=(-size / 2, size / 2))
+    found = lqrad.design.worst_case(controller, -np.abs(x0), np.abs(x0))
+    return {"counts": words((found.iterations, found.from_reset, found.sets))}
+
+
 @case("invariant_set", "InvariantSet", data=constant, units="xuJ")
 def invariance(A, B, Q, R, x0, **_):
     K = lqrad.dlqr(A, B, Q, R)[0]

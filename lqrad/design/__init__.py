@@ -1,5 +1,6 @@
 """Design: from a model to a controller that one would ship."""
 
+from lqrad.design.certify import worst_case
 from lqrad.design.closed_loop import ClosedLoop, expected_cost, simulate_closed_loop
 from lqrad.design.controller import Controller
 from lqrad.design.disturbances import disturbance_observer
@@ -49,4 +50,5 @@ __all__ = [
     "simulate_closed_loop",
     "steady_state_targets",
     "step_response",
+    "worst_case",
 ]

@@ -2,6 +2,7 @@
 
 from lqrad.lq.batch import LQBatch
 from lqrad.lq.batch_riccati import RiccatiBatch
+from lqrad.lq.cases import WorstCase
 from lqrad.lq.compare import Comparison, compare
 from lqrad.lq.dare import dare, dlqr
 from lqrad.lq.inputs import KKT, Trajectory
@@ -25,6 +26,7 @@ __all__ = [
     "RiccatiBatch",
     "Shooting",
     "Trajectory",
+    "WorstCase",
     "compare",
     "dare",
     "dlqr",

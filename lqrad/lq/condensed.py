@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 # Most entries of S: 64 MiB, of which those are touched whose rows were at work.
 MOST_PRODUCTS = 2**23
 # Steps in which the number of wrong rows may be no less than before, and steps at all.
-_PATIENCE, _MOST = 5, 100
+PATIENCE, MOST_STEPS = 5, 100
 # A row whose part beyond the others at work has a smaller square is left out: it depends on them.
 _DEPENDENT = 1e-10
 
@@ -191,7 +191,7 @@ class Condensed:
         if loaded():
             names = "map", "P", "errors", "Y", "first", "rounding", "ahead", "moved", "made", "S"
             arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in names}
-            self._kernel = CondensedKernel(m, self.most_rounding, _DEPENDENT, _PATIENCE, **arrays)
+            self._kernel = CondensedKernel(m, self.most_rounding, _DEPENDENT, PATIENCE, **arrays)
 
     def offset(self, limited: Limited) -> Array:
         """What linear terms add for x0 = 0, as of `condensed_steps`."""
@@ -244,7 +244,7 @@ class Condensed:
         before : (r,) of int, optional
             States a stage earlier of the step before.
         """
-        most, tol = min(max_iter, _MOST), bounds.native.tol
+        most, tol = min(max_iter, MOST_STEPS), bounds.native.tol
         if in_use() and self._kernel is not None:
             count, states, answer = self._kernel.step(bounds.native, x0, offset, before, most)
             if count < 0:
@@ -307,7 +307,7 @@ class Condensed:
     ) -> Steps:
         """The same from many states x0 (runs, n), and states of rows (runs, r) in the steps before."""
         if in_use() and self._kernel is not None:
-            most = min(max_iter, _MOST)
+            most = min(max_iter, MOST_STEPS)
             z = np.array(x0, order="C")
             counts, state, u = self._kernel.steps(bounds.native, z, offset, before, most)
             return Steps(u, state, counts)
@@ -329,7 +329,7 @@ class Condensed:
         """States of all rows of which none is wrong; None where they are not found in so many steps."""
         top, bottom = bounds.high + slack, bounds.low - slack
         fixed = bounds.low == bounds.high
-        least, patience = len(state) + 1, _PATIENCE
+        least, patience = len(state) + 1, PATIENCE
         for iterations in range(1, most + 1):
             state, index, L = self._factor(state)
             y, b = self._multipliers(index, L, state, g0, bounds)
@@ -341,7 +341,7 @@ class Condensed:
             if not wrong:
                 return _Found(state, index, y, g, np.abs(b - g[index]), iterations)
             if wrong < least:
-                least, patience = wrong, _PATIENCE
+                least, patience = wrong, PATIENCE
             elif patience:
                 patience -= 1
             else:
