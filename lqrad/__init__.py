@@ -31,6 +31,7 @@ of the chapters are found from there, too.
 """
 
 from importlib import import_module
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -161,8 +162,8 @@ _FORMER = {"residual": "residual_network"}  # names that are taken for one more 
 if not TYPE_CHECKING:  # a type checker is told to import a chapter's names from the chapter
 
     def __getattr__(name: str) -> Any:
-        """Import a chapter, or find a name of one; the pictures, which load matplotlib, are asked for by name."""
-        if name in (*_CHAPTERS, "datasets", "systems", "plotting", "explore"):
+        """Import a module that is asked for, or find a name of a chapter."""
+        if not name.startswith("_") and find_spec(f"lqrad.{name}"):
             return import_module(f"lqrad.{name}")
         name = _FORMER.get(name, name)
         if name in _HOMES:
@@ -173,4 +174,4 @@ if not TYPE_CHECKING:  # a type checker is told to import a chapter's names from
         raise AttributeError(f"module 'lqrad' has no attribute {name!r}; help(lqrad) has a map")
 
     def __dir__() -> list[str]:
-        return sorted({*globals(), *__all__, *_CHAPTERS, "datasets", "systems"})
+        return sorted({*globals(), *__all__, *_CHAPTERS, "datasets", "native", "systems"})

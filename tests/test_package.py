@@ -74,3 +74,19 @@ def test_a_status_has_a_word_and_is_a_sentence_that_begins_with_it():
         assert status.value.startswith(f"{status.word}: ")
         assert " " not in status.word
         assert status.converged == (status.word == "converged")
+
+
+def test_a_module_is_imported_where_it_is_asked_for():
+    asked = "import sys, lqrad; lqrad.{}; print(*sys.modules)"
+    for name, loaded, other in (
+        ("native.status()", "lqrad.native.library", "lqrad.design"),
+        ("riccati", "lqrad.lq.riccati", "lqrad.design"),
+        ("design.lqr", "lqrad.design", "matplotlib"),
+        ("em", "lqrad.smoothing", "matplotlib"),
+    ):
+        line = asked.format(name)
+        done = subprocess.run(
+            [sys.executable, "-c", line], capture_output=True, text=True, check=True
+        )
+        assert loaded in done.stdout.split()
+        assert other not in done.stdout.split()
