@@ -120,7 +120,7 @@ def smoother(quick: bool) -> Iterator[Row]:
                 if part == "log-likelihood":
 
                     def ours(m: Any = model, y: Any = y) -> Any:
-                        return kalman_filter(fresh(m), y).loglik
+                        return lqrad.smoothing.loglik(fresh(m), y)
 
                     def read(value: Any) -> list[Any]:
                         return [[value]]
