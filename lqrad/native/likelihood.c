@@ -284,7 +284,9 @@ LANES int64_t loglik_forward(const series_model *model, int64_t first, int64_t l
 {
 #define CALL(n, ny)                                                                                \
     forward(model, n, ny, first, last, y, x, M, P, R, log_determinant, trace, work, index)
-    BY_SIZE(model->n, model->ny, CALL);
+    if (model->n == 1 && model->ny == 1)
+        return CALL(1, 1);
+    return CALL(model->n, model->ny);
 #undef CALL
 }
 
@@ -484,6 +486,8 @@ LANES int64_t loglik_backward(const series_model *model, int64_t first, int64_t 
 {
 #define CALL(n, ny)                                                                                \
     backward(model, n, ny, first, last, y, R, b, trace, p, pb, N, score, work, index)
-    BY_SIZE(model->n, model->ny, CALL);
+    if (model->n == 1 && model->ny == 1)
+        return CALL(1, 1);
+    return CALL(model->n, model->ny);
 #undef CALL
 }
