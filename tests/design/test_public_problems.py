@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,8 @@ INF = np.inf
 class Public:
     """A problem of a receding horizon, and how its loop goes on.
 
-    `ahead` and `moving` say what is new at step k: the references from state x, and the limits.
+    `ahead` and `moving` say what is new at step k: the references from state x, and the limits. The
+    price and the spring are those of the terminal limit.
     """
 
     problem: LQProblem
@@ -32,6 +33,8 @@ class Public:
     limits: dict[str, Any] = field(default_factory=dict)
     ahead: Callable[[int, np.ndarray], dict[str, np.ndarray]] = lambda k, x: {}
     moving: Callable[[int], list[Limit]] | None = None
+    price: float = INF
+    spring: float = 0.0
 
     def limits_at(self, k):
         return self.limits if self.moving is None else {**self.limits, "rows": self.moving(k)}
@@ -180,13 +183,14 @@ def wheeled_pendulum():
 
 def box():
     """The last state is to be within 1, with a spring of 100."""
-    return masses(4, 1, 15, 2.5, terminal=Limit(np.eye(4), low=-1, high=1, spring=100))
+    soft = Limit(np.eye(4), low=-1, high=1, spring=100)
+    return replace(masses(4, 1, 15, 2.5, terminal=soft), price=0.0, spring=100.0)
 
 
 def corner():
     """The last state is to be zero at a price of 100, with an input of at most 1."""
     soft = Limit(np.eye(2), low=0, high=0, price=100)
-    return double_integrator(1, input_bounds=(-1, 1), terminal=soft)
+    return replace(double_integrator(1, input_bounds=(-1, 1), terminal=soft), price=100.0)
 
 
 PROBLEMS = {
@@ -233,8 +237,8 @@ def written_out(public, x, k):
         none = np.full((T - 1, limit.k), INF)
         low.append(np.vstack([-none, limit.low]))
         high.append(np.vstack([none, limit.high]))
-        prices.append(np.tile(limit.prices.price, (T, 1)))
-        springs.append(np.tile(limit.prices.spring, (T, 1)))
+        prices.append(np.full((T, limit.k), public.price))
+        springs.append(np.full((T, limit.k), public.spring))
     bounds = limits.get("input_bounds", (-INF, INF))
     low, high = (
         np.hstack([np.broadcast_to(z, (T, m)), *rows])
