@@ -27,6 +27,8 @@ from lqrad.copies import ReadOnly
 NEVER_COPIED = {
     "Oracle": "it lives within one descent",
     "ProximalOracle": "it lives within one descent",
+    "NormalEquations": "they live within one call of a smoother",
+    "_Piece": "it lives within one call of a smoother",
 }
 
 

@@ -632,7 +632,9 @@ def test_a_start_decades_away_ends_at_the_same_maximum(start):
     assert far.status.converged
     assert far.loglik == pytest.approx(near.loglik, abs=1e-8)
     assert far.theta == pytest.approx(near.theta, rel=1e-4)
-    assert (np.diff(far.history.loglik) >= 0).all()
+    # Never down, but by the rounding errors of a sum over 81 times near its end.
+    rounding = 81 * np.finfo(float).eps * np.abs(far.history.loglik[1:])
+    assert (np.diff(far.history.loglik) >= -rounding).all()
 
 
 def test_a_fit_near_its_maximum_evaluates_nothing_twice(monkeypatch):
