@@ -293,7 +293,8 @@ class MPC(Fixed):
 
     def __repr__(self) -> str:
         parts = [f"n={self.problem.n}", f"m={self.problem.m}", f"T={self.T}"]
-        return f"MPC({', '.join(parts)}, {len(self._layout.names)} bounded rows)"
+        parts += [f"{len(self._layout.names)} bounded rows", f"steps {self._own.way}"]
+        return f"MPC({', '.join(parts)})"
 
     def reset(self, *, u_before: ArrayLike | None = None, x_hat: ArrayLike | None = None) -> None:
         """Clear the memory, and start from u_before (m,) and, with an observer, x_hat, or zero."""

@@ -286,6 +286,11 @@ class Planner(ReadOnly):
         """The states of the rows in a plan of these multipliers (T, k+j)."""
         return None if self._condensed is None else self._condensed.states(y)
 
+    @property
+    def way(self) -> str:
+        """How steps are taken: by the sizes of horizon and rows, and only where all of these are hard."""
+        return "on condensed rows" if is_short(self.limited) else "by Riccati sweeps"
+
     @cached_property
     def _condensed(self) -> Condensed | None:
         return Condensed(self.limited) if is_short(self.limited) else None

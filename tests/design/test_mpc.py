@@ -273,7 +273,11 @@ def test_refusals():
         lqrad.mpc(CART, 3, tol=-1)
     with pytest.raises(lqrad.NonFiniteError, match="the cost overflowed: max"):
         lqrad.mpc(CART, 3, input_bounds=(-1, 1)).plan([1e160, 0.0])
-    assert repr(lqrad.mpc(CART, 3, input_bounds=(-1, 1))) == "MPC(n=2, m=1, T=3, 1 bounded rows)"
+    assert repr(lqrad.mpc(CART, 3, input_bounds=(-1, 1))) == (
+        "MPC(n=2, m=1, T=3, 1 bounded rows, steps on condensed rows)"
+    )
+    long = lqrad.mpc(CART, 3000, input_bounds=(-1, 1))
+    assert repr(long).endswith("1 bounded rows, steps by Riccati sweeps)")
 
 
 def test_linear_terms_are_part_of_the_problem():
