@@ -38,3 +38,12 @@ def test_the_stages_left_change_nothing_where_it_is_called_settled(name, left):
     if k > 4:
         later = np.abs(P[k + left] - P[k]) / np.outer(size, size)
         assert later.max() > 0.02 * EPS
+
+
+def test_a_change_is_carried_on_by_the_loop_and_not_by_its_transpose():
+    """F takes the second state to 1e9 times the first: F'D F has D[0, 0] alone in it."""
+    F = np.array([[0.0, 1e9], [0.0, 0.0]])
+    for changed, called in ((0, False), (1, True)):
+        P = np.array(5 * [np.eye(2)])
+        P[1, changed, changed] -= 2.0**-50
+        assert settled(P, 10, F) is called
