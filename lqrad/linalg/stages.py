@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from types import EllipsisType, NoneType
 from typing import Any
 
 import numpy as np
@@ -20,13 +21,15 @@ from lqrad.copies import Fixed
 
 # Series of more entries are not laid out to be printed.
 _PRINTED = 1_000_000
+# What picks from one axis, or adds one where it stands.
+_OF_ONE_AXIS = (int, slice, EllipsisType, NoneType)
 
 
 class Stages(NDArrayOperatorsMixin, Fixed):
     """A read-only series of arrays, all there to index, of which the first are alike and held once.
 
     A number gives an array, a slice of consecutive stages such a series; anything else that NumPy
-    knows, attributes and operators too, works on the whole array.
+    knows, attributes (T is the transpose) and operators too, works on the whole array.
 
     Parameters
     ----------
@@ -43,7 +46,6 @@ class Stages(NDArrayOperatorsMixin, Fixed):
     """
 
     distinct: Array
-    T: int
     repeated: int
     shape: tuple[int, ...]
 
@@ -51,7 +53,7 @@ class Stages(NDArrayOperatorsMixin, Fixed):
         held = distinct.view()
         held.setflags(write=False)
         T = len(held) if T is None else T
-        self._set(distinct=held, T=T, repeated=T - len(held), shape=(T, *held.shape[1:]))
+        self._set(distinct=held, repeated=T - len(held), shape=(T, *held.shape[1:]))
 
     @property
     def ndim(self) -> int:
@@ -69,20 +71,31 @@ class Stages(NDArrayOperatorsMixin, Fixed):
         return math.prod(self.shape)
 
     def __len__(self) -> int:
-        return self.T
+        return self.shape[0]
+
+    def __bool__(self) -> bool:
+        return bool(np.asarray(self))
 
     def __iter__(self) -> Iterator[Array]:
-        return map(self.__getitem__, range(self.T))
+        return map(self.__getitem__, range(len(self)))
+
+    def __contains__(self, value: Any) -> bool:
+        return value in np.asarray(self)
 
     def __getitem__(self, key: Any) -> Any:
         first, *rest = key if isinstance(key, tuple) and key else (key,)
-        if isinstance(first, (int, np.integer)) and -self.T <= first < self.T:
-            return self.distinct[(max(first % self.T - self.repeated, 0), *rest)]
-        if not isinstance(first, slice):
+        T, number = len(self), isinstance(first, (int, np.integer)) and not isinstance(first, bool)
+        if number and -T <= first < T:
+            return self.distinct[(max(first % T - self.repeated, 0), *rest)]
+        # A further index that is an array may bring its axis before that of the stages.
+        if not (isinstance(first, slice) and all(type(z) in _OF_ONE_AXIS for z in rest)):
             return np.asarray(self)[key]
-        stages = range(self.T)[first]
+        stages = range(T)[first]
         if rest or stages.step != 1 or not stages:
-            return self.distinct[(np.maximum(np.array(stages, int) - self.repeated, 0), *rest)]
+            held = self.distinct[(slice(None), *rest)]
+            found = held[np.maximum(np.array(stages, int) - self.repeated, 0)]
+            found.setflags(write=False)
+            return found
         ends = max(stages.start - self.repeated, 0), max(stages.stop - self.repeated, 1)
         return Stages(self.distinct[slice(*ends)], len(stages))
 
@@ -100,8 +113,12 @@ class Stages(NDArrayOperatorsMixin, Fixed):
         return np.array(self.distinct, dtype, copy=copy)
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **options: Any) -> Any:
-        whole = [np.asarray(z) if isinstance(z, Stages) else z for z in inputs]
-        return getattr(ufunc, method)(*whole, **options)
+        def whole(z: Any) -> Any:
+            return np.asarray(z) if isinstance(z, Stages) else z
+
+        if "out" in options:  # which is read-only, as NumPy then says
+            options["out"] = tuple(map(whole, options["out"]))
+        return getattr(ufunc, method)(*map(whole, inputs), **options)
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or not hasattr(np.ndarray, name):
@@ -112,6 +129,9 @@ class Stages(NDArrayOperatorsMixin, Fixed):
         if self.size > _PRINTED:
             return f"Stages(shape={self.shape}, {len(self.distinct)} held)"
         return repr(np.asarray(self))
+
+    def __str__(self) -> str:
+        return repr(self) if self.size > _PRINTED else str(np.asarray(self))
 
 
 def times(

@@ -24,7 +24,9 @@ KEYS = [
     *(slice(None), slice(1, None), slice(None, -1), slice(2, 4), slice(7, 8), slice(4, 8)),
     *(slice(None, None, 2), slice(None, None, -1), slice(3, 3), slice(8, 2)),
     *((2, 1), (-1, 0, 2), (slice(None), 0), (slice(2, 8), 1, slice(1)), (Ellipsis, 0)),
-    *([0, 7, -1], np.array([True, False, False] * 3), None, ()),
+    *([0, 7, -1], np.array([True, False, False] * 3), None, (), True, (False, 0)),
+    *((slice(None), [0]), (slice(2, 8), [0, 1], [0, 2]), (slice(1, 7, 2), [0, 1])),
+    *((slice(None), 1, slice(None), [0]), (slice(3, 8), None, 1), (slice(None), [True, False])),
 ]
 
 
@@ -32,9 +34,15 @@ KEYS = [
 @pytest.mark.parametrize("key", KEYS, ids=str)
 def test_it_indexes_as_the_array_does(key, held):
     series, whole = both(1, held=held)
+    try:
+        wanted = whole[key]
+    except IndexError:
+        with pytest.raises(IndexError):
+            series[key]
+        return
     found = series[key]
-    assert np.array_equal(found, whole[key])
-    assert np.shape(found) == whole[key].shape
+    assert np.array_equal(found, wanted)
+    assert np.shape(found) == wanted.shape
 
 
 @pytest.mark.parametrize("T", [3, 4, 50])
@@ -47,7 +55,13 @@ def test_it_is_an_array_to_numpy(T):
     assert np.array_equal(series.swapaxes(1, 2), whole.swapaxes(1, 2))
     assert np.linalg.norm(series) == np.linalg.norm(whole)
     assert repr(series) == repr(whole)
+    assert str(series) == str(whole)
+    assert np.array_equal(series.T, whole.T)
+    assert whole[0, 0, 1] in series
+    assert np.nan not in series
     assert np.asarray(series, np.float32).dtype == np.float32
+    with pytest.raises(ValueError, match="truth value"):
+        bool(series)
 
 
 @pytest.mark.parametrize("key", [9, -10, (9, 0), "P"], ids=str)
@@ -64,10 +78,12 @@ def test_what_an_array_refuses_it_refuses(key):
 )
 def test_it_is_read_only_and_so_are_its_copies(other):
     series = other(both(4)[0])
-    for array in (series[0], series[:2][0], series[-1], np.asarray(series)):
+    for array in (series[0], series[:2][0], series[-1], series[::2], np.asarray(series)):
         assert not array.flags.writeable
     with pytest.raises(ValueError, match="read-only"):
         series[0] = 1.0
+    with pytest.raises(ValueError, match="read-only"):
+        series += 1.0
     assert np.array(series).flags.writeable
     assert not hasattr(series, "toarray")
 
