@@ -375,12 +375,11 @@ class _Monitor:
     def look_around(self) -> None:
         """Tell a saddle, a maximum or a kink from a minimum: by Hessian products, and by two pushes.
 
-        Convex functions have neither, and free descent on a quadratic comes to one only where it
-        starts there: negative curvature in its way drives it off.
+        Convex functions have neither, nor have quadratics whose spectrum was asked for. Others may: of
+        the directions that symmetry keeps a descent from, it sees no curvature.
         """
-        objective, moved = self.oracle.objective, len(self.rows) > 1
-        convex = objective.gap_bound is not None or self.oracle.convex
-        if convex or (self.oracle.quadratic and moved and self.oracle.box is None):
+        convex = self.oracle.objective.gap_bound is not None or self.oracle.convex
+        if convex or "spectrum" in vars(self.oracle):
             return
         with suppress(NonFiniteError):
             least, largest = self.oracle.curvatures(self.last.z)

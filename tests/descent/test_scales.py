@@ -183,6 +183,24 @@ class TestStationary:
             beside = descend(saddle, [1.0, 0.1], method=method)
             assert beside.status is Status.CONVERGED_GRADIENT
 
+    @pytest.mark.parametrize("method", ["conjugate-gradient", "l-bfgs"])
+    @pytest.mark.parametrize("seed", range(5))
+    def test_a_start_in_an_invariant_subspace_of_a_saddle(self, seed, method):
+        """Of the one direction that falls, none of the gradients has a part."""
+        rng = np.random.default_rng(seed)
+        n = rng.integers(2, 40)
+        directions = np.linalg.qr(rng.normal(size=(n, n)))[0]
+        H = (directions * np.r_[-1e-3, rng.uniform(1, 10, n - 1)]) @ directions.T
+        H = (H + H.T) / 2
+        saddle = Objective(
+            (n,), lambda z: (0.5 * float(z @ H @ z), H @ z), lambda z, v: H @ v, quadratic=True
+        )
+        start = directions[:, 1:] @ rng.normal(size=n - 1)
+        result = descend(saddle, start, method=method)
+        assert result.iterations
+        assert result.status is Status.STATIONARY
+        assert "the cost falls along a direction of curvature -0.001" in result.message
+
     @pytest.mark.parametrize("method", METHODS)
     def test_a_start_at_a_maximum(self, method):
         hill = Objective((1,), lambda z: (-float(z @ z), -2 * z), lambda z, v: -2 * v, None, True)
