@@ -33,14 +33,12 @@ from lqrad.smoothing.batch import SmoothingBatch
 from lqrad.smoothing.covariance_filter import (
     CovarianceFilter,
     Loop,
-    check_rounding,
-    is_rounded,
     root_of,
-    smooth_by_recursions,
     times_settled,
 )
 from lqrad.smoothing.model import SmoothingProblem
 from lqrad.smoothing.normal_equations import MOST_LOSS, normal_equations
+from lqrad.smoothing.start import check_rounding, is_rounded, smooth_by_recursions
 from lqrad.smoothing.together import Model, check_variances, round_to_zero, together
 
 NORMAL_EQUATIONS = "normal equations"

@@ -30,9 +30,10 @@ from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError, ShapeErr
 from lqrad.results import Ended, Report
 from lqrad.smoothing.arrays import SYMBOLS
 from lqrad.smoothing.climb import FAR, Climb, build_problem
-from lqrad.smoothing.covariance_filter import CovarianceFilter, split_prior
+from lqrad.smoothing.covariance_filter import CovarianceFilter
 from lqrad.smoothing.model import Balanced, SmoothingProblem
 from lqrad.smoothing.score import NAMES, PRIOR, Expected, expect
+from lqrad.smoothing.start import split_prior
 
 # How many axes each array has where it does not vary in time.
 _AXES = {name: len(symbols) for name, symbols in SYMBOLS.items()} | {"m0": 1, "P0": 2}

@@ -13,9 +13,10 @@ from lqrad.arguments import Array, check_type
 from lqrad.native.library import serves_matrices
 from lqrad.native.likelihood import Forward, SeriesKernel
 from lqrad.smoothing.arrays import check_overflow
-from lqrad.smoothing.covariance_filter import LOG_2PI, is_open, is_rounded, split_prior
+from lqrad.smoothing.covariance_filter import LOG_2PI
 from lqrad.smoothing.kalman import kalman_smoother
 from lqrad.smoothing.model import SmoothingProblem
+from lqrad.smoothing.start import is_open, is_rounded, split_prior
 
 
 def loglik(problem: SmoothingProblem, y: ArrayLike) -> float | Array:

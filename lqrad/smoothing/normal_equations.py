@@ -28,8 +28,9 @@ from lqrad.native.library import serves_matrices
 from lqrad.native.smoother import SmoothedSeries, smooth_series
 from lqrad.smoothing.arrays import SYMBOLS, product, transposed
 from lqrad.smoothing.batch import SmoothingBatch
-from lqrad.smoothing.covariance_filter import LOG_2PI, is_rounded
+from lqrad.smoothing.covariance_filter import LOG_2PI
 from lqrad.smoothing.model import SmoothingProblem
+from lqrad.smoothing.start import is_rounded
 
 # The normal equations are used where they give a known solution back to this relative accuracy,
 # and corrected by a step of refinement where the error of that is larger than the second number.

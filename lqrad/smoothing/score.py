@@ -29,10 +29,11 @@ from lqrad.linalg.stages import substitute, times
 from lqrad.linalg.tridiagonal import congruences
 from lqrad.results import Report
 from lqrad.smoothing.arrays import Observations, check_overflow, product, same_gaps, transposed
-from lqrad.smoothing.covariance_filter import StartedFilter, repeat_last
+from lqrad.smoothing.covariance_filter import repeat_last
 from lqrad.smoothing.kalman import NORMAL_EQUATIONS, kalman_smoother
 from lqrad.smoothing.likelihood import gradients_by_kernel
 from lqrad.smoothing.model import SmoothingProblem, array_units
+from lqrad.smoothing.start import StartedFilter
 
 # The arrays of a model, and those of them that are its prior.
 NAMES = ("A", "C", "W", "V", "m0", "P0", "c", "d")

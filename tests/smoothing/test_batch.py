@@ -11,7 +11,9 @@ from random_smoothing import GAPS, draw_series, random_case, stages, with_gaps
 
 import lqrad
 from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError, ShapeError
+from lqrad.linalg.tridiagonal import BlockTridiagonal
 from lqrad.smoothing import SmoothingBatch, SmoothingProblem, loglik_gradient
+from lqrad.smoothing.normal_equations import normal_equations
 
 NAN = np.nan
 FUNCTIONS = [lqrad.kalman_smoother, lqrad.rts_smoother, lqrad.kalman_filter]
@@ -106,6 +108,26 @@ def test_several_pieces_are_one_after_the_other(seed, monkeypatch):
     np.testing.assert_allclose(cut.x, whole.x, rtol=1e-13, atol=1e-13)
     np.testing.assert_allclose(cut.cov, whole.cov, rtol=1e-13, atol=1e-13)
     np.testing.assert_allclose(cut.loglik, whole.loglik, rtol=1e-13)
+
+
+@pytest.mark.parametrize("varying", ["none", "all"])
+def test_no_series_is_linked_with_the_next(varying, monkeypatch):
+    """All are one system for the twin, which no row links: it is solved once, and not one by one after it failed."""
+    systems = []
+
+    def recorded(*blocks, **options):
+        systems.append(len(blocks[0]))
+        return BlockTridiagonal(*blocks, **options)
+
+    monkeypatch.setattr("lqrad.smoothing.normal_equations.BlockTridiagonal", recorded)
+    case = random_case(3, n=3, ny=2, T=9, varying=varying, gaps="none")
+    y = series_of(case, 6, np.random.default_rng(0))
+    with lqrad.native.switched_off():
+        found = normal_equations(case.problem, ~np.isnan(y)).smooth(
+            np.where(np.isnan(y), 0.0, y - case.problem.d), covariances=False
+        )
+    assert systems == [60]
+    assert found.loss.max() <= 1e-12
 
 
 def test_without_covariances_there_are_none():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from random_smoothing import random_case
 
+from lqrad.smoothing import covariance_filter
 from lqrad.smoothing.covariance_filter import CovarianceFilter, root_of
 from lqrad.smoothing.kalman import kalman_filter, rts_smoother
 from lqrad.smoothing.model import SmoothingProblem
@@ -113,6 +114,23 @@ def test_what_changes_for_ever_never_settles(name):
 def test_few_stages_are_run_where_the_closed_loop_is_fast():
     assert stages_of(MODELS["local level"], 10_000) <= 64
     assert stages_of(MODELS["little noise"], 10_000) <= 4096  # 0.99^2 at a step
+
+
+def test_the_way_back_settles_for_all_stages_that_are_left(monkeypatch):
+    """What changes a bit at a time is told from a limit by how many stages there are to come."""
+    asked = []
+
+    def settled(P, left, F, watched=None):
+        asked.append((len(P) - 1, left, watched is None))
+        return looked_at(P, left, F, watched)
+
+    looked_at = covariance_filter.settled
+    monkeypatch.setattr(covariance_filter, "settled", settled)
+    problem, T = MODELS["little noise"], 4000
+    rts_smoother(problem, series(problem, T))
+    back = [swept + left for swept, left, alone in asked if alone]
+    assert len(back) > 1
+    assert set(back) == {T + 1 - stages_of(problem, T)}
 
 
 def test_a_settled_filter_takes_a_batch():

@@ -1,0 +1,184 @@
+"""A start that is vague: what no prior says of x[0] is estimated from the innovations of a filter.
+
+x[0] = m0 + root b + (0, base): the filter of `lqrad.smoothing.covariance_filter` runs from the covariance
+`base`, and b, the vague part, is a regression of its innovations.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.linalg import solve_triangular
+
+from lqrad.arguments import EPS, Array
+from lqrad.errors import NotConvexError
+from lqrad.linalg.stages import substitute
+from lqrad.smoothing.arrays import Observations, product, state_variances, symmetric
+from lqrad.smoothing.batch import SmoothingBatch
+from lqrad.smoothing.covariance_filter import LOST, CovarianceFilter, root_of
+from lqrad.smoothing.model import SmoothingProblem
+
+# Without a prior the start counts as open in a direction to which the observations respond, relative
+# to their responses to single entries of x[0], by less than this for each of them.
+_OPEN = 1e4 * EPS
+# A part of a variance that rounding P0 may move it by.
+_MOST_MOVED = 1e-4
+
+
+class StartedFilter:
+    """The filter of a start that may be vague: x[0] = m0 + root b + (0, base).
+
+    The filter runs from the covariance `base`. What is left of the prior, b ~ (0, I), or what there
+    is no prior for, is a regression of the innovations on their responses to b: `moved` (k, T+1, n) are
+    those of the predictions, `slopes` (k, T+1, ny) those of the innovations, whitened.
+    """
+
+    def __init__(self, problem: SmoothingProblem, data: Observations) -> None:
+        self.problem, self.data = problem, data
+        base, self.root = split_prior(problem)
+        self.filtering = CovarianceFilter(problem, data, base)
+        self.nothing = self.filtering.nothing[: len(self.root)]
+        self.moved = self.filtering.predict(self.root, 0.0, self.nothing)
+        self.slopes = self._whiten(self.moved, self.nothing)
+
+    def _whiten(self, predicted: Array, z: Array) -> Array:
+        return self.filtering.whiten(self.filtering.innovate(predicted, z))
+
+    def predict(self, m0: Array, c: Array | float, z: Array) -> tuple[Array, Array, Array]:
+        """L and b, as of `estimate_start`, and the predictions from the start that they give."""
+        e = self._whiten(self.filtering.predict(m0, c, z), z)
+        L, b = estimate_start(self.problem, self.data, self.slopes, e)
+        return L, b, self.filtering.predict(m0 + b @ self.root, c, z)
+
+    def loglik(self, e: Array, L: Array, b: Array) -> Array:
+        """The log-likelihood, from the whitened innovations e at the start that was estimated."""
+        loglik = self.filtering.loglik(e, self.data) - np.log(np.abs(L.diagonal())).sum()
+        prior = 0.0 if self.problem.P0 is None else 0.5 * (b * b).sum(axis=-1)
+        return np.asarray(loglik - prior)
+
+
+def smooth_by_recursions(
+    problem: SmoothingProblem, data: Observations, covariances: bool
+) -> tuple[Array, Array | None, Array | None, Array, Array]:
+    """Return x, cov, lag_cov, p and loglik, as of `Smoothed`, by the filter and its adjoint."""
+    started = StartedFilter(problem, data)
+    filtering = started.filtering
+
+    L, b, predicted = started.predict(problem.m0, problem.c, data.z)
+    x, p, e = filtering.smooth(predicted, data.z)
+    cov = lag_cov = None
+    if covariances:
+        cov, lag_cov = filtering.smooth_covariances()
+        spread, *_ = filtering.smooth(started.moved, started.nothing)
+        spread = substitute(L, spread.swapaxes(0, 1))  # (T+1, k, n)
+        cov = symmetric(cov + product(spread, spread))
+        lag_cov += product(spread[1:], spread[:-1])
+        if is_rounded(problem):
+            nothing = filtering.nothing
+            response = started.predict(np.eye(problem.n), 0.0, nothing)[2]
+            check_rounding(problem, "cov", cov, filtering.smooth(response, nothing)[0])
+    return x, cov, lag_cov, p[..., 1:, :], started.loglik(e, L, b)
+
+
+def is_rounded(problem: SmoothingProblem | SmoothingBatch) -> bool:
+    """Whether P0, or one of a batch, has a direction whose variance is not much more than the rounding of P0's entries.
+
+    Where not, that rounding changes all variances by a small part: they grow no faster than P0.
+    """
+    if problem.P0 is None:
+        return False
+    size = np.sqrt(np.diagonal(problem.P0, axis1=-2, axis2=-1))
+    known = size == 0  # which is exact
+    size = np.where(known, 1.0, size)
+    correlation = problem.P0 / size[..., :, None] / size[..., None, :]
+    correlation += known[..., None] * np.eye(problem.n)
+    return bool((np.linalg.eigvalsh(correlation)[..., 0] * _MOST_MOVED <= problem.n * EPS).any())
+
+
+def check_rounding(problem: SmoothingProblem, name: str, cov: Array, response: Array) -> None:
+    """Raise NotConvexError where rounding the entries of P0 moves a variance by a part of it.
+
+    With G[t] = dx[t]/dm0, given as its columns (n, T+1, n), a change of P0 by dP0 changes the
+    covariance cov[t] by G[t] dP0 G[t]' to first order.
+    """
+    assert problem.P0 is not None
+    deviations = np.tensordot(np.sqrt(problem.P0.diagonal()), np.abs(response), axes=1)
+    moved = EPS * deviations**2
+    variances = np.diagonal(cov, axis1=1, axis2=2)
+    # What is as small as the square of a rounded deviation is zero, as where sensors are exact.
+    lost = (moved > _MOST_MOVED * variances) & (variances > (LOST * EPS * deviations) ** 2)
+    if lost.any():
+        t, i = (int(k) for k in np.argwhere(lost)[0])
+        raise NotConvexError(
+            f"{name}[{t}, {i}, {i}] is lost: P0 is singular but for rounding, and rounding its entries "
+            f"moves this variance by about {100 * moved[t, i] / variances[t, i]:.2g} % of it",
+            "give a P0 that is exactly singular, as by a state less, or one that has a variance of "
+            "its own in each direction",
+        )
+
+
+def split_prior(problem: SmoothingProblem) -> tuple[Array, Array]:
+    """The root S of the base, and the rows r[i] of that of the rest: P0 = S S' + sum_i r[i] r[i]'.
+
+    In units of the noise of each state, no entry of the columns of the base's root exceeds one: the
+    filter starts from covariances of the size that it will have, and nothing is lost under a wider
+    one. Without a prior the rows of the root are the axes of x[0].
+    """
+    width = np.sqrt(state_variances(problem.A, problem.C, problem.W, problem.V, problem.P0))
+    if problem.P0 is None:
+        return np.diag(width), np.eye(problem.n)
+    L = root_of(problem.P0)
+    share = 1 / np.maximum(np.abs(L / width[:, None]).max(axis=0), 1.0)
+    wide = share < 1
+    return L * share, (L[:, wide] * np.sqrt(1 - share[wide] ** 2)).T
+
+
+def estimate_start(
+    problem: SmoothingProblem, data: Observations, slopes: Array, e: Array
+) -> tuple[Array, Array]:
+    """The b (g, k) that minimises |e + slopes' b|^2, plus |b|^2 where there is a prior.
+
+    Returns L lower triangular, L L' the inverse of the covariance of b, and b: none where nothing of
+    the start is vague. The squares of the slopes are not formed: they would lose half of the digits
+    under a vague prior.
+    """
+    k = len(slopes)
+    if not k:
+        return np.zeros((0, 0)), np.zeros((len(e), 0))
+    prior = np.eye(k) if problem.P0 is not None else np.zeros((0, k))
+    Q, R = np.linalg.qr(np.concatenate([slopes.reshape(k, -1).T, prior]))
+    if problem.P0 is None:
+        _check_start(R, data)
+    pull = e.reshape(len(e), -1) @ Q[: e[0].size]
+    return R.T, -solve_triangular(R, pull.T).T
+
+
+def _least_known(R: Array) -> tuple[bool, Array]:
+    """Whether R'R, the information on the start, leaves a direction open, and the one it says least of."""
+    size = np.linalg.norm(R, axis=0)
+    size = np.where(size > 0, size, 1.0)
+    values, vectors = np.linalg.svd(R / size)[1:]
+    known = len(values) == len(size) and values[-1] > _OPEN * len(size)
+    return not known, vectors[-1] / size
+
+
+def is_open(R: Array) -> bool:
+    """Whether R'R, the information on the start, leaves a direction of it open."""
+    return _least_known(R)[0]
+
+
+def _check_start(R: Array, data: Observations) -> None:
+    """Raise NotConvexError if R'R, the information on the start, leaves a direction of it open."""
+    left_open, direction = _least_known(R)
+    if not left_open:
+        return
+    direction /= direction[np.abs(direction).argmax()]
+    direction /= np.linalg.norm(direction)
+    words = ", ".join(f"{value:.3g}" for value in direction.round(3) + 0.0)
+    C = np.broadcast_to(data.C, (data.z.shape[-2], *data.C.shape[-2:]))
+    seen = np.flatnonzero(C.any(axis=(1, 2)))
+    last = f"y up to time {seen[-1]}, the last that is observed," if len(seen) else "y"
+    raise NotConvexError(
+        f"the start is not determined by the data: {last} says nothing of the direction "
+        f"[{words}] of x[0], and there is no prior; give m0 and P0, a large variance in that "
+        "direction at least, or leave that state out of the model"
+    )
