@@ -292,6 +292,7 @@ def memory() -> int:
 
 _RAGGED = "is not a rectangular array of numbers; are its rows of equal length?"
 _KINDS = {"c": "complex numbers", "U": "text", "S": "bytes", "M": "dates", "m": "durations"}
+_PLAIN = {float, int}
 _CONVERT = "convert it with numpy.asarray(..., dtype=float) and see which entry fails"
 
 
@@ -358,7 +359,7 @@ def _has_masks(value: Any) -> bool:
     """Whether an array has a mask, or a nested sequence holds one that does."""
     if isinstance(value, np.ma.MaskedArray):
         return True
-    if not isinstance(value, (list, tuple)) or not value:
+    if not isinstance(value, (list, tuple)) or set(map(type, value)) <= _PLAIN:
         return False
     return any(isinstance(v, (list, tuple, np.ma.MaskedArray)) and _has_masks(v) for v in value)
 
@@ -617,6 +618,11 @@ def check_stage_weights(Q: Array, R: Array, M: Array) -> None:
     check_semidefinite("[Q M; M' R]", block)
 
 
+def is_diagonal(matrix: Array) -> bool:
+    """Whether a matrix, or each of a series, is zero beside its diagonal."""
+    return bool(np.count_nonzero(matrix) == np.count_nonzero(matrix.diagonal(0, -2, -1)))
+
+
 def check_symmetric(name: str, weight: Array) -> None:
     """Raise NotConvexError unless the weight is symmetric to rounding errors."""
     transpose = weight.swapaxes(-1, -2)
@@ -646,7 +652,7 @@ def check_semidefinite(
     Beside a diagonal entry that is zero there is no rounding: its row must be zero.
     """
     diagonal = weight.diagonal(axis1=-2, axis2=-1)
-    if np.count_nonzero(weight) == np.count_nonzero(diagonal) and diagonal.min() >= 0:
+    if diagonal.min() >= 0 and is_diagonal(weight):
         return
     check_symmetric(name, weight)
     # A factor's errors, in any units, are less than the slack below; where there is none, we look closer.

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.arguments import Array, check_shape, frozen_array
+from lqrad.arguments import Array, check_shape, frozen_array, frozen_zeros
 from lqrad.errors import DtypeError, NonFiniteError, NotConvexError, ShapeError
 
 # What each array looks like in letters, and how many more than T stages it has where it varies.
@@ -92,8 +92,12 @@ def model_arrays(**given: ArrayLike | None) -> tuple[dict[str, Array], int | Non
     letters = {"n": n, "y": C.shape[-2]}
     varying: tuple[str, int] | None = None
     for name, symbols in SYMBOLS.items():
-        expected = tuple(letters[i] for i in symbols)
-        array = arrays.setdefault(name, frozen_array(name, np.zeros(expected)))
+        expected = tuple([letters[i] for i in symbols])
+        if name not in arrays:
+            arrays[name] = frozen_zeros(*expected)
+        array = arrays[name]
+        if array.shape == expected:
+            continue
         extra = _EXTRA[name]
         if array.ndim == len(expected) + 1 and array.shape[1:] == expected and len(array) > extra:
             steps = len(array) - extra
@@ -138,7 +142,6 @@ def covariance_root(covariance: Array) -> Array:
     return np.asarray(size * vectors * np.sqrt(np.maximum(values, 0.0))[..., None, :])
 
 
-@np.errstate(divide="ignore", invalid="ignore", over="ignore")
 def state_variances(A: Array, C: Array, W: Array, V: Array, P0: Array | None) -> Array:
     """A variance (n,) for each state, in its units, by which the state is scaled.
 
@@ -147,30 +150,34 @@ def state_variances(A: Array, C: Array, W: Array, V: Array, P0: Array | None) ->
     that of the prior, or of the states that drive it. A state without any of these has the variance
     one.
     """
-    A, C = largest(A**2, axes=2), largest(C**2, axes=2)
-    V = largest(np.diagonal(V, axis1=-2, axis2=-1))
     variances = largest(np.diagonal(W, axis1=-2, axis2=-1))
 
     def fill(found: Array) -> bool:
-        """Take what was found for the states that lack a variance; whether some did."""
+        """Take what was found for the states that lack a variance; whether to look for more."""
         take = (variances == 0) & (found > 0) & np.isfinite(found)
         variances[take] = found[take]
-        return bool(take.any())
+        return bool(take.any()) and not variances.all()
 
-    fill(1 / (C[V > 0] / V[V > 0, None]).max(axis=0, initial=0.0))
-    drives = A.T > 0
-    while fill(np.where(drives & (variances > 0), variances / A.T, np.inf).min(axis=1)):
-        pass
-    if P0 is not None:
-        fill(P0.diagonal())
-    while fill((A * variances).max(axis=1)):
-        pass
-    variances[variances == 0] = 1.0
+    if not variances.all():
+        A, C = largest(A**2, axes=2), largest(C**2, axes=2)
+        V = largest(np.diagonal(V, axis1=-2, axis2=-1))
+        with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            fill(1 / (C[V > 0] / V[V > 0, None]).max(axis=0, initial=0.0))
+            drives = A.T > 0
+            while fill(np.where(drives & (variances > 0), variances / A.T, np.inf).min(axis=1)):
+                pass
+            if P0 is not None:
+                fill(P0.diagonal())
+            while fill((A * variances).max(axis=1)):
+                pass
+        variances[variances == 0] = 1.0
     return variances
 
 
 def largest(array: Array, axes: int = 1) -> Array:
     """The largest entry over time of each entry of arrays that have so many axes beside time."""
+    if array.ndim == axes:
+        return np.array(array)
     return np.array(array.reshape(-1, *array.shape[-axes:]).max(axis=0))
 
 

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.linalg.lapack import dgeqrf, dpstrf, dtrtrs
 
-from lqrad.arguments import EPS, Array
+from lqrad.arguments import EPS, Array, is_diagonal
 from lqrad.errors import NotConvexError
 from lqrad.linalg.banded import Bidiagonal
 from lqrad.linalg.settled import looks, settled
@@ -349,6 +349,8 @@ def root_of(P: Array) -> Array:
     In units in which the variances are one, by Cholesky's method: with pivoting where P is singular,
     which leaves out what is zero but for rounding.
     """
+    if is_diagonal(P):
+        return np.sqrt(P)
     size = np.sqrt(np.diagonal(P, axis1=-2, axis2=-1))
     size = np.where(size > 0, size, 1.0)[..., None]
     scaled = P / size / size.swapaxes(-1, -2)

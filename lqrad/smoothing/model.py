@@ -377,24 +377,31 @@ class SmoothingProblem(Fixed):
     @cached_property
     def balanced(self) -> Balanced:
         """The same model in units in which its noises are of order one."""
-        states = state_variances(self.A, self.C, self.W, self.V, self.P0)
         outputs = largest(np.diagonal(self.V, axis1=-2, axis2=-1))
-        exact = outputs == 0  # what such a sensor reads gives the unit
-        outputs[exact] = (largest(self.C**2, axes=2) @ states)[exact]
-        state, output = (root_of_two(v) for v in (states, outputs))
+        if not outputs.all():  # what an exact sensor reads gives the unit
+            exact = outputs == 0
+            outputs[exact] = (largest(self.C**2, axes=2) @ self.variances)[exact]
+        state, output = root_of_two(self.variances), root_of_two(outputs)
         if (state == 1).all() and (output == 1).all():
             return Balanced(self, state, output)
-        return Balanced(self.in_units(state, output), state, output)
+        problem = self.in_units(state, output)
+        problem._set(variances=self.variances / state**2)
+        return Balanced(problem, state, output)
+
+    @cached_property
+    def variances(self) -> Array:
+        """A variance (n,) for each state, in its units, by which the state is scaled."""
+        return state_variances(self.A, self.C, self.W, self.V, self.P0)
 
     def in_units(self, state: Array, output: Array) -> SmoothingProblem:
         """Return the model of x / state (n,) and y / output (ny,), powers of two: nothing is rounded."""
         scaled: dict[str, Array | None] = {"P0": None}
-        for name, (down, up) in array_units(state, output).items():
-            if (array := getattr(self, name)) is not None:
-                with np.errstate(over="ignore"):
+        with np.errstate(over="ignore"):
+            for name, (down, up) in array_units(state, output).items():
+                if (array := getattr(self, name)) is not None:
                     scaled[name] = array = array / down * up
-                check_finite(f"{name} beside the noises", array, computed=True)
-                array.setflags(write=False)
+                    check_finite(f"{name} beside the noises", array, computed=True)
+                    array.setflags(write=False)
         problem = object.__new__(SmoothingProblem)  # what was checked holds in all units
         problem._set(n=self.n, ny=self.ny, T=self.T, **scaled)
         return problem

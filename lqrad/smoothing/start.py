@@ -9,10 +9,10 @@ from __future__ import annotations
 import numpy as np
 from scipy.linalg import solve_triangular
 
-from lqrad.arguments import EPS, Array
+from lqrad.arguments import EPS, Array, is_diagonal
 from lqrad.errors import NotConvexError
 from lqrad.linalg.stages import substitute
-from lqrad.smoothing.arrays import Observations, product, state_variances, symmetric
+from lqrad.smoothing.arrays import Observations, product, symmetric
 from lqrad.smoothing.batch import SmoothingBatch
 from lqrad.smoothing.covariance_filter import LOST, CovarianceFilter, root_of
 from lqrad.smoothing.model import SmoothingProblem
@@ -84,7 +84,7 @@ def is_rounded(problem: SmoothingProblem | SmoothingBatch) -> bool:
 
     Where not, that rounding changes all variances by a small part: they grow no faster than P0.
     """
-    if problem.P0 is None:
+    if problem.P0 is None or is_diagonal(problem.P0):
         return False
     size = np.sqrt(np.diagonal(problem.P0, axis1=-2, axis2=-1))
     known = size == 0  # which is exact
@@ -123,7 +123,7 @@ def split_prior(problem: SmoothingProblem) -> tuple[Array, Array]:
     filter starts from covariances of the size that it will have, and nothing is lost under a wider
     one. Without a prior the rows of the root are the axes of x[0].
     """
-    width = np.sqrt(state_variances(problem.A, problem.C, problem.W, problem.V, problem.P0))
+    width = np.sqrt(problem.variances)
     if problem.P0 is None:
         return np.diag(width), np.eye(problem.n)
     L = root_of(problem.P0)
