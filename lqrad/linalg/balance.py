@@ -28,7 +28,7 @@ from lqrad.arguments import Array
 _FAR_FROM_ONE, _FARTHEST = 40, 500
 
 Exponents = NDArray[np.int64]
-Links = list[tuple[int, int]]
+Levels = list[tuple[Exponents, Exponents]]
 
 
 class Units(NamedTuple):
@@ -128,13 +128,13 @@ def _fit(entries: Array, rates: Array | None) -> tuple[Exponents, int]:
     An entry a[i, j] becomes a[i, j] 2^(z[j] - z[i] + rates[i, j] s).
     """
     N, there, s = len(entries), entries != 0, 0
-    mantissas, powers = np.frexp(entries)
-    mantissas, powers = 2 * mantissas, powers - np.float64(1)  # a power of two is 1 times itself
-    links, groups = _forest(there)
-    z = _along(links, there, powers)
+    mantissas, powers = np.frexp(np.where(there, entries, 0.5))
+    powers = powers - np.float64(1)  # a power of two is 1 times itself
+    levels, groups = _forest(there)
+    z = _along(levels, there, powers)
     powers += z - z[:, None]
     if rates is not None:
-        slopes = _along(links, there, rates)
+        slopes = _along(levels, there, rates)
         circles = np.where(there, rates + slopes - slopes[:, None], 0.0)
         timed = circles.ravel().nonzero()[0]
         if len(timed):  # an entry that closes a circle, the same in all units, gives the time
@@ -143,11 +143,11 @@ def _fit(entries: Array, rates: Array | None) -> tuple[Exponents, int]:
         else:
             rates = None  # every unit of time will do
     # The normal equations, with the Laplacian of the graph; each group can be shifted as a whole.
-    logs = np.where(there, powers + np.log2(np.where(there, mantissas, 1.0)), 0.0)
+    logs = np.where(there, powers + np.log2(2 * mantissas), 0.0)
     both = there + there.T.astype(np.float64)
     size = N + (rates is not None)
     normal, sides = np.zeros((size, size)), np.zeros(size)
-    normal[:N, :N] = np.equal.outer(groups, groups) - both
+    normal[:N, :N] = (groups == groups[:, None]) - both
     normal.flat[: N * size : size + 1] += both.sum(axis=1)
     sides[:N] = logs.sum(axis=1) - logs.sum(axis=0)
     if rates is not None:
@@ -155,49 +155,57 @@ def _fit(entries: Array, rates: Array | None) -> tuple[Exponents, int]:
         normal[N, N], sides[N] = np.vdot(rates, rates), -np.vdot(rates, logs)
     change = np.rint(dposv(normal, sides)[1])
     z, time = z + change[:N], change[N:].sum()
-    powers = np.where(there, powers + change[:N] - change[:N, None], 0.0)
+    powers = np.where(there, powers + (change[:N] - change[:N, None]), 0.0)
     if rates is not None:
         powers += time * rates
     if np.abs(powers).max(initial=0.0) > _FAR_FROM_ONE:
         powers = np.clip(powers, -_FARTHEST, _FARTHEST).astype(np.int64)
-        sizes = np.ldexp(np.where(there, mantissas, 0.0), powers)
+        sizes = np.ldexp(np.where(there, 2 * mantissas, 0.0), powers)
         z = z + np.log2(dgebal(sizes, scale=1, permute=0)[3])
     return z.astype(np.int64), s + int(time)
 
 
-def _forest(there: NDArray[np.bool_]) -> tuple[Links, list[int]]:
-    """Return links (node, its parent) that span the pattern from roots on, and the root of each node.
+def _forest(there: NDArray[np.bool_]) -> tuple[Levels, Exponents]:
+    """Return the levels (nodes, their parents) that span the pattern from roots on, and each node's root.
 
-    It is grown breadth first from the first node of each group. Sets of nodes are the bits of
-    whole numbers: of a few nodes and of hundreds, there is nothing quicker.
+    The root is a node with links to all others where there is one. Else the forest is grown breadth first
+    from the first node of each group. Sets of nodes are the bits of whole numbers: of a few nodes and
+    of hundreds, there is nothing quicker.
     """
-    rows = np.packbits(there | there.T, axis=1, bitorder="little")
+    nodes, both = np.arange(len(there)), there | there.T
+    both.flat[:: len(nodes) + 1] = True
+    star = int(both.all(axis=1).argmax())
+    roots = np.zeros_like(nodes) + star
+    if both[star].all():
+        others = nodes[nodes != star]
+        return [(others, roots[others])], roots
+    rows = np.packbits(both, axis=1, bitorder="little")
     neighbours = [int.from_bytes(row.tobytes(), "little") for row in rows]
-    roots, left, links = list(range(len(there))), (1 << len(there)) - 1, []
-    for root in range(len(there)):
+    left, levels = (1 << len(nodes)) - 1, []
+    for root in nodes.tolist():
         front = [root] if left >> root & 1 else []
+        roots[front] = root
         left &= ~(1 << root)
         while front:
-            old, front = front, []
-            for parent in old:
+            links: dict[int, int] = {}
+            for parent in front:
                 found = neighbours[parent] & left
                 left ^= found
                 while found:
                     node = found.bit_length() - 1
                     found ^= 1 << node
-                    roots[node] = root
-                    links.append((node, parent))
-                    front.append(node)
-            front.sort()
-    return links, roots
+                    links[node] = parent
+            front = sorted(links)
+            if front:
+                roots[front] = root
+                levels.append((np.array(front), np.array([links[node] for node in front])))
+    return levels, roots
 
 
-def _along(links: Links, there: NDArray[np.bool_], powers: Array) -> Array:
+def _along(levels: Levels, there: NDArray[np.bool_], powers: Array) -> Array:
     """Return exponents of the nodes with which the powers of the entries along links become zero."""
-    z = [0.0] * len(there)
-    if links:
-        nodes, parents = np.array(links).T
-        steps = np.where(there, powers, -powers.T)[nodes, parents].tolist()
-        for (node, parent), step in zip(links, steps, strict=True):
-            z[node] = z[parent] + step
-    return np.array(z)
+    z = np.zeros(len(there))
+    steps = np.where(there, powers, -powers.T)
+    for nodes, parents in levels:
+        z[nodes] = z[parents] + steps[nodes, parents]
+    return z

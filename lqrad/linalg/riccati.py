@@ -283,23 +283,41 @@ def double(A: Array, G: Array, H: Array) -> Array:
     """
     n = len(A)
     identity = np.eye(n)
+    A, G, H = map(np.asfortranarray, (A, G, H))
     sides = np.empty((n, 2 * n), order="F")
+    half, rest = sides[:, :n], sides[:, n:]
     with np.errstate(over="ignore", invalid="ignore"):  # the caller looks at what came out
         for _ in range(_MOST_DOUBLINGS):
-            sides[:, :n], sides[:, n:] = A, G
-            _, _, sides, info = dgesv(identity + G.dot(H), sides, overwrite_b=1)
-            if info:
+            half[...], rest[...] = A, G
+            W = dsymm(1.0, G, H, lower=1, beta=1.0, c=identity)
+            if dgesv(W, sides, overwrite_a=1, overwrite_b=1)[3]:
                 return np.full((n, n), np.nan)
-            half, rest = sides[:, :n], sides[:, n:]
-            change = A.T.dot(H.dot(half))
-            growth = A.dot(rest.dot(A.T))
-            A = A.dot(half)
-            G = G + 0.5 * (growth + growth.T)
-            H = H + 0.5 * (change + change.T)
+            # One triangle of G and H is read but in W: they need not be symmetric to the last bit.
+            H = dgemm(1.0, A, dsymm(1.0, H, half, lower=1), trans_a=1, beta=1.0, c=H)
+            G = dgemm(1.0, A, dgemm(1.0, rest, A, trans_b=1), beta=1.0, c=G)
+            A = dgemm(1.0, A, half)
             # Not "if <=": what is not finite ends it too.
-            if not np.vdot(change, change) > EPS**2 * np.vdot(H, H):
+            if not np.vdot(A, A) > EPS:
                 break
-    return H
+    return 0.5 * (H + H.T)
+
+
+def vanishing(F: Array) -> int | None:
+    """Return how often F is to be squared until it vanishes beside one, or None where it does not.
+
+    That proves F stable: see `lyapunov`.
+
+    Examples
+    --------
+    >>> vanishing(np.array([[0.5]])), vanishing(np.array([[1.0]]))
+    (5, None)
+    """
+    squarings, left = 0, np.inf
+    while left > EPS and squarings < _MOST_DOUBLINGS:
+        F = F.dot(F)
+        squarings += 1
+        left = float(np.vdot(F, F))
+    return squarings if left <= 0.25 else None
 
 
 def lyapunov(F: Array, D: Array) -> tuple[Array, int] | None:

@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import LinAlgError, LinAlgWarning, solve_discrete_are
+from scipy.linalg.blas import dgemm, dsymm
 from scipy.linalg.lapack import dposv, dpotrf, dpotrs, dtrtrs
 
 from lqrad.arguments import (
@@ -31,7 +32,7 @@ from lqrad.arguments import (
 from lqrad.errors import LqradError, NotConvexError, NotStabilizableError, ShapeError
 from lqrad.linalg.balance import Units, balance, in_units
 from lqrad.linalg.hautus import hautus
-from lqrad.linalg.riccati import double, lyapunov
+from lqrad.linalg.riccati import double, lyapunov, vanishing
 
 # A way that leads nowhere may end in numbers of any size; they are looked at where they are polished.
 _quiet = np.errstate(over="ignore", invalid="ignore")
@@ -168,6 +169,7 @@ def _constant_arrays(
     return arrays["A"], arrays["B"], Q / 2 + Q.T / 2, R / 2 + R.T / 2, arrays["M"]
 
 
+@_quiet
 def _stabilising(A: Array, B: Array, Q: Array, R: Array, M: Array) -> _Solution:
     """Solve the equation in balanced units, or raise.
 
@@ -175,31 +177,30 @@ def _stabilising(A: Array, B: Array, Q: Array, R: Array, M: Array) -> _Solution:
     equation is solved as it is given.
     """
     n, m = B.shape
-    given = Units(np.zeros(n, np.int64), np.zeros(m, np.int64), np.zeros(0, np.int64), 0, 0)
-    for units in (balance(A, B, Q=Q, R=R), given):
-        x, u, cost = units.x, units.u, units.cost
-        with np.errstate(over="ignore"):
-            arrays = (
-                in_units(A, x, x),
-                in_units(B, x, u),
-                in_units(Q, -x, x, -cost),
-                in_units(R, -u, u, -cost),
-                in_units(M, -x, u, -cost),
-            )
-        if all(np.isfinite(array).all() for array in arrays):
-            break
-    solution = _solve(*arrays, units)
+    stage = np.empty((2 * n + m, n + m))  # [A B; Q M; M' R]
+    stage[:n, :n], stage[:n, n:], stage[n : 2 * n, :n] = A, B, Q
+    stage[n : 2 * n, n:], stage[2 * n :, :n], stage[2 * n :, n:] = M, M.T, R
+    units = balance(A, B, Q=Q, R=R)
+    x, u, cost = units.x, units.u, units.cost
+    found = in_units(stage, np.concatenate([x, cost - x, cost - u]), np.concatenate([x, u]))
+    if not np.isfinite(found).all():
+        x, u, cost, found = 0 * x, 0 * u, 0, stage
+        units = Units(x, u, units.y, 0, 0)
+    solution = _solve(np.asfortranarray(found[:n]), np.asfortranarray(found[n:]), units)
     P, K = in_units(solution.P, x, -x, cost), in_units(solution.K, -u, -x)
     for name, array in (("P", P), ("K", K)):
         check_finite(name, array, computed=True)
     return solution._replace(P=P, K=K)
 
 
-def _solve(A: Array, B: Array, Q: Array, R: Array, M: Array, units: Units) -> _Solution:
-    """Return the best stabilising solution that any of the ways to one finds, or raise."""
+def _solve(AB: Array, weight: Array, units: Units) -> _Solution:
+    """Return the best stabilising solution that any of the ways to one finds, or raise.
+
+    AB is [A B] and weight [Q M; M' R].
+    """
     best: _Solution | None = None
-    for P in _ways(A, B, Q, R, M):
-        solution = None if P is None else _polish(A, B, Q, R, M, P)
+    for P in _ways(AB, weight):
+        solution = None if P is None else _polish(AB, weight, P)
         if solution is None or solution.doubt > _DOUBT:
             continue
         if best is None or solution.residual < best.residual:
@@ -208,45 +209,53 @@ def _solve(A: Array, B: Array, Q: Array, R: Array, M: Array, units: Units) -> _S
             return best
     if best and best.residual <= _ANY_RESIDUAL:
         return best
-    raise _explain(A, B, Q, R, M, units)
+    raise _explain(*_parts(AB, weight), units)
 
 
-def _ways(A: Array, B: Array, Q: Array, R: Array, M: Array) -> Iterator[Array | None]:
+def _parts(AB: Array, weight: Array) -> tuple[Array, Array, Array, Array, Array]:
+    """A, B, Q, R and M."""
+    n = len(AB)
+    return AB[:, :n], AB[:, n:], weight[:n, :n], weight[n:, n:], weight[:n, n:]
+
+
+def _ways(AB: Array, weight: Array) -> Iterator[Array | None]:
     """Candidates for a solution: by doubling from P = Q and from above, and SciPy's.
 
     From a positive definite matrix the recursion goes to the stabilising solution: Chan, Goodwin and
     Sin, Convergence properties of the Riccati difference equation in optimal filtering of
     nonstabilizable systems, IEEE Trans. Automatic Control 29 (1984), 110-118.
     """
-    yield _double_from(Q, A, B, Q, R, M)
+    A, B, Q, R, M = _parts(AB, weight)
+    yield _double_from(Q, AB, weight)
     size, reach = float(np.abs(Q).max()), float(np.abs(B).max())
     if size == 0:  # any size will do; this one has the units of Q
         size = float(np.abs(R).max()) / reach / reach if reach else 1.0
-    yield _double_from(Q + size * np.eye(len(A)), A, B, Q, R, M)
+    yield _double_from(Q + size * np.eye(len(A)), AB, weight)
     with suppress(LinAlgError, ValueError):
         yield _scipy(A, B, Q, R, M)
 
 
-@_quiet
-def _double_from(Z: Array, A: Array, B: Array, Q: Array, R: Array, M: Array) -> Array | None:
+def _double_from(Z: Array, AB: Array, weight: Array) -> Array | None:
     """Return the limit of the recursion from P = Z, or None where it cannot start there.
 
     P - Z obeys the Riccati equation of the weights [Q M; M' R] + [A B]'Z[A B] - [Z 0; 0 0]: so R
     itself need not have an inverse.
     """
-    n = len(A)
-    ZB = Z.dot(B)
-    factor, info = dpotrf(R + B.T.dot(ZB), lower=1, clean=0)
+    n = len(AB)
+    weight = weight.copy(order="F")
+    weight[:n, :n] -= Z
+    weight = dgemm(1.0, AB, dsymm(1.0, Z, AB), trans_a=1, beta=1.0, c=weight, overwrite_c=1)
+    factor, info = dpotrf(weight[n:, n:], lower=1, clean=0)
     if info:
         return None
     # What the cross term asks for is taken into A and Q.
-    cross = (M + A.T.dot(ZB)).T
-    whitened, info = dtrtrs(factor, np.concatenate([cross, B.T], axis=1), lower=1)
+    sides = np.concatenate([weight[n:, :n].T, AB[:, n:]]).T
+    sides, info = dtrtrs(factor, sides, lower=1, overwrite_b=1)
     if info:
         return None
-    cross, inputs = whitened[:, :n], whitened[:, n:]
-    H = Q - Z + A.T.dot(Z).dot(A) - cross.T.dot(cross)
-    return Z + double(A - inputs.T.dot(cross), inputs.T.dot(inputs), (H + H.T) / 2)
+    square = sides.T.dot(sides)
+    H = weight[:n, :n] - square[:n, :n]
+    return Z + double(AB[:, :n] - square[n:, :n], square[n:, n:], (H + H.T) / 2)
 
 
 @_quiet
@@ -257,47 +266,46 @@ def _scipy(A: Array, B: Array, Q: Array, R: Array, M: Array) -> Array:
     return np.asarray((P + P.T) / 2)
 
 
-@_quiet
-def _polish(A: Array, B: Array, Q: Array, R: Array, M: Array, P: Array) -> _Solution | None:
+def _polish(AB: Array, weight: Array, P: Array) -> _Solution | None:
     """Return what Newton's method makes of P, or None unless it is a stabilising solution.
 
-    A step solves the Lyapunov equation of the closed loop for the error, which proves on the way
-    that the closed loop is stable.
+    A step solves the Lyapunov equation of the closed loop for the error; at each, the closed loop is
+    proven stable.
     """
+    A, B, Q, R, M = _parts(AB, weight)
+    n, m = B.shape
     best: _Solution | None = None
     least = np.inf
     for _ in range(_NEWTON_STEPS):
-        PA, PB = P.dot(A), P.dot(B)
-        G = R + B.T.dot(PB)
-        factor, K, info = dposv(G, B.T.dot(PA) + M.T, lower=1)
-        pivots = np.diagonal(factor) ** 2
+        H = dgemm(1.0, AB, dsymm(1.0, P, AB), trans_a=1, beta=1.0, c=weight)
+        factor, K, info = dposv(H[n:, n:], H[n:, :n], lower=1)
+        pivots, diagonal = factor.diagonal() ** 2, H.diagonal()
         # The factor of a singular matrix may exist by the grace of rounding errors.
-        lost = (pivots <= sum(B.shape) * EPS * np.diagonal(G)).any()
-        if info or lost or not np.isfinite(K).all():
+        if info or not (pivots > (n + m) * EPS * diagonal[n:]).all():
             break
-        closed = A - B.dot(K)
-        cross = M.dot(K)
-        error = Q - P + closed.T.dot(P).dot(closed) + K.T.dot(R).dot(K) - cross - cross.T
+        closed = dgemm(-1.0, B, K, beta=1.0, c=A)
+        # Q + K'RK - MK - K'M' + (A - BK)'P(A - BK) - P
+        error = dgemm(1.0, closed, dsymm(1.0, P, closed), trans_a=1, beta=1.0, c=Q - P)
+        slope = dgemm(1.0, R, K, beta=-2.0, c=M.T)
+        error = dgemm(1.0, K, slope, trans_a=1, beta=1.0, c=error, overwrite_c=1)
         error = (error + error.T) / 2
-        proof = lyapunov(closed, error)
-        if proof is None:
-            break
-        correction, squarings = proof
-        size = np.abs(np.diagonal(A.T.dot(PA))) + np.abs(np.diagonal(P)) + np.abs(np.diagonal(Q))
+        size = np.abs(diagonal[:n] - Q.diagonal()) + np.abs(P.diagonal()) + np.abs(Q.diagonal())
         relative = _unitless(error, size)
-        if relative >= least:
+        squarings = vanishing(closed) if relative < least else None
+        if squarings is None:
             break
         least = relative
         doubt = 0.0
-        if squarings > _SLOW or (pivots < _NARROW * np.diagonal(G)).any():
-            noise = len(A) * EPS * np.diag(size)
+        if squarings > _SLOW or (pivots < _NARROW * diagonal[n:]).any():
+            noise = n * EPS * np.diag(size)
             doubt = max(_doubt(closed, B, factor, D) for D in (error, noise))
         largest = size.max()
         residual = float(np.abs(error).max() / largest) if largest else 0.0
         best = _Solution(P, K, closed, residual, doubt)
-        if relative <= 2 * EPS and doubt <= _DOUBT:
+        proof = None if relative <= 2 * EPS and doubt <= _DOUBT else lyapunov(closed, error)
+        if proof is None:
             break
-        P = P + correction
+        P = P + proof[0]
     return best
 
 
@@ -309,8 +317,8 @@ def _unitless(error: Array, size: Array) -> float:
     largest = size.max()
     if largest == 0:
         return 0.0
-    size = np.sqrt(np.maximum(size / largest, EPS))
-    return float(np.abs(error / largest / np.outer(size, size)).max())
+    root = np.sqrt(np.maximum(size, EPS * largest))
+    return float(np.abs(error / root / root[:, None]).max())
 
 
 def _doubt(closed: Array, B: Array, factor: Array, D: Array) -> float:

@@ -30,7 +30,7 @@ from lqrad.errors import (
     ShapeError,
 )
 
-solver = sys.modules["lqrad.lq.dare"]  # lqrad.lq.dare is the function
+solver = importlib.import_module("lqrad.lq.dare")  # lqrad.lq.dare is the function
 
 EPS = np.finfo(float).eps
 SEEDS = range(120)
