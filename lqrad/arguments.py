@@ -337,6 +337,8 @@ def real_array(name: str, value: ArrayLike, *, gaps: bool = False) -> Array:
         parts = "a complex model must be written in real and imaginary parts first"
         remedy = parts if array.dtype.kind == "c" else _CONVERT
         raise DtypeError(f"{name} holds {held}, expected real numbers", remedy)
+    if array.dtype.kind != "f" or array.dtype == np.float64:
+        return np.asarray(array, dtype=np.float64)
     with np.errstate(over="ignore"):  # an infinity is told by whoever wants finite numbers
         return np.asarray(array, dtype=np.float64)
 

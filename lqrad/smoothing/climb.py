@@ -11,11 +11,11 @@ from collections.abc import Callable
 
 import numpy as np
 
-from lqrad.arguments import EPS, Array
+from lqrad.arguments import EPS, Array, check_finite
 from lqrad.descent.descend import Descent, descend
 from lqrad.descent.objective import Objective
 from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError
-from lqrad.smoothing.model import SmoothingProblem
+from lqrad.smoothing.model import Balanced, SmoothingProblem, array_units
 from lqrad.smoothing.score import NAMES, PRIOR, score
 
 # Of central differences: truncation, step^2, and rounding, EPS / step, are about the same.
@@ -33,7 +33,8 @@ class Climb:
     """The log-likelihood of y as a function of z = theta / lengths, in units of the model at `start`.
 
     In these the descent does not depend on the units of the user and of the parameters. The map
-    `build` makes problems with the shapes of `first`; the lengths are found at `start` (k,).
+    `build` makes problems with the shapes of `first`, that of `start` (k,), where the lengths are
+    found, by a search from those that are `near`.
     """
 
     def __init__(
@@ -42,18 +43,34 @@ class Climb:
         first: SmoothingProblem,
         start: Array,
         y: Array,
+        near: Array | None = None,
     ) -> None:
         self.build, self.first, self.start = build, first, start
-        balanced = build_problem(build, start, first).balanced
-        self.state, self.output = balanced.state, balanced.output
+        _, self.state, self.output = balanced = first.balanced
+        self.units = array_units(self.state, self.output)
+        if first.P0 is None:
+            self.units = {name: self.units[name] for name in self.units if name not in PRIOR}
         seen = ~np.isnan(y)
         self.entries = max(1, int(seen.sum()))
         self.volume = float(balanced.log_volume(seen).sum())
         self.data = y / self.output
-        self.lengths = np.array([_length(self.model, start, i) for i in range(start.size)])
+        near = _defaults(start) if near is None else near
+        sizes = _sizes(balanced.problem)
+        self.lengths = np.array([self._length(i, near[i], sizes) for i in range(start.size)])
 
     def model(self, theta: Array) -> SmoothingProblem:
-        return build_problem(self.build, theta, self.first).in_units(self.state, self.output)
+        return build_problem(self.build, theta, self.first)
+
+    def changes(self, one: SmoothingProblem, other: SmoothingProblem) -> dict[str, Array]:
+        """The differences of the arrays in which two models differ, in units of that at `start`."""
+        found = {}
+        for name, (down, up) in self.units.items():
+            here, there = getattr(one, name), getattr(other, name)
+            if here.tobytes() != there.tobytes():
+                with np.errstate(over="ignore"):
+                    found[name] = (there - here) / down * up
+                check_finite(f"{name} beside the noises", found[name], computed=True)
+        return found
 
     def logliks(self, costs: Array) -> Array:
         """The log-likelihoods in the units of the user."""
@@ -62,9 +79,10 @@ class Climb:
     def evaluate(self, z: Array) -> tuple[float, Array]:
         """Minus the log-likelihood for each entry of y, and its gradient in z."""
         theta = self.lengths * z
-        problem = self.model(theta)
+        problem, state, output = self.model(theta).balanced
         changes = [self._changes(theta, i, step) for i, step in enumerate(self._steps(z))]
-        found = score(problem, self.data, {name for moved in changes for name in moved})
+        here = Balanced(problem, state / self.state, output / self.output)
+        found = score(here, self.data, {name for moved in changes for name in moved})
         slopes = np.array(
             [
                 sum(np.vdot(getattr(found, name), change) for name, change in moved.items())
@@ -94,12 +112,7 @@ class Climb:
                     "let theta hold logarithms of variances",
                 ) from error
         apart = (places[1] - places[0]) / self.lengths[i]
-        moved = {}
-        for name in NAMES if self.first.P0 is not None else set(NAMES) - set(PRIOR):
-            difference = getattr(ends[1], name) - getattr(ends[0], name)
-            if difference.any():
-                moved[name] = difference / apart
-        return moved
+        return {name: change / apart for name, change in self.changes(*ends).items()}
 
     def descend(self, max_iter: int, tol: float, *, onward: bool) -> Descent:
         """Descend by L-BFGS from `start`, at which there must be a likelihood.
@@ -126,35 +139,37 @@ class Climb:
             tol=tol / (max(tol if onward else 1.0, float(np.linalg.norm(known[1]))) or 1.0),
         )
 
+    def _length(self, i: int, near: float, sizes: dict[str, Array | float]) -> float:
+        """The length of theta[i], see above; units of theta that are powers of two multiply it exactly."""
 
-def _length(model: Callable[[Array], SmoothingProblem], theta: Array, i: int) -> float:
-    """The length of theta[i], see above; units of theta that are powers of two multiply it exactly."""
-    here = model(theta)
-    sizes = _sizes(here)
+        def part(length: float) -> float:
+            """By how much of what is small a probe along theta[i] changes the arrays; inf for no model."""
+            theta = self.start.copy()
+            theta[i] += _PROBE * length
+            try:
+                with np.errstate(over="ignore", invalid="ignore"):
+                    found = self.changes(self.first, self.model(theta))
+            except (NotConvexError, ArithmeticError, np.linalg.LinAlgError):
+                return math.inf
+            parts = [float((np.abs(found[name]) / sizes[name]).max()) for name in found]
+            return max(parts, default=0.0) / _PART
 
-    def is_small(length: float) -> bool:
-        """Whether a probe along theta[i] leaves a model, whose arrays are nearly the same."""
-        near = theta.copy()
-        near[i] += _PROBE * length
-        try:
-            with np.errstate(over="ignore", invalid="ignore"):
-                there = model(near)
-        except (NotConvexError, ArithmeticError, np.linalg.LinAlgError):
-            return False
-        return all(
-            (np.abs(getattr(there, name) - getattr(here, name)) <= _PART * size).all()
-            for name, size in sizes.items()
-        )
+        length, moved = near, part(near)
+        if 1 < moved < math.inf:  # an array that is nearly linear in theta is small from here on
+            length = math.ldexp(near, -math.ceil(math.log2(moved)))
+            moved = part(length)
+        factor = 2.0 if moved <= 1 else 0.5
+        for _ in range(_DOUBLINGS):
+            if (part(factor * length) <= 1) is (factor < 1):
+                return length if factor > 1 else factor * length
+            length *= factor
+        return float(_defaults(self.start)[i])
 
-    # Of zero it is one, and of a number that is too small to be changed in part.
-    own = theta[i] if abs(theta[i]) > np.finfo(np.float64).tiny / EPS else 0.0
-    default = math.ldexp(1.0, math.frexp(own)[1])
-    length, factor = default, 2.0 if is_small(default) else 0.5
-    for _ in range(_DOUBLINGS):
-        if is_small(factor * length) is (factor < 1):
-            return length if factor > 1 else factor * length
-        length *= factor
-    return default
+
+def _defaults(theta: Array) -> Array:
+    """The powers of two next to parameters, and one for zero, and for what is too small to be halved."""
+    own = np.where(np.abs(theta) > np.finfo(np.float64).tiny / EPS, theta, 0.0)
+    return np.ldexp(1.0, np.frexp(own)[1])
 
 
 def _sizes(problem: SmoothingProblem) -> dict[str, Array | float]:

@@ -160,29 +160,29 @@ def fit(
     if start.ndim != 1 or not start.size:
         raise ShapeError(f"theta0 has shape {start.shape}, expected (k,), the parameters in a row")
     check_finite("theta0", start)
-    first = build_problem(build, start)
-    y = first.series(y)
+    problem = build_problem(build, start)
+    y = problem.series(y)
     max_iter = check_count("max_iter", max_iter, least=0)
-    climb = Climb(build, first, start, y)
+    climb = Climb(build, problem, start, y)
     history: list[float] = []
-    theta = start
     while True:
         descent = climb.descend(max_iter - max(len(history) - 1, 0), tol, onward=bool(history))
         rise = descent.history.cost[0] - descent.cost
         history += list(climb.logliks(descent.history.cost))[bool(history) :]
         theta = climb.lengths * descent.solution
         # Far from its start theta may have other lengths, in which it is not at a maximum.
-        onward = Climb(build, first, theta, y)
+        problem = build_problem(build, theta, problem)
+        onward = Climb(build, problem, theta, y, near=climb.lengths)
         far = np.abs(np.log2(onward.lengths / climb.lengths)).max() > FAR
         again = far or descent.status is Status.STALLED  # from here the tolerance may be met
         if not again or rise <= _LOST * (1 + abs(descent.cost)) or len(history) > max_iter:
             break
         climb = onward
     status, what, remedy = descent.status, descent.what, descent.remedy
-    if vanished := _without_noise(climb.model(theta), climb.data):
+    if vanished := _without_noise(problem.in_units(climb.state, climb.output), climb.data):
         status, what, remedy = Status.DIVERGED, vanished, _NO_MAXIMUM
     return Fit(
-        problem=build_problem(build, theta, first),
+        problem=problem,
         theta=theta,
         loglik=history[-1],
         status=status,
@@ -262,7 +262,7 @@ def em(
     best, status, what = problem, None, ""
     while status is None:
         try:
-            expected = expect(problem, data)
+            expected = expect(problem.balanced, data)
         except (NotConvexError, NonFiniteError) as error:
             if not history:
                 raise

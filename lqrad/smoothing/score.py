@@ -32,7 +32,7 @@ from lqrad.smoothing.arrays import Observations, check_overflow, product, same_g
 from lqrad.smoothing.covariance_filter import repeat_last
 from lqrad.smoothing.kalman import NORMAL_EQUATIONS, kalman_smoother
 from lqrad.smoothing.likelihood import gradients_by_kernel
-from lqrad.smoothing.model import SmoothingProblem, array_units
+from lqrad.smoothing.model import Balanced, SmoothingProblem, array_units
 from lqrad.smoothing.start import StartedFilter
 
 # The arrays of a model, and those of them that are its prior.
@@ -101,18 +101,18 @@ def loglik_gradient(problem: SmoothingProblem, y: ArrayLike) -> Score:
     (array([1.]), array([[0.375]]), array([[0.]]))
     """
     check_type("problem", problem, SmoothingProblem, "SmoothingProblem(A, C, W, V, m0, P0)")
-    return score(problem, problem.series(y))
+    return score(problem.balanced, problem.series(y))
 
 
-def score(problem: SmoothingProblem, y: Array, names: Iterable[str] = NAMES) -> Score:
+def score(balanced: Balanced, y: Array, names: Iterable[str] = NAMES) -> Score:
     """The score of checked series; that of arrays that are not named may be None."""
-    names = [name for name in names if problem.P0 is not None or name not in PRIOR]
-    balanced = problem.balanced
+    prior = balanced.problem.P0 is not None
+    names = [name for name in names if prior or name not in PRIOR]
     flat = y.reshape(-1, *y.shape[-2:]) / balanced.output
     with np.errstate(over="ignore", invalid="ignore"):  # looked for in what comes out
         found = gradients_by_kernel(balanced.problem, flat, names)
         if found is None:
-            return score_of(problem, expect(problem, y))
+            return score_of(balanced.problem, expect(balanced, y))
         loglik = found[0] - float(balanced.log_volume(~np.isnan(y)).sum())
         units = array_units(balanced.state, balanced.output)
         gradients = {name: g / units[name][0] * units[name][1] for name, g in found[1].items()}
@@ -138,9 +138,8 @@ class Expected(NamedTuple):
     series: int
 
 
-def expect(problem: SmoothingProblem, y: Array) -> Expected:
+def expect(balanced: Balanced, y: Array) -> Expected:
     """Smooth each group of series with the same gaps at once, in balanced units, and add up."""
-    balanced = problem.balanced
     flat = y.reshape(-1, *y.shape[-2:])
     state, output = balanced.state, balanced.output
     volume = float(balanced.log_volume(~np.isnan(y)).sum())

@@ -101,9 +101,9 @@ def test_the_score_is_the_slope_of_the_smoothers_log_likelihood(case):
 
 @cases
 def test_the_two_ways_to_the_score_agree(case, monkeypatch):
-    score = score_of(case.problem, expect(case.problem, case.y))
+    score = score_of(case.problem, expect(case.problem.balanced, case.y))
     monkeypatch.setattr("lqrad.smoothing.score._answer_by_normal_equations", lambda *_: None)
-    other = score_of(case.problem, expect(case.problem, case.y))
+    other = score_of(case.problem, expect(case.problem.balanced, case.y))
     for name in NAMES:
         if getattr(score, name) is not None:
             largest = max(1, np.abs(getattr(other, name)).max())
@@ -744,8 +744,8 @@ def test_a_step_of_em_that_lowers_the_likelihood_is_not_convergence(monkeypatch)
     two = em(start, y, learn=("W", "V"), max_iter=2)
     passes = []
 
-    def rounded(problem, data):  # what rounding errors may do, by a plain fall in the fourth pass
-        passes.append(expect(problem, data))
+    def rounded(balanced, data):  # what rounding errors may do, by a plain fall in the fourth pass
+        passes.append(expect(balanced, data))
         return passes[-1]._replace(loglik=passes[-1].loglik - 100 * (len(passes) == 4))
 
     monkeypatch.setattr("lqrad.smoothing.learning.expect", rounded)
