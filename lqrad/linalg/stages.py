@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
-from scipy.linalg.blas import dgemm
 from scipy.linalg.lapack import dtrtrs
 
 from lqrad.arguments import Array
@@ -164,22 +163,6 @@ def times(
         return np.asarray(y)
     out[...] = y
     return out
-
-
-def add_times(y: Array, M: Array, z: Array, *, transpose: bool = False) -> None:
-    """Add M[t] z[t], or M[t]'z[t], to y[t] in place, where y (..., T, r) is C-contiguous.
-
-    Examples
-    --------
-    >>> y = np.ones((2, 1))
-    >>> add_times(y, np.array([[1.0], [2.0]]), np.array([[1.0, 1.0], [0.0, 3.0]]), transpose=True)
-    >>> y.ravel()
-    array([4., 7.])
-    """
-    if M.ndim == y.ndim == 2:  # no array for the product: that would cost more than the product
-        dgemm(1.0, M.T, z.T, beta=1.0, c=y.T, trans_a=not transpose, overwrite_c=1)
-    else:
-        y += times(M, z, transpose=transpose)
 
 
 def substitute(L: Array, F: Array, *, transpose: bool = False) -> Array:

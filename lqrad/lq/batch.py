@@ -26,9 +26,8 @@ from lqrad.arguments import (
     shape_message,
 )
 from lqrad.batches import check_alike, of_one, read_batch, stacked, with_both_axes, within_problem
-from lqrad.copies import Fixed
 from lqrad.errors import ArgumentError, NotConvexError, ShapeError
-from lqrad.lq.inputs import described
+from lqrad.lq.inputs import LQArrays
 from lqrad.lq.problem import NAMES, LQProblem, unchecked
 from lqrad.native.batch import gradients
 
@@ -54,7 +53,7 @@ _CACHED = 2**18
 Lanes = Mapping[str, Any]
 
 
-class LQBatch(Fixed):
+class LQBatch(LQArrays):
     """Several problems (A, B, Q, R, S) as of `LQProblem`, of the same n, m and T.
 
     Each minimises, with matrices, an initial state and inputs of its own,
@@ -116,21 +115,7 @@ class LQBatch(Fixed):
     LQProblem : one of them, which takes many initial states and inputs.
     """
 
-    A: Array
-    B: Array
-    Q: Array
-    R: Array
-    S: Array
-    M: Array
-    c: Array
-    q: Array
-    r: Array
-    s: Array
     b: int
-    n: int
-    m: int
-    T: int | None
-    S_given: bool
 
     def __init__(
         self,
@@ -188,7 +173,7 @@ class LQBatch(Fixed):
         return new
 
     def __repr__(self) -> str:
-        return described(self, "Mcqrs").replace("(", f"({self.b} problems, ", 1)
+        return super().__repr__().replace("(", f"({self.b} problems, ", 1)
 
     def __len__(self) -> int:
         return self.b

@@ -26,6 +26,7 @@ from lqrad.arguments import (
     real_array,
     trajectory,
 )
+from lqrad.copies import Fixed
 from lqrad.descent.objective import Objective
 from lqrad.linalg.balance import Exponents
 from lqrad.linalg.stages import inner
@@ -102,6 +103,28 @@ class InputProblem:
         gradient = self._gradient(x, u, p)
         check_finite("the gradient", gradient, computed=True)
         return gradient
+
+
+class LQArrays(Fixed):
+    """The attributes of a linear-quadratic problem, which are also those of a batch of them."""
+
+    A: Array
+    B: Array
+    Q: Array
+    R: Array
+    S: Array
+    M: Array
+    c: Array
+    q: Array
+    r: Array
+    s: Array
+    n: int
+    m: int
+    T: int | None
+    S_given: bool
+
+    def __repr__(self) -> str:
+        return described(self, "Mcqrs")
 
 
 class Slopes(NamedTuple):

@@ -37,18 +37,17 @@ from lqrad.arguments import (
     stage_arrays,
     trajectory,
 )
-from lqrad.copies import Fixed
 from lqrad.descent.objective import Objective, diagonal_below
 from lqrad.errors import OVERFLOW_REMEDY, ArgumentError, NonFiniteError
 from lqrad.linalg.balance import Units, balance, in_units
 from lqrad.linalg.banded import Bidiagonal
 from lqrad.linalg.curvature import input_curvature
-from lqrad.linalg.stages import add_times, inner, substitute, times
+from lqrad.linalg.stages import inner, substitute, times
 from lqrad.lq.inputs import (
     KKT,
     InputProblem,
+    LQArrays,
     Slopes,
-    described,
     input_objective,
     kkt_from_terms,
     references,
@@ -58,11 +57,14 @@ from lqrad.native.lq import LQKernel, lq_kernel
 # Overflow is looked for in the results and told in words; NumPy's warnings would only repeat it.
 _quiet = np.errstate(over="ignore", invalid="ignore")
 
+# Of fewer entries BLAS has the product with a whole matrix before NumPy has that with its diagonal.
+_LEAST_DIAGONAL = 10
+
 # The arrays of a problem, as they are called.
 NAMES = ("A", "B", "Q", "R", "S", "M", "c", "q", "r", "s")
 
 
-class LQProblem(InputProblem, Fixed):
+class LQProblem(InputProblem, LQArrays):
     """The problem (A, B, Q, R, S): linear dynamics and a convex quadratic cost.
 
         minimise    J = sum_t ( 1/2 x'Qx + x'Mu + 1/2 u'Ru + q'x + r'u )  +  1/2 x[T]'S x[T] + s'x[T]
@@ -147,21 +149,6 @@ class LQProblem(InputProblem, Fixed):
     Bryson and Ho, Applied Optimal Control, 1975, sections 2.2 and 5.2.
     """
 
-    A: Array
-    B: Array
-    Q: Array
-    R: Array
-    S: Array
-    M: Array
-    c: Array
-    q: Array
-    r: Array
-    s: Array
-    n: int
-    m: int
-    T: int | None
-    S_given: bool
-
     def __init__(
         self,
         A: ArrayLike,
@@ -211,9 +198,6 @@ class LQProblem(InputProblem, Fixed):
         if kept:
             new._set(S_given=False)
         return new
-
-    def __repr__(self) -> str:
-        return described(self, "Mcqrs")
 
     # Other ways to make one
 
@@ -411,10 +395,10 @@ class LQProblem(InputProblem, Fixed):
     def _state_slopes(self, x: Array, u: Array) -> Array:
         """The partial derivatives Q x + M u + q of the cost in each state, S x[T] + s at the end."""
         if self.Q.ndim == 2:
-            slopes = times(self.Q, x)
+            slopes = self._weighed("Q", x)
         else:
             slopes = np.empty_like(x)
-            slopes[..., :-1, :] = times(self.Q, x[..., :-1, :])
+            slopes[..., :-1, :] = self._weighed("Q", x[..., :-1, :])
         if self.S is not self.Q or self.Q.ndim == 3:
             slopes[..., -1, :] = x[..., -1, :].dot(self.S)
         if self._has["M"]:
@@ -426,12 +410,17 @@ class LQProblem(InputProblem, Fixed):
 
     def _input_slopes(self, x: Array, u: Array) -> Array:
         """The partial derivatives R u + M'x + r of the cost in each input."""
-        slopes = times(self.R, u)
+        slopes = self._weighed("R", u)
         if self._has["M"]:
             slopes += times(self.M, x[..., :-1, :], transpose=True)
         if self._has["linear"]:
             slopes += self.r
         return slopes
+
+    def _weighed(self, name: str, z: Array) -> Array:
+        """Q x or R u; entry by entry where that is less than a product with a matrix."""
+        diagonal = self._diagonals[name]
+        return times(getattr(self, name), z) if diagonal is None else z * diagonal
 
     def _gradient(self, x: Array, u: Array, p: Array) -> Array:
         return self._input_slopes(x, u) + times(self.B, p, transpose=True)
@@ -487,16 +476,8 @@ class LQProblem(InputProblem, Fixed):
         (42.0, array([5., 2.]))
         """
         x0, u = initial_state(self, x0), sequence(self, "u", u)
-        return self._natively(x0, u) or self._value_and_gradient(x0, u)
-
-    def _natively(self, x0: Array, u: Array) -> tuple[float | Array, Array] | None:
-        """Cost and gradient by a kernel, or None where none serves or a number overflows."""
         kernel = self._kernel
-        found = kernel and kernel.gradient(x0, u)
-        if not found:
-            return None
-        J, g = found
-        return (J if J.ndim else float(J)), g
+        return (kernel and kernel.gradient(x0, u)) or self._value_and_gradient(x0, u)
 
     @_quiet
     def _value_and_gradient(self, x0: Array, u: Array) -> tuple[float | Array, Array]:
@@ -509,7 +490,7 @@ class LQProblem(InputProblem, Fixed):
 
     def _total(self, x_slopes: Array, u_slopes: Array, what: str = "the gradient") -> Array:
         """The gradient in the inputs, from the partial derivatives; works in both of them."""
-        add_times(u_slopes, self.B, self._costates(x_slopes)[..., 1:, :], transpose=True)
+        u_slopes += times(self.B, self._costates(x_slopes)[..., 1:, :], transpose=True)
         check_finite(what, u_slopes, computed=True)
         return u_slopes
 
@@ -528,14 +509,15 @@ class LQProblem(InputProblem, Fixed):
         >>> problem.hessian_product([[1.0], [0.0]]).ravel()
         array([2.25, 0.5 ])
         """
-        v, quadratic = sequence(self, "v", v), self._quadratic_part
+        v, zero, quadratic = sequence(self, "v", v), np.zeros(self.n), self._quadratic_part
         check_finite("v", v)
-        found = quadratic._natively(np.zeros(self.n), v)
-        return found[1] if found else quadratic._product(v)
+        kernel = quadratic._kernel
+        found = kernel and kernel.gradient(zero, v)
+        return found[1] if found else quadratic._product(zero, v)
 
     @_quiet
-    def _product(self, v: Array) -> Array:
-        x = self._simulate(np.zeros(self.n), v)
+    def _product(self, zero: Array, v: Array) -> Array:
+        x = self._simulate(zero, v)
         return self._total(
             self._state_slopes(x, v), self._input_slopes(x, v), "the Hessian product"
         )
@@ -664,6 +646,17 @@ class LQProblem(InputProblem, Fixed):
     def _has(self) -> dict[str, bool]:
         some = {name: bool(getattr(self, name).any()) for name in "Mcqrs"}
         return some | {"linear": some["q"] or some["r"] or some["s"]}
+
+    @cached_property
+    def _diagonals(self) -> dict[str, Array | None]:
+        """The diagonals of Q and R, where these are large and nothing else is in them."""
+        found = {}
+        for name in "QR":
+            weight = getattr(self, name)
+            diagonal = np.ascontiguousarray(np.diagonal(weight, axis1=-2, axis2=-1))
+            alone = np.count_nonzero(weight) == np.count_nonzero(diagonal)
+            found[name] = diagonal if alone and weight.shape[-1] >= _LEAST_DIAGONAL else None
+        return found
 
     @cached_property
     def _quadratic_part(self) -> LQProblem:

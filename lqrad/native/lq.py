@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from ctypes import POINTER, Structure, byref, c_double, c_int64, c_void_p
 
 import numpy as np
@@ -70,8 +71,8 @@ class LQKernel:
         self._address = byref(self._problem)
         self._small_gradient = max(self.n, self.m) <= _MOST_GRADIENT
 
-    def gradient(self, x0: Array, u: Array) -> tuple[Array, Array] | None:
-        """J (...) and g (..., T, m) of u (..., T, m) from x0 (n,) or (..., n).
+    def gradient(self, x0: Array, u: Array) -> tuple[float | Array, Array] | None:
+        """J, a number or (...), and g (..., T, m) of u (..., T, m) from x0 (n,) or (..., n).
 
         None where BLAS is faster, where x0 has another batch than u, or where J or g is not finite.
         """
@@ -81,20 +82,21 @@ class LQKernel:
             self._small_gradient and in_use() and (one or x0.shape[:-1] == tuple(batch)) and u.size
         ):
             return None
-        J, g = np.empty(batch), np.empty(u.shape)
+        number, g = c_double(), np.empty(u.shape)  # quicker to make and to read than an array ()
+        J = np.empty(batch) if batch else None
         words = (T + 5) * self.n + self.m
         failed = _gradient(
             self._address,
             T,
-            J.size,
+            math.prod(batch),
             address(np.ascontiguousarray(x0)),
             0 if one else self.n,
             address(np.ascontiguousarray(u)),
-            address(J),
+            byref(number) if J is None else address(J),
             address(g),
             None if words <= _ON_STACK else address(np.empty(words)),
         )
-        return None if failed else (J, g)
+        return None if failed else (number.value if J is None else J, g)
 
     def riccati(self, first: int, last: int, unit: float, P: Array, K: Array, L: Array) -> int:
         """Run the stages last-1, ..., first in place; 0, or t + 1 where R + B'P[t+1]B is not positive."""

@@ -255,6 +255,32 @@ def test_gradient_is_the_dense_one(known_case):
     near(g, dense.gradient(case.u), dense.gradient_error(case.u), case.name)
 
 
+@pytest.mark.parametrize("varying", [False, True])
+@pytest.mark.parametrize("beside", [None, "Q", "R"])
+def test_a_gradient_of_weights_of_diagonals_alone_is_the_dense_one(beside, varying):
+    """Also where one entry stands beside a diagonal, and where some on it are zero."""
+    case = random_case(7, n=13, m=11, T=4, radius=0.9, all_terms=True, time_varying=varying)
+    rng, data = np.random.default_rng(0), dict(case.data)
+    for name, size in (("Q", 13), ("R", 11)):
+        diagonals = rng.uniform(1, 2, size=(4, size) if varying else size)
+        diagonals[..., 0] = 0.0
+        data[name] = diagonals[..., None] * np.eye(size)
+        if name == beside:
+            data[name][..., 2, 3] = data[name][..., 3, 2] = 0.5
+    data["M"] = np.zeros((13, 11))
+    dense, problem = Dense(data, 4, case.x0), LQProblem(**data)
+    J, g = problem.value_and_gradient(case.x0, case.u)
+    error = dense.gradient_error(case.u)
+    near(
+        J,
+        loop_cost(data, dense.states(case.u).reshape(5, 13), case.u),
+        dense.value_error(case.u),
+        "J",
+    )
+    near(g, dense.gradient(case.u), error, "g")
+    near(problem.value_and_gradient(case.x0, np.stack([case.u] * 2))[1][1], g, error, "batch")
+
+
 def test_input_gradient_is_the_formula_at_any_point(known_case):
     case, _ = known_case
     d, rng = staged(case.data, case.T), np.random.default_rng(0)
