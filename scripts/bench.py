@@ -89,8 +89,8 @@ def run(sections: list[str], quick: bool) -> None:
         except metadata.PackageNotFoundError:
             return f"no {name}"
 
-    peers = ["jax", "statsmodels", "simdkalman", "crocoddyl", "control", "slycot", "osqp", "piqp"]
-    versions = ", ".join(map(version, ["numpy", "scipy", *peers, "daqp", "torch"]))
+    peers = "numpy scipy jax numba statsmodels simdkalman crocoddyl control slycot osqp piqp daqp"
+    versions = ", ".join(map(version, [*peers.split(), "torch"]))
     print(f"lqrad {lqrad.__version__}, {lqrad.native.status().message}; {versions}\n")
     print("Medians of interleaved rounds, one BLAS thread; above 1 we are faster.\n")
     print(engine.HEAD, flush=True)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 from engine import Row, Way, has
-from linear import jax_ways, pair
+from linear import arrays, jax_ways, pair
 
 import lqrad
 
@@ -65,6 +66,15 @@ def batches(quick: bool) -> Iterator[Row]:
                 return jax.block_until_ready(g(*given))
 
             riccatis.append(Way("JAX vmap", "a scan with solves", sweep, lambda K: [K]))
+        if has("numba"):
+            import compiled
+
+            given = arrays(batch)
+            for name, loops in compiled.ways(n, m).items():
+                call = partial(compiled.gradients(loops), *given, x0, u)
+                gradients.append(Way("compiled loop, numba", name, call, pair))
+                call = partial(compiled.riccatis(loops), *given, T)
+                riccatis.append(Way("compiled loop, numba", name, call, lambda K: [K]))
         sizes = f"{b:,} problems, n={n}, m={m}, T={T}"
         yield Row(
             f"gradients of {sizes}",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -83,6 +84,11 @@ def jax_gradients(problem: lqrad.LQProblem, x0: np.ndarray) -> dict[str, Gradien
     return {name: jax.jit(lambda u, way=way: way(u, *given)) for name, way in ways.items()}
 
 
+def arrays(problem: Any) -> list[np.ndarray]:
+    """A, B, Q, R and S of a problem or a batch, which others may write on."""
+    return [np.array(getattr(problem, name)) for name in "ABQRS"]
+
+
 def pair(found: tuple[Any, Any]) -> list[Any]:
     return list(found)
 
@@ -110,6 +116,13 @@ def gradient(quick: bool) -> Iterator[Row]:
                         pair,
                     ),
                 ]
+        if has("numba"):
+            import compiled
+
+            given = (*arrays(problem), x0, u)
+            for name, loops in compiled.ways(n, m).items():
+                call = partial(loops.gradient, *given)
+                peers.append(Way("compiled loop, numba", name, call, pair))
         name = f"gradient, n={n}, m={m}, T={T}"
         yield Row(name, lambda p=problem, x=x0, u=u: p.value_and_gradient(x, u), pair, peers)
 
@@ -179,6 +192,23 @@ def crocoddyl_ways(problem: lqrad.LQProblem, x0: np.ndarray, T: int) -> list[Way
     ]
 
 
+def compiled_ways(problem: lqrad.LQProblem, x0: np.ndarray, T: int) -> list[Way]:
+    """All T stages, where ours stops once P has settled."""
+    import compiled
+
+    A, B, *weights = arrays(problem)
+    A = A.reshape(-1, problem.n, problem.n)
+
+    def call(loops: compiled.Loops) -> tuple[np.ndarray, np.ndarray]:
+        K = loops.riccati(A, B, *weights, T)
+        return K[0], compiled.rollout(A, B, K, x0)
+
+    return [
+        Way("compiled loop, numba", name, partial(call, loops), pair)
+        for name, loops in compiled.ways(problem.n, problem.m).items()
+    ]
+
+
 def riccati(quick: bool) -> Iterator[Row]:
     T = 1000
     for varying in (False, True):
@@ -198,6 +228,8 @@ def riccati(quick: bool) -> Iterator[Row]:
             peers = [Way("NumPy loop", "", lambda p=problem, x=x0: numpy_riccati(p, x, T), pair)]
             if has("crocoddyl"):
                 peers += crocoddyl_ways(problem, x0, T)
+            if has("numba"):
+                peers += compiled_ways(problem, x0, T)
             name = f"Riccati, gains, rollout, {'varying' if varying else 'invariant'}, n={n}, m={m}"
             call = ours if varying else lambda ours=ours: ours(T=T)
             yield Row(name, call, pair, peers, 1e-7, 5 if n > 30 else 9)
