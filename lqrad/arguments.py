@@ -528,7 +528,7 @@ def check_covariance(name: str, covariance: Array) -> None:
 
 
 # What each array of a stage looks like, in letters; all may have a leading axis of T stages.
-_STAGE_SYMBOLS = {
+STAGE_SYMBOLS = {
     "A": "nn",
     "B": "nm",
     "Q": "nn",
@@ -545,7 +545,7 @@ def stage_arrays(**given: ArrayLike | None) -> tuple[dict[str, Array], int | Non
 
     They are A and B, and any of Q, R, M, c, q, r; each constant or with a leading axis of T stages.
     """
-    for name in _STAGE_SYMBOLS:
+    for name in STAGE_SYMBOLS:
         if name in "ABQR" and name in given and given[name] is None:
             raise DtypeError(f"{name} is None, expected an array of real numbers")
     arrays = {name: frozen_array(name, value) for name, value in given.items() if value is not None}
@@ -553,7 +553,7 @@ def stage_arrays(**given: ArrayLike | None) -> tuple[dict[str, Array], int | Non
     letters = {"n": n, "m": m}
     varying: tuple[str, int] | None = None
     for name in given:
-        symbols = _STAGE_SYMBOLS[name]
+        symbols = STAGE_SYMBOLS[name]
         if name not in arrays:
             arrays[name] = frozen_zeros(*(letters[i] for i in symbols))
             continue

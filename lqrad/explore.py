@@ -119,17 +119,7 @@ def design(
     plant, Q, R, Q_i, H
         As of `design_controller`.
     sliders : bool, optional
-        Whether there are sliders; where not given, in a notebook.
-
-    Returns
-    -------
-    ipywidgets.VBox or Figure
-        With sliders, or the figure alone.
-
-    Raises
-    ------
-    LqradError
-        If there are to be sliders and ipywidgets is not installed.
+        As of `lecture`, and so is what is returned.
 
     See Also
     --------

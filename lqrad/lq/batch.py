@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lqrad.arguments import (
+    STAGE_SYMBOLS,
     Array,
     check_items,
     check_semidefinite,
@@ -33,18 +34,7 @@ from lqrad.native.batch import gradients
 
 _quiet = np.errstate(over="ignore", invalid="ignore")
 
-SYMBOLS = {
-    "A": "nn",
-    "B": "nm",
-    "Q": "nn",
-    "R": "mm",
-    "M": "nm",
-    "c": "n",
-    "q": "n",
-    "r": "m",
-    "S": "nn",
-    "s": "n",
-}
+SYMBOLS = STAGE_SYMBOLS | {"S": "nn", "s": "n"}
 # Above this size, or below this number of problems, NumPy is faster with one after the other.
 _MOST_ABREAST, _FEWEST_ABREAST = 30, 16
 # So many doubles of matrices at one stage stay in a second-level cache.

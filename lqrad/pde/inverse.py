@@ -148,7 +148,8 @@ def invert(
     Raises
     ------
     ArgumentError
-        If the steps do not suffice, or no solution fits as closely as the noise says.
+        If the steps do not suffice, or no solution fits as closely as the noise says: of a source
+        that varies in time there is none.
 
     See Also
     --------
@@ -379,9 +380,11 @@ def _minimise(
             break
     least = float(small.misfit(0.0))
     if rule == "discrepancy" and least**2 > len(d):
+        other = "" if sensors.initial else ", or the source varies in time"
         raise ArgumentError(
-            f"noise is too small: after {k} steps the closest fit leaves a misfit of {least:.4g}, and "
-            f"noise would give {math.sqrt(len(d)):.4g}; check the model, or try alpha='l-curve'"
+            f"noise is too small{other}: after {k} steps the closest fit leaves a misfit of "
+            f"{least:.4g}, and noise would give {math.sqrt(len(d)):.4g}; check the model, or try "
+            "alpha='l-curve'"
         )
     raise ArgumentError(
         f"max_iter is {max_iter}, and the gradient has not fallen to tol = {tol:g} of its start; "

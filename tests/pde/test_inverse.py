@@ -285,6 +285,17 @@ def test_what_does_not_fit_is_refused_by_name(changes, error, words):
         invert(given.pop("problem"), given.pop("y"), given.pop("C"), **given)
 
 
+def test_a_source_that_varies_in_time_is_named_where_no_constant_one_fits():
+    problem, C, y, w, _ = case("source")
+    assert invert(problem, y, C, noise=0.05, unknown="source").misfit > 0
+    u = np.outer(np.sin(np.arange(T) / 3), 10 * w)
+    y = problem.simulate(np.zeros(N), u) @ C.T
+    with pytest.raises(
+        ArgumentError, match=r"noise is too small, or the source varies in time: .*"
+    ):
+        invert(problem, y, C, noise=0.05, unknown="source")
+
+
 def test_the_dynamics_of_an_explicit_scheme_that_blows_up_are_named():
     problem = SparseLQProblem(None, 1e9 * np.eye(2), np.ones((2, 1)), np.ones(2), [1.0])
     with pytest.raises(NonFiniteError, match="not finite"):
