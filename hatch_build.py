@@ -26,7 +26,7 @@ class NativeHook(BuildHookInterface):
         folder = Path(self.root, "lqrad", "native")
         library = folder / "kernels.native"
         library.unlink(missing_ok=True)
-        compiler = shlex.split(os.environ.get("CC", "cc"))
+        compiler = shlex.split(os.environ.get("CC") or "cc")
         if shutil.which(compiler[0]) is None:
             self.app.display_warning(
                 f"lqrad: found no C compiler {compiler[0]!r}; small problems will take longer"

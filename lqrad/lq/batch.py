@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
+from operator import index
 from typing import Any
 
 import numpy as np
@@ -170,6 +171,7 @@ class LQBatch(LQArrays):
 
     def __getitem__(self, i: int) -> LQProblem:
         """Problem i, with views of the arrays."""
+        i = index(i)
         if not -self.b <= i < self.b:
             raise IndexError(f"there is no problem {i} in a batch of {self.b}")
         i %= self.b

@@ -37,7 +37,7 @@ def _load() -> tuple[Any, Status]:
     if os.environ.get("LQRAD_NATIVE") == "0":
         return None, Status(False, "switched off by LQRAD_NATIVE=0")
     if not LIBRARY.exists():
-        why = "was not built: no C compiler was found when lqrad was installed, or it was not installed"
+        why = "was not built: lqrad was installed without a C compiler that can, or not installed"
         return None, Status(False, f"{LIBRARY.name} {why}")
     try:
         library = ctypes.CDLL(str(LIBRARY))

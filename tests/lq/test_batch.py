@@ -267,3 +267,6 @@ def test_there_is_no_problem_behind_the_last():
     for i in (20, -21):
         with pytest.raises(IndexError, match=f"there is no problem {i} in a batch of 20"):
             batch[i]
+    for i in (slice(2), 1.0, None):
+        with pytest.raises(TypeError, match="cannot be interpreted as an integer"):
+            batch[i]

@@ -177,17 +177,44 @@ def test_no_kernel_reads_or_writes_beside_an_array(tmp_path):
     assert done.stdout == "6000 calls\n"
 
 
-def in_a_process(code, **environment):
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(
-        command, env=os.environ | environment, capture_output=True, text=True, check=True
-    )
+def in_a_process(code, folder=None, **environment):
+    command, env = [sys.executable, "-c", code], os.environ | environment
+    done = subprocess.run(command, env=env, cwd=folder, capture_output=True, text=True, check=True)
     return done.stdout.strip()
 
 
 def test_the_environment_switches_the_kernels_off():
     code = "import lqrad; print(lqrad.native.status().message)"
     assert in_a_process(code, LQRAD_NATIVE="0") == "switched off by LQRAD_NATIVE=0"
+
+
+@needs_kernels
+@pytest.mark.parametrize(
+    ("spoilt", "words"),
+    [
+        ("absent", "kernels.native was not built: "),
+        ("no library", "kernels.native cannot be loaded: "),
+        ("stale", "kernels.native was built from other sources than those that are here; "),
+    ],
+)
+def test_a_library_that_is_not_of_these_sources_is_left_alone(spoilt, words, tmp_path):
+    shutil.copytree(ROOT / "lqrad", tmp_path / "lqrad", ignore=shutil.ignore_patterns("*.pyc"))
+    folder = tmp_path / "lqrad" / "native"
+    if spoilt == "stale":
+        header = folder / "lq.h"
+        header.write_text(header.read_text() + "\n")
+    (folder / "kernels.native").unlink()
+    if spoilt != "absent":
+        shutil.copy(ROOT / "lqrad" / "native" / "kernels.native", folder)
+    if spoilt == "no library":
+        (folder / "kernels.native").write_bytes(b"no library")
+    code = (
+        "import lqrad; problem = lqrad.LQProblem([[0.5]], [[1]], [[1]], [[1]]); "
+        "print(lqrad.native.status(), problem.value_and_gradient([8.0], [[0.0], [0.0]])[0])"
+    )
+    found = in_a_process(code, tmp_path, LQRAD_NATIVE="1")
+    assert found.startswith(f"Status(in_use=False, message={words!r}"[:-1])
+    assert found.endswith(" 42.0")
 
 
 @needs_compiler
