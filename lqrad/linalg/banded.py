@@ -10,6 +10,14 @@ Seen entry by entry, L is triangular with 2n - 1 diagonals below the main one, s
 triangular solver `dtbtrs` does a whole simulation in one call, and the adjoint on the same band in
 another. The band holds L', whose columns are the rows of A: both calls are up to twice as fast on
 it as on a band of L. Long horizons are marched in pieces whose band stays in cache.
+
+Of more states, where A does not vary, several steps are taken at once,
+
+    x[t+l] = A^l x[t] + sum_k A^(l-1-k) f[t+1+k],
+
+with the sums of all pieces of the horizon in one product of matrices. From every l-th state those between
+are found step by step, in all pieces abreast. Every step then is one of substitution but for the last
+of a piece, whose residual is looked at: from where it is more than substitution may leave, that goes on.
 """
 
 from __future__ import annotations
@@ -20,10 +28,13 @@ import numpy as np
 from scipy.linalg.blas import dgemv
 from scipy.linalg.lapack import dtbtrs
 
-from lqrad.arguments import Array
+from lqrad.arguments import EPS, Array
 from lqrad.errors import OVERFLOW_REMEDY, NonFiniteError, ShapeError
 from lqrad.linalg.forward import BANDED_WORK, band_steps, fill_band
 from lqrad.native.lq import serves_series, solve_bidiagonal
+
+# So many steps are taken at once, for numbers of states between these, and horizons of at least this.
+_LEAP, _LEAPING, _LEAST_HORIZON = 8, range(20, 120), 400
 
 
 class Bidiagonal:
@@ -52,6 +63,8 @@ class Bidiagonal:
         self.T = len(A) if A.ndim == 3 else None
         self._transposed = np.ascontiguousarray(A.T) if A.ndim == 2 else A
         self._bands: dict[int, Array] = {}  # those that are kept, by their first step
+        self._kept_ahead: dict[bool, tuple[Array, Bidiagonal]] = {}
+        self._leaps = self.T is None and self.n in _LEAPING
         self._keeps = A.ndim == 2 or 2 * A.nbytes <= room
 
     def solve(self, f: Array, *, transpose: bool = False, overwrite: bool = False) -> Array:
@@ -77,21 +90,61 @@ class Bidiagonal:
         if not x.size or x.shape[-2] == 1:
             return x
         flat = x.reshape(-1, x.shape[-2] * self.n)  # a row for each series
-        # Packing the band of a varying A weighs as much as four series.
-        work = len(flat) if self.T is None else len(flat) + 4
         if serves_series(self.n, len(flat)):
             by_rows = self.A if transpose or self.T is not None else self._transposed
             finite = solve_bidiagonal(by_rows, x, transpose=transpose)
         else:
-            if work * self.n**2 <= BANDED_WORK:
-                self._march(flat, transpose)
-            else:
-                self._step(flat.reshape(len(flat), -1, self.n), transpose)
+            if self._leaps and len(flat) == 1 and x.shape[-2] > _LEAST_HORIZON:
+                flat = self._leap(flat, transpose)
+            self._substitute(flat, transpose)
             # A sum of squares is finite only if all entries are, and costs less than asking each.
             finite = math.isfinite(np.vdot(x, x))
         if not finite:
             self._check_finite(x, transpose)
         return x
+
+    def _substitute(self, flat: Array, transpose: bool) -> None:
+        """Solve in place, for series that are rows; what comes out may not be finite."""
+        # Packing the band of a varying A weighs as much as four series.
+        work = len(flat) if self.T is None else len(flat) + 4
+        if work * self.n**2 <= BANDED_WORK:
+            self._march(flat, transpose)
+        else:
+            self._step(flat.reshape(len(flat), -1, self.n), transpose)
+
+    @np.errstate(over="ignore", invalid="ignore")  # substitution tells
+    def _leap(self, flat: Array, transpose: bool) -> Array:
+        """Take several steps at once, in place, as far as rounding errors let it; return where to go on."""
+        n, M = self.n, self.A if transpose else self._transposed
+        sums, far = self._ahead(transpose)
+        x = flat.reshape(-1, n)[:: -1 if transpose else 1]  # rows x[t+1] = x[t] M + f[t+1]
+        pieces = (len(x) - 1) // _LEAP
+        f = x[1 : pieces * _LEAP + 1].reshape(pieces, _LEAP, n)  # a view
+        ends = np.empty((pieces + 1, n))
+        ends[0] = x[0]
+        np.matmul(f.reshape(pieces, -1), sums, out=ends[1:])
+        far._substitute(ends.reshape(1, -1), False)
+        found, now = np.empty(f.shape), ends[:-1]
+        for i in range(_LEAP):
+            before, now = now, found[:, i]
+            np.add(before @ M, f[:, i], out=now)
+        terms = np.abs(before) @ np.abs(M) + np.abs(f[:, -1]) + np.abs(now)
+        near = (np.abs(now - ends[1:]) <= (n + 1) * EPS * terms).all(axis=1)
+        now[...] = ends[1:]
+        done = pieces if near.all() else int(near.argmin())
+        f[:done] = found[:done]
+        steps = done * _LEAP
+        return flat[:, : flat.size - steps * n] if transpose else flat[:, steps * n :]
+
+    def _ahead(self, transpose: bool) -> tuple[Array, Bidiagonal]:
+        """M^(l-1), ..., M, I below each other, of M = A' or A where rows go by it; and what takes l steps."""
+        if transpose not in self._kept_ahead:
+            M = self.A if transpose else self._transposed
+            powers = [np.eye(self.n)]
+            for _ in range(_LEAP):
+                powers.append(powers[-1] @ M)
+            self._kept_ahead[transpose] = np.concatenate(powers[-2::-1]), Bidiagonal(powers[-1].T)
+        return self._kept_ahead[transpose]
 
     def _march(self, flat: Array, transpose: bool) -> None:
         """Solve in place by banded solves over pieces of the horizon.

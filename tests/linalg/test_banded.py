@@ -14,10 +14,13 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
+import scipy.linalg
 from random_problems import psd, with_spectral_radius
 
 import lqrad
+from lqrad import native
 from lqrad.errors import NonFiniteError, NotConvexError, ShapeError
+from lqrad.linalg import banded
 from lqrad.linalg.banded import Bidiagonal, first_nonfinite_step
 from lqrad.linalg.tridiagonal import BlockTridiagonal
 
@@ -136,6 +139,71 @@ def test_a_contraction_agrees_with_the_plain_loop(n, transpose):
     one_step = 2 * (n + 2) * EPS * (np.abs(expected).max() + np.abs(f).max())
     x = Bidiagonal(A).solve(f, transpose=transpose)
     np.testing.assert_allclose(x, expected, rtol=0, atol=10 * np.sqrt(n) * one_step)
+
+
+def masses(n):
+    """Masses in a row between springs, over a third of a second, without friction."""
+    K = 2 * np.eye(n // 2) - np.eye(n // 2, k=1) - np.eye(n // 2, k=-1)
+    zero = np.zeros_like(K)
+    return scipy.linalg.expm(np.block([[zero, np.eye(n // 2)], [-K, zero]]) / 3)
+
+
+SYSTEMS = {
+    "masses": masses,
+    "modes that die out": lambda n: np.diag(0.5 ** np.arange(1, n + 1)),
+    "a delay": lambda n: np.eye(n, k=-1),
+    "integrators": lambda n: scipy.linalg.expm(0.1 * np.eye(n, k=1)),
+    "unstable": lambda n: 1.3 * np.linalg.qr(np.random.default_rng(n).normal(size=(n, n)))[0],
+}
+
+
+@DIRECTIONS
+@pytest.mark.parametrize("held", [None, 1.0, 1e-10], ids=["driven", "held", "held near zero"])
+@pytest.mark.parametrize("system", SYSTEMS)
+@pytest.mark.parametrize(("n", "T"), [(20, 403), (24, 997), (60, 403), (118, 400)])
+def test_steps_that_are_taken_at_once_hold_one_by_one(n, T, system, held, transpose):
+    """Also in units far apart, without inputs, and where inputs hold states where they would not stay."""
+    rng = np.random.default_rng([n, T])
+    units = 10.0 ** rng.integers(-9, 10, size=n)
+    A = SYSTEMS[system](n) * units[:, None] / units
+    f = rng.normal(size=(T + 1, n)) * (1 / units if transpose else units)
+    if held:  # at x of the size of f or, in two of eight steps, of less; were it not for rounding
+        x = f[::-1] if transpose else f
+        x[8::8] *= held
+        x[9::8] *= held
+        f = np.concatenate([x[:1], x[1:] - x[:-1] @ (A if transpose else A.T)])
+        f = f[::-1].copy() if transpose else f
+    with native.switched_off():
+        L = Bidiagonal(A)
+        assert_solves(A, f, L.solve(f, transpose=transpose), transpose)
+        f[1:-1] = 0.0
+        assert_solves(A, f, L.solve(f, transpose=transpose), transpose)
+
+
+@DIRECTIONS
+def test_most_steps_are_taken_at_once(transpose, monkeypatch):
+    rng, solved = np.random.default_rng(0), []
+
+    def counted(band, rhs, **options):
+        solved.append(len(rhs) // 30 - 1)
+        return scipy.linalg.lapack.dtbtrs(band, rhs, **options)
+
+    monkeypatch.setattr(banded, "dtbtrs", counted)
+    with native.switched_off():
+        Bidiagonal(state_matrix(rng, 30)).solve(rng.normal(size=(1001, 30)), transpose=transpose)
+    assert sum(solved) == 1000 // 8  # those from piece to piece
+
+
+@DIRECTIONS
+def test_units_of_steps_that_are_taken_at_once_are_exact(transpose):
+    rng = np.random.default_rng(0)
+    A, f = state_matrix(rng, 30), rng.normal(size=(500, 30))
+    units = np.exp2(rng.integers(-40, 40, size=30))
+    own = 1 / units if transpose else units
+    with native.switched_off():
+        x = Bidiagonal(A).solve(f, transpose=transpose)
+        scaled = Bidiagonal(A * units[:, None] / units).solve(f * own, transpose=transpose)
+    assert np.array_equal(scaled, x * own)
 
 
 @DIRECTIONS
@@ -264,12 +332,14 @@ def test_a_solve_does_not_depend_on_the_solves_before_it():
 # --- what cannot be solved -------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("n", [1, 3, 12, 130])
+@pytest.mark.parametrize(
+    ("n", "T", "growth"),
+    [(1, 100, 1e4), (3, 100, 1e4), (12, 100, 1e4), (30, 600, 2.0), (130, 100, 1e4)],
+)
 @VARYING
-def test_overflow_is_reported_at_the_step_where_the_loop_overflows(n, varying):
+def test_overflow_is_reported_at_the_step_where_the_loop_overflows(n, T, growth, varying):
     rng = np.random.default_rng(n)
-    T = 100
-    A = state_matrix(rng, n, radius=2.0) * 1e4
+    A = state_matrix(rng, n, radius=2.0) * growth
     f = np.zeros((T + 1, n))
     f[0] = rng.normal(size=n)
     L = Bidiagonal(np.array([A] * T) if varying else A)
