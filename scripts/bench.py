@@ -3,7 +3,7 @@
     python scripts/bench.py                  all of them
     python scripts/bench.py gradient mpc     the sections named: gradient, riccati, dare, batches,
                                              filters, smoother, many, fit, mpc, network, nonlinear,
-                                             heat, closed-loop, explore, import, growth, machine
+                                             heat, step, closed-loop, explore, import, growth, machine
     python scripts/bench.py --quick          small sizes of all, in about a minute
     python scripts/bench.py --here           with this Python, and the peers that it has
 
@@ -40,6 +40,7 @@ SECTIONS = {
     "network": "others",
     "nonlinear": "others",
     "heat": "others",
+    "step": "others",
     "closed-loop": "others",
     "explore": "others",
     "import": "others",

@@ -14,7 +14,8 @@ import pytest
 import lqrad
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "bench.py"
-COMPARED = ("gradient", "riccati", "dare", "batches", "smoother", "many", "fit", "mpc", "network")
+COMPARED = ["gradient", "riccati", "dare", "batches", "smoother", "many", "fit", "mpc", "network"]
+COMPARED += ["step"]
 
 
 @pytest.fixture(scope="module")

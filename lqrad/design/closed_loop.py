@@ -46,6 +46,9 @@ from lqrad.linalg.riccati import steady_covariance
 from lqrad.results import Report
 from lqrad.smoothing.arrays import covariance_root
 
+# So many numbers are drawn at a time, so that they stay in the processor's cache.
+_DRAWS = 8192
+
 
 class Steps(Protocol):
     """What can run a plant: a `Controller`, an `MPC`, or an object of the user's.
@@ -210,7 +213,7 @@ def simulate_closed_loop(
     if batch and isinstance(controller, MPC):
         controller = Runs(controller, *batch)
     n, m, ny = plant.n, plant.m, len(measured)
-    check_room(f"T = {T} steps of {runs or 1} runs", T + lag, runs or 1, n + ny + 2 * m)
+    check_room(f"T = {T} steps of {runs or 1} runs", T + lag, runs or 1, 2 * (n + ny + m))
     start = np.zeros(n) if x0 is None else real_array("x0", x0)
     if start.shape not in ((n,), (*batch, n)):
         expected = f"({n},)" + (f" or {(*batch, n)}" if batch else "")
@@ -228,35 +231,21 @@ def simulate_closed_loop(
     weight = _weight(Q, R, M, n, m)
     roots = [
         None if given is None else covariance_root(_covariance(name, given, width))
-        for name, given, width in (("W", W, n), ("V", V, ny))
+        for name, given, width in (("V", V, ny), ("W", W, n))
     ]
     if rng is None and any(root is not None for root in roots):
         raise ArgumentError("W or V is given and rng is not; pass a Generator or a seed")
     generator = check_generator(0 if rng is None else rng)  # without noise, it is not asked
 
     # Time is the first axis while it runs: each step is one block of memory.
+    e, w = _noises(T, batch, roots, generator)
     x, y = np.empty((T + 1, *batch, n)), np.empty((T, *batch, ny))
     u, asked = np.empty((T, *batch, m)), np.zeros((T + lag, *batch, m))
     x[0] = start
-    controller.reset()
-    with np.errstate(over="ignore", invalid="ignore"):  # looked for below
-        for t in range(T):
-            now = None if r is None else r[t]
-            y[t] = x[t] @ measured.T
-            if through.any():
-                if known and not lag:
-                    asked[t] = known.input(now)
-                y[t] += np.clip(asked[t], low, high) @ through.T
-            _add_noise(y[t], roots[1], generator)
-            if not np.isfinite(y[t]).all():
-                raise _diverged(t)
-            try:
-                asked[t + lag] = controller.step(y[t], now)
-            except NonFiniteError as error:
-                raise _diverged(t) from error
-            np.clip(asked[t], low, high, out=u[t])
-            x[t + 1] = x[t] @ plant.A.T + u[t] @ plant.B.T
-            _add_noise(x[t + 1], roots[0], generator)
+    kernel = controller.kernel if type(controller) is Controller else None
+    own = {"A": plant.A, "B": plant.B, "C": measured, "D": through, "low": low, "high": high}
+    if not (kernel and kernel.loop(lag, x, y, u, asked, **own, r=r, w=w, e=e)):
+        _run(controller, lag, x, y, u, asked, **own, r=r, w=w, e=e)
     if first_nonfinite_step(np.moveaxis(x, 0, -2)) is not None:
         raise _diverged(T)
     if known:
@@ -264,11 +253,9 @@ def simulate_closed_loop(
     at_limit = ((u <= low) | (u >= high)).mean(axis=tuple(range(u.ndim - 1)))
     cost = None
     if weight is not None:
-        cost = np.zeros(batch)
-        for state, force in zip(x, u, strict=False):
-            z = np.concatenate([state, force], axis=-1)
-            with np.errstate(over="ignore", invalid="ignore"):
-                cost += 0.5 * ((z @ weight) * z).sum(axis=-1)
+        z = np.concatenate([x[:-1], u], axis=-1)
+        with np.errstate(over="ignore", invalid="ignore"):
+            cost = 0.5 * ((z @ weight) * z).sum(axis=-1).sum(axis=0)
         check_finite("the cost of the closed loop", cost, computed=True)
     x, y, u = (np.moveaxis(z, 0, -2) for z in (x, y, u))
     return ClosedLoop(x, y, u, r, np.asarray(at_limit), cost, plant.dt)
@@ -394,9 +381,64 @@ def _covariance(name: str, covariance: ArrayLike, width: int) -> Array:
     return covariance
 
 
-def _add_noise(z: Array, root: Array | None, generator: np.random.Generator) -> None:
-    if root is not None:
-        z += generator.standard_normal(z.shape) @ root.T
+@np.errstate(over="ignore", invalid="ignore")  # looked for
+def _run(
+    controller: Steps,
+    lag: int,
+    x: Array,
+    y: Array,
+    v: Array,
+    u: Array,
+    *,
+    A: Array,
+    B: Array,
+    C: Array,
+    D: Array,
+    low: Array,
+    high: Array,
+    r: Array | None,
+    w: Array | None,
+    e: Array | None,
+) -> None:
+    """Fill the arrays of a loop of any controller from x[0]; twin of the kernel, v its clipped u."""
+    through, known = D.any(), controller if isinstance(controller, Controller) else None
+    controller.reset()
+    for t in range(len(y)):
+        now = None if r is None else r[t]
+        y[t] = x[t] @ C.T
+        if through:
+            if known and not lag:
+                u[t] = known.input(now)
+            y[t] += np.clip(u[t], low, high) @ D.T
+        if e is not None:
+            y[t] += e[t]
+        if not np.isfinite(y[t]).all():
+            raise _diverged(t)
+        try:
+            u[t + lag] = controller.step(y[t], now)
+        except NonFiniteError as error:
+            raise _diverged(t) from error
+        np.clip(u[t], low, high, out=v[t])
+        x[t + 1] = x[t] @ A.T + v[t] @ B.T
+        if w is not None:
+            x[t + 1] += w[t]
+
+
+def _noises(
+    T: int, batch: tuple[int, ...], roots: list[Array | None], generator: np.random.Generator
+) -> list[Array | None]:
+    """For each root of a covariance its noise (T, ..., width), or None; each step draws for all in turn."""
+    found = [None if root is None else np.empty((T, *batch, len(root))) for root in roots]
+    each = sum(noise[0].size for noise in found if noise is not None)
+    steps = max(1, _DRAWS // max(1, each))
+    for first in range(0, T if each else 0, steps):
+        drawn = generator.standard_normal((min(steps, T - first), each))
+        for root, noise in zip(roots, found, strict=True):
+            if root is not None and noise is not None:
+                into = noise[first : first + steps]
+                part, drawn = drawn[:, : into[0].size], drawn[:, into[0].size :]
+                into[:] = (part.reshape(-1, len(root)) @ root.T).reshape(into.shape)
+    return found
 
 
 def _reference(reference: ArrayLike, T: int, nr: int | None) -> Array:

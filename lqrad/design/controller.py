@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from functools import cached_property
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from lqrad.arguments import (
     Array,
+    batch_message,
     check_choice,
     check_finite,
     check_limits,
@@ -17,9 +20,10 @@ from lqrad.arguments import (
     shape_message,
 )
 from lqrad.copies import Fixed
-from lqrad.design.observer import Observer, discrete_plant, signal
+from lqrad.design.observer import Observer, discrete_plant, vectors
 from lqrad.design.statespace import StateSpace
 from lqrad.errors import ArgumentError, ShapeError
+from lqrad.native.controller import ControllerKernel, controller_kernel
 
 Pair = tuple[ArrayLike, ArrayLike]
 
@@ -194,28 +198,43 @@ class Controller(Fixed):
         >>> controller.step([[1.0], [2.0]]).ravel(), controller.x_hat.ravel()     # two runs
         (array([-0.3, -0.6]), array([0.3, 0.6]))
         """
-        y = signal("y", y, self.observer.ny)
-        r = self._reference(reference)
+        y = vectors("y", y, self.observer.ny)
+        u, x_hat, z = self._after(y, self._reference(reference))
+        self._set(x_hat=x_hat, z=z)
+        return u
+
+    def _after(self, y: Array, r: Array | None) -> tuple[Array, Array, Array]:
+        """The input, and the memory of the next step."""
+        x, z, runs = self.x_hat, self.z, self.x_hat.shape[:-1]
+        if y.shape[:-1] != runs or (r is not None and r.shape[:-1] not in (runs, ())):
+            runs = _batch(y=y, x_hat=x, **({} if r is None else {"reference": r}))
+            y, x, z = (np.broadcast_to(array, (*runs, array.shape[-1])) for array in (y, x, z))
+            r = r if r is None or r.ndim == 1 else np.broadcast_to(r, (*runs, self.nr))
+        moved = self.kernel and self.kernel.step(y, r, x, z)
+        return moved or self._step(y, r, x, z)
+
+    def _step(self, y: Array, r: Array | None, x: Array, z: Array) -> tuple[Array, Array, Array]:
+        """The same by NumPy: twin of the kernel."""
+        o = self.observer
+        check_finite("y", y)
         with np.errstate(over="ignore", invalid="ignore"):  # looked for below
+            innovation = y - x @ o.C.T
             if self.predicts:
-                wanted = self._wanted(self.x_hat, r)
-                u = np.clip(wanted, self.low, self.high)
-                x_bar = self.observer.correct(self.x_hat, y, u)
-            else:
-                x_bar = self.observer.correct(self.x_hat, y)
-                wanted = self._wanted(x_bar, r)
-                u = np.clip(wanted, self.low, self.high)
-            z = self.z
+                wanted, u = self._wanted(x, z, r)
+                innovation = innovation - u @ o.D.T
+            x_bar = x + innovation @ o.L.T
+            if not self.predicts:
+                wanted, u = self._wanted(x_bar, z, r)
             if len(self.E):
-                growth = y @ self.E.T + u @ self._through.T - r
+                growth = y @ self.E.T + u @ self._through.T
+                growth = growth if r is None else growth - r
                 # Of each integrator, how far its next step pushes inputs beyond the limits they are at.
                 push = -growth * ((wanted - u) @ self.K_i)
                 z = z + np.where(push > 0, 0.0, growth)
-            check_finite("u of the controller", u, computed=True)
-            x_hat = self.observer.predict(x_bar, u)
+            x_hat = x_bar @ o.A.T + u @ o.B.T
+        check_finite("x_hat of the controller", x_hat, computed=True)
         check_finite("z of the controller", z, computed=True)
-        self._set(x_hat=x_hat, z=z)
-        return u
+        return u, x_hat, z
 
     def input(self, reference: ArrayLike | None = None) -> Array:
         """Return the input (..., m) that the next `step` will return: where the plant has a feedthrough.
@@ -242,31 +261,44 @@ class Controller(Fixed):
                 "the controller has no feedthrough D: its input follows from what is measured",
                 "use step(y)",
             )
-        with np.errstate(over="ignore", invalid="ignore"):
-            wanted = self._wanted(self.x_hat, self._reference(reference))
-        u = np.clip(wanted, self.low, self.high)
-        check_finite("u of the controller", u, computed=True)
-        return u
+        r = self._reference(reference)
+        return self._after(np.zeros(self.observer.ny), r)[0]  # which does not depend on y
 
-    @property
+    @cached_property
+    def kernel(self) -> ControllerKernel | None:
+        """The kernel of its step, where the library is loaded and its arrays are small; else None."""
+        o = self.observer
+        model = {"A": o.A, "B": o.B, "C": o.C, "D": o.D, "L": o.L}
+        gains = {"F": self.F, "K": self.K, "K_i": self.K_i, "E": self.E, "N": self._through}
+        limits = {"low": self.low, "high": self.high}
+        return controller_kernel(predicts=self.predicts, **model, **gains, **limits)
+
+    @cached_property
     def predicts(self) -> bool:
         """Whether the input follows from the prediction x_hat: where there is a feedthrough."""
         return bool(self.observer.D.any())
 
-    def _wanted(self, x: Array, r: Array) -> Array:
-        """F r - K x - K_i z: the input without limits."""
-        wanted = r @ self.F.T - x @ self.K.T
-        return np.asarray(wanted - self.z @ self.K_i.T if len(self.E) else wanted)
+    def _wanted(self, x: Array, z: Array, r: Array | None) -> tuple[Array, Array]:
+        """F r - K x - K_i z, the input without limits, and within them."""
+        wanted = -(x @ self.K.T)
+        if r is not None:
+            check_finite("reference", r)
+            wanted = r @ self.F.T + wanted
+        if len(self.E):
+            wanted = wanted - z @ self.K_i.T
+        u = np.minimum(np.maximum(wanted, self.low), self.high)
+        check_finite("u of the controller", u, computed=True)
+        return wanted, u
 
-    def _reference(self, reference: ArrayLike | None) -> Array:
+    def _reference(self, reference: ArrayLike | None) -> Array | None:
         if reference is None:
-            return np.zeros(self.nr)
+            return None
         if not self.nr:
             raise ArgumentError(
                 "reference is given, but nothing is tracked",
                 "say what follows it when designing, by H",
             )
-        return signal("reference", reference, self.nr)
+        return vectors("reference", reference, self.nr)
 
     # As a linear system, the limits apart
 
@@ -406,6 +438,20 @@ class Controller(Fixed):
                 "design it for a plant with this D: it acts on what is predicted then",
             )
         return plant
+
+
+def _batch(**arrays: Array) -> tuple[int, ...]:
+    """The leading axes of all of these together."""
+    runs, largest = (), ("", ())
+    for name, array in arrays.items():
+        try:
+            both = np.broadcast_shapes(runs, array.shape[:-1])
+        except ValueError:
+            message = batch_message(name, array.shape, *largest)
+            raise ShapeError(message, "reset() before runs of another number") from None
+        if both != runs:
+            runs, largest = both, (name, array.shape)
+    return runs
 
 
 def _read_off(H: Array, G: Array, observer: Observer) -> Array:

@@ -155,12 +155,18 @@ def _finite(name: str, found: Array) -> Array:
 
 def signal(name: str, value: ArrayLike, width: int) -> Array:
     """Return finite numbers (..., width); a number stands for (1,)."""
+    array = vectors(name, value, width)
+    check_finite(name, array)
+    return array
+
+
+def vectors(name: str, value: ArrayLike, width: int) -> Array:
+    """Return the same, finite or not."""
     array = real_array(name, value)
     if array.ndim == 0 and width == 1:
         array = array[None]
     if array.ndim == 0 or array.shape[-1] != width:
         raise ShapeError(shape_message(name, array.shape, f"(..., {width})", "", (width,)))
-    check_finite(name, array)
     return array
 
 

@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from engine import Row, Way, has
+from engine import Row, Way, has, random_problem
 
 import lqrad
 import lqrad.nonlinear.systems
@@ -112,6 +112,68 @@ def heat(quick: bool) -> Iterator[Row]:
         [Way("its own simulation", "", lambda: problem.simulate(plate.x0, u), lambda found: [])],
         rounds=5,
     )
+
+
+def numpy_steps(controller: Any, y: np.ndarray, r: np.ndarray) -> np.ndarray:
+    """The inputs of a controller as one would write its step: (T, ..., m) from y (T, ..., ny)."""
+    o, c = controller.observer, controller
+    x, z = np.zeros((*y.shape[1:-1], c.n)), np.zeros((*y.shape[1:-1], c.nr))
+    A, B, C, L, K, K_i, F, E = (M.T for M in (o.A, o.B, o.C, o.L, c.K, c.K_i, c.F, c.E))
+    inputs = []
+    for now in y:
+        x_bar = x + (now - x @ C) @ L
+        wanted = r @ F - x_bar @ K - z @ K_i
+        u = np.minimum(np.maximum(wanted, c.low), c.high)
+        growth = now @ E - r
+        z = z + np.where(growth * ((wanted - u) @ c.K_i) < 0, 0.0, growth)
+        x = x_bar @ A + u @ B
+        inputs.append(u)
+    return np.array(inputs)
+
+
+def control_steps(controller: Any, y: np.ndarray, r: np.ndarray) -> Callable[[], np.ndarray]:
+    """The same without limits, by a linear system of python-control's, one run."""
+    import control
+
+    own = controller.statespace()
+    system = control.ss(own.A, own.B, own.C, own.D, own.dt)
+
+    def call() -> np.ndarray:
+        x, inputs = np.zeros(own.n), []
+        for now in y:
+            given = np.concatenate([now, r])
+            inputs.append(system.output(0.0, x, given))
+            x = system.dynamics(0.0, x, given)
+        return np.array(inputs)
+
+    return call
+
+
+def step(quick: bool) -> Iterator[Row]:
+    """Steps of a controller with estimator, integrator and limits, on measurements of noise."""
+    for n, runs in ((4, 1), (12, 1), (4, 1000), (12, 1000)):
+        rng, m, ny = np.random.default_rng(n), n // 4, n // 2
+        problem = random_problem(n, m)
+        plant = lqrad.StateSpace(problem.A, problem.B, rng.normal(size=(ny, n)), dt=0.1)
+        noise = 0.1 * np.eye(n), 0.1 * np.eye(ny)
+        integral = {"Q_i": [[0.01]], "H": plant.C[:1], "input_bounds": (-100, 100)}
+        controller = lqrad.lqg(plant, np.eye(n), np.eye(m), *noise, **integral)
+        T = 100 if runs == 1 else 10
+        y = rng.normal(size=(T, ny) if runs == 1 else (T, runs, ny))
+        r = np.ones(1)
+
+        def ours(controller: Any = controller, y: np.ndarray = y, r: np.ndarray = r) -> np.ndarray:
+            controller.reset()
+            return np.array([controller.step(now, r) for now in y])
+
+        peers = [Way("NumPy", "a step by hand", partial(numpy_steps, controller, y, r), list)]
+        if runs == 1 and has("control"):
+            call = control_steps(controller, y, r)
+            peers.append(Way("python-control", "output and dynamics, no limits", call, list))
+        many = f" of {runs:,} runs" if runs > 1 else ""
+        yield Row(
+            f"{T} steps of a controller{many}, n={n}, m={m}, ny={ny}", ours, list, peers, 1e-12
+        )
 
 
 def loop_over_runs(

@@ -50,6 +50,30 @@ def test_a_batch_is_its_runs(seed):
             np.testing.assert_allclose(alone, together[t][run], rtol=1e-12, atol=1e-13)
 
 
+def test_runs_of_another_number_are_refused_and_one_serves_all():
+    controller, _ = random_controller(3)
+    n, ny, nr = controller.n, controller.observer.ny, controller.nr
+    controller.reset(np.ones((3, n)))
+    before = controller.x_hat
+    words = rf"x_hat has shape \(3, {n}\) and y has shape \(5, {ny}\): .* do not fit; reset\(\)"
+    with pytest.raises(ShapeError, match=words):
+        controller.step(np.zeros((5, ny)))
+    words = rf"reference has shape \(4, {nr}\) and x_hat has shape \(3, {n}\): .* do not fit"
+    with pytest.raises(ShapeError, match=words):
+        controller.step(np.zeros(ny), np.zeros((4, nr)))
+    assert controller.x_hat is before
+    assert controller.step(np.zeros(ny)).shape == (3, controller.m)
+    controller.reset()
+    references = np.random.default_rng(0).normal(size=(4, nr))
+    u, z = controller.step(np.zeros(ny), references), controller.z
+    for run in range(4):
+        controller.reset()
+        np.testing.assert_allclose(
+            controller.step(np.zeros(ny), references[run]), u[run], rtol=1e-13
+        )
+        np.testing.assert_allclose(controller.z, z[run], rtol=1e-13)
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_the_linear_system_does_what_the_steps_do(seed):
     controller, _ = random_controller(seed)

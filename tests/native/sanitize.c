@@ -1,6 +1,7 @@
 /* Every kernel on arrays of just their size, of random sizes with zero among them: the sanitizers of the
  * compiler see a read or a write beside one. Prints how many calls were made. */
 #include "batch.h"
+#include "controller.h"
 #include "limits.h"
 #include "likelihood.h"
 #include "lq.h"
@@ -205,6 +206,35 @@ static void likelihoods(int64_t n, int64_t ny, int64_t k, int64_t T, double *A, 
     free(index);
 }
 
+/* Steps of a controller, and its loop with a plant of another size; how many calls were made. */
+static int64_t controllers(void)
+{
+    const int64_t n = 1 + rand() % MOST_ENTRIES, m = 1 + rand() % 9, ny = 1 + rand() % 9;
+    const int64_t nr = rand() % 9, k = rand() % 2 ? nr : 0, states = 1 + rand() % MOST_ENTRIES;
+    const int64_t runs = rand() % 40, T = rand() % 9, lag = rand() % 3, known = rand() % 2;
+    double *AB = doubles((n + m) * n), *C = doubles(n * ny), *D = doubles(m * ny), *L = doubles(ny * n);
+    double *W = doubles((nr + k + n) * m), *E = doubles(ny * k), *N = doubles(m * k);
+    double *K_i = doubles(m * k), *low = doubles(m), *high = doubles(m);
+    double *own_AB = doubles((states + m) * states), *own_C = doubles(states * ny);
+    double *y = doubles(runs * ny), *r = doubles((runs + T) * nr), *x = doubles(runs * n);
+    double *z = doubles(runs * k), *u = doubles(runs * m), *next = doubles(runs * (n + k));
+    double *w = doubles(T * runs * states), *e = doubles(T * runs * ny);
+    double *all_x = doubles((T + 1) * runs * states), *all_y = doubles(T * runs * ny);
+    double *all_v = doubles(T * runs * m), *all_u = doubles((lag + T) * runs * m);
+    for (int64_t i = 0; i < m; i++)
+        high[i] += 1.0;
+    const linear_controller c = {n, m, ny, nr, k, known, AB, C, known ? D : 0, L, W, E, N, K_i, low, high};
+    const plant_in_loop plant = {states, lag, own_AB, own_C, known ? D : 0, low, high,
+                                 rand() % 2 ? w : 0, rand() % 2 ? e : 0};
+    controller_step(&c, runs, y, rand() % 4 ? r : 0, rand() % 2 ? nr : 0, x, z, u, next, next + runs * n);
+    controller_loop(&c, &plant, T, runs, rand() % 4 ? r : 0, all_x, all_y, all_v, all_u);
+    double *all[] = {AB, C, D, L, W, E, N, K_i, low, high, own_AB, own_C, y, r, x, z, u, next, w, e,
+                     all_x, all_y, all_v, all_u};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        free(all[i]);
+    return 2;
+}
+
 int main(void)
 {
     int64_t calls = 0;
@@ -270,7 +300,7 @@ int main(void)
         smoothers();
         const int64_t starts = rand() % (n + 1);
         likelihoods(n, m, starts, T, A, C, W, V, varying ? T + 1 : 0, rand() % 2);
-        calls += 13 + condensed();
+        calls += 13 + condensed() + controllers();
         double *all[] = {A, At, B, Bt, Q, R, M, S, c, q, r, s, x0, u, J, g, P, K, L, k, v, x, p,
                          C, V, W, gains, factor, roots, rounding, noise, work};
         for (size_t i = 0; i < sizeof all / sizeof *all; i++)
