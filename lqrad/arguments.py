@@ -279,6 +279,7 @@ def check_room(what: str, *shape: int) -> None:
         )
 
 
+@functools.cache
 def memory() -> int:
     """Bytes of memory that the machine has."""
     try:

@@ -29,12 +29,13 @@ from lqrad.linalg.riccati_factors import recursion_in_factors
 from lqrad.linalg.settled import looks, settled
 from lqrad.linalg.stages import Stages, times
 from lqrad.native.library import serves_matrices
-from lqrad.native.lq import lq_kernel
+from lqrad.native.lq import LQKernel, lq_kernel
 
 # Room is made for so many stages at first, and for twice as many where they do not do.
 _FIRST_ROOM = 64
 # An eigenvalue of P below minus this, with P scaled to a unit diagonal, is no mere rounding error.
 _INDEFINITE = 1e-12
+_TINY = float(np.finfo(np.float64).tiny)
 # Powers of a closed loop are squared at most this often: one that has not halved by then has a
 # spectral radius within 2e-13 of one, too close for rounding errors to tell it from one.
 _MOST_DOUBLINGS = 42
@@ -58,7 +59,15 @@ class Recursion(NamedTuple):
 
 
 def recursion(
-    A: Array, B: Array, Q: Array, R: Array, M: Array, S: Array, T: int, unit: float = 1.0
+    A: Array,
+    B: Array,
+    Q: Array,
+    R: Array,
+    M: Array,
+    S: Array,
+    T: int,
+    unit: float = 1.0,
+    kernel: LQKernel | None = None,
 ) -> Recursion:
     """Run the Riccati recursion backward from P[T] = S.
 
@@ -68,7 +77,8 @@ def recursion(
     the horizon would change no entry of P by more than 2 eps sqrt(P[i, i] P[j, j]), as `settled` knows,
     and the earlier stages repeat the last P, K and L.
 
-    Roots are taken of `unit` times the weights, which decides no more than their last digits.
+    Roots are taken of `unit` times the weights, which decides no more than their last digits. A `kernel` of
+    these arrays that is there already need not be made.
 
     Where the weights are semidefinite and P[0], or an R + B'PB on the way to it, is not, all is done
     again in factors, `recursion_in_factors`. Rounding errors do this where a mode grows and Q does not
@@ -96,7 +106,7 @@ def recursion(
     """
     fault = None
     try:
-        plain = recursion_of_P(A, B, Q, R, M, S, T, unit)
+        plain = recursion_of_P(A, B, Q, R, M, S, T, unit, kernel)
         if _semidefinite(plain.P[0]):
             return plain
     except NotConvexError as error:
@@ -129,13 +139,22 @@ def _in_factors(
 
 
 def recursion_of_P(
-    A: Array, B: Array, Q: Array, R: Array, M: Array, S: Array, T: int, unit: float = 1.0
+    A: Array,
+    B: Array,
+    Q: Array,
+    R: Array,
+    M: Array,
+    S: Array,
+    T: int,
+    unit: float = 1.0,
+    kernel: LQKernel | None = None,
 ) -> Recursion:
     """The recursion of P itself."""
     n, m = B.shape[-2:]
     varying = any(z.ndim == 3 for z in (A, B, Q, R, M))
-    kernel = None
-    if serves_matrices(n, m):
+    if not serves_matrices(n, m):
+        kernel = None
+    elif kernel is None:
         kernel = lq_kernel(n, m, A=A, B=B, Q=Q, R=R, M=M)
     # As many stages are held as may be swept: those from `base` on.
     base = 0 if varying else max(T - _FIRST_ROOM, 0)
@@ -145,7 +164,7 @@ def recursion_of_P(
     P[rows] = S
     blas = None
     t, swept = T, T
-    for swept in looks(T):
+    for swept in (T,) if varying else looks(T):
         look = T - swept
         if look < base:
             more = min(T - base, base)
@@ -182,17 +201,18 @@ def _blas_stages(
     def run(P: Array, K: Array, L: Array, base: int, first: int, last: int) -> None:
         now = np.asfortranarray(P[last - base])
         for t in range(last - 1, first - 1, -1):
-            i = t - base
-            AtP, BtP = (dsymm(1.0, now, z[t], side=1, lower=1) for z in (At, Bt))
-            G = dgemm(1.0, BtP, Bt[t], trans_b=1, beta=1.0, c=Rt[t])
-            N = dgemm(1.0, BtP, At[t], trans_b=1, beta=1.0, c=Mt[t])
-            factor, gain, info = dposv(unit * G, unit * N, lower=1)
+            i, a, b = t - base, At[t], Bt[t]
+            # In the order of the functions' arguments: to sort keywords takes as long as a product.
+            BtP = dsymm(1.0, now, b, side=1, lower=1)
+            G = dgemm(unit, BtP, b, unit, Rt[t], 0, 1)
+            N = dgemm(unit, BtP, a, unit, Mt[t], 0, 1)
+            factor, gain, info = dposv(G, N, 1)
             if info:
                 # What led to this comes first.
                 _check(P[i + 1 :], K[i + 1 :], L[i + 1 :], B, R, t + 1, unit)
-                raise _not_convex(G, t)
-            now = dgemm(1.0, AtP, At[t], trans_b=1, beta=1.0, c=Qt[t])
-            now = dgemm(-1.0, N, gain, beta=1.0, c=now, trans_a=1, overwrite_c=1)
+                raise _not_convex(G / unit, t)
+            now = dgemm(1.0, dsymm(1.0, now, a, side=1, lower=1), a, 1.0, Qt[t], 0, 1)
+            now = dgemm(-1 / unit, N, gain, 1.0, now, 1, 0, 1)
             P[i], K[i], L[i] = now.T, gain, factor  # now.T is stored as P[i] is: a plain copy
         swept = slice(first - base, last - base)
         for i in range(n):
@@ -208,7 +228,7 @@ def _semidefinite(P: Array) -> bool:
     raised = P.copy()
     # A diagonal entry of zero is raised to the least number: the factor then exists only where the
     # rest of its row is zero.
-    raised.flat[:: len(P) + 1] = P.diagonal() * (1 + _INDEFINITE) + np.finfo(np.float64).tiny
+    raised.flat[:: len(P) + 1] = P.diagonal() * (1 + _INDEFINITE) + _TINY
     return bool(dpotrf(raised, lower=1, overwrite_a=1)[1] == 0)
 
 
@@ -225,13 +245,11 @@ def _check(P: Array, K: Array, L: Array, B: Array, R: Array, start: int, unit: f
             raise _overflow(start + int(np.flatnonzero(~finite)[-1]))
     B, R = (z[start:] if z.ndim == 3 else z for z in (B, R))
     # The terms that add up to the diagonal of B'PB, by |P[i, j]|^2 <= P[i, i] P[j, j].
-    roots = np.sqrt(np.abs(np.diagonal(P[1:], axis1=1, axis2=2)))
-    terms = times(np.abs(B), roots, transpose=True) ** 2
-    size = terms + np.abs(np.diagonal(R, axis1=-2, axis2=-1))
-    pivots = np.diagonal(L, axis1=1, axis2=2) ** 2 / unit
-    singular = (pivots <= sum(B.shape[-2:]) * EPS * size).any(axis=1)
-    if singular.any():
-        t = int(np.flatnonzero(singular)[-1])
+    roots = np.sqrt(np.abs(P[1:].diagonal(0, 1, 2)))
+    size = times(np.abs(B), roots, transpose=True) ** 2 + np.abs(R.diagonal(0, -2, -1))
+    safe = L.diagonal(0, 1, 2) ** 2 > unit * sum(B.shape[-2:]) * EPS * size
+    if not safe.all():
+        t = int(np.flatnonzero(~safe.all(axis=1))[-1])
         lower = np.tril(L[t])
         raise _not_convex(lower @ lower.T / unit, start + t)
 

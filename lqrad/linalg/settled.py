@@ -52,30 +52,37 @@ def settled(P: Array, left: int, F: Array, watched: Array | None = None) -> bool
     (False, True, False)
     """
     h = 1 << (((len(P) - 1) // 4).bit_length() - 1)
-    diagonal = np.sqrt(np.abs(np.diagonal(P[0])))
+    diagonal = np.sqrt(np.abs(P[0].diagonal()))
     scale = np.outer(diagonal, diagonal)
     changes = P[0] - P[1 : h + 1]
     if not changes[0].any():
         return True  # a fixed point to the last bit: all further stages repeat it
     if not (np.abs(changes) <= _LINEAR * scale).all():
         return False
+    most = 2 * EPS * scale
 
     def negligible(total: Array) -> bool:
-        if not (np.abs(total) <= 2 * EPS * scale).all():
+        if not (np.abs(total) <= most).all():
             return False
         if watched is None:
             return True
         X, s = watched[:, :-1], watched[:, -1]
         return bool((np.abs(X @ total @ X.T) <= 2 * EPS * np.outer(s, s)).all())
 
+    def last(power: Array, total: Array) -> bool:
+        # With |total| <= a d d' and d'|power| <= d'/8 entry by entry, for d = diagonal, a doubling adds
+        # no more than a/64 d d', and all that follow together no more than a/63 d d'.
+        contracts = diagonal.dot(np.abs(power)) <= diagonal / 8
+        return bool(contracts.all()) and negligible(total * (64 / 63))
+
+    power, reach = F, 1
     with np.errstate(over="ignore", invalid="ignore"):  # an unstable F overflows: not settled
-        power = np.linalg.matrix_power(F, h)
-        total = power.T @ changes[-1] @ power
-        reach = h
+        while reach < h:
+            power, reach = power.dot(power), 2 * reach
+        total = power.T.dot(changes[-1]).dot(power)
         while negligible(total):
-            if reach >= left:
+            if reach >= left or (watched is None and last(power, total)):
                 return True
-            total += power.T @ total @ power
-            power = power @ power
-            reach *= 2
+            total += power.T.dot(total).dot(power)
+            power, reach = power.dot(power), 2 * reach
     return False

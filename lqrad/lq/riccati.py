@@ -101,12 +101,13 @@ class Riccati(ReadOnly, Report):
         """
         x0 = finite_start(self.problem, x0)
         kernel, alike = self.problem._kernel, self.K.repeated
+        affine = (self.k, self.v) if _is_affine(self.problem) else (None, None)
         found = kernel and kernel.rollout(
-            x0, alike, self.K.distinct, self.P.distinct, self.k, self.v
+            x0, self.T, alike, self.K.distinct, self.P.distinct, *affine
         )
         if found:
-            x, u, p = found
-            return Trajectory(x, u, p, self.problem.cost(x, u))
+            x, u, p, cost = found
+            return Trajectory(x, u, p, cost if cost.ndim else float(cost))
         x = np.empty((*x0.shape[:-1], self.T + 1, self.problem.n))
         x[..., 0, :] = x0
         x[..., 1:, :] = self.problem.c - times(self.problem.B, self.k)
@@ -187,13 +188,19 @@ def riccati(problem: LQProblem | LQBatch, T: int | None = None) -> Riccati | Ric
     check_type("problem", problem, LQProblem, "LQProblem(A, B, Q, R)")
     T = problem.horizon(T)
     p, unit = problem, cost_factor(problem)
-    P, K, L, swept = recursion(p.A, p.B, p.Q, p.R, p.M, p.S, T, unit)
-    k, v, w = (np.broadcast_to(0.0, shape) for shape in ((T, p.m), (T + 1, p.n), T + 1))
-    if any(z.any() for z in (p.c, p.q, p.r, p.s)):
+    P, K, L, swept = recursion(p.A, p.B, p.Q, p.R, p.M, p.S, T, unit, p._kernel)
+    if _is_affine(problem):
         k, v, w = _linear_part(problem, P, K, L, unit)
+    else:  # zeros, held once
+        shapes = (T, p.m), (T + 1, p.n), (T + 1,)
+        k, v, w = (np.ndarray(z, np.float64, bytes(8), 0, len(z) * (0,)) for z in shapes)
     for array in (k, v, w):
         array.setflags(write=False)
     return Riccati(problem, P, K, k, v, w, swept)
+
+
+def _is_affine(problem: LQProblem) -> bool:
+    return problem._has["c"] or problem._has["linear"]
 
 
 def cost_factor(problem: LQProblem) -> float:
@@ -203,9 +210,10 @@ def cost_factor(problem: LQProblem) -> float:
     So the first weight is brought to an even power of two, in any units of states and inputs.
     """
     for weight in (problem.R, problem.Q, problem.S):
-        diagonal = np.diagonal(weight, axis1=-2, axis2=-1).ravel()
-        if diagonal.any():
-            return float(1 + math.frexp(diagonal[diagonal.nonzero()[0][0]])[1] % 2)
+        diagonal = weight.diagonal(0, -2, -1).ravel()
+        first = diagonal[(diagonal != 0).argmax()]
+        if first:
+            return float(1 + math.frexp(first)[1] % 2)
     return 1.0
 
 

@@ -210,14 +210,35 @@ LANES int64_t lq_riccati(const lq_problem *z, int64_t first, int64_t last, doubl
 #undef CALL
 }
 
+/* x'(Q x + 2 M u + 2 q) + u'(R u + 2 r) at stage t; Q x + ... is left in `slope`, which holds n + m. */
+INLINE double twice_the_cost(const lq_problem *z, const int64_t n, const int64_t m, int64_t t,
+                             const double *restrict x, const double *restrict u,
+                             double *restrict slope)
+{
+    const double *q = at(z->q, z->q_step, t), *r = at(z->r, z->r_step, t),
+                 *M = at(z->M, z->M_step, t);
+    copy_or_zero(n, q, slope);
+    copy_or_zero(m, r, slope + n);
+    if (M)
+        add_rows(n, m, M, u, slope);
+    for (int64_t i = 0; i < n + m; i++)
+        slope[i] *= 2.0;
+    add_times(n, n, at(z->Q, z->Q_step, t), x, slope);
+    add_times(m, m, at(z->R, z->R_step, t), u, slope + n);
+    return dot(n, x, slope) + dot(m, u, slope + n);
+}
+
 INLINE int64_t rollouts(const lq_problem *z, const int64_t n, const int64_t m, int64_t T,
                         int64_t series, const double *x0, int64_t alike, const double *K,
                         const double *P, const double *k, const double *v, double *x, double *u,
-                        double *p, double *restrict F)
+                        double *p, double *J, double *restrict F)
 {
-    double largest = 0.0;
-    for (int64_t i = 0; i < series; i++)
+    double largest = 0.0, here[2 * IN_REGISTERS];
+    double *restrict slope = n + m <= 2 * IN_REGISTERS ? here : F + n * n;
+    for (int64_t i = 0; i < series; i++) {
         memcpy(x + i * (T + 1) * n, x0 + i * n, sizeof(double) * (size_t)n);
+        J[i] = J[series + i] = 0.0;
+    }
     for (int64_t t = 0; t < T; t++) {
         const int64_t held = t > alike ? t - alike : 0, next = t >= alike ? t + 1 - alike : 0;
         const double *A = at(z->A, z->A_step, t), *B = at(z->B, z->B_step, t),
@@ -248,20 +269,36 @@ INLINE int64_t rollouts(const lq_problem *z, const int64_t n, const int64_t m, i
             add_rows(n, n, F, xt, after);
             copy_or_zero(n, at(v, n, t + 1), pt);
             add_times(n, n, after_P, after, pt);
+            total doubled = {J[one], J[series + one]};
+            add(&doubled, twice_the_cost(z, n, m, t, xt, ut, slope));
+            J[one] = doubled.sum;
+            J[series + one] = doubled.lost;
             for (int64_t i = 0; i < m; i++)
                 largest += 0.0 * ut[i];
             for (int64_t i = 0; i < n; i++)
                 largest += 0.0 * pt[i] + 0.0 * after[i];
         }
     }
+    for (int64_t one = 0; one < series; one++) {
+        const double *last = x + (one * (T + 1) + T) * n;
+        copy_or_zero(n, z->s, slope);
+        for (int64_t i = 0; i < n; i++)
+            slope[i] *= 2.0;
+        add_times(n, n, z->S, last, slope);
+        total doubled = {J[one], J[series + one]};
+        add(&doubled, dot(n, last, slope));
+        J[one] = 0.5 * (doubled.sum + doubled.lost);
+        largest += 0.0 * J[one];
+    }
     return !(largest == 0.0);
 }
 
 LANES int64_t lq_rollout(const lq_problem *z, int64_t T, int64_t series, const double *x0,
                          int64_t alike, const double *K, const double *P, const double *k,
-                         const double *v, double *x, double *u, double *p, double *work)
+                         const double *v, double *x, double *u, double *p, double *J,
+                         double *work)
 {
-#define CALL(n, m) rollouts(z, n, m, T, series, x0, alike, K, P, k, v, x, u, p, work)
+#define CALL(n, m) rollouts(z, n, m, T, series, x0, alike, K, P, k, v, x, u, p, J, work)
     BY_SIZE(z->n, z->m, CALL);
 #undef CALL
 }

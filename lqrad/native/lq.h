@@ -56,13 +56,13 @@ int64_t lq_riccati(const lq_problem *problem, int64_t first, int64_t last, doubl
  *
  *     x[t+1] = (A - B K[t]) x[t] + c - B k[t]     u[t] = -K[t] x[t] - k[t]     p[t] = P[t+1] x[t+1] + v[t+1]
  *
- * for each of `series` series x0 (series, n). K[t] and P[t] are alike for t <= alike, and are held from there
+ * and J (2, series), whose first row is the cost of x and u, for each of `series` series x0 (series, n). K[t] and P[t] are alike for t <= alike, and are held from there
  * on: alike is 0 where A or B varies. k and v are null pointers where they are zero. The states do not follow
- * from the rounded inputs, so that a simulation of these does not repeat them. work holds n n doubles.
+ * from the rounded inputs, so that a simulation of these does not repeat them. work holds n n + n + m doubles.
  * Returns 0, or 1 where a number is not finite. Twin: Riccati.rollout. */
 int64_t lq_rollout(const lq_problem *problem, int64_t T, int64_t series, const double *x0,
                    int64_t alike, const double *K, const double *P, const double *k,
-                   const double *v, double *x, double *u, double *p, double *work);
+                   const double *v, double *x, double *u, double *p, double *J, double *work);
 
 /* L x = f or L'x = f in place, with unit diagonal blocks and -A[t] below them:
  *

@@ -35,7 +35,7 @@ _gradient = function(
 )
 _riccati = function("lq_riccati", POINTER(Problem), c_int64, c_int64, c_double, *4 * [c_void_p])
 _rollout = function(
-    "lq_rollout", POINTER(Problem), c_int64, c_int64, c_void_p, c_int64, *8 * [c_void_p]
+    "lq_rollout", POINTER(Problem), c_int64, c_int64, c_void_p, c_int64, *9 * [c_void_p]
 )
 _solve = function("bidiagonal_solve", *3 * [c_int64], c_void_p, c_int64, c_int64, c_void_p)
 
@@ -106,29 +106,31 @@ class LQKernel:
         return failed
 
     def rollout(
-        self, x0: Array, alike: int, K: Array, P: Array, k: Array, v: Array
-    ) -> tuple[Array, Array, Array] | None:
-        """x, u and p from x0 (..., n), in closed loop; None where they are not finite.
+        self, x0: Array, T: int, alike: int, K: Array, P: Array, k: Array | None, v: Array | None
+    ) -> tuple[Array, Array, Array, Array] | None:
+        """x, u and p from x0 (..., n), in closed loop, and J (...); None where they are not finite.
 
-        K and P hold the stages from `alike` on, to which those before are alike.
+        K and P hold the stages from `alike` on, to which those before are alike. k and v are None where
+        they are zero.
         """
         if not (in_use() and x0.size):
             return None
-        T, batch = len(k), x0.shape[:-1]
-        x, p = np.empty((*batch, T + 1, self.n)), np.empty((*batch, T, self.n))
-        u = np.empty((*batch, T, self.m))
+        n, m, batch = self.n, self.m, x0.shape[:-1]
+        x, u = np.empty((*batch, T + 1, n)), np.empty((*batch, T, m))
+        p, J = np.empty((*batch, T, n)), np.empty((2, *batch))
         x0, K, P = map(np.ascontiguousarray, (x0, K, P))
         failed = _rollout(
             self._address,
             T,
-            x0.size // self.n,
+            x0.size // n,
             address(x0),
             alike,
-            *map(address, (K, P)),
-            *(address(np.ascontiguousarray(z)) if z.any() else None for z in (k, v)),
-            *map(address, (x, u, p, np.empty((self.n, self.n)))),
+            address(K),
+            address(P),
+            *(None if z is None else address(np.ascontiguousarray(z)) for z in (k, v)),
+            *map(address, (x, u, p, J, np.empty(n * n + n + m))),
         )
-        return None if failed else (x, u, p)
+        return None if failed else (x, u, p, J[0])
 
 
 def lq_kernel(n: int, m: int, **arrays: Array | None) -> LQKernel | None:

@@ -274,13 +274,15 @@ int main(void)
         }
         double *k = doubles(T * m), *v = doubles((T + 1) * n), *x = doubles(series * (T + 1) * n);
         double *p = doubles(series * T * n);
-        work = doubles(n * n);
-        lq_rollout(&z, T, series, x0, 0, K, P, k, v, x, u, p, work);
+        work = doubles(n * n + n + m);
+        double *costs = doubles(2 * series);
+        lq_rollout(&z, T, series, x0, 0, K, P, k, v, x, u, p, costs, work);
         if (!varying) {
             const int64_t alike = T / 2;
             lq_rollout(&z, T, series, x0, alike, K + alike * m * n, P + alike * n * n, 0, 0, x, u, p,
-                       work);
+                       costs, work);
         }
+        free(costs);
         free(work);
         bidiagonal_solve(n, T, series, A, varying ? n * n : 0, 0, x);
         bidiagonal_solve(n, T, series, A, varying ? n * n : 0, 1, x);

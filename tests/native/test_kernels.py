@@ -66,6 +66,10 @@ def test_riccati_and_its_rollout_agree_with_numpy(seed):
     for name in "xup":
         found, other = getattr(rollout, name), getattr(expected, name)
         assert np.abs(found - other).max() <= 1e-13 * np.abs(other).max(), name
+    assert type(twin.rollout(case.x0).cost) is float
+    scale = sum(np.abs(getattr(expected, z)).max() for z in "xu") ** 2
+    weight = max(abs(getattr(case.problem, z)).max() for z in "QRSMqrs")
+    np.testing.assert_allclose(rollout.cost, expected.cost, rtol=1e-13, atol=1e-13 * scale * weight)
 
 
 @needs_kernels
