@@ -67,6 +67,24 @@ LANES static void add_product(int64_t rows, int64_t columns, int64_t inner,
 #undef TILE
 }
 
+/* Sizes up to this are compiled apart, and their loops unrolled. */
+enum { SMALL = 4 };
+
+/* Z += X'Y. */
+INLINE void add_matrices(const int64_t rows, const int64_t columns, const int64_t inner,
+                const double *restrict X, int64_t X_row, const double *restrict Y, int64_t Y_row,
+                double *restrict Z, int64_t Z_row)
+{
+    if (rows > SMALL || columns > SMALL || inner > SMALL) {
+        add_product(rows, columns, inner, X, X_row, Y, Y_row, Z, Z_row);
+        return;
+    }
+    for (int64_t k = 0; k < inner; k++)
+        for (int64_t i = 0; i < rows; i++)
+            for (int64_t j = 0; j < columns; j++)
+                Z[i * Z_row + j] += X[k * X_row + i] * Y[k * Y_row + j];
+}
+
 /* y += M'z for M (rows, columns): four rows of M at a time, each read once and in order. */
 INLINE void add_times(int64_t rows, int64_t columns, const double *restrict M,
                       const double *restrict z, double *restrict y)

@@ -2,14 +2,6 @@
 #include "smoother.h"
 #include "small.h"
 
-INLINE const double *stage(stages s, int64_t group, int64_t t)
-{
-    return s.first + group * s.group + t * s.step;
-}
-
-/* Sizes up to this are compiled apart, and their loops unrolled. */
-enum { SMALL = 4 };
-
 /* Z[i][j] -= sum_k X[k][i] Y[k][j], as `tile` of small.h. */
 INLINE void less_tile(const int64_t high, const int64_t wide, int64_t inner,
                       const double *restrict X, int64_t X_row, const double *restrict Y,
@@ -61,21 +53,6 @@ INLINE void subtract(const int64_t rows, const int64_t columns, const int64_t in
         for (int64_t i = 0; i < rows; i++)
             for (int64_t j = 0; j < columns; j++)
                 Z[i * Z_row + j] -= X[k * X_row + i] * Y[k * Y_row + j];
-}
-
-/* Z += X'Y. */
-INLINE void add(const int64_t rows, const int64_t columns, const int64_t inner,
-                const double *restrict X, int64_t X_row, const double *restrict Y, int64_t Y_row,
-                double *restrict Z, int64_t Z_row)
-{
-    if (rows > SMALL || columns > SMALL || inner > SMALL) {
-        add_product(rows, columns, inner, X, X_row, Y, Y_row, Z, Z_row);
-        return;
-    }
-    for (int64_t k = 0; k < inner; k++)
-        for (int64_t i = 0; i < rows; i++)
-            for (int64_t j = 0; j < columns; j++)
-                Z[i * Z_row + j] += X[k * X_row + i] * Y[k * Y_row + j];
 }
 
 #if defined(__GNUC__)
@@ -500,7 +477,7 @@ INLINE void inverse_of(const int64_t n, int64_t T, const double *restrict F,
             invert(n, M, 2 * n, L);
             memset(P, 0, sizeof(double) * (size_t)(2 * n * n));
             for (int64_t i = 0; i < n; i += HIGH) /* rows of L before i are zero there */
-                add(n - i < HIGH ? n - i : HIGH, n - i, n - i, L + i * n + i, n, L + i * n + i, n,
+                add_matrices(n - i < HIGH ? n - i : HIGH, n - i, n - i, L + i * n + i, n, L + i * n + i, n,
                     P + i * n + i, n);
         }
         if (t == T) {
@@ -513,7 +490,7 @@ INLINE void inverse_of(const int64_t n, int64_t T, const double *restrict F,
             const double *restrict Y = F + block[t] * 2 * n * n + n;
             for (int64_t j = 0; j < n; j += WIDE) { /* G = Y'L, rows of L before j are zero there */
                 const int64_t wide = n - j < WIDE ? n - j : WIDE;
-                add(n, wide, n - j, Y + 2 * j * n, 2 * n, L + j * n + j, n, G + j, n);
+                add_matrices(n, wide, n - j, Y + 2 * j * n, 2 * n, L + j * n + j, n, G + j, n);
             }
         }
         memset(Xt, 0, sizeof(double) * (size_t)(n * n));

@@ -11,6 +11,11 @@ typedef struct {
     int64_t group, step;
 } stages;
 
+static inline const double *stage(stages s, int64_t group, int64_t t)
+{
+    return s.first + group * s.group + t * s.step;
+}
+
 /* H x = g of series of T + 1 rows, with w = root_W (x[t+1] - A x[t] - c) of unit variance, root_W'root_W
  * = W^-1, and the whitened rows of the outputs, C x = root_V z, of each of the patterns of gaps:
  *

@@ -57,6 +57,21 @@ def same_gaps(series: Array) -> list[list[int]]:
     return list(groups.values())
 
 
+def close_gaps(y: Array, C: Array, V: Array, d: Array) -> Observations:
+    """The series y, which are NaN where nothing was observed, with their gaps closed."""
+    seen = ~np.isnan(y)
+    entries = np.asarray(seen.sum(axis=(-2, -1)))
+    if seen.all():
+        return Observations(y - d, C, V, entries)
+    z = np.where(seen, y - d, 0.0)
+    first = seen[(0,) * (seen.ndim - 2)]
+    if (seen == first).all():
+        seen = first  # one pattern of gaps for the whole batch
+    both = seen[..., :, None] & seen[..., None, :]
+    V = np.where(both, V, np.eye(y.shape[-1]))
+    return Observations(z, np.where(seen[..., None], C, 0.0), V, entries)
+
+
 def check_overflow(name: str, array: Array) -> None:
     """Raise NonFiniteError unless all of a result is finite."""
     # A sum of squares is finite only if all entries are, and costs less than asking each.

@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from lqrad.arguments import Array, check_covariance, check_items, check_type, shape_message
-from lqrad.batches import check_alike, of_one, read_batch, stacked, within_problem
+from lqrad.batches import check_alike, of_one, read_batch, stacked, with_both_axes, within_problem
 from lqrad.copies import Fixed
 from lqrad.errors import ArgumentError, NotConvexError, ShapeError
-from lqrad.smoothing.arrays import SYMBOLS
+from lqrad.smoothing.arrays import SYMBOLS, Observations, close_gaps
 from lqrad.smoothing.model import Balanced, SmoothingProblem
 
 _ALL = {**SYMBOLS, "m0": "n", "P0": "nn"}
@@ -197,6 +197,10 @@ class SmoothingBatch(Fixed):
             raise ShapeError(shape_message("y", y.shape, expected, why))
         return y
 
+    def observations(self, y: Array) -> Observations:
+        """Return the series (b, T+1, ny), as `series` returns them, with their gaps closed."""
+        return close_gaps(y, *(stages_of(self, name) for name in "CVd"))
+
     @cached_property
     def balanced(self) -> Balanced:
         """The same models, each in units in which its noises are of order one."""
@@ -206,3 +210,14 @@ class SmoothingBatch(Fixed):
             np.array([one.state for one in each]),
             np.array([one.output for one in each]),
         )
+
+
+def stages_of(problem: SmoothingProblem | SmoothingBatch, name: str) -> Array:
+    """An array of a model (...) or (T, ...), of many that differ (b, T or 1, ...) or, without T, (b, ...)."""
+    array: Array = getattr(problem, name)
+    if isinstance(problem, SmoothingProblem):
+        return array
+    array = with_both_axes(array, len(_ALL[name]))
+    if len(array) > 1:
+        return np.asarray(array[:, 0] if name in ("m0", "P0") else array)
+    return np.asarray(array[0, 0] if array.shape[1] == 1 else array[0])

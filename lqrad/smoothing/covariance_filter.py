@@ -14,9 +14,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg.lapack import dgeqrf, dpstrf, dtrtrs
+from numpy.typing import NDArray
+from scipy.linalg.lapack import dgeqrf, dpstrf
 
 from lqrad.arguments import EPS, Array, is_diagonal
 from lqrad.errors import NotConvexError
@@ -25,8 +28,9 @@ from lqrad.linalg.settled import looks, settled
 from lqrad.linalg.stages import inner, substitute, times
 from lqrad.linalg.tridiagonal import congruences
 from lqrad.native.library import serves_matrices
-from lqrad.native.smoothing import FilterArrays, filter_covariances
+from lqrad.native.smoothing import FilterArrays, FilterKernel
 from lqrad.smoothing.arrays import Observations, product, symmetric, transposed
+from lqrad.smoothing.batch import SmoothingBatch, stages_of
 from lqrad.smoothing.model import SmoothingProblem
 
 # A rounded variance that has grown by more than this in an eighth of the stages may grow for ever.
@@ -35,14 +39,26 @@ _GROWTH = 1.0625
 _MOST_SUBTRACTED = 1e-4
 # A direction of a root is zero below so many roundings of its largest.
 LOST = 1024
+# A condition up to which, over n, no direction of a triangle of n rows can be zero so.
+_MOST_CONDITION = 1 / (LOST * EPS)
 LOG_2PI = math.log(2 * math.pi)
+
+
+class Means(NamedTuple):
+    """A pass of the filter over series: predicted and filtered states, innovations, and these whitened."""
+
+    predicted: Array  # (..., T+1, n)
+    x: Array
+    innovations: Array  # (..., T+1, ny)
+    e: Array
 
 
 class CovarianceFilter:
     """The filter's covariances from P[0] = root root', and the passes over a series that they allow.
 
     Where nothing varies and the covariances settle, `settled` says how, they are run until then: the
-    last of their stages stands for all that follow, and `whole` repeats it.
+    last of their stages stands for all that follow, and `whole` repeats it. Many filters, of models or
+    gaps of their own, have an axis g in front, are run to the end, and take a series each.
 
     Attributes
     ----------
@@ -53,43 +69,53 @@ class CovarianceFilter:
         Lower triangular roots of the innovations' covariances, and those of cov.
     rounding : (N, n)
         What rounding has left of variances of predictions that are zero.
+    good : (g,)
+        Of which filters no innovation is singular; of one filter it is an error.
     nothing : (n, T+1, ny)
         Series of zeros, to which the states that start from axes of x[0] are the responses.
     """
 
-    def __init__(self, problem: SmoothingProblem, data: Observations, root: Array) -> None:
+    def __init__(
+        self, problem: SmoothingProblem | SmoothingBatch, data: Observations, root: Array
+    ) -> None:
         self.T, n, ny = data.z.shape[-2] - 1, problem.n, problem.ny
-        self.A, self.C, self.W = problem.A, data.C, problem.W
+        self.A, self.C, self.W = stages_of(problem, "A"), data.C, stages_of(problem, "W")
+        self.w, v = root_of(self.W), root_of(data.V)
         self.nothing = np.broadcast_to(np.zeros(ny), (n, self.T + 1, ny))
-        found = self._run(root, data.V)
-        self.predicted_cov, self.K, self.factor = found.predicted_cov, found.K, found.factor
-        self.roots, self.rounding = found.roots, found.rounding
-        self.cov = self.roots @ transposed(self.roots)
-        steps = slice(self.T)
-        self.loop = Loop(self._closed_loop(self.K[steps], self.C[steps]), self.T)
+        arrays = (self.A, self.C, v, data.V, self.w)
+        leading = [array.shape[:-3] for array in arrays]
+        self.group = np.broadcast_shapes(root.shape[:-2], *leading)
+        self.kernel = FilterKernel(self.T, self.group, arrays) if serves_matrices(n, ny) else None
+        found = self._run(root, arrays)
+        self.predicted_cov, self.K, self.factor, self.roots, self.cov, self.rounding = found
 
-    def _closed_loop(self, K: Array, C: Array) -> Array:
-        """A (I - K C)."""
-        C = self.C if self.C.ndim == 2 else C
-        return np.asarray(self.A @ (np.eye(K.shape[-2]) - K @ C))
+    @cached_property
+    def loop(self) -> Loop:
+        """The closed loop L = A (I - K C)."""
+        K, C = self.K[..., : self.T, :, :], self.C
+        C = C if C.ndim == 2 else C[..., : self.T, :, :]
+        return Loop(np.asarray(self.A @ (np.eye(K.shape[-2]) - K @ C)), self.T)
 
-    def _run(self, root: Array, V: Array) -> FilterArrays:
+    def _run(self, root: Array, arrays: Sequence[Array]) -> FilterArrays:
         """Run the recursion until its end, or until the covariances have settled."""
-        T, (ny, n) = self.T, self.C.shape[-2:]
-        arrays = (self.A, self.C, root_of(V), V, root_of(self.W))
-        native = serves_matrices(n, ny)
-        run = filter_covariances if native else _recursion
-        found, S, noise = FilterArrays.empty(T, n, ny), np.array(root), np.zeros((n, n))
-        varies = any(z.ndim == 3 for z in arrays)
+        T, (ny, n), native = self.T, self.C.shape[-2:], self.kernel is not None
+        found = FilterArrays.empty(self.group, T, n, ny)
+        S = np.array(np.broadcast_to(root, (*self.group, n, n)), order="C")
+        noise = np.zeros(S.shape)
+        varies = any(z.ndim > 2 for z in arrays) or self.group
         first = 0
         for last in [T + 1] if varies else looks(T + 1, *((64, 2.0) if native else ())):
-            failed = run(first, last, T, arrays, S, noise, found)
-            if failed:
+            if self.kernel:
+                failed = self.kernel.covariances(first, last, S, noise, found)
+            else:
+                failed = _recursion(first, last, T, arrays, S, noise, found)
+            if not self.group and failed:
                 raise NotConvexError(
                     f"the covariance of the innovation at time {failed - 1} is singular to working "
                     "precision: V is, and what is known by then determines an entry of y, or all "
                     "but; leave that entry out as NaN, or give it a variance in V"
                 )
+            self.good = np.asarray(failed == 0)
             if last <= T and self._settled(found, last):
                 return FilterArrays(*(array[:last].copy() for array in found))
             first = last
@@ -97,7 +123,7 @@ class CovarianceFilter:
 
     def _settled(self, found: FilterArrays, N: int) -> bool:
         """Whether N stages are all: P, P[t|t] and the innovations' covariance stay as they are."""
-        P, K, factor, roots, rounding = (array[N - 1 :: -1] for array in found)
+        P, K, factor, roots, _, rounding = (array[N - 1 :: -1] for array in found)
         if (rounding[0] > _GROWTH * rounding[N // 8]).any():
             return False
         keep = np.eye(len(P[0])) - K[0] @ self.C
@@ -108,44 +134,49 @@ class CovarianceFilter:
 
     def whole(self, stages: Array) -> Array:
         """The stages of all times, from those until the covariances have settled."""
-        return repeat_last(stages, self.T + 1)
+        return stages if self.group else repeat_last(stages, self.T + 1)
 
     def innovation_cov(self, C: Array, V: Array) -> Array:
         """The covariances of whole rows of y, be their entries observed or not."""
         return symmetric(C @ self.predicted_cov @ transposed(C) + V)
 
-    def predict(self, start: Array, c: Array | float, z: Array) -> Array:
-        """The predicted states x[t+1] = L x[t] + A K z[t] + c from x[0] = start (..., n)."""
+    def filter(self, start: Array, c: Array | float, z: Array) -> Means:
+        """Filter the series z (..., T+1, ny) from x[0] = start (..., n).
+
+        innovation = z - C predicted    x = predicted + K innovation    predicted[t+1] = A x + c
+        """
+        if self.kernel:
+            means = self.kernel.means(self.K, self.factor, start, np.asarray(c), z)
+            if means:
+                return Means(*means)
+        # predicted[t+1] = L predicted + A K z + c
         f = np.empty((*z.shape[:-1], self.A.shape[-1]))
         f[..., 0, :] = start
         f[..., 1:, :] = times(self.A, times_settled(self.K, z)[..., :-1, :]) + c
-        return self.loop.solve(f)
+        predicted = self.loop.solve(f)
+        innovations = np.asarray(z - times(self.C, predicted))
+        x = predicted + times_settled(self.K, innovations)
+        return Means(predicted, x, innovations, self._whiten(innovations))
 
-    def respond(self) -> Array:
-        """The derivatives (n, T+1, n) of the predicted states in the entries of m0."""
-        return self.predict(np.eye(len(self.nothing)), 0.0, self.nothing)
+    def respond(self) -> Means:
+        """The derivatives (n, T+1, n) of the states in the entries of m0."""
+        return self.filter(np.eye(len(self.nothing)), 0.0, self.nothing)
 
-    def innovate(self, predicted: Array, z: Array) -> Array:
-        """The innovations."""
-        return np.asarray(z - times(self.C, predicted))
-
-    def update(self, predicted: Array, innovations: Array) -> Array:
-        """The filtered states."""
-        return predicted + times_settled(self.K, innovations)
-
-    def whiten(self, innovations: Array) -> Array:
+    def _whiten(self, innovations: Array) -> Array:
         """The innovations, each divided by its standard deviations."""
-        h = len(self.factor) - 1
+        h = self.factor.shape[-3] - 1
         e, rest = np.empty(innovations.shape), innovations[..., h:, :]
-        e[..., :h, :] = substitute(self.factor[:h], innovations[..., :h, :, None])[..., 0]
-        last = substitute(self.factor[h], rest.reshape(-1, rest.shape[-1]).T).T
-        e[..., h:, :] = last.reshape(rest.shape)
+        e[..., :h, :] = substitute(self.factor[..., :h, :, :], innovations[..., :h, :, None])[
+            ..., 0
+        ]
+        e[..., h:, :] = transposed(substitute(self.factor[..., h, :, :], transposed(rest)))
         return e
 
-    def log_determinant(self) -> float:
+    def log_determinant(self) -> Array:
         """That of the covariance of all observations."""
-        logs = np.log(np.abs(np.diagonal(self.factor, axis1=1, axis2=2))).sum(axis=1)
-        return 2 * float(logs.sum() + (self.T + 1 - len(logs)) * logs[-1])
+        logs = np.log(np.abs(np.diagonal(self.factor, axis1=-2, axis2=-1))).sum(axis=-1)
+        left = self.T + 1 - logs.shape[-1]
+        return np.asarray(2 * (logs.sum(axis=-1) + left * logs[..., -1]))
 
     def loglik(self, e: Array, data: Observations) -> Array:
         """The log-likelihood, from the whitened innovations e."""
@@ -154,21 +185,25 @@ class CovarianceFilter:
 
     def weighted(self) -> Array:
         """C whitened by the innovations: its square is C'F^-1 C."""
-        return substitute(self.factor, np.broadcast_to(self.C, (len(self.K), *self.C.shape[-2:])))
+        stages = (*self.K.shape[:-2], *self.C.shape[-2:])
+        return substitute(self.factor, np.broadcast_to(self.C, stages))
 
     def costates(self, e: Array) -> Array:
-        """p[t-1] = L'p[t] + C'F^-1 (innovation) for t = 0, ..., T: the adjoint of `predict`."""
+        """p[t-1] = L'p[t] + C'F^-1 (innovation) for t = 0, ..., T: the adjoint of the filter."""
+        if self.kernel:
+            p = self.kernel.costates(self.K, self.factor, e)
+            if p is not None:
+                return p
         pulls = times_settled(self.weighted(), e, transpose=True)
         return self.loop.solve(pulls, transpose=True)
 
-    def smooth(self, predicted: Array, z: Array) -> tuple[Array, Array, Array]:
-        """x[t|T] = x[t|t] + P[t|t] A'p[t], with the costates p and the whitened innovations."""
-        innovations = self.innovate(predicted, z)
-        e = self.whiten(innovations)
-        x, p = self.update(predicted, innovations), self.costates(e)
+    def smooth(self, means: Means) -> tuple[Array, Array]:
+        """x[t|T] = x[t|t] + P[t|t] A'p[t], and the costates p."""
+        p = self.costates(means.e)
         pulled = times(self.A, p[..., 1:, :], transpose=True)
+        x = means.x.copy()
         x[..., :-1, :] += times_settled(self.cov[: self.T], pulled)
-        return x, p, e
+        return x, p
 
     def smooth_covariances(self) -> tuple[Array, Array]:
         """Cov and lag_cov, from the covariances N of the costates, N[t-1] = C'F^-1 C + L'N[t] L.
@@ -213,38 +248,57 @@ class CovarianceFilter:
 
         so that nothing is subtracted, and no square is solved with.
         """
-        S, n = self.roots[: self.T], self.roots.shape[-1]
-        rows = np.zeros((len(S), 2 * n, 2 * n))
-        rows[:, :n, :n] = (self.A @ S).swapaxes(-1, -2)
-        rows[:, :n, n:] = S.swapaxes(-1, -2)
-        rows[:, n:, :n] = root_of(self.W).swapaxes(-1, -2)
-        R: Array = np.asarray(np.linalg.qr(rows, mode="r"))
-        U = R[:, :n, :n]
-        moves = (U * U).sum(axis=1) > 32 * repeat_last(self.rounding, len(S) + 1)[1:]
-        gains, apart = _solve_triangles(np.where(moves[:, None], U, 0.0), R[:, :n, n:])  # J'
-        X = np.concatenate([R[:, n:, n:], apart], axis=1)
-        cov = self._backward(X, gains)
-        return gains, cov, cov[1:] @ repeat_last(gains, self.T)
+        n, rounding = self.roots.shape[-1], self.rounding[..., 1:, :]
+        S = self.roots[..., : self.T, :, :]
+        if S.shape[-3] > rounding.shape[-2]:  # it has settled
+            rounding = np.concatenate([rounding, rounding[-1:]])
+        found = self.kernel and self.kernel.gains(self.roots, rounding, _MOST_CONDITION / n)
+        if found and not found[2].any():
+            gains, X, _ = found
+        else:
+            gains, X = self._gains(S, rounding)
+        cov = self._backward(gains, X)
+        return gains, cov, cov[..., 1:, :, :] @ self._steps(gains)
 
-    def _backward(self, X: Array, gains: Array) -> Array:
+    def _gains(self, S: Array, rounding: Array) -> tuple[Array, Array]:
+        """J' and X' from the roots S of P[t|t] and what rounding leaves of P[t+1|t]."""
+        n = S.shape[-1]
+        rows = np.zeros((*S.shape[:-2], 2 * n, 2 * n))
+        rows[..., :n, :n] = transposed(self.A @ S)
+        rows[..., :n, n:] = transposed(S)
+        rows[..., n:, :n] = transposed(self.w)
+        R: Array = np.asarray(np.linalg.qr(rows, mode="r"))
+        U = R[..., :n, :n]
+        moves = (U * U).sum(axis=-2) > 32 * rounding
+        gains, apart = solve_triangles(np.where(moves[..., None, :], U, 0.0), R[..., :n, n:])  # J'
+        return gains, np.concatenate([R[..., n:, n:], apart], axis=-2)
+
+    def _steps(self, stages: Array) -> Array:
+        """The stages of all steps 0, ..., T-1."""
+        return stages if self.group else repeat_last(stages, self.T)
+
+    def _backward(self, gains: Array, X: Array) -> Array:
         """P[t|T] = X X' + J P[t+1|T] J', as a square of a root at each step, until it settles.
 
         Where the filter has settled, X and J do not vary, and P[t|T] settles too on the way back.
         """
-        T, h, n = self.T, len(gains) - 1, self.roots.shape[-1]
-        lower, R = np.tri(n), self.roots[-1]
-        cov = np.empty((T + 1, n, n))
-        cov[T] = self.cov[-1]
+        T, h, n = self.T, gains.shape[-3] - 1, gains.shape[-1]
+        R, lower = self.roots[..., -1, :, :].copy(order="C"), np.tri(n)
+        cov = np.empty((*self.group, T + 1, n, n))
+        cov[..., T, :, :] = self.cov[..., -1, :, :]
 
         def run(first: int, last: int) -> None:
-            nonlocal R
+            if self.kernel and X.shape[-2] == n:
+                self.kernel.covariances_back(first, last, gains, X, R, cov)
+                return
             for t in range(last - 1, first - 1, -1):
                 k = min(t, h)
-                R = _triangle(np.concatenate([X[k], R.T.dot(gains[k])]), lower)
-                cov[t] = R.dot(R.T)
+                below = transposed(R) @ gains[..., k, :, :]
+                R[...] = triangle(np.concatenate([X[..., k, :, :], below], axis=-2), lower)
+                cov[..., t, :, :] = R @ transposed(R)
 
         last = T
-        for swept in looks(T - h):
+        for swept in [] if self.group else looks(T - h):
             run(T - swept, last)
             last = T - swept
             if last > h and settled(cov[last:], last - h, gains[h]):
@@ -253,6 +307,15 @@ class CovarianceFilter:
                 break
         run(0, last)
         return cov
+
+    def smooth_back(self, means: Means, gains: Array) -> Array:
+        """x[t|T] = x[t|t] + J (x[t+1|T] - x[t+1|t])."""
+        f = means.x.copy()
+        if self.kernel:
+            self.kernel.means_back(gains, means.predicted, f)
+            return f
+        f[..., :-1, :] -= times_settled(gains, means.predicted[..., 1:, :], transpose=True)
+        return Loop(gains, self.T).solve(f, transpose=True)
 
 
 def repeat_last(stages: Array, count: int) -> Array:
@@ -266,7 +329,7 @@ def repeat_last(stages: Array, count: int) -> Array:
 
 def times_settled(M: Array, z: Array, *, transpose: bool = False) -> Array:
     """M[t] z[t], or M[t]'z[t], for z (..., T+1, c); the last M stands for all that follow."""
-    h, rows = len(M) - 1, z.shape[-2]
+    h, rows = M.shape[-3] - 1, z.shape[-2]
     if h + 1 == rows:
         return times(M, z, transpose=transpose)
     y = np.empty((*z.shape[:-1], M.shape[-1 if transpose else -2]))
@@ -276,22 +339,28 @@ def times_settled(M: Array, z: Array, *, transpose: bool = False) -> Array:
 
 
 class Loop:
-    """L x = f and L'p = f, as `Bidiagonal` has them, of which the last A stands for all that follow."""
+    """L x = f and L'p = f, as `Bidiagonal` has them, of which the last A stands for all that follow.
+
+    Many loops A (g, T, n, n) take a series each.
+    """
 
     def __init__(self, A: Array, T: int) -> None:
         self.A, self.T = A, T
-        settles = len(A) < T
-        self.head = Bidiagonal(A[:-1] if settles else A)
-        self.rest = Bidiagonal(A[-1]) if settles else None
 
     def solve(self, f: Array, *, transpose: bool = False) -> Array:
         """The solution, which may be found in f."""
-        if self.rest is None:
-            return self.head.solve(f, transpose=transpose, overwrite=True)
-        h = len(self.A) - 1
-        parts = [(self.head, f[..., : h + 1, :]), (self.rest, f[..., h:, :])]
-        for matrix, part in reversed(parts) if transpose else parts:
-            part[...] = matrix.solve(part, transpose=transpose, overwrite=True)
+        T, N = self.T, self.A.shape[-3]
+        if self.A.ndim > 3:
+            A = transposed(self.A) if transpose else self.A
+            for t in range(T - 1, -1, -1) if transpose else range(T):
+                to, of = (t, t + 1) if transpose else (t + 1, t)
+                f[..., to, :] += (A[:, t] @ f[..., of, :, None])[..., 0]
+            return f
+        if N == T:
+            return Bidiagonal(self.A).solve(f, transpose=transpose, overwrite=True)
+        parts = [(self.A[:-1], f[..., :N, :]), (self.A[-1], f[..., N - 1 :, :])]
+        for A, part in reversed(parts) if transpose else parts:
+            part[...] = Bidiagonal(A).solve(part, transpose=transpose, overwrite=True)
         return f
 
 
@@ -303,44 +372,61 @@ def _recursion(
     S: Array,
     noise: Array,
     found: FilterArrays,
-) -> int:
-    """Run the filter at the times first, ..., last - 1, as `filter_covariances` of smoothing.h.
+) -> NDArray[np.int64]:
+    """Run the filters at the times first, ..., last - 1, as `filter_covariances` of smoothing.h.
 
         [C S, v; S, 0] -> [factor, 0; K factor, roots[t]]       [A roots[t], w] -> [S of t+1, 0]
 
-    S, noise and what is found are written in place; 0 is returned, or 1 + a time.
+    S, noise and what is found are written in place; 0 is returned, or 1 + a time, for each filter.
     At that time the covariance of the innovation is singular to working precision.
     """
-    A, C, v, V, w = arrays
-    ny, n = C.shape[-2:]
-    Cs, vs, Vs = (np.broadcast_to(z, (T + 1, *z.shape[-2:])) for z in (C, v, V))
-    As, ws = (np.broadcast_to(z, (T, n, n)) for z in (A, w))
+    group, (ny, n) = S.shape[:-2], arrays[1].shape[-2:]
+    stages = [(T, n), (T + 1, ny), (T + 1, ny), (T + 1, ny), (T, n)]
+    As, Cs, vs, Vs, ws = (
+        np.moveaxis(np.broadcast_to(z, (*group, *rows, z.shape[-1])), -3, 0)
+        for z, rows in zip(arrays, stages, strict=True)
+    )
+    P, K, factor, roots, cov, rounding = (
+        np.moveaxis(z, len(group), 0) for z in found
+    )  # time is the first axis here
     identity, lower = np.eye(n), np.tri(n + ny)
-    rows = np.zeros((n + ny, n + ny))  # [C S, v; S, 0], transposed
+    rows = np.zeros((*group, n + ny, n + ny))  # [C S, v; S, 0], transposed
+    failed = np.zeros(group, dtype=np.int64)
     if not first:
-        S[:] = _triangle(S.T, lower[:n, :n])
+        S[...] = triangle(transposed(S), lower)
     for t in range(first, last):
-        C, found.rounding[t] = Cs[t], noise.diagonal()
-        rows[:n, :ny], rows[n:, :ny], rows[:n, ny:] = C.dot(S).T, vs[t].T, S.T
-        found.predicted_cov[t] = P = S.dot(S.T)
-        R = _triangle(rows, lower)
-        L = R[:ny, :ny]
-        variances = (L * L).sum(axis=1)
-        least = EPS * (variances + Vs[t].diagonal()) + C.dot(noise).dot(C.T).diagonal()
-        if (L.diagonal() ** 2 <= 32 * ny * least).any():
-            return t + 1
-        K = dtrtrs(L, R[ny:, :ny].T, lower=1, trans=1)[0].T
-        found.K[t], found.factor[t], found.roots[t] = K, L, R[ny:, ny:]
+        C, rounding[t] = Cs[t], _variances(noise)
+        rows[..., :n, :ny], rows[..., n:, :ny] = transposed(C @ S), transposed(vs[t])
+        rows[..., :n, ny:] = transposed(S)
+        P[t] = S @ transposed(S)
+        R = triangle(rows, lower)
+        L, root = R[..., :ny, :ny], R[..., ny:, ny:]
+        size = (L * L).sum(axis=-1) + _variances(Vs[t])
+        least = EPS * size + _variances(C @ noise @ transposed(C))
+        singular = _variances(L) ** 2 <= 32 * ny * least
+        if singular.any():
+            singular = singular.any(axis=-1)
+            failed[...] = np.where((failed == 0) & singular, t + 1, failed)
+            if not group:
+                break
+            L = np.where(singular[:, None, None], np.eye(ny), L)  # of no use any more
+        K[t] = gain = transposed(substitute(L, transposed(R[..., ny:, :ny]), transpose=True))
+        factor[t], roots[t], cov[t] = L, root, root @ transposed(root)
         # What rounding leaves of a variance that is zero, by an exact observation or terms that cancel.
-        keep = identity - K.dot(C)
-        noise[:] = keep.dot(noise).dot(keep.T) + EPS**2 * P
+        keep = identity - gain @ C
+        noise[...] = keep @ noise @ transposed(keep) + EPS**2 * P[t]
         if t < T:
-            A, root = As[t], found.roots[t]
-            lost = EPS * np.abs(A).dot(np.abs(root))
-            S[:] = _triangle(np.concatenate([A.dot(root).T, ws[t].T]), lower[:n, :n])
-            noise[:] = A.dot(noise).dot(A.T)
-            noise.flat[:: n + 1] += (lost * lost).sum(axis=1)
-    return 0
+            A = As[t]
+            lost = EPS * np.abs(A) @ np.abs(root)
+            driven = [transposed(A @ root), transposed(ws[t])]
+            S[...] = triangle(np.concatenate(driven, axis=-2), lower)
+            noise[...] = A @ noise @ transposed(A)
+            noise.reshape(*group, -1)[..., :: n + 1] += (lost * lost).sum(axis=-1)
+    return failed
+
+
+def _variances(P: Array) -> Array:
+    return P.diagonal(0, -2, -1)
 
 
 def root_of(P: Array) -> Array:
@@ -370,21 +456,35 @@ def _pivoted(P: Array) -> Array:
     return L
 
 
-def _triangle(M: Array, lower: Array) -> Array:
-    """L lower triangular with L L' = M'M; `lower` has ones there."""
-    return np.asarray(dgeqrf(M)[0][: len(lower)].T * lower)
+def triangle(M: Array, lower: Array) -> Array:
+    """L lower triangular with L L' = M'M, for M (..., rows >= n, n); `lower` has ones there."""
+    if M.ndim > 2:
+        return transposed(np.asarray(np.linalg.qr(M, mode="r")))
+    n = M.shape[1]
+    return np.asarray(dgeqrf(M)[0][:n].T * lower[:n, :n])
 
 
-def _solve_triangles(U: Array, f: Array) -> tuple[Array, Array]:
-    """The least X of U[t] X[t] = f[t], and what of f is in directions that U[t] has lost to rounding.
+def solve_triangles(U: Array, f: Array) -> tuple[Array, Array]:
+    """The least X of U X = f, and what of f is in directions that U (..., n, n) has lost to rounding.
 
     Columns of U may be of all sizes.
     """
-    size = np.sqrt((U * U).sum(axis=1))
-    size = np.where(size > 0, size, 1.0)[:, None, :]
-    left, values, right = np.linalg.svd(U / size)
-    known = values > LOST * U.shape[-1] * EPS * values[:, :1]
-    half = left.swapaxes(-1, -2) @ f
-    weights = np.where(known, 1 / np.where(known, values, 1.0), 0.0)[..., None]
-    X = right.swapaxes(-1, -2) @ (half * weights) / size.swapaxes(-1, -2)
-    return X, np.where(known[..., None], 0.0, half)
+    n = U.shape[-1]
+    size = np.sqrt((U * U).sum(axis=-2))
+    size = np.where(size > 0, size, 1.0)[..., None, :]
+    scaled = U / size
+    # |U^-1| |U| is no less than the condition, of which most triangles have little.
+    with np.errstate(all="ignore"):
+        both = np.concatenate([f, np.broadcast_to(np.eye(n), U.shape)], axis=-1)
+        both = substitute(transposed(scaled), both, transpose=True)
+        norms = np.sqrt((both[..., n:] ** 2).sum(axis=(-2, -1)))
+    X, apart = both[..., :n], np.zeros(f.shape)
+    lost = ~(norms * math.sqrt(n) < _MOST_CONDITION / n)
+    if lost.any():
+        left, values, right = np.linalg.svd(scaled[lost])
+        known = values > LOST * n * EPS * values[..., :1]
+        half = transposed(left) @ f[lost]
+        weights = np.where(known, 1 / np.where(known, values, 1.0), 0.0)[..., None]
+        X[lost] = transposed(right) @ (half * weights)
+        apart[lost] = np.where(known[..., None], 0.0, half)
+    return X / transposed(size), apart

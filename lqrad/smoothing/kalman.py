@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -28,13 +28,12 @@ from lqrad.batches import with_both_axes
 from lqrad.errors import ArgumentError, LqradError, NonFiniteError, NotConvexError, ShapeError
 from lqrad.linalg.stages import times
 from lqrad.results import Report
-from lqrad.smoothing.arrays import symmetric
-from lqrad.smoothing.batch import SmoothingBatch
+from lqrad.smoothing.arrays import Observations, symmetric
+from lqrad.smoothing.batch import SmoothingBatch, stages_of
 from lqrad.smoothing.covariance_filter import (
     CovarianceFilter,
-    Loop,
+    Means,
     root_of,
-    times_settled,
 )
 from lqrad.smoothing.model import SmoothingProblem
 from lqrad.smoothing.normal_equations import MOST_LOSS, normal_equations
@@ -43,6 +42,8 @@ from lqrad.smoothing.together import Model, check_variances, round_to_zero, toge
 
 NORMAL_EQUATIONS = "normal equations"
 RECURSIONS = "covariance recursions"
+# A filter whose covariances settle is run until then: alone, where its series is longer than this.
+_LONG = 1000
 
 
 @dataclass(frozen=True, eq=False)
@@ -187,6 +188,9 @@ class Smoothed(Report):
         }
 
 
+_Found = TypeVar("_Found", Filtered, Smoothed)
+
+
 def kalman_filter(problem: Model, y: ArrayLike) -> Filtered:
     """Estimate each state from the observations up to it, by square-root recursions.
 
@@ -220,28 +224,26 @@ def kalman_filter(problem: Model, y: ArrayLike) -> Filtered:
     (array([1., 1.]), array([0.5, 1.5]), array([1. , 1.5]))
     """
 
-    def run(problem: SmoothingProblem, y: Array) -> Filtered:
-        data = problem.observations(y)
-        filtering = CovarianceFilter(problem, data, _prior(problem, "kalman_filter"))
-        predicted = filtering.predict(problem.m0, problem.c, data.z)
-        innovations = filtering.innovate(predicted, data.z)
+    def run(problem: Model, y: Array) -> tuple[Filtered, NDArray[np.bool_]]:
+        filtering, data, means = _filter(problem, y, "kalman_filter")
         P, cov = filtering.whole(filtering.predicted_cov), filtering.whole(filtering.cov)
-        if is_rounded(problem):
+        if isinstance(problem, SmoothingProblem) and is_rounded(problem):
             response = filtering.respond()
-            check_rounding(problem, "predicted_cov", P, response)
-            update = filtering.update(response, filtering.innovate(response, filtering.nothing))
-            check_rounding(problem, "cov", cov, update)
-        return Filtered(
-            x=filtering.update(predicted, innovations),
+            check_rounding(problem, "predicted_cov", P, response.predicted)
+            check_rounding(problem, "cov", cov, response.x)
+        C, V = stages_of(problem, "C"), stages_of(problem, "V")
+        found = Filtered(
+            x=means.x,
             cov=cov,
-            predicted_x=predicted,
+            predicted_x=means.predicted,
             predicted_cov=P,
-            innovations=np.where(np.isnan(y), np.nan, innovations),
-            innovation_cov=filtering.whole(filtering.innovation_cov(problem.C, problem.V)),
-            loglik=filtering.loglik(filtering.whiten(innovations), data),
+            innovations=np.where(np.isnan(y), np.nan, means.innovations),
+            innovation_cov=filtering.whole(filtering.innovation_cov(C, V)),
+            loglik=filtering.loglik(means.e, data),
         )
+        return found, filtering.good
 
-    return together(problem, y, run)
+    return together(problem, y, lambda *of: run(*of)[0], _at_once(run))
 
 
 def rts_smoother(problem: Model, y: ArrayLike) -> Smoothed:
@@ -275,30 +277,18 @@ def rts_smoother(problem: Model, y: ArrayLike) -> Smoothed:
     (array([0.42857143, 1.28571429, 2.14285714]), array([0.85714286, 0.85714286]))
     """
 
-    def run(problem: SmoothingProblem, y: Array) -> Smoothed:
-        data = problem.observations(y)
-        filtering = CovarianceFilter(problem, data, _prior(problem, "rts_smoother"))
+    def run(problem: Model, y: Array) -> tuple[Smoothed, NDArray[np.bool_]]:
+        filtering, data, means = _filter(problem, y, "rts_smoother")
         gains, cov, lag_cov = filtering.rts_covariances()
-        backward = Loop(gains, filtering.T)
-
-        def smooth(predicted: Array, innovations: Array) -> Array:
-            f = filtering.update(predicted, innovations)
-            f[..., :-1, :] -= times_settled(gains, predicted[..., 1:, :], transpose=True)
-            return backward.solve(f, transpose=True)
-
-        predicted = filtering.predict(problem.m0, problem.c, data.z)
-        innovations = filtering.innovate(predicted, data.z)
-        x = smooth(predicted, innovations)
-        if is_rounded(problem):
-            response = filtering.respond()
-            moved = smooth(response, filtering.innovate(response, filtering.nothing))
+        if isinstance(problem, SmoothingProblem) and is_rounded(problem):
+            moved = filtering.smooth_back(filtering.respond(), gains)
             check_rounding(problem, "cov", cov, moved)
-        e = filtering.whiten(innovations)
-        p = filtering.costates(e)[..., 1:, :]
-        loglik = filtering.loglik(e, data)
-        return Smoothed(x, cov, lag_cov, p, loglik, "filter and RTS", problem)
+        x, p = filtering.smooth_back(means, gains), filtering.costates(means.e)[..., 1:, :]
+        loglik = filtering.loglik(means.e, data)
+        found = Smoothed(x, cov, lag_cov, p, loglik, "filter and RTS", problem)
+        return found, filtering.good
 
-    return together(problem, y, run)
+    return together(problem, y, lambda *of: run(*of)[0], _at_once(run))
 
 
 def kalman_smoother(problem: Model, y: ArrayLike, *, covariances: bool = True) -> Smoothed:
@@ -375,10 +365,33 @@ def kalman_smoother(problem: Model, y: ArrayLike, *, covariances: bool = True) -
     return together(problem, y, run, at_once)
 
 
-def _prior(problem: SmoothingProblem, name: str) -> Array:
+def _filter(problem: Model, y: Array, name: str) -> tuple[CovarianceFilter, Observations, Means]:
+    """Filter series with the same model and gaps, or each with its own."""
     if problem.P0 is None:
         raise ArgumentError(
             f"P0 is None and {name} needs a prior: before the data determine the state it has no "
             "covariance; use kalman_smoother, which does not, or give P0"
         )
-    return root_of(problem.P0)
+    data = problem.observations(y)
+    filtering = CovarianceFilter(problem, data, root_of(stages_of(problem, "P0")))
+    return (
+        filtering,
+        data,
+        filtering.filter(stages_of(problem, "m0"), stages_of(problem, "c"), data.z),
+    )
+
+
+def _at_once(
+    run: Callable[[Model, Array], tuple[_Found, NDArray[np.bool_]]],
+) -> Callable[[Model, Array], tuple[_Found, NDArray[np.bool_]] | None]:
+    """The same for many series, those left out that overflow or have a singular innovation."""
+
+    def at_once(problem: Model, y: Array) -> tuple[_Found, NDArray[np.bool_]] | None:
+        settles = problem.T is None and not np.isnan(y).any() and len(y[0]) > _LONG
+        if len(y) == 1 or settles or problem.P0 is None or is_rounded(problem):
+            return None
+        with np.errstate(all="ignore"):
+            found, good = run(problem, y)
+            return found, good & np.isfinite(found.x.sum(axis=(1, 2)))
+
+    return at_once

@@ -34,6 +34,7 @@ from lqrad.smoothing.arrays import (
     Observations,
     Whitened,
     cholesky_factor,
+    close_gaps,
     covariance_root,
     largest,
     model_arrays,
@@ -223,17 +224,7 @@ class SmoothingProblem(Fixed):
          array([[4., 0.], [0., 1.]]),
          array(3))
         """
-        seen = ~np.isnan(y)
-        entries = np.asarray(seen.sum(axis=(-2, -1)))
-        if seen.all():
-            return Observations(y - self.d, self.C, self.V, entries)
-        z = np.where(seen, y - self.d, 0.0)
-        first = seen[(0,) * (seen.ndim - 2)]
-        if (seen == first).all():
-            seen = first  # one pattern of gaps for the whole batch
-        both = seen[..., :, None] & seen[..., None, :]
-        V = np.where(both, self.V, np.eye(self.ny))
-        return Observations(z, np.where(seen[..., None], self.C, 0.0), V, entries)
+        return close_gaps(y, self.C, self.V, self.d)
 
     def whitened(self, observations: Observations) -> Whitened:
         """Return the rows of the least-squares problem, scaled by Cholesky factors.

@@ -276,13 +276,13 @@ def _answer_by_recursions(problem: SmoothingProblem, data: Observations) -> _Ans
         u[..., :-1, :] -= times(AK[:-1], p[..., 1:, :], transpose=True)
         return u
 
-    L, b, predicted = started.predict(problem.m0, problem.c, data.z)
-    x, p, e = filtering.smooth(predicted, data.z)
-    u, loglik = in_d(e, p), started.loglik(e, L, b)
+    L, b, means = started.filter(problem.m0, problem.c, data.z)
+    x, p = filtering.smooth(means)
+    u, loglik = in_d(means.e, p), started.loglik(means.e, L, b)
 
     # How p, u and x answer to c and d, with b given, and with b following.
-    X, P, slopes = filtering.smooth(started.moved, started.nothing)
-    answers = (X, P, in_d(slopes, P))
+    X, P = filtering.smooth(started.moved)
+    answers = (X, P, in_d(started.moved.e, P))
     X, P, U = (substitute(L, z.swapaxes(0, 1)) for z in answers)  # (T+1, k, ...)
     N, _ = congruences(repeat_last(filtering.loop.A, filtering.T), product(weighted, weighted))
     filtered_cov = filtering.whole(filtering.cov)

@@ -14,7 +14,7 @@ from lqrad.errors import NotConvexError
 from lqrad.linalg.stages import substitute
 from lqrad.smoothing.arrays import Observations, product, symmetric
 from lqrad.smoothing.batch import SmoothingBatch
-from lqrad.smoothing.covariance_filter import LOST, CovarianceFilter, root_of
+from lqrad.smoothing.covariance_filter import LOST, CovarianceFilter, Means, root_of
 from lqrad.smoothing.model import SmoothingProblem
 
 # Without a prior the start counts as open in a direction to which the observations respond, relative
@@ -28,26 +28,20 @@ class StartedFilter:
     """The filter of a start that may be vague: x[0] = m0 + root b + (0, base).
 
     The filter runs from the covariance `base`. What is left of the prior, b ~ (0, I), or what there
-    is no prior for, is a regression of the innovations on their responses to b: `moved` (k, T+1, n) are
-    those of the predictions, `slopes` (k, T+1, ny) those of the innovations, whitened.
+    is no prior for, is a regression of the innovations on their responses to b: `moved`, of k series.
     """
 
     def __init__(self, problem: SmoothingProblem, data: Observations) -> None:
         self.problem, self.data = problem, data
         base, self.root = split_prior(problem)
         self.filtering = CovarianceFilter(problem, data, base)
-        self.nothing = self.filtering.nothing[: len(self.root)]
-        self.moved = self.filtering.predict(self.root, 0.0, self.nothing)
-        self.slopes = self._whiten(self.moved, self.nothing)
+        self.moved = self.filtering.filter(self.root, 0.0, self.filtering.nothing[: len(self.root)])
 
-    def _whiten(self, predicted: Array, z: Array) -> Array:
-        return self.filtering.whiten(self.filtering.innovate(predicted, z))
-
-    def predict(self, m0: Array, c: Array | float, z: Array) -> tuple[Array, Array, Array]:
-        """L and b, as of `estimate_start`, and the predictions from the start that they give."""
-        e = self._whiten(self.filtering.predict(m0, c, z), z)
-        L, b = estimate_start(self.problem, self.data, self.slopes, e)
-        return L, b, self.filtering.predict(m0 + b @ self.root, c, z)
+    def filter(self, m0: Array, c: Array | float, z: Array) -> tuple[Array, Array, Means]:
+        """L and b, as of `estimate_start`, and the series filtered from the start that they give."""
+        e = self.filtering.filter(m0, c, z).e
+        L, b = estimate_start(self.problem, self.data, self.moved.e, e)
+        return L, b, self.filtering.filter(m0 + b @ self.root, c, z)
 
     def loglik(self, e: Array, L: Array, b: Array) -> Array:
         """The log-likelihood, from the whitened innovations e at the start that was estimated."""
@@ -63,20 +57,19 @@ def smooth_by_recursions(
     started = StartedFilter(problem, data)
     filtering = started.filtering
 
-    L, b, predicted = started.predict(problem.m0, problem.c, data.z)
-    x, p, e = filtering.smooth(predicted, data.z)
+    L, b, means = started.filter(problem.m0, problem.c, data.z)
+    x, p = filtering.smooth(means)
     cov = lag_cov = None
     if covariances:
         cov, lag_cov = filtering.smooth_covariances()
-        spread, *_ = filtering.smooth(started.moved, started.nothing)
+        spread, _ = filtering.smooth(started.moved)
         spread = substitute(L, spread.swapaxes(0, 1))  # (T+1, k, n)
         cov = symmetric(cov + product(spread, spread))
         lag_cov += product(spread[1:], spread[:-1])
         if is_rounded(problem):
-            nothing = filtering.nothing
-            response = started.predict(np.eye(problem.n), 0.0, nothing)[2]
-            check_rounding(problem, "cov", cov, filtering.smooth(response, nothing)[0])
-    return x, cov, lag_cov, p[..., 1:, :], started.loglik(e, L, b)
+            response = started.filter(np.eye(problem.n), 0.0, filtering.nothing)[2]
+            check_rounding(problem, "cov", cov, filtering.smooth(response)[0])
+    return x, cov, lag_cov, p[..., 1:, :], started.loglik(means.e, L, b)
 
 
 def is_rounded(problem: SmoothingProblem | SmoothingBatch) -> bool:

@@ -59,7 +59,7 @@ def together(
             found = at_once(models, flat)
             if found is not None and found[1].any():
                 some, good = found
-                methods = {some.method}
+                methods = {getattr(some, "method", None)}
                 whole = {k: z for k, z in vars(some).items() if isinstance(z, np.ndarray)}
                 members = [index for index in members if not good[index[0]]]
         for index in members:

@@ -136,25 +136,24 @@ def smoother(quick: bool) -> Iterator[Row]:
                 yield Row(name, ours, read, peers, 1e-7, 5)
 
 
-def simdkalman_of(model: lqrad.SmoothingProblem, y: np.ndarray) -> Way:
-    """The smoother of many series at once; its states are the same where its prior is ours."""
+def simdkalman_of(
+    model: lqrad.SmoothingProblem, y: np.ndarray, what: str, covariances: bool
+) -> Way:
+    """Filter or smoother of many series at once; its states are the same where its prior is ours."""
     from simdkalman import KalmanFilter
 
     theirs = KalmanFilter(model.A, model.W, model.C, model.V)
+    asked = {"smoothed": what == "smoothed", "filtered": what == "filtered"}
 
     def call() -> Any:
-        return theirs.compute(
-            y,
-            0,
-            initial_value=model.m0,
-            initial_covariance=model.P0,
-            filtered=False,
-            smoothed=True,
-            states=True,
-            observations=False,
-        )
+        prior = {"initial_value": model.m0, "initial_covariance": model.P0}
+        return theirs.compute(y, 0, **prior, **asked, states=True, observations=False)
 
-    return Way("simdkalman", "", call, lambda found: [found.smoothed.states.mean])
+    def read(found: Any) -> list[Any]:
+        states = getattr(found, what).states
+        return [states.mean, states.cov] if covariances else [states.mean]
+
+    return Way("simdkalman", "", call, read)
 
 
 def many(quick: bool) -> Iterator[Row]:
@@ -165,26 +164,41 @@ def many(quick: bool) -> Iterator[Row]:
         y = series_of(model, 99, missing == "entries", count)
         if missing == "rows":
             y[np.random.default_rng(2).random(y.shape[:2]) < 0.1] = np.nan
-        peers = []
-        if has("statsmodels"):
-            from statsmodels.tsa.statespace.kalman_smoother import SMOOTHER_STATE
+        for name, work, what, covariances in (
+            ("means", partial(kalman_smoother, covariances=False), "smoothed", False),
+            ("`kalman_filter`", kalman_filter, "filtered", True),
+            ("`rts_smoother`", rts_smoother, "smoothed", True),
+        ):
+            peers = []
+            if has("statsmodels"):
+                from statsmodels.tsa.statespace.kalman_smoother import (
+                    SMOOTHER_STATE,
+                    SMOOTHER_STATE_COV,
+                )
 
-            theirs = [statsmodels_of(model, one, SMOOTHER_STATE) for one in y]
+                asked = SMOOTHER_STATE | SMOOTHER_STATE_COV if covariances else SMOOTHER_STATE
+                theirs = [statsmodels_of(model, one, asked) for one in y]
 
-            def loop(theirs: Any = theirs) -> list[np.ndarray]:
-                return [one.smooth().smoothed_state.T for one in theirs]
+                def loop(
+                    theirs: Any = theirs, what: str = what, covariances: bool = covariances
+                ) -> list[Any]:
+                    found = [one.smooth() if what == "smoothed" else one.filter() for one in theirs]
+                    states = [getattr(one, f"{what}_state").T for one in found]
+                    if not covariances:
+                        return [states]
+                    return [states, [getattr(one, f"{what}_state_cov").T for one in found]]
 
-            peers.append(Way("statsmodels", "a loop, models made before", loop, lambda f: [f]))
-        if missing == "rows" and has("simdkalman"):
-            peers.append(simdkalman_of(model, y))
-        yield Row(
-            f"{count:,} series, T=100, n=4, means, different {missing} missing",
-            lambda y=y: kalman_smoother(model, y, covariances=False),
-            lambda found: [found.x],
-            peers,
-            1e-7,
-            3,
-        )
+                peers.append(Way("statsmodels", "a loop, models made before", loop, lambda f: f))
+            if missing == "rows" and has("simdkalman"):
+                peers.append(simdkalman_of(model, y, what, covariances))
+            yield Row(
+                f"{count:,} series, T=100, n=4, {name}, different {missing} missing",
+                lambda y=y, work=work: work(model, y),
+                lambda found, c=covariances: [found.x, found.cov] if c else [found.x],
+                peers,
+                1e-7,
+                3,
+            )
 
 
 def seasonal(theta: np.ndarray) -> lqrad.SmoothingProblem:

@@ -166,6 +166,49 @@ static void smoothers(void)
     free(block);
 }
 
+static void filters(void)
+{
+    const int64_t n = 1 + rand() % 13, ny = 1 + rand() % 5, T = rand() % 9, groups = rand() % 4;
+    const int64_t many = rand() % 3, models = rand() % 2 ? groups : 1, split = rand() % (T + 2);
+    const int64_t steps = rand() % 2 ? T : 1, rows = rand() % 2 ? T + 1 : 1, one = groups * (T + 1);
+    double *A = doubles(models * steps * n * n), *C = doubles(models * rows * ny * n);
+    double *v = doubles(models * rows * ny * ny), *V = matrices(models * rows, ny, 20.0);
+    double *w = doubles(models * steps * n * n), *c = doubles(models * steps * n);
+    const filter_models f = {n, ny, T, some(models, steps, A, n * n), some(models, rows, C, ny * n),
+                             some(models, rows, v, ny * ny), some(models, rows, V, ny * ny),
+                             some(models, steps, w, n * n)};
+    double *S = matrices(groups, n, 2.0), *noise = matrices(groups, n, 1e-9);
+    double *P = doubles(one * n * n), *K = doubles(one * n * ny), *factor = doubles(one * ny * ny);
+    double *roots = matrices(one, n, 2.0), *cov = doubles(one * n * n), *rounding = doubles(one * n);
+    double *work = doubles(6 * n * n + 4 * n * ny + 2 * (n + ny) * (n + ny) + n + ny);
+    int64_t *failed = malloc(sizeof(int64_t) * (size_t)groups);
+    filter_covariances(&f, groups, 0, split, S, noise, P, K, factor, roots, cov, rounding, failed, work);
+    filter_covariances(&f, groups, split, T + 1, S, noise, P, K, factor, roots, cov, rounding, failed,
+                       work);
+    free(work);
+    const int64_t held = 1 + rand() % (T + 1), series = groups * many * (T + 1);
+    double *start = doubles(groups * many * n), *z = doubles(series * ny), *predicted = doubles(series * n);
+    double *x = doubles(series * n), *innovations = doubles(series * ny), *e = doubles(series * ny);
+    double *p = doubles(series * n), *few = doubles(n + ny);
+    filter_means(&f, some(models, steps, rand() % 2 ? c : 0, n), groups, many, held, K, factor, start,
+                 rand() % 2 ? n : 0, z, predicted, x, innovations, e);
+    filter_costates(&f, groups, many, held, K, factor, e, p, few);
+    const int64_t back = held < T ? held : T;
+    double *gains = doubles(groups * back * n * n), *X = doubles(groups * back * n * n);
+    double *R = matrices(groups, n, 2.0), *half = doubles(7 * n * n + 3 * n), *last = doubles(3 * n * n + n);
+    rts_gains(&f, groups, back, T + 1, roots, rounding, rand() % 9 ? 1e9 : 2.0, gains, X, failed, half);
+    if (back) {
+        rts_covariances(n, T, groups, back, T / 2, T, gains, X, R, cov, last);
+        rts_covariances(n, T, groups, back, 0, T / 2, gains, X, R, cov, last);
+        rts_means(n, T, groups, many, back, gains, predicted, x);
+    }
+    double *all[] = {A, C, v, V, w, c, S, noise, P, K, factor, roots, cov, rounding, start, z, predicted,
+                     x, innovations, e, p, few, gains, X, R, half, last};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        free(all[i]);
+    free(failed);
+}
+
 static void likelihoods(int64_t n, int64_t ny, int64_t k, int64_t T, double *A, double *C, double *W,
                         double *V, int64_t varies, int64_t states)
 {
@@ -288,23 +331,15 @@ int main(void)
         bidiagonal_solve(n, T, series, A, varying ? n * n : 0, 1, x);
 
         const int64_t each = varying ? T + 1 : 1;
-        double *C = doubles(each * m * n), *V = matrices(each, m, 20.0);
-        double *W = doubles(stages * n * n), *gains = doubles((T + 1) * n * m);
-        double *factor = doubles((T + 1) * m * m), *roots = doubles((T + 1) * n * n);
-        double *rounding = doubles((T + 1) * n), *noise = matrices(1, n, 1.0);
-        work = doubles(2 * n * n + 2 * (n + m) * (n + m));
-        for (int64_t part = 0; part < 2; part++)
-            filter_covariances(n, m, part ? T / 2 : 0, part ? T + 1 : T / 2, T, A,
-                               varying ? n * n : 0, C, varying ? m * n : 0, V, varying ? m * m : 0,
-                               V, varying ? m * m : 0, W, varying ? n * n : 0, S, noise, P, gains,
-                               factor, roots, rounding, work);
+        double *C = doubles(each * m * n), *V = matrices(each, m, 20.0), *W = doubles(stages * n * n);
+        filters();
         batches();
         smoothers();
         const int64_t starts = rand() % (n + 1);
         likelihoods(n, m, starts, T, A, C, W, V, varying ? T + 1 : 0, rand() % 2);
-        calls += 13 + condensed() + controllers();
+        calls += 18 + condensed() + controllers();
         double *all[] = {A, At, B, Bt, Q, R, M, S, c, q, r, s, x0, u, J, g, P, K, L, k, v, x, p,
-                         C, V, W, gains, factor, roots, rounding, noise, work};
+                         C, V, W};
         for (size_t i = 0; i < sizeof all / sizeof *all; i++)
             free(all[i]);
     }

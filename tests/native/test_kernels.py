@@ -178,7 +178,7 @@ def test_no_kernel_reads_or_writes_beside_an_array(tmp_path):
     subprocess.run(command, check=True)
     done = subprocess.run([program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "6800 calls\n"
+    assert done.stdout == "8800 calls\n"
 
 
 def in_a_process(code, folder=None, **environment):

@@ -13,6 +13,7 @@ import lqrad
 from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError, ShapeError
 from lqrad.linalg.tridiagonal import BlockTridiagonal
 from lqrad.smoothing import SmoothingBatch, SmoothingProblem, loglik_gradient
+from lqrad.smoothing.covariance_filter import CovarianceFilter
 from lqrad.smoothing.normal_equations import normal_equations
 
 NAN = np.nan
@@ -85,6 +86,54 @@ def test_each_series_of_a_model_is_smoothed_as_if_alone(function, seed):
     case = random_case(seed, T=[1, 9, 20][seed % 3], n=[1, 2, 5, 12][seed % 4])
     y = series_of(case, 7, np.random.default_rng(seed))
     assert_each(function(case.problem, y), [function(case.problem, one) for one in y])
+
+
+EXTREME = {
+    "usual": {},
+    "exact sensor": {"V": np.zeros((1, 1))},
+    "no noise": {"W": np.zeros((2, 2))},
+    "noise of one state": {"W": np.diag([0.0, 1.0])},
+    "a state that is known": {"W": np.diag([0.0, 1.0]), "P0": np.diag([0.0, 1.0])},
+    "vague": {"P0": 1e14 * np.eye(2)},
+    "small beside large": {"W": np.diag([1e-12, 1e12])},
+}
+
+
+@pytest.mark.parametrize("function", FUNCTIONS[1:])
+def test_extreme_models_of_a_batch_are_filtered_as_if_alone(function):
+    usual = {
+        "A": [[1, 1], [0, 0.9]],
+        "C": [[1, 0]],
+        "W": np.eye(2),
+        "V": np.eye(1),
+        "m0": [1, 2],
+        "P0": np.eye(2),
+    }
+    batch = SmoothingBatch.of([SmoothingProblem(**(usual | change)) for change in EXTREME.values()])
+    y = np.random.default_rng(0).normal(size=(len(batch), 40, 1)).cumsum(axis=1)
+    y[::2, 5:9] = NAN
+    assert_each(function(batch, y), [function(batch[i], y[i]) for i in range(len(batch))])
+
+
+@pytest.mark.parametrize("function", FUNCTIONS[1:])
+def test_series_with_different_gaps_are_filtered_in_one_pass(function, monkeypatch):
+    """A series that cannot be, here one whose numbers overflow, is left to itself."""
+    passes = []
+
+    def counted(problem, data, root):
+        passes.append(data.z.shape)
+        return CovarianceFilter(problem, data, root)
+
+    monkeypatch.setattr("lqrad.smoothing.kalman.CovarianceFilter", counted)
+    case = random_case(1, n=3, ny=2, T=9, varying="all")
+    y = series_of(case, 30, np.random.default_rng(0))
+    function(case.problem, y)
+    assert passes == [(30, 10, 2)]
+    y[3, 4], y[3, 5:] = 1.7e308, NAN
+    twice = SmoothingProblem(**(LEVEL | {"A": [[2]], "C": [[1], [1]], "V": np.eye(2)}))
+    with pytest.raises(NonFiniteError, match=r"series 3: "):
+        function(twice, y)
+    assert passes[1:] == [(30, 10, 2), (1, 10, 2)]
 
 
 def test_outputs_of_a_batch_are_those_of_each():
