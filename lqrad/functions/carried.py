@@ -181,14 +181,14 @@ for _name in (
 
 def read_only(z: Any) -> Any:
     """Return an array as one that cannot be written to, sharing its memory; other things as they are."""
-    if isinstance(z, Carried):
+    if isinstance(z, np.ndarray):
+        if z.flags.writeable:
+            z = z.view()
+            z.setflags(write=False)
+    elif isinstance(z, Carried):
         parts = (z.value, z.first, z.second)
         value, first, second = (None if part is None else read_only(part) for part in parts)
         return Carried(value, first, second, z.run, z.square)
-    if not isinstance(z, np.ndarray) or not z.flags.writeable:
-        return z
-    z = z.view()
-    z.setflags(write=False)
     return z
 
 

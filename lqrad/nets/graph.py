@@ -33,6 +33,7 @@ from lqrad.arguments import (
 )
 from lqrad.descent.objective import Objective
 from lqrad.errors import ArgumentError, DtypeError, NonFiniteError, ShapeError
+from lqrad.functions.carried import read_only
 from lqrad.nets.nodes import Arrays, Node, listed
 from lqrad.nets.primitives import relu
 from lqrad.nets.structure import Structure
@@ -176,6 +177,9 @@ class Graph(Structure):
             if name not in z:
                 raise ArgumentError(f"z has no {name!r}, which is a cost; it has {listed(z)}")
         values = {name: _finite_array(f"z[{name!r}]", z[name]) for name in self.costs}
+        return self._cost(values)
+
+    def _cost(self, values: Arrays) -> float:
         return sum(weight * float(values[name].mean()) for name, weight in self.costs.items())
 
     # In these `values` holds the variables and the parameters; no two of them have the same name.
@@ -204,11 +208,24 @@ class Graph(Structure):
         self.pull_back(p, p, values, wanted)
         return p
 
-    def pull_back(self, p: Arrays, slopes: Arrays, values: Arrays, wanted: Collection[str]) -> None:
-        """Add (df_j / da)'p[j] to the slope in each wanted argument a, for its uses j, children first."""
+    def pull_back(
+        self,
+        p: Arrays,
+        slopes: Arrays,
+        values: Arrays,
+        wanted: Collection[str],
+        *,
+        spend: bool = False,
+    ) -> None:
+        """Add (df_j / da)'p[j] to the slope in each wanted argument a, for its uses j, children first.
+
+        With `spend` a node's costate and value are taken out where it is done, for their memory.
+        """
+        take = dict.pop if spend else dict.__getitem__
         for node in reversed(self.nodes):
             if node.name in p:
-                for name, term in node.products(p[node.name], values[node.name], values, wanted):
+                own = take(p, node.name), take(values, node.name)
+                for name, term in node.products(*own, values, wanted):
                     # Not in place: a term may be the costate of another variable, or a part of it.
                     slopes[name] = slopes[name] + term if name in slopes else term
 
@@ -304,19 +321,23 @@ class Graph(Structure):
         NonFiniteError where a value or the gradient overflows.
         """
         nodes = self.leading_to(self.costs)
-        data = self._checked_inputs(inputs, nodes)
+        data = {
+            name: read_only(array) for name, array in self._checked_inputs(inputs, nodes).items()
+        }
         held: list[Array] = []
 
         @_quiet
         def value_and_gradient(vector: Array) -> tuple[float, Array]:
-            theta = self.unflatten(vector)
+            theta = self.unflatten(read_only(vector))
             z = self._evaluate(nodes, data | theta)
-            gradient = self._flat(self._gradient(self._costates(z, self._trained)))
+            J, p = self._cost(z), self._cost_slopes(z)
+            self.pull_back(p, p, z, self._trained, spend=True)
+            gradient = self._flat(self._gradient(p))
             _check_overflow("the gradient", gradient)
             # While the last gradient lives, the allocator keeps the memory of a pass: with none to
             # ask of the system, the next one takes half of the time.
             held[:] = [gradient]
-            return self.cost(z), gradient
+            return J, gradient
 
         return Objective(shape=(self.size,), value_and_gradient=value_and_gradient)
 

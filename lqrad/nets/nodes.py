@@ -68,14 +68,18 @@ class Node:
 
     def value(self, values: Arrays) -> Array:
         """Return f(arguments), with the arguments looked up among the values."""
-        return self._call(self.primitive.function, *(values[name] for name in self.arguments))
+        given = (read_only(values[name]) for name in self.arguments)
+        return self._call(self.primitive.function, *given)
 
     def products(
         self, p: Array, z: Array, values: Arrays, wanted: Collection[str]
     ) -> Iterator[tuple[str, Array]]:
         """Yield each wanted argument, and the product of p with the transposed Jacobian in it."""
-        arguments = [values[name] for name in self.arguments]
-        for k, name in enumerate(self.arguments):
+        p, z = read_only(p), read_only(z)
+        arguments = [read_only(values[name]) for name in self.arguments]
+        # The last first: of p, which has just been found, an offset takes a sum, and a matrix a product
+        # that leaves nothing of p in a cache.
+        for k, name in reversed(list(enumerate(self.arguments))):
             if name in wanted:
                 term = self._call(self.primitive.vjp, k, p, z, *arguments)
                 if term.shape != arguments[k].shape:
@@ -88,8 +92,7 @@ class Node:
     def _call(self, function: Callable[..., Any], *given: Any) -> Array:
         """Call a function of the primitive; its errors name the node and the shapes it was given."""
         try:
-            value = function(*map(read_only, given))
-            return real_array("a value that is computed", value)
+            return real_array("a value that is computed", function(*given))
         except LqradError as error:
             raise type(error)(f"{self}: {error}") from error
         except (AttributeError, IndexError, TypeError, ValueError) as error:

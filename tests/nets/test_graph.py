@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -1124,3 +1125,17 @@ def test_parameters_that_are_no_dict_are_named(theta):
         ArgumentError, match=r"theta is of type .*, expected a dict \{'W1': ..., 'b1'"
     ):
         lqrad.mlp([2, 2]).flatten(theta)
+
+
+def test_a_gradient_keeps_no_costate_that_is_done_with():
+    """One pass has the values of all nodes in memory, and not the costates of all as well."""
+    graph = lqrad.mlp([20, *[20] * 40, 1], loss="squared")
+    rng = np.random.default_rng(0)
+    theta, data = graph.initial(rng), {"x": rng.normal(size=(2000, 20)), "y": np.zeros((2000, 1))}
+    objective, vector = graph.objective(data), graph.flatten(theta)
+    values = sum(z.nbytes for z in graph.forward(data, theta).values())
+    tracemalloc.start()
+    objective.value_and_gradient(vector)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 1.2 * values
