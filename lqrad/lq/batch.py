@@ -290,13 +290,10 @@ class LQBatch(LQArrays):
                [2.125, 0.5  ]]))
         """
         x0, u = self._starts(x0), self._series("u", u)
-        alone = LQProblem.value_and_gradient
         found = gradients(self._full, x0, u)
-        if found is None:
-            J, g = self._run(_value_and_gradient, alone, x0, u)
-            return J, g
-        self._repair(found, alone, x0, u)
-        return found
+        alone = LQProblem.value_and_gradient
+        J, g = self._run(_value_and_gradient, alone, x0, u, found=found)
+        return J, g
 
     # How
 
@@ -339,12 +336,17 @@ class LQBatch(LQArrays):
         abreast: Callable[..., tuple[Array, ...]],
         alone: Callable[..., Any],
         *series: Array,
+        found: tuple[Array, ...] | None = None,
     ) -> tuple[Array, ...]:
-        """What a function of problems abreast returns; `alone` is the method of an LQProblem that does the same."""
-        if max(self.n, self.m) > _MOST_ABREAST or self.b < _FEWEST_ABREAST:
-            each = [self._alone(alone, i, *series) for i in range(self.b)]
-            return tuple(np.array(numbers) for numbers in zip(*each, strict=True))
-        found = self._abreast(abreast, *series)
+        """What a kernel `found`, or else a function of problems abreast; all of it finite.
+
+        `alone` does the same for one LQProblem.
+        """
+        if not found:
+            if max(self.n, self.m) > _MOST_ABREAST or self.b < _FEWEST_ABREAST:
+                each = [self._alone(alone, i, *series) for i in range(self.b)]
+                return tuple(np.array(numbers) for numbers in zip(*each, strict=True))
+            found = self._abreast(abreast, *series)
         self._repair(found, alone, *series)
         return found
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import numpy as np
@@ -17,8 +18,10 @@ from lqrad.arguments import Array, check_finite, check_room
 from lqrad.batches import within_problem
 from lqrad.copies import ReadOnly
 from lqrad.linalg.riccati_batch import run_recursions
+from lqrad.linalg.stages import Stages
 from lqrad.lq.batch import LQBatch
 from lqrad.lq.inputs import Trajectory
+from lqrad.lq.problem import LQProblem
 from lqrad.native.batch import Solutions, recursions, rollouts
 from lqrad.results import Report
 
@@ -74,7 +77,9 @@ class RiccatiBatch(ReadOnly, Report):
         x0 = self._finite_starts(x0)
         cost = np.einsum("bi,bij,bj->b", 0.5 * x0, self.P[:, 0], x0)
         cost += (x0 * self.v[:, 0]).sum(axis=1) + self.w[:, 0]
-        _check_finite(cost=cost)
+        if not np.isfinite(cost).all():
+            with within_problem(int(np.isfinite(cost).argmin())):
+                check_finite("the cost", cost[~np.isfinite(cost)][0], computed=True)
         return np.asarray(cost)
 
     def rollout(self, x0: ArrayLike) -> Trajectory:
@@ -91,11 +96,9 @@ class RiccatiBatch(ReadOnly, Report):
         (array([[2., 1.],
                [2., 0.]]), array([3., 2.]))
         """
-        x0 = self._finite_starts(x0)
-        law = (self.K, self.k, self.P, self.v)
-        arrays = self.batch._full
-        x, u, p = rollouts(arrays, x0, *law) or self.batch._abreast(_rollout, x0, *law)
-        _check_finite(x=x, u=u, p=p)
+        given = (self._finite_starts(x0), self.K, self.k, self.P, self.v)
+        found = rollouts(self.batch._full, *given)
+        x, u, p = self.batch._run(_rollout, _rollout_alone, *given, found=found)
         return Trajectory(x, u, p, self.batch.cost(x, u))
 
     def _finite_starts(self, x0: ArrayLike) -> Array:
@@ -149,11 +152,10 @@ def _rollout(
     return x, u, p
 
 
-def _check_finite(**arrays: Array) -> None:
-    """Raise NonFiniteError for the first problem with a number that overflowed, and name it."""
-    if np.isfinite([np.vdot(z, z) for z in arrays.values()]).all():
-        return
-    for i in range(len(next(iter(arrays.values())))):
-        with within_problem(i):
-            for name, z in arrays.items():
-                check_finite("the cost" if name == "cost" else name, z[i], computed=True)
+def _rollout_alone(
+    problem: LQProblem, x0: Array, K: Array, k: Array, P: Array, v: Array
+) -> tuple[Array, Array, Array]:
+    """What `Riccati.rollout` returns, whose module imports this one."""
+    Riccati, w = import_module("lqrad.lq.riccati").Riccati, np.zeros(len(v))
+    path = Riccati(problem, Stages(P), Stages(K), k, v, w, len(k)).rollout(x0)
+    return path.x, path.u, path.p

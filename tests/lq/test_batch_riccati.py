@@ -68,10 +68,14 @@ def test_each_solution_is_that_of_its_problem(seed, b):
 def test_every_size_is_solved_alike(n):
     case = random_batch(n, b=25, n=n, T=7, m=3)
     solution = lqrad.riccati(case.batch, 7)
+    rollout = solution.rollout(case.x0)
     for i in (0, 7, 24):
         alone = lqrad.riccati(case.problems[i], 7)
         for name in "PK":
             agrees(getattr(solution, name)[i], getattr(alone, name))
+        best = alone.rollout(case.x0[i])
+        for name in "xup":
+            agrees(getattr(rollout, name)[i], getattr(best, name), 10 * abs(best.p).max())
 
 
 def test_the_gradient_at_the_optimum_is_zero_for_all():
@@ -117,10 +121,11 @@ def test_a_problem_without_a_solution_is_named(b):
         lqrad.riccati(batch, 5)
 
 
-def test_a_rollout_that_overflows_is_named():
+@pytest.mark.parametrize("b", [13, 30])
+def test_a_rollout_that_overflows_is_named(b):
     one = lqrad.LQProblem([[1e30]], [[1e-200]], [[1.0]], [[1e-300]])
-    solution = lqrad.riccati(LQBatch.of([one] * 30), 3)
-    x0 = np.zeros((30, 1))
+    solution = lqrad.riccati(LQBatch.of([one] * b), 3)
+    x0 = np.zeros((b, 1))
     x0[12] = 1e150
     with pytest.raises(
         lqrad.errors.NonFiniteError, match=r"^problem 12: u\[0, 0\] is -inf: it over"

@@ -102,6 +102,8 @@ def test_what_a_kernel_cannot_go_on_with_its_twin_tells():
     for call in (
         lambda: grows.value_and_gradient([1e200], [[0.0], [0.0]]),
         lambda: grows.simulate([1e200], [[0.0], [0.0]]),
+        lambda: lqrad.LQProblem([[1]], [[1]], [[1]], [[1]]).value_and_gradient([1e160], [[0.0]]),
+        lambda: lqrad.LQProblem([[1]], [[1e200]], [[1]], [[1]]).value_and_gradient([1e150], [[0]]),
         lambda: lqrad.riccati(lqrad.LQProblem([[1]], [[0]], [[1]], [[0]]), 3),
         lambda: lqrad.riccati(lqrad.LQProblem([[1e200]], [[1e-200]], [[1e200]], [[1]]), 3),
         lambda: lqrad.kalman_filter(
