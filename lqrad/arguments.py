@@ -454,14 +454,24 @@ def shape_message(
     message = f"{name} has shape {got}, expected {expected}"
     if target and expected != str(target) and expected.endswith(")"):  # and not by words
         message += f" = {target}"
-    message += f" {why}" if why else ""
+    return message + (f" {why}" if why else "") + shape_hint(name, got, target)
+
+
+def shape_hint(name: str, got: tuple[int, ...], target: tuple[int, ...]) -> str:
+    """Word what may have been meant by an array of a wrong shape; nothing where that is not plain to see.
+
+    Examples
+    --------
+    >>> shape_hint("B", (1, 2), (2, 1)), shape_hint("B", (3, 2), (2, 1))
+    ('; did you pass B.T?', '')
+    """
     if len(got) == 2 and got[::-1] == target:
-        return f"{message}; did you pass {name}.T?"
+        return f"; did you pass {name}.T?"
     if len(target) == 2 and got == target[:1] and target[1] == 1:
-        return f"{message}; did you mean {name}[:, None]?"
+        return f"; did you mean {name}[:, None]?"
     if not got and target in {(1,), (1, 1)}:
-        return f"{message}; write it as {'[' * len(target)}value{']' * len(target)}"
-    return message
+        return f"; write it as {'[' * len(target)}value{']' * len(target)}"
+    return ""
 
 
 def batch_message(name: str, got: tuple[int, ...], other: str, shape: tuple[int, ...]) -> str:

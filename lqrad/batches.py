@@ -14,12 +14,19 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.arguments import Array, frozen_array, shape_message
+from lqrad.arguments import (
+    Array,
+    check_items,
+    check_type,
+    frozen_array,
+    shape_hint,
+    shape_message,
+)
 from lqrad.errors import ArgumentError, DtypeError, LqradError, ShapeError
 
 # How a dimension of one letter is called.
@@ -139,8 +146,8 @@ def _shape_words(
     known = {_NAMES.get(letter, letter): sizes[letter] for letter in letters if letter in sizes}
     why = "for " + ", ".join(f"{letter} = {size}" for letter, size in known.items())
     target = tuple(sizes.get(letter, 0) for letter in letters)
-    message = shape_message(name, array.shape, expected, why if known else "", target)
-    return message.replace(f" = {target}", "", 1) + ("" if array.size else "; it is empty")
+    message = shape_message(name, array.shape, expected, why if known else "")
+    return message + shape_hint(name, array.shape, target) + ("" if array.size else "; it is empty")
 
 
 def with_both_axes(array: Array, axes: int) -> Array:
@@ -191,18 +198,30 @@ def stacked(arrays: Sequence[Array], axes: int, T: int | None) -> Array:
     return np.stack(arrays)
 
 
-def check_alike(name: str, problems: Sequence[object], sizes: Sequence[str]) -> None:
-    """Raise unless these are several problems, and of one size in each attribute of `sizes`."""
+def read_problems(
+    value: Any, kind: type, example: str, sizes: Sequence[str]
+) -> tuple[list[Any], int | None]:
+    """Return a list of problems of one kind, which `example` makes, and T, None where none varies in time.
+
+    They are of the same size in each attribute of `sizes`, and in T those that vary.
+    """
+    problems = check_items("problems", value, f"problems, such as {example}")
     if not problems:
-        raise ArgumentError(f"{name} is empty, expected at least one")
+        raise ArgumentError("problems is empty, expected at least one")
+    first: dict[str, tuple[int, int]] = {}
     for i, problem in enumerate(problems):
-        for size in sizes:
-            got, wanted = getattr(problem, size), getattr(problems[0], size)
+        check_type(f"problems[{i}]", problem, kind, example)
+        for size in (*sizes, "T"):
+            got = getattr(problem, size)
+            if got is None:
+                continue
+            other, wanted = first.setdefault(size, (i, got))
             if got != wanted:
                 raise ShapeError(
-                    f"{name}[{i}] has {size} = {got} and {name}[0] has {size} = {wanted}, expected "
-                    "problems of the same sizes"
+                    f"problems[{i}] has {size} = {got} and problems[{other}] has {size} = {wanted}, "
+                    "expected problems of the same sizes"
                 )
+    return problems, first.get("T", (0, None))[1]
 
 
 @contextmanager

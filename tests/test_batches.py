@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lqrad.batches import check_alike, of_one, read_batch, stacked, with_both_axes, within_problem
+from lqrad.batches import of_one, read_batch, read_problems, stacked, with_both_axes, within_problem
 from lqrad.errors import ArgumentError, DtypeError, NonFiniteError, ShapeError
 
 SYMBOLS = {"A": "nn", "B": "nm", "C": "yn", "S": "nn", "c": "n"}
@@ -102,14 +102,25 @@ def test_what_is_no_array_of_numbers_is_told():
 
 def test_models_of_different_sizes_are_no_batch():
     class Model:
-        def __init__(self, n):
-            self.n = n
+        def __init__(self, n, T=None):
+            self.n, self.T = n, T
 
-    check_alike("problems", [Model(2), Model(2)], "n")
+    def read(*problems):
+        return read_problems(problems, Model, "Model(2)", ("n",))
+
+    alike = [Model(2), Model(2, 5), Model(2), Model(2, 5)]
+    assert read(*alike) == (alike, 5)
+    assert read(*alike[::2]) == (alike[::2], None)
     with pytest.raises(ShapeError, match=r"problems\[1\] has n = 3 and problems\[0\] has n = 2"):
-        check_alike("problems", [Model(2), Model(3)], "n")
+        read(Model(2), Model(3))
+    with pytest.raises(ShapeError, match=r"problems\[4\] has T = 3 and problems\[1\] has T = 5"):
+        read(*alike, Model(2, 3))
     with pytest.raises(ArgumentError, match="problems is empty, expected at least one"):
-        check_alike("problems", [], "n")
+        read()
+    with pytest.raises(
+        ArgumentError, match=r"problems\[1\] is of type int, expected Model, such as "
+    ):
+        read(Model(2), 3)
 
 
 def test_an_error_names_its_problem_and_keeps_its_remedy():

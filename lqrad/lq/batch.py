@@ -19,15 +19,13 @@ from numpy.typing import ArrayLike
 from lqrad.arguments import (
     STAGE_SYMBOLS,
     Array,
-    check_items,
     check_semidefinite,
     check_stage_weights,
-    check_type,
     known_horizon,
     real_array,
     shape_message,
 )
-from lqrad.batches import check_alike, of_one, read_batch, stacked, with_both_axes, within_problem
+from lqrad.batches import of_one, read_batch, read_problems, stacked, with_both_axes, within_problem
 from lqrad.errors import ArgumentError, NotConvexError, ShapeError
 from lqrad.lq.inputs import LQArrays
 from lqrad.lq.problem import NAMES, LQProblem, unchecked
@@ -142,13 +140,7 @@ class LQBatch(LQArrays):
         >>> batch.A.shape, batch.B.shape, batch[1].A
         ((2, 1, 1), (1, 1, 1), array([[0.7]]))
         """
-        problems = check_items("problems", problems, "problems, such as LQProblem(A, B, Q, R)")
-        for i, problem in enumerate(problems):
-            check_type(f"problems[{i}]", problem, LQProblem, "LQProblem(A, B, Q, R)")
-        check_alike("problems", problems, ("n", "m"))
-        varying = [i for i, problem in enumerate(problems) if problem.T is not None]
-        check_alike("problems that vary", [problems[i] for i in varying] or problems, ("T",))
-        T = problems[varying[0]].T if varying else None
+        problems, T = read_problems(problems, LQProblem, "LQProblem(A, B, Q, R)", ("n", "m"))
         arrays = {
             name: stacked([getattr(problem, name) for problem in problems], len(SYMBOLS[name]), T)
             for name in NAMES

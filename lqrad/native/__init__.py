@@ -1,6 +1,6 @@
 """The small loops in C99, where they were built: each has its twin in NumPy, which is the reference.
 
-The headers state each function as an equation: `lq.h`, `smoothing.h`. Small matrices spend their time
+The headers beside them state each function as an equation. Small matrices spend their time
 between the calls of NumPy and LAPACK; these loops spend it on the numbers. Installing lqrad builds them
 where a C compiler is found, and nothing is lost but time where none is. A kernel returns None, or a
 number other than zero, where it cannot go on; its twin then runs and says why in words.

@@ -8,8 +8,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.arguments import Array, check_covariance, check_items, check_type, shape_message
-from lqrad.batches import check_alike, of_one, read_batch, stacked, with_both_axes, within_problem
+from lqrad.arguments import Array, check_covariance, shape_message
+from lqrad.batches import of_one, read_batch, read_problems, stacked, with_both_axes, within_problem
 from lqrad.copies import Fixed
 from lqrad.errors import ArgumentError, NotConvexError, ShapeError
 from lqrad.smoothing.arrays import SYMBOLS, Observations, close_gaps
@@ -137,19 +137,13 @@ class SmoothingBatch(Fixed):
         ((2, 1, 1), (1, 1, 1), array([[0.7]]))
         """
         example = "SmoothingProblem(A, C, W, V, m0, P0)"
-        problems = check_items("problems", problems, f"problems, such as {example}")
-        for i, problem in enumerate(problems):
-            check_type(f"problems[{i}]", problem, SmoothingProblem, example)
-        check_alike("problems", problems, ("n", "ny"))
+        problems, T = read_problems(problems, SmoothingProblem, example, ("n", "ny"))
         for i, problem in enumerate(problems):
             if (problem.P0 is None) != (problems[0].P0 is None):
                 raise ArgumentError(
                     f"problems[{i}] has {'no' if problem.P0 is None else 'a'} prior P0 and problems[0] "
                     "has not the same, expected one for all or for none"
                 )
-        varying = [i for i, problem in enumerate(problems) if problem.T is not None]
-        check_alike("problems that vary", [problems[i] for i in varying] or problems, ("T",))
-        T = problems[varying[0]].T if varying else None
         arrays: dict[str, Array | None] = {"P0": None}
         for name, axes in _ALL.items():
             if name != "P0" or problems[0].P0 is not None:

@@ -117,7 +117,7 @@ def test_problems_that_do_not_fit_are_told():
     long, short = (one.replace(A=np.ones((T, 1, 1))) for T in (3, 2))
     for problems, words in (
         ([one, two], r"problems\[1\] has n = 2 and problems\[0\] has n = 1"),
-        ([one, long, short], r"that vary\[1\] has T = 2 and problems that vary\[0\] has T = 3"),
+        ([one, long, short], r"problems\[2\] has T = 2 and problems\[1\] has T = 3"),
         ([], "problems is empty"),
         ([one, 3], r"problems\[1\] is of type int, expected LQProblem"),
         (one, "problems is LQProblem.*, expected a list"),
