@@ -213,9 +213,11 @@ INLINE int64_t forward(const series_model *z, const int64_t n, const int64_t ny,
                 return t + 1;
             L[i * ny + i] = pivot = sqrt(pivot);
             mantissa *= pivot;
-            int binary;
-            mantissa = frexp(mantissa, &binary);
-            exponent += binary;
+            if (!(mantissa > 0x1p-400 && mantissa < 0x1p400)) {
+                int binary;
+                mantissa = frexp(mantissa, &binary);
+                exponent += binary;
+            }
         }
         substitute(m, ny, n, L, 0, S);
         substitute(m, ny, 1, L, 0, e);

@@ -39,7 +39,7 @@ typedef struct {
  * prediction that follows, is less than a thousandth of the terms that were subtracted on the way to it, or
  * where one is not positive, or not finite; 0 where there is none.
  * work holds 4 n n + 4 n ny + ny ny + 2 n k + ny k + 4 (n + ny + k + 1) doubles, index n n + n numbers.
- * Twin: the normal equations and the recursions of kalman_smoother. */
+ * Twin: smoothing.innovations.forward. */
 int64_t loglik_forward(const series_model *model, int64_t first, int64_t last, const double *y,
                        double *x, double *M, double *P, double *R, double *log_determinant,
                        const series_trace *trace, double *work, int64_t *index);
@@ -54,7 +54,7 @@ int64_t loglik_forward(const series_model *model, int64_t first, int64_t last, c
  * with p and N before the step in A, c, W, and those after the last in m0, P0. Where there is a b, e and x
  * are those at its estimate, and pb (n, k), and u and x likewise, answer to b / R: they add
  * their squares and products. work and index are as large as above. Returns 0, or 1 where p or N is not
- * finite. Twin: smoothing.score. */
+ * finite. Twin: smoothing.innovations.backward. */
 int64_t loglik_backward(const series_model *model, int64_t first, int64_t last, const double *y,
                         const double *R, const double *b, const series_trace *trace, double *p,
                         double *pb, double *N, const series_score *score, double *work,

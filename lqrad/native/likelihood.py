@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lqrad.arguments import Array
-from lqrad.native.library import function
+from lqrad.native.library import address, function
 
 
 class Model(Structure):
@@ -54,77 +54,71 @@ _backward = function(
 )
 
 
-class Forward(NamedTuple):
-    """What `loglik_forward` found: the triangle R (k+1, k+1), 2 log det L, and the trace for its adjoint."""
+class State(NamedTuple):
+    """What `loglik_forward` works on in place: x (n,), M (n, k), P (n, n), R (k+1, k+1) and log det (1,)."""
 
+    x: Array
+    M: Array
+    P: Array
     R: Array
-    log_determinant: float
-    trace: dict[str, Array]
+    log_determinant: Array
 
 
 class SeriesKernel:
-    """The arrays of a model as the kernels read them: x[0] = m0 + root'b + (0, base), root (k, n)."""
+    """The arrays of a model as the kernels read them, for series of T steps and k directions of a start."""
 
-    def __init__(self, T: int, base: Array, root: Array, prior: bool, **arrays: Array) -> None:
+    def __init__(self, T: int, k: int, **arrays: Array) -> None:
+        ny, n = arrays["C"].shape[-2:]
         self._kept = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-        self.n, self.ny, self.k, self.T = len(base), arrays["C"].shape[-2], len(root), T
-        self._model = Model(self.n, self.ny, self.k, T)
-        for name in Model._ARRAYS:
-            array = self._kept[name]
-            setattr(self._model, name, array.ctypes.data)
-            varies = array.ndim == (3 if name.isupper() else 2)
-            setattr(self._model, f"{name}_step", array[0].size if varies else 0)
-        self._start = (self._kept["m0"], np.ascontiguousarray(root.T), base @ base.T)
-        self._prior = prior
-        n, ny, k = self.n, self.ny, self.k
+        places = [self._kept[name].ctypes.data for name in Model._ARRAYS]
+        steps = [_step(name, self._kept[name]) for name in Model._ARRAYS]
+        self._model = Model(n, ny, k, T, *places, *steps)
         room = 4 * n * n + 4 * n * ny + ny * ny + 2 * n * k + ny * k + 4 * (n + ny + k + 1)
         self._room = np.empty(room), np.empty(n * n + n, dtype=np.int64)
 
-    def _work(self) -> tuple[int, int]:
-        work, index = self._room
-        return work.ctypes.data, index.ctypes.data
-
-    def forward(self, y: Array, *, trace: bool = False, states: bool = False) -> Forward | None:
-        """Run the filter over y (T+1, ny); None where digits are lost."""
-        n, ny, k, T = self.n, self.ny, self.k, self.T
-        y = np.ascontiguousarray(y)
-        x, M, P = (array.copy() for array in self._start)
-        R, log_determinant = np.zeros((k + 1, k + 1)), np.zeros(1)
-        if self._prior:
-            R.flat[: k * (k + 2) : k + 2] = 1.0
-        shapes = {"S": (ny, n), "L": (ny, ny), "e": (ny,), "g": (ny, k)} if trace else {}
-        shapes |= {"x": (n,), "M": (n, k), "P": (n, n)} if states else {}
-        kept = {name: np.empty((T + 1, *shape)) for name, shape in shapes.items()}
+    def forward(
+        self, y: Array, first: int, last: int, state: State, trace: dict[str, Array] | None
+    ) -> bool:
+        """Run the filter over rows of y (T+1, ny), contiguous; False where digits are lost."""
         failed = _forward(
             byref(self._model),
-            *(0, T + 1, y.ctypes.data),
-            *(array.ctypes.data for array in (x, M, P, R, log_determinant)),
-            byref(_pointers(Trace(), kept)) if trace else None,
-            *self._work(),
+            *(first, last, address(y)),
+            *map(address, state),
+            byref(_pointers(Trace(), trace)) if trace else None,
+            *map(address, self._room),
         )
-        return None if failed else Forward(R, float(log_determinant[0]), kept)
+        return not failed
 
-    def backward(self, y: Array, found: Forward, b: Array, gradients: dict[str, Array]) -> bool:
-        """Add the gradients of a series whose start is b; False where they are not finite."""
-        n, k, T = self.n, self.k, self.T
-        y, b = np.ascontiguousarray(y), np.ascontiguousarray(b)
-        p, pb, N = np.zeros(n), np.zeros((n, k)), np.zeros((n, n))
+    def backward(
+        self,
+        y: Array,
+        last: int,
+        R: Array,
+        b: Array,
+        trace: dict[str, Array],
+        costates: tuple[Array, Array, Array],
+        gradients: dict[str, Array],
+    ) -> bool:
+        """Add the gradients of the rows before the last, from p, pb and N; False where they are not finite."""
         score = _pointers(Gradients(), gradients)
         for name in Gradients._ARRAYS[:-2]:
             if name in gradients:
-                array = gradients[name]
-                varies = array.ndim == (3 if name.isupper() else 2)
-                setattr(score, f"{name}_step", array[0].size if varies else 0)
+                setattr(score, f"{name}_step", _step(name, gradients[name]))
         failed = _backward(
             byref(self._model),
-            *(0, T + 1),
-            *(array.ctypes.data for array in (y, found.R, b)),
-            byref(_pointers(Trace(), found.trace)),
-            *(array.ctypes.data for array in (p, pb, N)),
+            *(0, last),
+            *map(address, (y, R, b)),
+            byref(_pointers(Trace(), trace)),
+            *map(address, costates),
             byref(score),
-            *self._work(),
+            *map(address, self._room),
         )
         return not failed
+
+
+def _step(name: str, array: Array) -> int:
+    """How far it is to the next stage of an array, 0 where it does not vary in time."""
+    return array[0].size if array.ndim == (3 if name.isupper() else 2) else 0
 
 
 def _pointers(structure: Trace | Gradients, arrays: dict[str, Array]) -> Trace | Gradients:

@@ -31,7 +31,7 @@ from lqrad.results import Report
 from lqrad.smoothing.arrays import Observations, check_overflow, product, same_gaps, transposed
 from lqrad.smoothing.covariance_filter import repeat_last
 from lqrad.smoothing.kalman import NORMAL_EQUATIONS, kalman_smoother
-from lqrad.smoothing.likelihood import gradients_by_kernel
+from lqrad.smoothing.likelihood import gradients_by_filter
 from lqrad.smoothing.model import Balanced, SmoothingProblem, array_units
 from lqrad.smoothing.start import StartedFilter
 
@@ -110,12 +110,13 @@ def score(balanced: Balanced, y: Array, names: Iterable[str] = NAMES) -> Score:
     names = [name for name in names if prior or name not in PRIOR]
     flat = y.reshape(-1, *y.shape[-2:]) / balanced.output
     with np.errstate(over="ignore", invalid="ignore"):  # looked for in what comes out
-        found = gradients_by_kernel(balanced.problem, flat, names)
-        if found is None:
+        try:
+            loglik, found = gradients_by_filter(balanced.problem, flat, names)
+        except ArithmeticError:
             return score_of(balanced.problem, expect(balanced, y))
-        loglik = found[0] - float(balanced.log_volume(~np.isnan(y)).sum())
+        loglik -= float(balanced.log_volume(~np.isnan(y)).sum())
         units = array_units(balanced.state, balanced.output)
-        gradients = {name: g / units[name][0] * units[name][1] for name, g in found[1].items()}
+        gradients = {name: g / units[name][0] * units[name][1] for name, g in found.items()}
     check_overflow("loglik", np.asarray(loglik))
     for name, gradient in gradients.items():
         check_overflow(f"the gradient in {name}", gradient)
