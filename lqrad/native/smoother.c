@@ -645,7 +645,19 @@ int64_t smooth_series(const normal_equations *e, int64_t groups, int64_t many, c
         loss[group] = INFINITY;
         if (factors(e, group, F, block, mean, log_determinant + group, half, size))
             continue;
-        loss[group] = loss_of(e, group, F, block, mean, g, white, pull, half);
+        /* Where the blocks have settled for good, few in the middle are enough to see the error: a change of
+         * the first has no effect beyond the next as many. */
+        normal_equations few = *e;
+        const int64_t middle = block[T] - 1, *pattern = e->pattern + group * (T + 1);
+        if (middle >= 0 && block[middle] == middle && pattern[T] == pattern[T - 1]
+            && 4 * (middle + 2) < T) {
+            few.T = 4 * (middle + 2);
+            few.pattern += group * (T - few.T);
+        }
+        const int64_t kept = block[few.T];
+        block[few.T] = block[T];
+        loss[group] = loss_of(&few, group, F, block, mean, g, white, pull, half);
+        block[few.T] = kept;
         if (!(loss[group] <= most_loss))
             continue;
         for (int64_t i = 0; i < many; i++) {

@@ -114,7 +114,7 @@ INLINE int64_t covariances(const filter_models *f, const int64_t n, const int64_
         transpose(ny, ny, v, M + n * both, both);
         for (int64_t i = n; i < both; i++)
             memset(M + i * both + ny, 0, sizeof(double) * (size_t)n);
-        triangle(both, both, both, M, along);
+        triangle(both, both, ny, M, along);
         product(ny, n, n, Ct, noise, CN, n);
         for (int64_t i = 0; i < ny; i++) {
             double variance = V[i * ny + i], lost = 0.0;
@@ -134,8 +134,7 @@ INLINE int64_t covariances(const filter_models *f, const int64_t n, const int64_
         transpose(ny, n, Kt, K + t * n * ny, ny);
         for (int64_t i = 0; i < n; i++)
             for (int64_t j = 0; j < n; j++) {
-                St[i * n + j] = j >= i ? M[(ny + i) * both + ny + j] : 0.0;
-                root[j * n + i] = St[i * n + j];
+                root[j * n + i] = St[i * n + j] = M[(ny + i) * both + ny + j];
             }
         product(n, n, n, St, St, cov + t * n * n, n);
         product(n, n, ny, C, Kt, keep, n);

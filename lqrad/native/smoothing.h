@@ -19,9 +19,9 @@ typedef struct {
  *
  *     [C S, v; S, 0] -> [factor, 0; K factor, roots[t]]       [A roots[t], w] -> [S of t+1, 0]
  *
- * by orthogonal transformations from the right, at the times first, ..., last - 1 of 0, ..., T. S
- * (groups, n, n) is a root of P[first] and becomes that of P[last], unless last is T + 1. rounding[t] is what
- * rounding leaves of a variance of P[t] that is zero, the diagonal of noise (groups, n, n), which is that
+ * by orthogonal transformations from the right that leave roots[t] full and S lower triangular, at the times
+ * first, ..., last - 1 of 0, ..., T. S (groups, n, n) is a root of P[first] and becomes that of P[last], unless
+ * last is T + 1. rounding[t] is what rounding leaves of a variance of P[t] that is zero, the diagonal of noise (groups, n, n), which is that
  * of P[first] and becomes that of P[last]. Arrays of all times have T + 1 of them. work holds
  * 6 n n + 4 n ny + 2 (n + ny)^2 + n + ny doubles. failed (groups) is 0, or t + 1 for the first time at which the
  * innovation's covariance is singular; nothing is found of that group from there on. Returns 0.

@@ -138,7 +138,8 @@ class CovarianceFilter:
 
     def innovation_cov(self, C: Array, V: Array) -> Array:
         """The covariances of whole rows of y, be their entries observed or not."""
-        return symmetric(C @ self.predicted_cov @ transposed(C) + V)
+        P = self.predicted_cov
+        return symmetric(C @ (times(C, P) if C.ndim == 2 else P @ transposed(C)) + V)
 
     def filter(self, start: Array, c: Array | float, z: Array) -> Means:
         """Filter the series z (..., T+1, ny) from x[0] = start (..., n).

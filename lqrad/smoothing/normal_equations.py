@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lqrad.arguments import Array
+from lqrad.arguments import Array, is_diagonal
 from lqrad.batches import with_both_axes
 from lqrad.errors import NonFiniteError, NotConvexError
 from lqrad.linalg.stages import substitute, times
@@ -288,6 +288,8 @@ def _patterns(
     """
     ny = seen.shape[-1]
     models = np.broadcast_shapes(C.shape[:2], V.shape[:2])
+    if models == (1, 1) and seen.all():
+        return np.zeros(seen.shape[:2], dtype=np.int64), C[0], V[0]
     model = np.arange(math.prod(models)).reshape(models)
     gaps = np.ones((1, ny), dtype=np.bool_)
     code: NDArray[np.int64] = np.zeros((1, 1), dtype=np.int64)
@@ -316,6 +318,8 @@ def _patterns(
 
 
 def _cholesky(covariance: Array) -> Array:
+    if is_diagonal(covariance) and covariance.diagonal(0, -2, -1).all():
+        return np.sqrt(covariance)
     try:
         return np.asarray(np.linalg.cholesky(covariance))
     except np.linalg.LinAlgError:
@@ -324,7 +328,7 @@ def _cholesky(covariance: Array) -> Array:
 
 def _log_determinants(L: Array) -> Array:
     """Those of L L'."""
-    return np.asarray(2 * np.log(np.diagonal(L, axis1=-2, axis2=-1)).sum(axis=-1))
+    return np.asarray(2 * np.log(L.diagonal(0, -2, -1)).sum(axis=-1))
 
 
 def _times(M: Array, z: Array, *, transpose: bool = False) -> Array:
