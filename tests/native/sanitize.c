@@ -2,6 +2,7 @@
  * compiler see a read or a write beside one. Prints how many calls were made. */
 #include "batch.h"
 #include "controller.h"
+#include "dare.h"
 #include "limits.h"
 #include "likelihood.h"
 #include "lq.h"
@@ -278,6 +279,23 @@ static int64_t controllers(void)
     return 2;
 }
 
+/* An algebraic Riccati equation, with a solution for most of them; how many calls were made. */
+static int64_t algebraic(void)
+{
+    const int64_t n = 1 + rand() % MOST_ENTRIES, m = 1 + rand() % 9;
+    double *A = doubles(n * n), *B = doubles(n * m), *Q = matrices(1, n, 20.0);
+    double *R = matrices(1, m, rand() % 8 ? 20.0 : -20.0), *M = rand() % 2 ? doubles(n * m) : 0;
+    double *P = doubles(n * n), *K = doubles(m * n), *F = doubles(n * n), *found = doubles(3);
+    double *work = doubles(6 * (n + m + 1) * (n + m + 1) + 11 * n * n + m * n + 2 * (n + m + 1));
+    for (int64_t i = 0; i < n; i++)
+        A[i * n + rand() % n] = 0.0;
+    dare_solve(n, m, A, B, Q, R, M, P, K, F, found, work);
+    double *all[] = {A, B, Q, R, M, P, K, F, found, work};
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        free(all[i]);
+    return 1;
+}
+
 int main(void)
 {
     int64_t calls = 0;
@@ -337,7 +355,7 @@ int main(void)
         smoothers();
         const int64_t starts = rand() % (n + 1);
         likelihoods(n, m, starts, T, A, C, W, V, varying ? T + 1 : 0, rand() % 2);
-        calls += 18 + condensed() + controllers();
+        calls += 18 + condensed() + controllers() + algebraic();
         double *all[] = {A, At, B, Bt, Q, R, M, S, c, q, r, s, x0, u, J, g, P, K, L, k, v, x, p,
                          C, V, W};
         for (size_t i = 0; i < sizeof all / sizeof *all; i++)

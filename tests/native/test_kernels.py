@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from random_problems import random_case
+from random_problems import psd, random_case, with_spectral_radius
 from random_smoothing import random_case as random_series
 
 import lqrad
 from lqrad import native
 from lqrad.linalg.banded import Bidiagonal
 from lqrad.linalg.riccati import recursion
+from lqrad.native.dare import solve_dare
 from lqrad.native.lq import lq_kernel, solve_bidiagonal
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -70,6 +71,74 @@ def test_riccati_and_its_rollout_agree_with_numpy(seed):
     scale = sum(np.abs(getattr(expected, z)).max() for z in "xu") ** 2
     weight = max(abs(getattr(case.problem, z)).max() for z in "QRSMqrs")
     np.testing.assert_allclose(rollout.cost, expected.cost, rtol=1e-13, atol=1e-13 * scale * weight)
+
+
+@needs_kernels
+@pytest.mark.parametrize("seed", range(60))
+def test_algebraic_equations_agree_with_numpy(seed):
+    """To rounding, which reaches K by the condition of R + B'PB; from any units to the last bit."""
+    rng = np.random.default_rng(seed)
+    n = int(rng.integers(1, 30))
+    m = int(rng.integers((n + 2) // 3, n + 3))
+    A = with_spectral_radius(rng.normal(size=(n, n)), rng.choice([0.5, 1.0, 1.3]))
+    A *= rng.random((n, n)) < rng.choice([0.3, 1.0])
+    B, M, scale = rng.normal(size=(n, m)), rng.normal(size=(n, m)), 10.0 ** rng.integers(-3, 3)
+    Q, R = psd(rng, n) + np.eye(n), psd(rng, m) + np.eye(m)
+    R, M = scale * R, (seed % 3 == 0) * np.sqrt(scale) * 0.1 * M / (n + m)
+    if seed % 4 == 1:  # units reach the states that cost nothing by others
+        A, M = A / 4, 0 * M
+        Q[: n // 2] = Q[:, : n // 2] = 0.0
+    found = solve_dare(A, B, Q, R, M)
+    assert found is not None
+    P, K, _, (residual, squarings, narrowest) = found
+    with native.switched_off():
+        assert solve_dare(A, B, Q, R, M) is None
+        twin_K, twin_P, _ = lqrad.dlqr(A, B, Q, R, M=M)
+    assert (P.T == P).all()
+    # What costs only later has its digits beside what it moves.
+    size = np.sqrt(np.diagonal(twin_P if Q.diagonal().all() else twin_P.max() * np.eye(n)))
+    assert np.abs((P - twin_P) / np.outer(size, size)).max() <= 1e-13
+    assert np.abs(K - twin_K).max() <= 1e-13 / narrowest * np.abs(twin_K).max()
+    assert residual < 1e-14
+    assert 0 < squarings <= 14
+    x, u = (rng.integers(-30, 30, k) for k in (n, m))
+    cost = int(rng.integers(-30, 30))
+    other = solve_dare(
+        np.ldexp(A, x[:, None] - x),
+        np.ldexp(B, x[:, None] - u),
+        np.ldexp(Q, cost - x[:, None] - x),
+        np.ldexp(R, cost - u[:, None] - u),
+        np.ldexp(M, cost - x[:, None] - u),
+    )
+    assert other is not None
+    assert (np.ldexp(P, cost - x[:, None] - x) == other[0]).all()
+    assert (np.ldexp(K, u[:, None] - x) == other[1]).all()
+    assert other[3] == found[3]
+
+
+@needs_kernels
+@pytest.mark.parametrize("seed", range(8))
+def test_the_kernel_takes_off_what_doubling_leaves(seed):
+    """Of many unstable states behind one input doubling leaves up to 1e-11 of the equation."""
+    rng = np.random.default_rng(seed)
+    A, B = with_spectral_radius(rng.normal(size=(16, 16)), 2.0), rng.normal(size=(16, 1))
+    found = solve_dare(A, B, np.eye(16), np.eye(1), np.zeros((16, 1)))
+    assert found is not None
+    assert found[3][0] < 1e-14
+
+
+@needs_kernels
+def test_an_equation_that_the_kernel_cannot_judge_is_left_to_the_twin():
+    one, far = np.eye(1), np.diag([1e-60, 1.0]) + np.eye(2, k=1)
+    assert solve_dare(2 * one, 0 * one, one, one, 0 * one) is None  # no feedback reaches it
+    assert (
+        solve_dare(2 * one, one, 0 * one, one, 0 * one) is None
+    )  # from P = Q on, it stays unstable
+    turns = np.array([[2.0, 1.0], [-1.0, 2.0]])
+    assert solve_dare(turns, np.eye(2), np.zeros((2, 2)), np.eye(2), np.zeros((2, 2))) is None
+    assert solve_dare(one, one, one, -9 * one, 0 * one) is None
+    assert solve_dare(far, np.ones((2, 1)), np.eye(2), one, np.zeros((2, 1))) is None
+    assert lqrad.dare(2 * one, one, 0 * one, one)[0, 0] == pytest.approx(3, rel=1e-15)
 
 
 @needs_kernels
@@ -180,7 +249,7 @@ def test_no_kernel_reads_or_writes_beside_an_array(tmp_path):
     subprocess.run(command, check=True)
     done = subprocess.run([program], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert done.stdout == "8800 calls\n"
+    assert done.stdout == "9200 calls\n"
 
 
 def in_a_process(code, folder=None, **environment):
