@@ -55,7 +55,8 @@ def worst_case(controller: MPC, low: ArrayLike, high: ArrayLike) -> WorstCase:
             "low and high are not finite, or equal, or the inputs before have no bounds",
             "give finite numbers that are apart, and input_bounds",
         )
-    if controller.observer is not None or controller.H is not None or not is_short(limited):
+    short = is_short(limited) and bool(limited.prices.hard.all())
+    if controller.observer is not None or controller.H is not None or not short:
         raise ArgumentError(
             "controller follows references, has an observer, a long horizon or rows with prices: of its "
             "steps no worst case is known",

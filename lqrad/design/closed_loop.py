@@ -11,6 +11,7 @@ acts on its prediction. All runs are advanced together, a step at a time.
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -126,6 +127,7 @@ def simulate_closed_loop(
     T: int,
     *,
     reference: ArrayLike | None = None,
+    preview: bool = False,
     x0: ArrayLike | None = None,
     W: ArrayLike | None = None,
     V: ArrayLike | None = None,
@@ -152,6 +154,9 @@ def simulate_closed_loop(
         How many steps.
     reference : (nr,) or (T, nr), optional
         For the controller; of one tracked output also a number, or (T,).
+    preview : bool
+        Whether an `MPC` is told the references of its whole horizon, the last one beyond the end, and
+        not that of the step alone.
     x0 : (n,) or (runs, n), optional
         Initial state; zero when not given.
     W, V : (n, n), (ny, ny), optional
@@ -210,6 +215,13 @@ def simulate_closed_loop(
         measured, through = np.eye(plant.n), np.zeros((plant.n, plant.m))
     T, lag = check_count("T", T), check_count("input_delay", input_delay, least=0)
     batch = () if runs is None else (check_count("runs", runs),)
+    ahead = controller.T + 1 if preview and isinstance(controller, MPC) else 0
+    if preview and (not ahead or reference is None):
+        raise ArgumentError(
+            f"preview is {preview!r}, reference is {'not ' * (reference is None)}given and controller is of "
+            f"type {type(controller).__name__}, expected a reference and an MPC, which looks ahead",
+            "leave preview out",
+        )
     if batch and isinstance(controller, MPC):
         controller = Runs(controller, *batch)
     n, m, ny = plant.n, plant.m, len(measured)
@@ -245,7 +257,8 @@ def simulate_closed_loop(
     kernel = controller.kernel if type(controller) is Controller else None
     own = {"A": plant.A, "B": plant.B, "C": measured, "D": through, "low": low, "high": high}
     if not (kernel and kernel.loop(lag, x, y, u, asked, **own, r=r, w=w, e=e)):
-        _run(controller, lag, x, y, u, asked, **own, r=r, w=w, e=e)
+        now = _references(r, T, ahead)
+        _run(controller, lag, x, y, u, asked, **own, now=now, w=w, e=e)
     if first_nonfinite_step(np.moveaxis(x, 0, -2)) is not None:
         raise _diverged(T)
     if known:
@@ -396,7 +409,7 @@ def _run(
     D: Array,
     low: Array,
     high: Array,
-    r: Array | None,
+    now: Sequence[Array | None],
     w: Array | None,
     e: Array | None,
 ) -> None:
@@ -404,24 +417,33 @@ def _run(
     through, known = D.any(), controller if isinstance(controller, Controller) else None
     controller.reset()
     for t in range(len(y)):
-        now = None if r is None else r[t]
         y[t] = x[t] @ C.T
         if through:
             if known and not lag:
-                u[t] = known.input(now)
+                u[t] = known.input(now[t])
             y[t] += np.clip(u[t], low, high) @ D.T
         if e is not None:
             y[t] += e[t]
         if not np.isfinite(y[t]).all():
             raise _diverged(t)
         try:
-            u[t + lag] = controller.step(y[t], now)
+            u[t + lag] = controller.step(y[t], now[t])
         except NonFiniteError as error:
             raise _diverged(t) from error
         np.clip(u[t], low, high, out=v[t])
         x[t + 1] = x[t] @ A.T + v[t] @ B.T
         if w is not None:
             x[t + 1] += w[t]
+
+
+def _references(r: Array | None, T: int, ahead: int) -> Sequence[Array | None]:
+    """What the controller is told at each step: the reference, or of so many steps from this one on."""
+    if r is None:
+        return [None] * T
+    if not ahead:
+        return list(r)
+    longer = np.concatenate([r, np.repeat(r[-1:], ahead - 1, axis=0)])
+    return [longer[t : t + ahead] for t in range(T)]
 
 
 def _noises(

@@ -233,6 +233,7 @@ class MPC(Fixed):
     _limits: dict[str, Any]
     _disturbed: Disturbed | None
     _at_work: States | None
+    _multipliers: Array | None
 
     def __init__(
         self,
@@ -303,7 +304,7 @@ class MPC(Fixed):
             raise ArgumentError("x_hat is given and there is no observer; the state is measured")
         u_before = _vector("u_before", np.zeros(m) if u_before is None else u_before, m)
         x_hat = _vector("x_hat", np.zeros(n) if x_hat is None else x_hat, n)
-        self._set(u_before=u_before, x_hat=x_hat, last=None, _at_work=None)
+        self._set(u_before=u_before, x_hat=x_hat, last=None, _at_work=None, _multipliers=None)
 
     @property
     def fallback(self) -> Array:
@@ -371,7 +372,8 @@ class MPC(Fixed):
         u = self._bounds.clipped(u, self.u_before, 0)
         if self.observer is not None:
             self._set(x_hat=self._prediction(x, u, ahead, None if model is None else maps.problem))
-        self._set(last=plan, u_before=u, _at_work=at_work)
+        pull = plan.multipliers if first is None else first.y
+        self._set(last=plan, u_before=u, _at_work=at_work, _multipliers=pull)
         return u.copy()
 
     def plan(
@@ -458,17 +460,15 @@ class MPC(Fixed):
 
     def _plan(self, x: Array, ahead: Ahead, maps: Planner) -> Plan:
         """The best trajectory from x, or the best that is known."""
-        y = None
-        if self.last is not None:
-            before = self.last.multipliers
+        y, before = None, self._multipliers
+        if before is not None:
+            before = before if before.ndim == 2 else self._own.multipliers(before)
             y = np.concatenate([before[1:], np.zeros_like(before[:1])])
         plan, ref = maps.plan(x, self.u_before, ahead, y=y, max_iter=self._max_iter, tol=self._tol)
         unfinished = plan.status in (Status.MAX_ITER, Status.STALLED)
         impossible = plan.status is Status.INFEASIBLE
         if unfinished or (impossible and self._bounds.beyond(plan.u, self.u_before, self._tol)):
-            others = (
-                [] if self.last is None else [np.append(self.last.u[1:], self.last.u[-1:], axis=0)]
-            )
+            others = [] if self.last is None else [self.last.u[[*range(1, self.T), -1]]]
             plan = kept(plan, x, self.u_before, others, ref, maps, self._bounds, self._tol)
         return plan
 

@@ -277,10 +277,14 @@ class Planner(ReadOnly):
         tol: float,
     ) -> Plan:
         """Return the plan of which y (r,) are the multipliers that `first` has found."""
-        assert self._condensed is not None
-        start = None if y is None else self._condensed.multipliers(y)
+        start = None if y is None else self.multipliers(y)
         plan, _ = self.plan(x, u_before, ahead, y=start, max_iter=max_iter, tol=tol)
         return plan
+
+    def multipliers(self, y: Array) -> Array:
+        """Those (T, k+j) of all rows, from the ones that `first` has found."""
+        assert self._condensed is not None
+        return self._condensed.multipliers(y)
 
     def states(self, y: Array) -> States | None:
         """The states of the rows in a plan of these multipliers (T, k+j)."""
@@ -288,7 +292,7 @@ class Planner(ReadOnly):
 
     @property
     def way(self) -> str:
-        """How steps are taken: by the sizes of horizon and rows, and only where all of these are hard."""
+        """How steps are taken: by the sizes of horizon and rows."""
         return "on condensed rows" if is_short(self.limited) else "by Riccati sweeps"
 
     @cached_property

@@ -10,9 +10,11 @@ limit b[i] on its side, sign[i], is in one of these states:
     past    g - b = give (y - sign price)                    sign y > price
     held    y = sign price, where give is infinite           beyond its limit
 
-A step solves the equations of tight rows and of those past their price, a system of as many numbers as
-there are such rows, and changes the state of all rows for which the right column is wrong (block
-principal pivoting). Where for some steps the number of these has not become less, multipliers of the
+with a price, and with what it gives a unit of its multiplier: zero where a row is hard, whose price is
+infinite, and one over its spring else (see `prices`). A step solves the equations of tight rows and of
+those past their price that have a spring, a system of as many numbers as there are such rows, and changes
+the state of all rows for which the right column is wrong (block principal pivoting). Where for some steps
+the number of these has not become less there is no answer if a row has a price; else multipliers of the
 wrong sign are taken away until there are none, and rows are added one after another, as `nearest` does:
 the row that is farthest beyond its limit moves the multipliers of those at work, of which the first that
 comes to zero is taken away, until it is at its limit itself. All that decides are comparisons of
@@ -42,11 +44,11 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg.lapack import dpotrf, dpotrs
 
-from lqrad.arguments import Array
+from lqrad.arguments import EPS, Array
 from lqrad.linalg.stages import times
 from lqrad.native.library import in_use, loaded
 from lqrad.native.limits import Bounds as KernelBounds
-from lqrad.native.limits import CondensedKernel
+from lqrad.native.limits import CondensedKernel, Maps
 
 if TYPE_CHECKING:
     from lqrad.lq.limits import Limited
@@ -152,9 +154,8 @@ class _Found:
 
 
 def is_short(limited: Limited) -> bool:
-    """Whether a horizon is short enough for condensed rows, which are hard."""
-    rows = int(limited.rows.limited.sum())
-    return rows**2 <= MOST_PRODUCTS and bool(limited.prices.hard.all())
+    """Whether a horizon is short enough for condensed rows."""
+    return int(limited.rows.limited.sum()) ** 2 <= MOST_PRODUCTS
 
 
 class Condensed:
@@ -187,11 +188,16 @@ class Condensed:
         places = np.full((T + 1, at.shape[1]), -1)
         places[:-1][at] = np.arange(r)
         self.ahead, self._at, self._unit = places[1:][at], at, limited._unit
+        prices = limited.prices.of_rows(np.nonzero(at)[1])
+        self.price = self._unit * prices.price * self.size
+        self.give = prices.give / (self._unit * self.size**2)
+        self.soft = ~prices.hard
+        self.priced = bool(self.soft.any())
         self._kernel = None
         if loaded():
-            names = "map", "P", "errors", "Y", "first", "rounding", "ahead", "moved", "made", "S"
-            arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in names}
-            self._kernel = CondensedKernel(m, self.most_rounding, _DEPENDENT, PATIENCE, **arrays)
+            arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in Maps.ARRAYS}
+            numbers = self.most_rounding, _DEPENDENT, PATIENCE, self.priced
+            self._kernel = CondensedKernel(m, *numbers, **arrays)
 
     def offset(self, limited: Limited) -> Array:
         """What linear terms add for x0 = 0, as of `condensed_steps`."""
@@ -224,7 +230,9 @@ class Condensed:
 
     def states(self, y: Array) -> States:
         """The states of rows with multipliers y (T, k+j)."""
-        return np.sign(y[self._at]).astype(np.int8)
+        y = y[self._at] * self.size * self._unit
+        within = np.abs(y) < (1 - 8 * EPS) * self.price  # the price itself may have been rounded
+        return (np.sign(y) * np.where(within, 1, 2)).astype(np.int8)
 
     def step(
         self,
@@ -331,19 +339,31 @@ class Condensed:
         fixed = bounds.low == bounds.high
         least, patience = len(state) + 1, PATIENCE
         for iterations in range(1, most + 1):
+            wanted = state
             state, index, L = self._factor(state)
-            y, b = self._multipliers(index, L, state, g0, bounds)
-            g = g0 - y @ self.S[index]
+            base, held, pull = self._held(state, g0)
+            y, b = self._multipliers(index, L, state, base, bounds)
+            g = base - y @ self.S[index]
             new = (g > top).astype(np.int8) - (g < bottom)
-            side = state[index]
-            new[index] = np.where(y * side > 0, side, np.where(fixed[index], -side, 0))
+            side, price = np.sign(state[index]), self.price[index]
+            within = (y * side > 0) | ((np.abs(state[index]) == 2) & (price > 0))
+            new[index] = np.where(within, side, np.where(fixed[index], -side, 0))
+            new[index] *= np.where(y * side > price, 2, 1).astype(np.int8)
+            side = np.sign(state[held])
+            beyond = side * g[held] - np.where(side > 0, bounds.high[held], -bounds.low[held])
+            # Within its limit a row may be tight, but for one that the others leave no choice.
+            new[held] = np.where(beyond > 0, 2 * side, np.where((state == wanted)[held], side, 0))
             wrong = int(np.count_nonzero(new != state))
             if not wrong:
-                return _Found(state, index, y, g, np.abs(b - g[index]), iterations)
+                missed = np.append(np.abs(b - g[index]), np.zeros(len(held)))
+                index, y = np.append(index, held), np.append(y, pull)
+                return _Found(state, index, y, g, missed, iterations)
             if wrong < least:
                 least, patience = wrong, PATIENCE
             elif patience:
                 patience -= 1
+            elif self.priced:
+                return None
             else:
                 return self._one_by_one(g0, bounds, slack, state, iterations, most)
             state = new
@@ -406,27 +426,44 @@ class Condensed:
             self.made[new] = True
         return self.S[index]
 
+    def _held(self, state: States, g0: Array) -> tuple[Array, NDArray[np.intp], Array]:
+        """The rows with what held ones pull, which these are, and their multipliers."""
+        held = np.flatnonzero((np.abs(state) == 2) & np.isinf(self.give))
+        pull = np.sign(state[held]) * self.price[held]
+        return g0 - pull @ self._products(held), held, pull
+
     def _factor(self, state: States) -> tuple[States, NDArray[np.intp], Array]:
-        """The rows at work that do not depend on those before, and the factor of their part of S."""
-        index = np.flatnonzero(state)
-        while len(index):
-            L, failed = dpotrf(self._products(index)[:, index], lower=1)
+        """The rows of equations that do not depend on those before, and the factor of these."""
+        while True:
+            past = np.abs(state) == 2
+            index = np.flatnonzero((state != 0) & ~(past & np.isinf(self.give)))
+            # Rows with a price are last: where they depend on others they can give way.
+            index = np.concatenate([index[~self.soft[index]], index[self.soft[index]]])
+            if not len(index):
+                return state, index, np.empty((0, 0))
+            S = self._products(index)[:, index]
+            S[np.diag_indices(len(index))] += np.where(past[index], self.give[index], 0.0)
+            L, failed = dpotrf(S, lower=1)
             size = L.diagonal() ** 2
             if not failed and size.min() > _DEPENDENT:
                 return state, index, L
             upto = failed - 1 if failed else len(index)
             small = np.flatnonzero(size[:upto] <= _DEPENDENT)
             state = state.copy()
-            state[index[small[0] if len(small) else upto]] = 0
-            index = np.flatnonzero(state)
-        return state, index, np.empty((0, 0))
+            row = index[small[0] if len(small) else upto]
+            # The others leave a row with a price no choice: it is taken to be past it.
+            state[row] = 0 if past[row] or np.isinf(self.price[row]) else 2 * state[row]
 
     def _multipliers(
         self, index: NDArray[np.intp], L: Array, state: States, g0: Array, bounds: Bounds
     ) -> tuple[Array, Array]:
-        """Those of rows at work, and the limits that these are at."""
-        b = np.where(state[index] > 0, bounds.high[index], bounds.low[index])
-        return _solve(L, g0[index] - b), b
+        """Those of rows of equations, and where these are: at their limits, or past them."""
+        side, past = np.sign(state[index]), np.abs(state[index]) == 2
+        give = np.where(past, self.give[index], 0.0)
+        b = np.where(side > 0, bounds.high[index], bounds.low[index])
+        b -= give * side * np.where(past, self.price[index], 0.0)
+        y = _solve(L, g0[index] - b)
+        return y, b + give * y
 
 
 def _solve(L: Array, z: Array) -> Array:

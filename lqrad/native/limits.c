@@ -30,24 +30,42 @@ INLINE const double *products(const condensed_maps *z, int64_t i)
 /* The rows at work, the factor of their part of S by rows, their multipliers and their limits. */
 typedef struct {
     int64_t count, most, index[MOST_AT_WORK];
+    int8_t state[MOST_AT_WORK];
     double *y, *b, *L;
 } working;
 
-/* The rows at work that do not depend on those before, and their factor, which is kept as far as these
- * are the same. Returns 1 where they are too many. */
+INLINE int8_t side_of(int8_t state)
+{
+    return (int8_t)((state > 0) - (state < 0));
+}
+
+/* Whether a row is past its price, and whether its multiplier is that. */
+INLINE int64_t is_past(int8_t state)
+{
+    return state > 1 || state < -1;
+}
+
+INLINE int64_t is_held(const condensed_maps *z, const int8_t *state, int64_t i)
+{
+    return is_past(state[i]) && isinf(z->give[i]);
+}
+
+/* The rows of equations that do not depend on those before, hard ones first, and their factor, which is
+ * kept as far as these are the same. Returns 1 where they are too many. */
 INLINE int64_t factor(const condensed_maps *z, int8_t *state, working *at)
 {
     int64_t count = 0, same = 1;
-    for (int64_t i = 0; i < z->rows; i++) {
-        if (!state[i])
+    for (int64_t place = 0; place < (1 + z->priced) * z->rows; place++) {
+        const int64_t i = place < z->rows ? place : place - z->rows;
+        if (!state[i] || (place < z->rows) != isinf(z->price[i]) || is_held(z, state, i))
             continue;
-        if (same && count < at->count && at->index[count] == i) {
+        if (same && count < at->count && at->index[count] == i && at->state[count] == state[i]) {
             count++;
             continue;
         }
         same = 0;
         if (count == at->most) {
-            if (at->most < z->inputs)
+            if (z->priced || at->most < z->inputs)
                 return 1;
             state[i] = 0; /* as many rows as dimensions leave nothing that does not depend on them */
             continue;
@@ -58,12 +76,19 @@ INLINE int64_t factor(const condensed_maps *z, int8_t *state, working *at)
             const double *other = at->L + j * (j + 1) / 2;
             row[j] = (S[at->index[j]] - product(j, row, other)) / other[j];
         }
-        const double pivot = S[i] - product(count, row, row);
+        double pivot = S[i] - product(count, row, row);
+        if (!is_past(state[i]) && !(pivot > z->dependent)) /* a row with a price has no choice but to give way */
+            state[i] = isinf(z->price[i]) ? 0 : (int8_t)(2 * state[i]);
+        if (!state[i] || is_held(z, state, i))
+            continue;
+        if (is_past(state[i]))
+            pivot += z->give[i];
         if (!(pivot > z->dependent)) {
             state[i] = 0;
             continue;
         }
         row[count] = sqrt(pivot);
+        at->state[count] = state[i];
         at->index[count++] = i;
     }
     at->count = count;
@@ -85,31 +110,55 @@ INLINE void substitute(const working *at, double *y)
     }
 }
 
-/* The multipliers of rows at work, and what these make of all rows. */
+INLINE void take_away(const condensed_maps *z, int64_t row, double y, double *restrict g)
+{
+    const double *restrict S = products(z, row);
+    for (int64_t i = 0; i < z->rows; i++)
+        g[i] -= y * S[i];
+}
+
+/* The multipliers of rows of equations, what these and held rows make of all rows, and what the first are
+ * to be. */
 INLINE void multipliers(const condensed_maps *z, const condensed_bounds *limits, const int8_t *state,
                         const double *g0, double *g, working *at)
 {
+    memcpy(g, g0, sizeof(double) * (size_t)z->rows);
+    if (z->priced)
+        for (int64_t i = 0; i < z->rows; i++)
+            if (is_held(z, state, i))
+                take_away(z, i, side_of(state[i]) * z->price[i], g);
     for (int64_t j = 0; j < at->count; j++) {
         const int64_t i = at->index[j];
         at->b[j] = state[i] > 0 ? limits->high[i] : limits->low[i];
-        at->y[j] = g0[i] - at->b[j];
+        if (is_past(state[i]))
+            at->b[j] -= z->give[i] * side_of(state[i]) * z->price[i];
+        at->y[j] = g[i] - at->b[j];
     }
     substitute(at, at->y);
-    memcpy(g, g0, sizeof(double) * (size_t)z->rows);
     for (int64_t j = 0; j < at->count; j++) {
-        const double *restrict S = z->S + at->index[j] * z->rows;
-        const double y = at->y[j];
-        for (int64_t i = 0; i < z->rows; i++)
-            g[i] -= y * S[i];
+        const int64_t i = at->index[j];
+        take_away(z, i, at->y[j], g);
+        if (is_past(state[i]))
+            at->b[j] += z->give[i] * at->y[j];
     }
 }
 
-/* What a row at work with the multiplier y is to be, tight or not: an equation is turned round. */
-INLINE int8_t kept(const condensed_bounds *limits, const int8_t *state, int64_t i, double y)
+/* What a row of an equation with the multiplier y is to be: one that is fixed is turned round. */
+INLINE int8_t kept(const condensed_maps *z, const condensed_bounds *limits, const int8_t *state, int64_t i,
+                   double y)
 {
-    if (y * state[i] > 0)
-        return state[i];
-    return limits->low[i] == limits->high[i] ? (int8_t)-state[i] : 0;
+    const int8_t side = side_of(state[i]);
+    if (y * side > z->price[i])
+        return (int8_t)(2 * side);
+    if (y * side > 0 || (is_past(state[i]) && z->price[i] > 0))
+        return side;
+    return limits->low[i] == limits->high[i] ? (int8_t)-side : 0;
+}
+
+/* How far a row is beyond the limit on its side. */
+INLINE double beyond_limit(const condensed_bounds *limits, const int8_t *state, int64_t i, const double *g)
+{
+    return state[i] > 0 ? g[i] - limits->high[i] : limits->low[i] - g[i];
 }
 
 /* Steps of one row, from rows at work of which some may have to be taken away; how many steps there were
@@ -125,7 +174,7 @@ INLINE int64_t one_by_one(const condensed_maps *z, const condensed_bounds *limit
         multipliers(z, limits, state, g0, g, at);
         int64_t lost = 0;
         for (int64_t j = 0; j < at->count; j++)
-            if (!kept(limits, state, at->index[j], at->y[j])) {
+            if (!kept(z, limits, state, at->index[j], at->y[j])) {
                 state[at->index[j]] = 0;
                 lost = 1;
             }
@@ -185,43 +234,44 @@ INLINE int64_t one_by_one(const condensed_maps *z, const condensed_bounds *limit
     }
 }
 
-/* The states of rows that are as they should be; how often they were changed, or -1. */
+/* The states of rows that are as they should be; how often they were changed, or -1. wanted holds rows. */
 INLINE int64_t search(const condensed_maps *z, const condensed_bounds *limits, double far,
-                      const double *g0, int64_t max_iter, int8_t *state, double *g, working *at,
-                      double *moves)
+                      const double *g0, int64_t max_iter, int8_t *state, int8_t *wanted, double *g,
+                      working *at, double *moves)
 {
     int64_t least = z->rows + 1, patience = z->patience;
     at->count = 0;
     for (int64_t iterations = 1; iterations <= max_iter; iterations++) {
+        memcpy(wanted, state, (size_t)z->rows);
         if (factor(z, state, at))
             return -1;
         multipliers(z, limits, state, g0, g, at);
         int64_t wrong = 0;
-        for (int64_t pass = 0; pass < 2; pass++) {
-            /* First they are counted, then they are changed. */
-            for (int64_t i = 0, j = 0; i < z->rows; i++) {
-                const double slack = limits->slack[i] + limits->beside[i] * far;
-                int8_t new = (int8_t)((g[i] > limits->high[i] + slack) - (g[i] < limits->low[i] - slack));
-                if (j < at->count && at->index[j] == i)
-                    new = kept(limits, state, i, at->y[j++]);
-                if (pass)
-                    state[i] = new;
-                else
-                    wrong += new != state[i];
-            }
-            if (pass)
-                break;
-            if (!wrong)
-                return iterations;
-            if (wrong < least) {
-                least = wrong;
-                patience = z->patience;
-            } else if (patience) {
-                patience--;
-            } else {
-                return one_by_one(z, limits, far, g0, iterations, max_iter, state, g, at, moves);
-            }
+        for (int64_t i = 0; i < z->rows; i++) {
+            const double slack = limits->slack[i] + limits->beside[i] * far;
+            const int8_t forced = state[i] != wanted[i];
+            wanted[i] = (int8_t)((g[i] > limits->high[i] + slack) - (g[i] < limits->low[i] - slack));
+            /* Within its limit a held row may be tight, but for one that the others leave no choice. */
+            if (is_held(z, state, i))
+                wanted[i] = beyond_limit(limits, state, i, g) > 0 ? state[i] : forced ? 0 : side_of(state[i]);
         }
+        for (int64_t j = 0; j < at->count; j++) {
+            const int64_t i = at->index[j];
+            wanted[i] = kept(z, limits, state, i, at->y[j]);
+        }
+        for (int64_t i = 0; i < z->rows; i++)
+            wrong += wanted[i] != state[i];
+        if (!wrong)
+            return iterations;
+        if (wrong < least) {
+            least = wrong;
+            patience = z->patience;
+        } else if (patience) {
+            patience--;
+        } else {
+            return z->priced ? -1 : one_by_one(z, limits, far, g0, iterations, max_iter, state, g, at, moves);
+        }
+        memcpy(state, wanted, (size_t)z->rows);
     }
     return -1;
 }
@@ -272,29 +322,41 @@ LANES int64_t condensed_step(const condensed_maps *z, const condensed_bounds *li
     if (!started)
         for (int64_t i = 0; i < rows; i++)
             state[i] = (int8_t)((g0[i] > limits->high[i]) - (g0[i] < limits->low[i]));
-    int64_t most = z->inputs < rows ? z->inputs : rows;
+    /* Rows that give way do not depend on others. */
+    int64_t most = z->inputs < rows && !z->priced ? z->inputs : rows;
     most = most < MOST_AT_WORK ? most : MOST_AT_WORK;
     const double far = sqrt(2.0 * fabs(cost));
     working at = {.most = most, .y = g + rows};
     at.b = at.y + most;
     double *moves = at.b + most;
     at.L = moves + most;
-    const int64_t iterations = search(z, limits, far, g0, max_iter, state, g, &at, moves);
+    int8_t *wanted = (int8_t *)(at.L + most * (most + 1) / 2);
+    const int64_t iterations = search(z, limits, far, g0, max_iter, state, wanted, g, &at, moves);
     if (iterations < 0)
         return -1;
 
     double pull = 0.0, gap = 0.0, better = cost, smallest = INFINITY;
-    for (int64_t j = 0; j < at.count; j++)
-        pull += fabs(at.y[j]);
-    off += z->most_rounding * pull;
+    memset(y, 0, sizeof(double) * (size_t)rows);
     for (int64_t j = 0; j < at.count; j++) {
         const int64_t i = at.index[j];
-        gap += fabs(at.y[j]) * (fabs(at.b[j] - g[i]) + off);
-        rest += fabs(at.y[j]) * z->rounding[i];
-        better += 0.5 * at.y[j] * (g0[i] - g[i]);
-        for (int64_t k = 0; k < m; k++)
-            u[k] -= at.y[j] * z->first[i * m + k];
+        y[i] = at.y[j];
+        gap += fabs(y[i]) * fabs(at.b[j] - g[i]);
     }
+    for (int64_t i = 0; i < rows; i++) {
+        if (is_held(z, state, i))
+            y[i] = side_of(state[i]) * z->price[i];
+        pull += fabs(y[i]);
+    }
+    off += z->most_rounding * pull;
+    for (int64_t i = 0; i < rows; i++) {
+        if (y[i] == 0.0)
+            continue;
+        rest += fabs(y[i]) * z->rounding[i];
+        better += 0.5 * y[i] * (g0[i] - g[i]);
+        for (int64_t k = 0; k < m; k++)
+            u[k] -= y[i] * z->first[i * m + k];
+    }
+    gap += pull * off;
     for (int64_t i = 0; i < rows; i++) {
         const double slack = limits->slack[i] + limits->beside[i] * far;
         smallest = slack > 0.0 && slack < smallest ? slack : smallest;
@@ -302,9 +364,6 @@ LANES int64_t condensed_step(const condensed_maps *z, const condensed_bounds *li
     gap += 0.5 * rest * rest;
     if (!(gap <= tol * (fabs(cost) + fabs(better)) && off <= smallest))
         return -1;
-    memset(y, 0, sizeof(double) * (size_t)rows);
-    for (int64_t j = 0; j < at.count; j++)
-        y[at.index[j]] = at.y[j];
     return iterations;
 }
 

@@ -20,13 +20,17 @@ _MOST_AT_WORK = 160  # of limits.h
 class Maps(Structure):
     """`condensed_maps` of limits.h."""
 
-    _ARRAYS = ("map", "P", "errors", "Y", "first", "rounding", "ahead", "moved", "made", "S")
+    ARRAYS = (
+        *("map", "P", "errors", "Y", "first", "rounding", "ahead", "moved", "made", "S"),
+        *("price", "give"),
+    )
     _fields_ = [
         *((name, c_int64) for name in ("n", "m", "inputs", "rows")),
-        *((name, c_void_p) for name in _ARRAYS),
+        *((name, c_void_p) for name in ARRAYS),
         ("most_rounding", c_double),
         ("dependent", c_double),
         ("patience", c_int64),
+        ("priced", c_int64),
     ]
 
 
@@ -55,7 +59,7 @@ class CondensedKernel:
     Parameters
     ----------
     m : int
-    numbers : most_rounding, dependent and patience
+    numbers : most_rounding, dependent, patience and priced
     arrays : of `condensed_maps`, C-contiguous; made and S are written to
     """
 
@@ -64,9 +68,9 @@ class CondensedKernel:
         n, width = arrays["map"].shape
         rows, inputs = arrays["Y"].shape
         self.m, self.rows = m, rows
-        most = min(rows, inputs, _MOST_AT_WORK)
-        self._words = 2 * width + rows + 3 * most + most * (most + 1) // 2
-        addresses = [arrays[name].ctypes.data for name in Maps._ARRAYS]
+        most = min(rows, rows if numbers[-1] else inputs, _MOST_AT_WORK)
+        self._words = 2 * width + rows + 3 * most + most * (most + 1) // 2 + (rows + 7) // 8
+        addresses = [arrays[name].ctypes.data for name in Maps.ARRAYS]
         self._maps = byref(Maps(n, m, inputs, rows, *addresses, *numbers))
 
     def step(

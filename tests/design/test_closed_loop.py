@@ -266,3 +266,37 @@ def test_many_runs_of_a_receding_horizon_with_an_observer_are_refused():
     )
     with pytest.raises(ArgumentError, match="has an observer, whose memory is of one run"):
         lqrad.simulate_closed_loop(plant, controller, 5, runs=3)
+
+
+@pytest.mark.parametrize("runs", [None, 3])
+def test_a_preview_is_the_window_of_each_step(runs):
+    """And what is known ahead costs less than what is told at the step."""
+    A, B, H = [[1.0, 0.1], [0.0, 1.0]], [[0.005], [0.1]], [[1.0, 0.0]]
+    problem = lqrad.LQProblem(A, B, np.diag([1.0, 0.1]), [[0.1]])
+    plant = lqrad.StateSpace(A, B, dt=0.1)
+    controller = lqrad.mpc(problem, 12, input_bounds=(-1, 1), H=H)
+    r = np.where(np.arange(40) < 20, 0.0, 1.0)[:, None]
+    options = {"reference": r, "runs": runs}
+    loop = lqrad.simulate_closed_loop(plant, controller, 40, preview=True, **options)
+    longer, x = np.concatenate([r, np.ones((12, 1))]), np.zeros(2)
+    for t in range(40):
+        u = controller.step(x, longer[t : t + 13])
+        np.testing.assert_allclose(
+            loop.u[..., t, :], np.broadcast_to(u, loop.u[..., t, :].shape), atol=1e-12
+        )
+        x = plant.A @ x + plant.B @ u
+    told = lqrad.simulate_closed_loop(plant, controller, 40, **options)
+    errors = [((z.x[..., :-1, 0] - r[:, 0]) ** 2).sum() for z in (loop, told)]
+    assert errors[0] < 0.7 * errors[1]
+
+
+def test_a_preview_needs_a_controller_that_looks_ahead():
+    plant = lqrad.StateSpace([[1.0]], [[1.0]], dt=0.1)
+    linear = lqrad.lqr(plant, [[1]], [[1]], H=[[1.0]])
+    ahead = lqrad.mpc(lqrad.LQProblem([[1.0]], [[1.0]], [[1.0]], [[1.0]]), 3, H=[[1.0]])
+    words = "preview is True, reference is given and controller is of type Controller, expected"
+    with pytest.raises(ArgumentError, match=words):
+        lqrad.simulate_closed_loop(plant, linear, 5, reference=1.0, preview=True)
+    words = "preview is True, reference is not given and controller is of type MPC, expected"
+    with pytest.raises(ArgumentError, match=words):
+        lqrad.simulate_closed_loop(plant, ahead, 5, preview=True)

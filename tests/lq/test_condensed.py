@@ -12,11 +12,15 @@ from lqrad import LQProblem, Status, native, riccati
 from lqrad.lq.condensed import Condensed
 from lqrad.lq.limits import Limited
 from lqrad.lq.plan import later
+from lqrad.lq.prices import hard
 from lqrad.lq.riccati import cost_factor
 
 
-def drawn(seed):
-    """Rows of every kind: said twice, of one input, equations, limits on one side, at zero, or none."""
+def drawn(seed, priced=False):
+    """Rows of every kind: said twice, of one input, equations, limits on one side, at zero, or none.
+
+    With prices every second row of states gives way at a price, a spring, or both.
+    """
     rng = np.random.default_rng([seed, 7])
     n, m, T = int(rng.integers(1, 5)), int(rng.integers(1, 4)), int(rng.integers(1, 13))
     A = rng.normal(size=(n, n))
@@ -46,8 +50,14 @@ def drawn(seed):
     limited = np.isfinite(low) | np.isfinite(high)
     names = [f"row {i}" for i in range(m + k + j)]
     soft = np.zeros(m + k + j, bool)
-    rows = Limited(problem, T, C, D, E, soft=soft, names=names, limited=limited)
-    return rows, low, high, rng
+    prices = hard(m + k + j)
+    if priced:
+        at = m + np.flatnonzero(rng.random(k + j) < 0.8)
+        kind = rng.integers(0, 3, size=len(at))
+        prices.price[at] = np.where(kind == 1, 0.0, 10 ** rng.uniform(-2, 2, size=len(at)))
+        prices.spring[at] = np.where(kind == 0, 0.0, 10 ** rng.uniform(-2, 2, size=len(at)))
+    options = {"soft": soft, "names": names, "limited": limited, "prices": prices}
+    return Limited(problem, T, C, D, E, **options), low, high, rng
 
 
 TIES = []  # of each pair of steps, whether they were decided otherwise
@@ -69,10 +79,11 @@ def both_ways(condensed, *args, **options):
     return found
 
 
-def test_first_inputs_are_those_of_plans_and_no_verdict_is_another():
-    counts = dict.fromkeys(("free", "at work", "infeasible", "no answer"), 0)
+@pytest.mark.parametrize("priced", [False, True])
+def test_first_inputs_are_those_of_plans_and_no_verdict_is_another(priced):
+    counts = dict.fromkeys(("free", "at work", "past", "infeasible", "no answer"), 0)
     for seed in range(150):
-        limited, low, high, rng = drawn(seed)
+        limited, low, high, rng = drawn(seed, priced)
         condensed, at = Condensed(limited), limited.rows.limited
         bounds = condensed.bounds(low[at], high[at], 1e-8)
         offset, before = condensed.offset(limited), None
@@ -89,7 +100,10 @@ def test_first_inputs_are_those_of_plans_and_no_verdict_is_another():
             np.testing.assert_allclose(step.u, plan.u[0], atol=1e-6 * scale)
             counts["at work" if step.y is not None else "free"] += 1
             if step.y is not None:
+                counts["past"] += bool((np.abs(step.state) == 2).any())
                 y = condensed.multipliers(step.y)
+                if priced:
+                    assert (condensed.states(y) == step.state)[step.y != 0].all()
                 found = limited.solve(x0, low, high, y=y)
                 assert found.iterations <= 1
                 np.testing.assert_allclose(
@@ -97,9 +111,11 @@ def test_first_inputs_are_those_of_plans_and_no_verdict_is_another():
                 )
             before = step.state
             x0 = x0 + 0.1 * rng.normal(size=len(x0))
-    assert min(counts["free"], counts["infeasible"]) > 20
+    assert min(counts["free"], counts["infeasible"]) > (10 if priced else 20)
+    assert counts["past"] > (80 if priced else -1)
     assert counts["at work"] > 150
-    assert counts["no answer"] < 0.03 * counts["at work"]
+    # Rows with a price are not added one after another: where many depend on others the plan decides.
+    assert counts["no answer"] < (0.4 if priced else 0.03) * counts["at work"]
     assert np.mean(TIES) < 0.02
 
 

@@ -86,15 +86,16 @@ static void batches(void)
 static int64_t condensed(void)
 {
     const int64_t n = 1 + rand() % 4, m = 1 + rand() % 3, inputs = m * (1 + rand() % 90);
-    const int64_t rows = 1 + rand() % 250, runs = 1 + rand() % 3;
-    int64_t most = inputs < rows ? inputs : rows;
+    const int64_t rows = 1 + rand() % 250, runs = 1 + rand() % 3, priced = rand() % 2;
+    int64_t most = inputs < rows && !priced ? inputs : rows;
     most = most < MOST_AT_WORK ? most : MOST_AT_WORK;
     double *map = doubles(n * (m + rows)), *P = matrices(1, n, 5.0), *errors = doubles(2 * n);
     double *Y = doubles(rows * inputs), *first = doubles(rows * m), *rounding = doubles(rows);
     double *S = doubles(rows * rows), *low = doubles(rows), *high = doubles(rows);
     double *slack = doubles(rows), *beside = doubles(rows), *x0 = doubles(runs * n);
     double *offset = doubles(m + rows + n + 3), *u = doubles(runs * m);
-    double *found = doubles(2 * m + 3 * rows + most * (most + 1) / 2 + 3 * most);
+    double *found = doubles(2 * m + 3 * rows + most * (most + 1) / 2 + 3 * most + (rows + 7) / 8);
+    double *price = doubles(rows), *give = doubles(rows);
     int64_t *ahead = malloc(sizeof(int64_t) * (size_t)rows);
     int64_t *iterations = malloc(sizeof(int64_t) * (size_t)runs);
     uint8_t *moved = malloc((size_t)rows), *made = calloc((size_t)rows, 1);
@@ -109,16 +110,18 @@ static int64_t condensed(void)
             Y[i * inputs + j] /= sqrt(sum);
         ahead[i] = i + 2 < rows ? i + 2 : -1;
         low[i] = rand() % 4 ? -0.2 : -INFINITY, high[i] = rand() % 9 ? 0.1 : -0.2;
+        price[i] = priced && rand() % 2 ? 0.5 + price[i] : INFINITY;
+        give[i] = isinf(price[i]) ? 0.0 : rand() % 2 ? 0.5 + give[i] : INFINITY;
         moved[i] = rand() % 99 > 0, slack[i] = 1e-9, beside[i] = rounding[i] = 0.0;
     }
     condensed_maps maps = {n, m, inputs, rows, map, P, errors, Y, first, rounding, ahead,
-                           moved, made, S, 1e-12, 1e-10, rand() % 6};
+                           moved, made, S, price, give, 1e-12, 1e-10, rand() % 6, priced};
     condensed_bounds bounds = {low, high, slack, beside, 1e-8};
     condensed_steps(&maps, &bounds, runs, x0, rand() % 2 ? offset : 0, 100, 0, state, u,
                     iterations, found);
     memcpy(before, state, (size_t)(rows * runs));
     condensed_steps(&maps, &bounds, runs, x0, 0, 100, before, state, u, iterations, found);
-    void *all[] = {map, P, errors, Y, first, rounding, S, low, high, slack, beside, x0, offset, u,
+    void *all[] = {map, P, errors, Y, first, rounding, S, price, give, low, high, slack, beside, x0, offset, u,
                    found, ahead, iterations, moved, made, before, state};
     for (size_t i = 0; i < sizeof all / sizeof *all; i++)
         free(all[i]);
