@@ -31,6 +31,7 @@ from scipy.linalg.lapack import dtbtrs
 from lqrad.arguments import EPS, Array
 from lqrad.errors import OVERFLOW_REMEDY, NonFiniteError, ShapeError
 from lqrad.linalg.forward import BANDED_WORK, band_steps, fill_band
+from lqrad.native.library import on_lines
 from lqrad.native.lq import serves_series, solve_bidiagonal
 
 # So many steps are taken at once, for numbers of states between these, and horizons of at least this.
@@ -58,10 +59,10 @@ class Bidiagonal:
     """
 
     def __init__(self, A: Array, *, room: int = 0) -> None:
-        self.A = np.ascontiguousarray(A)
         self.n = A.shape[-1]
         self.T = len(A) if A.ndim == 3 else None
-        self._transposed = np.ascontiguousarray(A.T) if A.ndim == 2 else A
+        still = A.ndim == 2
+        self.A, self._transposed = on_lines(A, A.T) if still else 2 * [np.ascontiguousarray(A)]
         self._bands: dict[int, Array] = {}  # those that are kept, by their first step
         self._kept_ahead: dict[bool, tuple[Array, Bidiagonal]] = {}
         self._leaps = self.T is None and self.n in _LEAPING

@@ -56,7 +56,6 @@ INLINE int64_t gradient_of_one(const lq_problem *z, const int64_t n, const int64
     for (int64_t i = 0; i < n; i++)
         full[i] += p[i];
     add(&doubled, dot(n, last, full));
-    double largest = 0.0; /* NaN or infinite where an entry of g is */
     for (int64_t t = T - 1; t >= 0; t--) {
         const double *xt = x + t * n, *ut = u + t * m, *q = at(z->q, z->q_step, t),
                      *r = at(z->r, z->r_step, t), *M = at(z->M, z->M_step, t);
@@ -76,14 +75,12 @@ INLINE int64_t gradient_of_one(const lq_problem *z, const int64_t n, const int64
             term += dot(m, ut, r);
         add(&doubled, term);
         add_times(n, m, at(z->B, z->B_step, t), p, gt);
-        for (int64_t i = 0; i < m; i++)
-            largest += 0.0 * gt[i];
         memcpy(next, slope, sizeof(double) * (size_t)n);
         add_times(n, n, at(z->A, z->A_step, t), p, next);
         memcpy(p, next, sizeof(double) * (size_t)n);
     }
     *J = 0.5 * (doubled.sum + doubled.lost);
-    return !(isfinite(*J) && largest == 0.0);
+    return !(isfinite(*J) && zero_if_finite(T * m, g) == 0.0);
 }
 
 INLINE int64_t gradients(const lq_problem *z, const int64_t n, const int64_t m, int64_t T,
@@ -103,8 +100,7 @@ LANES int64_t lq_gradient(const lq_problem *z, int64_t T, int64_t series, const 
                           int64_t x0_step, const double *u, double *J, double *g, double *work)
 {
     double here[ON_STACK];
-    if (!work)
-        work = here;
+    work = on_lines(work ? work : here);
 #define CALL(n, m) gradients(z, n, m, T, series, x0, x0_step, u, J, g, work)
     BY_SIZE(z->n, z->m, CALL);
 #undef CALL
@@ -306,7 +302,7 @@ LANES int64_t lq_rollout(const lq_problem *z, int64_t T, int64_t series, const d
 INLINE int64_t solves(const int64_t n, int64_t T, int64_t series, const double *A, int64_t A_step,
                       int64_t transpose, double *x)
 {
-    double largest = 0.0;
+    double apart = 0.0;
     for (int64_t one = 0; one < series; one++, x += (T + 1) * n) {
         if (transpose)
             for (int64_t t = T - 1; t >= 0; t--)
@@ -317,10 +313,9 @@ INLINE int64_t solves(const int64_t n, int64_t T, int64_t series, const double *
                     add_rows(n, n, A + t * A_step, x + t * n, x + (t + 1) * n);
                 else
                     add_times(n, n, A, x + t * n, x + (t + 1) * n);
-        for (int64_t i = 0; i < (T + 1) * n; i++)
-            largest += 0.0 * x[i];
+        apart += zero_if_finite((T + 1) * n, x);
     }
-    return !(largest == 0.0);
+    return !(apart == 0.0);
 }
 
 LANES int64_t bidiagonal_solve(int64_t n, int64_t T, int64_t series, const double *A,

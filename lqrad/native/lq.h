@@ -36,7 +36,7 @@ int64_t lqrad_sources(void);
  *     g[t] = R u[t] + M'x[t] + r + B'p[t]
  *
  * for each of `series` series; x0 of the next stands x0_step doubles on (n, or 0 for all the same).
- * work holds (T+1) n + 4 n + m doubles; null where these are at most 2048. Returns 0, or 1 where J or g is not finite.
+ * work holds (T+1) n + 4 n + m + 3 doubles; null where these are at most 2048. Returns 0, or 1 where J or g is not finite.
  * Twin: LQProblem.value_and_gradient. */
 int64_t lq_gradient(const lq_problem *problem, int64_t T, int64_t series, const double *x0,
                     int64_t x0_step, const double *u, double *J, double *g, double *work);

@@ -8,7 +8,7 @@ from ctypes import POINTER, Structure, byref, c_double, c_int64, c_void_p
 import numpy as np
 
 from lqrad.arguments import Array
-from lqrad.native.library import MOST_MATRICES, address, function, in_use, loaded
+from lqrad.native.library import MOST_MATRICES, address, function, in_use, loaded, on_lines
 
 # Above these BLAS is faster: states or inputs in a whole gradient, which it takes over many stages at
 # once; states in a recursion of many vectors, or the multiplications of one step for all but one series.
@@ -51,23 +51,23 @@ class LQKernel:
     """
 
     def __init__(self, **arrays: Array | None) -> None:
-        found = {
-            name: None if array is None else np.ascontiguousarray(array)
-            for name, array in arrays.items()
-        }
-        for name in ("A", "B"):
-            array = arrays[name]
-            assert array is not None
-            found[f"{name}t"] = np.ascontiguousarray(array.T) if array.ndim == 2 else None
-        self._kept = found  # what the addresses below point to
         self.n, self.m = arrays["B"].shape[-2:]  # type: ignore[union-attr]
         self._problem = Problem(self.n, self.m)
-        for name, array in found.items():
-            if array is None:
-                continue
+        given = {name: array for name, array in arrays.items() if array is not None}
+        varying = {
+            name
+            for name in Problem._STEPS
+            if name in given and given[name].ndim > (2 if name.isupper() else 1)
+        }
+        still = {name: array for name, array in given.items() if name not in varying}
+        still |= {f"{name}t": still[name].T for name in "AB" if name in still}
+        # What the addresses in there point to.
+        self._kept = dict(zip(still, on_lines(*still.values()), strict=True))
+        for name in varying:
+            self._kept[name] = np.ascontiguousarray(given[name])
+            setattr(self._problem, f"{name}_step", given[name][0].size)
+        for name, array in self._kept.items():
             setattr(self._problem, name, array.ctypes.data)
-            if name in Problem._STEPS and array.ndim == (3 if name.isupper() else 2):
-                setattr(self._problem, f"{name}_step", array[0].size)
         self._address = byref(self._problem)
         self._small_gradient = max(self.n, self.m) <= _MOST_GRADIENT
 
@@ -84,7 +84,7 @@ class LQKernel:
             return None
         number, g = c_double(), np.empty(u.shape)  # quicker to make and to read than an array ()
         J = np.empty(batch) if batch else None
-        words = (T + 5) * self.n + self.m
+        words = (T + 5) * self.n + self.m + 3
         failed = _gradient(
             self._address,
             T,

@@ -153,10 +153,30 @@ INLINE void add_rows(int64_t rows, int64_t columns, const double *restrict M,
     }
 }
 
+/* The first of the doubles from here on, at most three later, at which lanes do not lie across lines of
+ * a cache. */
+INLINE double *on_lines(double *work)
+{
+    return (double *)(((uintptr_t)work + 31) & ~(uintptr_t)31);
+}
+
 INLINE void copy_or_zero(int64_t count, const double *restrict from, double *restrict to)
 {
     for (int64_t i = 0; i < count; i++)
         to[i] = from ? from[i] : 0.0;
+}
+
+/* Zero where all entries are finite, else not a number. In eight sums, of which none waits for another. */
+INLINE double zero_if_finite(int64_t count, const double *restrict z)
+{
+    double sums[8] = {0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0};
+    int64_t i = 0;
+    for (; i + 8 <= count; i += 8)
+        for (int64_t k = 0; k < 8; k++)
+            sums[k] += 0.0 * z[i + k];
+    for (; i < count; i++)
+        sums[0] += 0.0 * z[i];
+    return ((sums[0] + sums[1]) + (sums[2] + sums[3])) + ((sums[4] + sums[5]) + (sums[6] + sums[7]));
 }
 
 INLINE double dot(int64_t count, const double *restrict y, const double *restrict z)

@@ -321,7 +321,7 @@ int main(void)
             z.c_step = z.q_step = n, z.r_step = m;
         }
         double *x0 = doubles(series * n), *u = doubles(series * T * m), *J = doubles(series);
-        double *g = doubles(series * T * m), *work = doubles((T + 1) * n + 4 * n + m);
+        double *g = doubles(series * T * m), *work = doubles((T + 1) * n + 4 * n + m + 3);
         lq_gradient(&z, T, series, x0, n, u, J, g, work);
         lq_gradient(&z, T, series ? 1 : 0, x0, 0, u, J, g, 0);
         free(work);

@@ -228,6 +228,19 @@ def test_a_kernel_outlives_the_block_in_which_it_was_made_or_asked_for():
 
 
 @needs_kernels
+@pytest.mark.parametrize("varying", [False, True])
+def test_arrays_may_lie_in_memory_as_they_like(varying):
+    case = random_case(2, n=3, m=2, T=5, all_terms=True, time_varying=varying)
+    arrays = {name: getattr(case.problem, name) for name in "ABQRMScqrs"}
+    apart = {name: np.repeat(z, 2, axis=-1)[..., ::2] for name, z in arrays.items()}
+    found, expected = (
+        lq_kernel(3, 2, **z).gradient(case.x0, np.asfortranarray(case.u)) for z in (apart, arrays)
+    )
+    assert found[0] == expected[0]
+    assert (found[1] == expected[1]).all()
+
+
+@needs_kernels
 def test_units_of_the_cost_are_exact():
     """Roots of twice a number are rounded in another way: the kernel's pivots take none."""
     case = random_case(3, n=5, m=3, T=20)
