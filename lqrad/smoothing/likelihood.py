@@ -22,13 +22,14 @@ from lqrad.smoothing.model import SmoothingProblem
 from lqrad.smoothing.start import is_open, is_rounded, split_prior
 from lqrad.smoothing.steady import Steady, has_settled, stages_left
 
-# With the kernels it is looked at after so many stages, and again after twice as many, up to so many,
-# whether covariances have settled: where that saves n^2 times this many stages, it is worth its calls.
+# With the kernels one looks after so many stages, then after twice as many, and so on up to so many,
+# whether covariances have settled; where that spares this many stages times n^2, it is worth its calls.
 _FIRST, _MOST_HEAD, _WORTH = 64, 1024, 30_000
-# Without, a stage costs as much as the normal equations take for so many stages and states, or, for a
-# score, as much as they take from so many states on.
-_DEAR, _MANY = 64, 10
-_FIRST_IN_NUMPY = 16
+# Without, a stage is a dozen calls of NumPy. The normal equations are faster where more than N n / _DEAR
+# stages are needed, but not for the score of _MANY states or more.
+_FIRST_IN_NUMPY, _DEAR, _MANY = 16, 64, 10
+# Whole arrays, of all states and how they answer to the start, may hold so many numbers.
+_MOST_NUMBERS = 2**24
 
 
 class LostError(ArithmeticError):
@@ -108,7 +109,8 @@ class Runner:
         base, root = split_prior(problem)
         self.k, self.prior = len(root), problem.P0 is not None
         self._start = (problem.m0, np.ascontiguousarray(root.T), base @ base.T)
-        self._varies = any(getattr(problem, name).ndim > 2 for name in "ACWV")
+        few = (1 + self.k) * (self.T + 1) * problem.n <= _MOST_NUMBERS
+        self._may_settle = few and all(getattr(problem, name).ndim == 2 for name in "ACWV")
         self._kernel: SeriesKernel | None = None
         if native:
             arrays = {name: getattr(problem, name) for name in ("A", "C", "W", "V", "c")}
@@ -125,12 +127,12 @@ class Runner:
         if self._kernel is not None:
             series: Array | Series = np.ascontiguousarray(y - self.problem.d)
             head = min(N, start + _MOST_HEAD)
-            settles = not self._varies and (N - start - _FIRST) * self.problem.n**2 >= _WORTH
+            settles = self._may_settle and (N - start - _FIRST) * self.problem.n**2 >= _WORTH
             rows = N if trace else head if settles else 0
         else:
             head = self._head_in_numpy(start, trace)
             series = Series.of(self.problem, y)
-            settles, rows = not self._varies, N if trace or head == N else head
+            settles, rows = self._may_settle, N if trace or head == N else head
         kept = self._room(rows, states or settles)
         state = State(x, M, P, R, log_determinant)
         first, steady = 0, None
@@ -155,10 +157,11 @@ class Runner:
         """Up to how many stages it is faster than the normal equations; LostError where it is never."""
         problem, N = self.problem, self.T + 1
         noises = [np.diagonal(P, axis1=-2, axis2=-1) for P in (problem.W, problem.V)]
-        if not all(noise.all() for noise in noises) or (trace and problem.n >= _MANY):
-            return N  # there are none, or they take longer
+        slow = (trace and problem.n >= _MANY) or not all(noise.all() for noise in noises)
+        if slow and N * problem.n * (problem.n + self.k + 1) <= _MOST_NUMBERS:
+            return N  # there are no normal equations, or they take longer
         head = N * problem.n // _DEAR
-        if self._varies or start or head < 2 * _FIRST_IN_NUMPY:
+        if not self._may_settle or start or head < 2 * _FIRST_IN_NUMPY:
             raise LostError
         return min(head, N)
 
