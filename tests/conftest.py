@@ -2,6 +2,17 @@
 
 import numpy as np
 import pytest
+from twice import Twice
+
+
+def pytest_addoption(parser):
+    parser.addoption(
+        "--asked", action="store_true", help="run what asked for loops in C in the run before"
+    )
+
+
+def pytest_configure(config):
+    config.pluginmanager.register(Twice(config))
 
 
 @pytest.fixture
