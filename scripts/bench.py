@@ -2,8 +2,9 @@
 
     python scripts/bench.py                  all of them
     python scripts/bench.py gradient mpc     the sections named: gradient, riccati, dare, batches,
-                                             filters, smoother, many, fit, mpc, network, nonlinear,
-                                             heat, step, closed-loop, explore, import, growth, machine
+                                             filters, smoother, many, fit, mpc, ilqr, studies,
+                                             network, nonlinear, heat, step, closed-loop, explore,
+                                             import, growth, machine
     python scripts/bench.py --quick          small sizes of all, in about a minute
     python scripts/bench.py --here           with this Python, and the peers that it has
 
@@ -37,6 +38,8 @@ SECTIONS = {
     "many": "series",
     "fit": "series",
     "mpc": "horizons",
+    "ilqr": "swingups",
+    "studies": "studies",
     "network": "others",
     "nonlinear": "others",
     "heat": "others",
@@ -90,8 +93,8 @@ def run(sections: list[str], quick: bool) -> None:
         except metadata.PackageNotFoundError:
             return f"no {name}"
 
-    peers = "numpy scipy jax numba statsmodels simdkalman crocoddyl control slycot osqp piqp daqp"
-    versions = ", ".join(map(version, [*peers.split(), "torch"]))
+    peers = "numpy scipy jax numba statsmodels simdkalman crocoddyl control slycot osqp piqp"
+    versions = ", ".join(map(version, [*peers.split(), "daqp", "casadi", "dynamax", "torch"]))
     print(f"lqrad {lqrad.__version__}, {lqrad.native.status().message}; {versions}\n")
     print("Medians of interleaved rounds, one BLAS thread; above 1 we are faster.\n")
     print(engine.HEAD, flush=True)
@@ -104,7 +107,10 @@ def run(sections: list[str], quick: bool) -> None:
         )
         for row in rows(quick):
             engine.same(row)
-            record = {"section": section, **engine.timed(row, 3 if quick else row.rounds)}
+            record = {
+                "section": section,
+                **engine.timed(row, min(3, row.rounds) if quick else row.rounds),
+            }
             records.append(record)
             print("\n".join(engine.lines(record)), flush=True)
     out = Path("out")

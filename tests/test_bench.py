@@ -15,7 +15,7 @@ import lqrad
 
 SCRIPT = Path(__file__).resolve().parents[1] / "scripts" / "bench.py"
 COMPARED = ["gradient", "riccati", "dare", "batches", "smoother", "many", "fit", "mpc", "network"]
-COMPARED += ["step"]
+COMPARED += ["step", "ilqr"]
 
 
 @pytest.fixture(scope="module")

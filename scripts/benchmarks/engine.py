@@ -131,6 +131,10 @@ def duration(seconds: float) -> str:
     return f"{seconds * factor:.3g} {unit}"
 
 
+def figure(ratio: float) -> str:
+    return f"{ratio:.2f}" if ratio >= 0.1 else f"{ratio:.2g}"
+
+
 HEAD = (
     "| work | ours | without C | peer | its fastest way | over ours | over ours without C | in CPU time |\n"
     "|---|---:|---:|---|---|---:|---:|---:|"
@@ -143,7 +147,7 @@ def lines(record: dict[str, Any]) -> Iterator[str]:
     for peer, found in record["peers"].items() or [("", None)]:
         cells = [record["row"], *ours, peer]
         if found:
-            wall = [f"{found[key]:.2f}" for key in ("with C", "without")]
+            wall = [figure(found[key]) for key in ("with C", "without")]
             cells += [found["way"], *wall]
-            cells.append(" / ".join(f"{found[key]:.2f}" for key in ("CPU, with C", "CPU, without")))
+            cells.append(" / ".join(figure(found[key]) for key in ("CPU, with C", "CPU, without")))
         yield "| " + " | ".join(cells) + " |"

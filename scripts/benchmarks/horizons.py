@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.linalg
 from engine import Row, Way, has
 
 import lqrad
@@ -148,6 +149,34 @@ def osqp_of(problem: lqrad.LQProblem, plant: Plant, eps: float) -> Solve:
     return solve
 
 
+def hpipm_of(problem: lqrad.LQProblem, plant: Plant) -> Solve:
+    """As CasADi's wheel has it, the only one that pip finds; it sets the solver up at each call."""
+    import casadi
+
+    n, m, T = plant.n, plant.m, plant.T
+    stage = scipy.linalg.block_diag(problem.Q, problem.R)
+    H = scipy.linalg.block_diag(*T * [stage], problem.S)
+    gaps = np.zeros((T * n, len(H)))
+    for t in range(T):
+        gaps[t * n : (t + 1) * n, t * (n + m) : (t + 1) * (n + m) + n] = np.hstack(
+            [problem.A, problem.B, -np.eye(n)]
+        )
+    H, gaps = casadi.sparsify(H), casadi.sparsify(gaps)
+    sizes = ("res_g_max", "res_b_max", "res_d_max", "res_m_max")
+    options = {"hpipm": {"mode": "speed"} | dict.fromkeys(sizes, 1e-8)}
+    qp = casadi.conic("qp", "hpipm", {"h": H.sparsity(), "a": gaps.sparsity()}, options)
+    each = np.r_[n * [plant.reach], m * [plant.limit]]
+    high = np.r_[np.tile(each, T), n * [plant.reach]]
+    low = -high
+
+    def solve(x0: np.ndarray) -> np.ndarray:
+        low[:n] = high[:n] = x0
+        found = qp(h=H, a=gaps, lba=0, uba=0, lbx=low, ubx=high)
+        return np.array(found["x"])[n : n + m, 0]
+
+    return solve
+
+
 def mpc(quick: bool) -> Iterator[Row]:
     for name, plant in list(PLANTS.items())[: 1 if quick else None]:
         plain, rng = plant.problem(3)
@@ -172,6 +201,8 @@ def mpc(quick: bool) -> Iterator[Row]:
         if has("piqp"):
             peers["PIQP to 1e-8", "multistage"] = piqp_of(problem, plant, multistage=True)
             peers["PIQP to 1e-8", "sparse"] = piqp_of(problem, plant, multistage=False)
+        if has("casadi"):
+            peers["HPIPM to 1e-8", "through CasADi"] = hpipm_of(problem, plant)
         if has("osqp"):
             peers["OSQP to 1e-8", "warm start"] = osqp_of(problem, plant, 1e-8)
         for which, chosen in (("a bound at work", True), ("none at work", False)):
