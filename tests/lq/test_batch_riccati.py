@@ -121,6 +121,31 @@ def test_a_problem_without_a_solution_is_named(b):
         lqrad.riccati(batch, 5)
 
 
+def test_a_pivot_that_is_a_rounding_error_is_no_solution():
+    """Two inputs that do the same, at no cost: R + B'PB has rank one, and its last pivot either sign."""
+    B = np.random.default_rng(0).normal(size=(40, 1, 2))
+    problems = [lqrad.LQProblem([[0.7]], one, [[1.0]], np.zeros((2, 2))) for one in B]
+    well = problems[0].replace(R=np.eye(2))
+    for problem in problems:
+        with pytest.raises(lqrad.errors.NotConvexError, match="^problem 29: .*not positive def"):
+            lqrad.riccati(LQBatch.of([well] * 29 + [problem]), 3)
+
+
+@pytest.mark.parametrize("b", [3, 30])
+@pytest.mark.parametrize(
+    ("changes", "word"),
+    [({"A": [[10.0]], "B": [[0.0]], "s": [1e307]}, "v"), ({"c": [1e200]}, "w")],
+)
+def test_a_linear_part_that_overflows_alone_is_named(changes, word, b):
+    one = lqrad.LQProblem([[1.0]], [[1.0]], [[1.0]], [[1.0]])
+    grows = one.replace(**changes)
+    with pytest.raises(lqrad.errors.NonFiniteError, match=rf"^{word}\[.*overflowed") as alone:
+        lqrad.riccati(grows, 2)
+    with pytest.raises(lqrad.errors.NonFiniteError) as told:
+        lqrad.riccati(LQBatch.of([one] * (b - 1) + [grows]), 2)
+    assert str(told.value) == f"problem {b - 1}: {alone.value}"
+
+
 @pytest.mark.parametrize("b", [13, 30])
 def test_a_rollout_that_overflows_is_named(b):
     one = lqrad.LQProblem([[1e30]], [[1e-200]], [[1.0]], [[1e-300]])
