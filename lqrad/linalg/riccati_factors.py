@@ -63,8 +63,8 @@ def recursion_in_factors(
             D, Ys[t] = triangle[:m, :m], triangle[m:, m:]
             L[t] = D.T * np.sign(D.diagonal())
             K[t], _ = dtrtrs(D, triangle[:m, m:])
-    P = Ys.swapaxes(1, 2) @ Ys
-    return (P + P.swapaxes(1, 2)) / 2, K, L
+        P = Ys.swapaxes(1, 2) @ Ys
+        return (P + P.swapaxes(1, 2)) / 2, K, L
 
 
 def _half(weight: Array) -> Array | None:

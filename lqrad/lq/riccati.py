@@ -170,6 +170,13 @@ def riccati(problem: LQProblem | LQBatch, T: int | None = None) -> Riccati | Ric
     riccati_vjp, riccati_cost_gradient : derivatives in the problem's arrays.
     mpc : the same within limits, from one state after the other.
 
+    Notes
+    -----
+    A mode that grows by rho a stage and that no weight sees costs nothing, and is not controlled. Rounding
+    errors of the weights are a weight on it that grows by rho^2 a stage: over a horizon where eps rho^(2T)
+    is not small, they decide whether K leaves the mode alone or makes it stable, and they differ between C
+    and NumPy. A small weight on it in S decides in their place.
+
     References
     ----------
     Anderson and Moore, Optimal Control: Linear Quadratic Methods, 1990, sections 2.4 and 4.1.

@@ -127,7 +127,7 @@ def test_a_pivot_that_is_a_rounding_error_is_no_solution():
     problems = [lqrad.LQProblem([[0.7]], one, [[1.0]], np.zeros((2, 2))) for one in B]
     well = problems[0].replace(R=np.eye(2))
     for problem in problems:
-        with pytest.raises(lqrad.errors.NotConvexError, match="^problem 29: .*not positive def"):
+        with pytest.raises(lqrad.errors.NotConvexError, match=r"^problem 29: .*not positive def"):
             lqrad.riccati(LQBatch.of([well] * 29 + [problem]), 3)
 
 

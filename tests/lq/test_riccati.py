@@ -761,3 +761,12 @@ def test_a_million_stages_fit_in_memory():
     assert np.allclose(
         solution.K[0], lqrad.dlqr(problem.A, problem.B, problem.Q, problem.R)[0], rtol=1e-9
     )
+
+
+def test_a_value_that_overflows_in_its_factors_is_told_in_words_alone():
+    """P is sought in factors at the end, and what these multiply to overflows: an error, no warning."""
+    problem = lqrad.LQProblem(
+        [[5e159]], np.ones((1, 5)), [[1e-100]], 1e-100 * np.eye(5), S=[[1e-100]]
+    )
+    with pytest.raises(lqrad.NonFiniteError, match="recursion overflowed at stage t=19"):
+        lqrad.riccati(problem, 20)
