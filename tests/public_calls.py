@@ -87,6 +87,7 @@ EXEMPT = {
     "Graph.pull_back": "called by PolicyProblem, with what it has checked",
     "Primitive.vjp": "called by Graph, with what it has checked",
     "Primitive.has_vjp": "called by Graph, with what it has checked",
+    "SmoothingBatch.observations": "takes what SmoothingBatch.series returns",
     "SmoothingProblem.observations": "takes what SmoothingProblem.series returns",
     "SmoothingProblem.whitened": "takes what SmoothingProblem.observations returns",
     "SmoothingProblem.in_units": "takes powers of two that lqrad has found",

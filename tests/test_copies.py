@@ -27,6 +27,7 @@ from lqrad.copies import ReadOnly
 NEVER_COPIED = {
     "Oracle": "it lives within one descent",
     "ProximalOracle": "it lives within one descent",
+    "CovarianceFilter": "it lives within one call of a filter or smoother",
     "NormalEquations": "they live within one call of a smoother",
     "_Piece": "it lives within one call of a smoother",
 }
