@@ -206,6 +206,20 @@ def test_covariances_that_have_settled_stay(n, ny, T, prior):
         assert apart <= 2e-13 * np.abs(gradient).max(), name
 
 
+def test_a_gap_unsettles_what_has_settled():
+    rng = np.random.default_rng(0)
+    A, T = 0.5 * rng.normal(size=(4, 4)) / np.sqrt(4), 4000
+    C, W = rng.normal(size=(2, 4)), np.diag([1.0, 1.0, 1.0, 0.0])
+    problem = SmoothingProblem(A, C, W, np.eye(2), np.zeros(4), np.eye(4)).balanced.problem
+    y = rng.normal(size=(T + 1, 2))
+    y[1200, 0] = np.nan
+    assert run(problem, y).steady.first > 1200
+    log_determinant, R, *_ = through(problem, y, "twins")
+    square = (y.size - 1) * np.log(2 * np.pi) + log_determinant + R[-1, -1]
+    whole = -0.5 * square - np.log(np.abs(R.diagonal()[:-1])).sum()
+    assert loglik(problem, y) == pytest.approx(whole, rel=1e-14)
+
+
 @pytest.mark.parametrize("m", [1, 2, 3, 7, 64, 1000])
 def test_sums_are_doubled(m):
     rng = np.random.default_rng(m)
