@@ -1,4 +1,4 @@
-"""The kernel of smoothing by normal equations against its twin in NumPy."""
+"""The kernels of smoothing, by normal equations and by filters, against their twins in NumPy."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from random_smoothing import GAPS, draw_series, random_case, stages, with_gaps
 
 import lqrad
 from lqrad import native
+from lqrad.smoothing.covariance_filter import CovarianceFilter, root_of
 
 EPS = np.finfo(float).eps
 needs_kernels = pytest.mark.skipif(not native.status().in_use, reason=native.status().message)
@@ -86,3 +87,46 @@ def test_a_batch_shares_what_it_has_in_common():
     assert_same(*both(case.problem, y))
     mixed = np.array([with_gaps(series, kind, rng) for series, kind in zip(y, GAPS, strict=False)])
     assert_same(*both(case.problem, mixed))
+
+
+@needs_kernels
+@pytest.mark.parametrize("seed", range(36))
+def test_filters_and_the_way_back_agree_with_numpy(seed):
+    """One series, several with the same gaps, and several with gaps of their own."""
+    case = random_case(seed, n=[None, 1, 4, 13][seed % 4], gaps=GAPS[seed % 6], diffuse=False)
+    rng = np.random.default_rng(seed)
+    y = case.y
+    if seed % 3:
+        y = np.array([draw_series(case.data, case.T, rng) for _ in range(3)])
+        y = np.where(np.isnan(case.y), np.nan, y)
+    if seed % 3 == 2:
+        y = np.array([with_gaps(one, kind, rng) for one, kind in zip(y, GAPS[:3], strict=True)])
+    for function in (lqrad.kalman_filter, lqrad.rts_smoother):
+        found = function(case.problem, y)
+        with native.switched_off():
+            twin = function(case.problem, y)
+        for name, array in vars(twin).items():
+            if isinstance(array, np.ndarray):
+                size = np.nanmax(np.abs(array), initial=0.0)
+                if name == "p":
+                    size = max(size, np.abs(twin.x).max())
+                np.testing.assert_allclose(
+                    getattr(found, name), array, rtol=1e-13, atol=1e-13 * size, err_msg=name
+                )
+        np.testing.assert_allclose(found.loglik, twin.loglik, rtol=1e-13, atol=1e-12)
+
+
+@needs_kernels
+@pytest.mark.parametrize("n", [1, 3])
+def test_what_rounding_leaves_is_told_as_by_numpy(n):
+    """But for the root of the update, a full one here and a triangle there, of which it is made."""
+    case = random_case(2, n=n, ny=2, T=20, varying="none", gaps="none")
+    data = case.problem.observations(case.y)
+    found = CovarianceFilter(case.problem, data, root_of(case.problem.P0)).rounding
+    with native.switched_off():
+        twin = CovarianceFilter(case.problem, data, root_of(case.problem.P0)).rounding
+    assert (found[0] == 0).all()
+    few = slice(1, min(len(found), len(twin)))  # until either has settled
+    ratio = found[few] / twin[few]
+    assert (ratio <= n + 1e-9).all()
+    assert (ratio >= 1 / (n + 1e-9)).all()

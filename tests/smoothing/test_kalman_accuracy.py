@@ -429,3 +429,28 @@ def test_a_long_series_of_one_model_is_right_throughout(T, n, ny, radius, weak):
     assert result.loglik == pytest.approx(recursion.loglik, rel=1e-11)
     means = kalman_smoother(SmoothingProblem(**data), y, covariances=False)
     assert distance(means.x, result.x) <= 1e-12
+
+
+# One state, written three times.
+THRICE = {
+    "A": np.outer([1, 2, -1], [0.9, 0, 0]),
+    "W": np.outer([1, 2, -1], [1, 2, -1]),
+    "P0": np.outer([1, 2, -1], [1, 2, -1]),
+}
+# The first row of the second sensor is exact, and nothing drives what it tells.
+KNOWN = {"A": [[0.7, 0.3], [0.0, 0.9]], "W": np.diag([1.0, 0.0]), "P0": [[1.0, 0.3], [0.3, 2.0]]}
+
+
+@pytest.mark.parametrize("model", [THRICE, KNOWN])
+def test_a_variance_that_is_lost_in_rounding_is_not_divided_by(model):
+    """The way back through covariances that are singular, against the adjoint of the filter, which solves with none."""
+    n = len(model["A"])
+    V = np.ones((41, n, n)) * np.eye(n)
+    V[0, 1, 1] = 0.0
+    problem = SmoothingProblem(**model, C=np.eye(n), V=V, m0=np.zeros(n))
+    y = np.random.default_rng(0).normal(size=(41, n)).cumsum(axis=0)
+    y[1:, 1] = np.nan
+    found, adjoint = rts_smoother(problem, y), kalman_smoother(problem, y)
+    assert adjoint.method == "covariance recursions"
+    np.testing.assert_allclose(found.x, adjoint.x, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(found.cov, adjoint.cov, rtol=1e-12, atol=1e-12)
