@@ -285,19 +285,23 @@ def batch_passes(x0, u, **data):
     }
 
 
+def solved(found, x0, axes):
+    """The laws of a Riccati solution and its rollout, with these axes of problems and stages."""
+    best = found.rollout(x0)
+    return {
+        "P": (found.P, f"J {axes} /x /x"),
+        "K": (found.K, f"{axes} u /x"),
+        "k": (found.k, f"{axes} u"),
+        "x": (best.x, f"{axes} x"),
+        "u": (best.u, f"{axes} u"),
+        "p": (best.p, f"J {axes} /x"),
+    }
+
+
 @case("riccati", "RiccatiBatch", data=several, units="xuJ", rtol=OWN)
 def batch_recursions(x0, u, **data):
     solution = lqrad.riccati(lqrad.lq.LQBatch(**data), u.shape[1])
-    best = solution.rollout(x0)
-    return {
-        "P": (solution.P, "J . . /x /x"),
-        "K": (solution.K, ". . u /x"),
-        "k": (solution.k, ". . u"),
-        "x": (best.x, ". . x"),
-        "u": (best.u, ". . u"),
-        "p": (best.p, "J . . /x"),
-        "cost": (solution.cost(x0), "J ."),
-    }
+    return solved(solution, x0, ". .") | {"cost": (solution.cost(x0), "J .")}
 
 
 def q_law(problem):
@@ -308,14 +312,7 @@ def q_law(problem):
 def recursion(**data):
     problem = problem_of(data)
     found = lqrad.riccati(problem, len(data["u"]))
-    best = found.rollout(data["x0"])
-    return {
-        "P": (found.P, "J . /x /x"),
-        "K": (found.K, ". u /x"),
-        "k": (found.k, ". u"),
-        "x": (best.x, ". x"),
-        "u": (best.u, ". u"),
-        "p": (best.p, "J . /x"),
+    return solved(found, data["x0"], ".") | {
         "cost": (found.cost(data["x0"]), "J"),
         "gap": gap(problem, data["x0"], data["u"]),
         "swept": words(found.swept),
