@@ -486,6 +486,7 @@ class LQProblem(InputProblem, LQArrays):
             u = np.broadcast_to(u, x.shape[:-2] + u.shape[-2:])
         x_slopes, u_slopes = self._state_slopes(x, u), self._input_slopes(x, u)
         value = self._value(x, u, x_slopes, u_slopes)
+        del x  # new memory for the product with B costs more, of long series, than the product
         return value, self._total(x_slopes, u_slopes)
 
     def _total(self, x_slopes: Array, u_slopes: Array, what: str = "the gradient") -> Array:
