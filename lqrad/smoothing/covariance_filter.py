@@ -84,7 +84,8 @@ class CovarianceFilter:
         self.nothing = np.broadcast_to(np.zeros(ny), (n, self.T + 1, ny))
         arrays = (self.A, self.C, v, data.V, self.w)
         leading = [array.shape[:-3] for array in arrays]
-        self.group = np.broadcast_shapes(root.shape[:-2], *leading)
+        many = (problem.b,) if isinstance(problem, SmoothingBatch) else ()
+        self.group = np.broadcast_shapes(many, root.shape[:-2], *leading)
         self.kernel = FilterKernel(self.T, self.group, arrays) if serves_matrices(n, ny) else None
         found = self._run(root, arrays)
         self.predicted_cov, self.K, self.factor, self.roots, self.cov, self.rounding = found

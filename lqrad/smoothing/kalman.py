@@ -50,7 +50,7 @@ _LONG = 1000
 class Filtered(Report):
     """What is known of each state from the observations up to it.
 
-    Covariances have the batch in front where its series have different gaps.
+    Covariances have the batch in front where its series have different gaps, or models of their own.
 
     Attributes
     ----------
@@ -97,7 +97,7 @@ class Smoothed(Report):
     x : (..., T+1, n)
         Means.
     cov, lag_cov : (T+1, n, n), (T, n, n), or None
-        Covariances, and cov(x[t+1], x[t]); with the batch in front where gaps differ in it.
+        Covariances, and cov(x[t+1], x[t]); with the batch in front where gaps or models differ.
     p : (..., T, n)
         Costates, W p[t] = x[t+1] - A x[t] - c: the smoothed noise is W p.
     loglik : float, or (...) for a batch

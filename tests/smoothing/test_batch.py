@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import copy
 import pickle
+from contextlib import nullcontext
 
 import numpy as np
 import pytest
 from random_smoothing import GAPS, draw_series, random_case, stages, with_gaps
 
 import lqrad
+from lqrad import native
 from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError, ShapeError
 from lqrad.linalg.tridiagonal import BlockTridiagonal
 from lqrad.smoothing import SmoothingBatch, SmoothingProblem, loglik_gradient
@@ -222,6 +224,22 @@ def test_the_series_that_overflows_is_named():
     y[1, 2] = np.inf
     with pytest.raises(NonFiniteError, match=r"y\[1, 2, 0\] is inf"):
         lqrad.kalman_smoother(batch, y)
+
+
+@pytest.mark.parametrize("kernels", [True, False])
+@pytest.mark.parametrize("name", ["c", "d", "m0"])
+@functions
+def test_models_that_differ_in_no_covariance_are_told_apart(function, name, kernels):
+    rng = np.random.default_rng(0)
+    batch = SmoothingBatch(**(LEVEL | {name: rng.normal(size=(3, 1))}))
+    y = rng.normal(size=(3, 6, 1))
+    with nullcontext() if kernels else native.switched_off():
+        found = function(batch, y)
+        assert_each(found, [function(*of) for of in zip(batch, y, strict=True)])
+        assert found.cov.shape == (3, 6, 1, 1)
+        extreme = SmoothingBatch(**(LEVEL | {"A": [[1.5]], name: [[0.0], [0.0], [1e308]]}))
+        with pytest.raises(NonFiniteError, match="series 2: "):
+            function(extreme, y)
 
 
 def test_a_covariance_that_is_none_is_named_with_its_problem():
