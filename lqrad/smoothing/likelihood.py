@@ -185,7 +185,7 @@ class Runner:
             if last < N and has_settled(self.problem, P, S, L, N - last):
                 z = series.z if isinstance(series, Series) else series
                 return last, Steady(self.problem, last, z[last:], state.x, state.M, kept)
-            if not native and last + stages_left(P) > head:
+            if not native and last < head < last + stages_left(P):
                 break
         return first, None
 

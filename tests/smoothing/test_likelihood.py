@@ -272,3 +272,15 @@ def test_a_batch_has_the_likelihoods_of_its_series():
     for index in np.ndindex(2, 3):
         assert found[index] == pytest.approx(loglik(case.problem, y[index]), rel=1e-13)
     assert isinstance(loglik(case.problem, y[0, 1]), float)
+
+
+@pytest.mark.parametrize("complete", [0, 1, 2, 15, 16, 17, 40])
+def test_few_rows_after_the_last_gap_are_enough(complete):
+    """Of a state without noise, for which there are no normal equations."""
+    one = np.eye(1)
+    data = {"A": 0.9 * one, "C": one, "W": 0 * one, "V": one, "m0": np.zeros(1), "P0": one}
+    y = np.random.default_rng(0).normal(size=(45, 1))
+    y[44 - complete] = np.nan
+    with native.switched_off():
+        found = loglik(SmoothingProblem(**data), y)
+    assert found == pytest.approx(condition_exactly(data, y).loglik, rel=1e-12)
