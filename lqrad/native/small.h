@@ -192,7 +192,8 @@ INLINE const double *at(const double *array, int64_t step, int64_t t)
     return array ? array + t * step : 0;
 }
 
-/* The commonest small sizes are compiled apart: their loops are unrolled. */
+/* Small sizes, of which the processor's lanes hold no whole number, and the commonest others are compiled
+ * apart: their loops are unrolled. */
 #define BY_SIZE(n, m, CALL)                                                                        \
     do {                                                                                           \
         if (m == 1) {                                                                              \
@@ -203,6 +204,11 @@ INLINE const double *at(const double *array, int64_t step, int64_t t)
         }                                                                                          \
         if (m == 2 && n == 4) return CALL(4, 2);                                                   \
         if (m == 4 && n == 12) return CALL(12, 4);                                                 \
+        if (n == 2) return CALL(2, m);                                                             \
+        if (n == 3) return CALL(3, m);                                                             \
+        if (n == 5) return CALL(5, m);                                                             \
+        if (n == 6) return CALL(6, m);                                                             \
+        if (n == 7) return CALL(7, m);                                                             \
         return CALL(n, m);                                                                         \
     } while (0)
 
