@@ -254,7 +254,7 @@ def test_many_runs_of_a_receding_horizon_are_those_of_one_after_another(bounds):
         np.testing.assert_allclose(both[0].x[run], alone.x, atol=1e-7)
         np.testing.assert_allclose(both[0].u[run], alone.u, atol=1e-7)
     change = np.diff(both[0].u, axis=1, prepend=0.0)
-    assert ((np.abs(both[0].u) == 1.0) | np.isclose(np.abs(change), 0.4)).mean() > 0.03
+    assert (np.isclose(np.abs(both[0].u), 1.0) | np.isclose(np.abs(change), 0.4)).mean() > 0.06
     assert controller.last is None  # the runs have memories of their own
 
 
