@@ -345,14 +345,20 @@ class Condensed:
             y, b = self._multipliers(index, L, state, base, bounds)
             g = base - y @ self.S[index]
             new = (g > top).astype(np.int8) - (g < bottom)
-            side, price = np.sign(state[index]), self.price[index]
-            within = (y * side > 0) | ((np.abs(state[index]) == 2) & (price > 0))
+            side = np.sign(state[index])
+            within = y * side > 0
+            if self.priced:
+                price = self.price[index]
+                within |= (np.abs(state[index]) == 2) & (price > 0)
+                side = side * np.where(y * side > price, 2, 1).astype(np.int8)
             new[index] = np.where(within, side, np.where(fixed[index], -side, 0))
-            new[index] *= np.where(y * side > price, 2, 1).astype(np.int8)
-            side = np.sign(state[held])
-            beyond = side * g[held] - np.where(side > 0, bounds.high[held], -bounds.low[held])
-            # Within its limit a row may be tight, but for one that the others leave no choice.
-            new[held] = np.where(beyond > 0, 2 * side, np.where((state == wanted)[held], side, 0))
+            if len(held):
+                side = np.sign(state[held])
+                beyond = side * g[held] - np.where(side > 0, bounds.high[held], -bounds.low[held])
+                # Within its limit a row may be tight, but for one that the others leave no choice.
+                new[held] = np.where(
+                    beyond > 0, 2 * side, np.where((state == wanted)[held], side, 0)
+                )
             wrong = int(np.count_nonzero(new != state))
             if not wrong:
                 missed = np.append(np.abs(b - g[index]), np.zeros(len(held)))
@@ -428,6 +434,8 @@ class Condensed:
 
     def _held(self, state: States, g0: Array) -> tuple[Array, NDArray[np.intp], Array]:
         """The rows with what held ones pull, which these are, and their multipliers."""
+        if not self.priced:
+            return g0, np.empty(0, np.intp), np.empty(0)
         held = np.flatnonzero((np.abs(state) == 2) & np.isinf(self.give))
         pull = np.sign(state[held]) * self.price[held]
         return g0 - pull @ self._products(held), held, pull
@@ -436,13 +444,16 @@ class Condensed:
         """The rows of equations that do not depend on those before, and the factor of these."""
         while True:
             past = np.abs(state) == 2
-            index = np.flatnonzero((state != 0) & ~(past & np.isinf(self.give)))
-            # Rows with a price are last: where they depend on others they can give way.
-            index = np.concatenate([index[~self.soft[index]], index[self.soft[index]]])
+            index = np.flatnonzero(
+                (state != 0) & ~(past & np.isinf(self.give)) if self.priced else state
+            )
             if not len(index):
                 return state, index, np.empty((0, 0))
+            if self.priced:  # last, where they depend on others: they can give way
+                index = np.concatenate([index[~self.soft[index]], index[self.soft[index]]])
             S = self._products(index)[:, index]
-            S[np.diag_indices(len(index))] += np.where(past[index], self.give[index], 0.0)
+            if self.priced:
+                S[np.diag_indices(len(index))] += np.where(past[index], self.give[index], 0.0)
             L, failed = dpotrf(S, lower=1)
             size = L.diagonal() ** 2
             if not failed and size.min() > _DEPENDENT:
@@ -458,6 +469,9 @@ class Condensed:
         self, index: NDArray[np.intp], L: Array, state: States, g0: Array, bounds: Bounds
     ) -> tuple[Array, Array]:
         """Those of rows of equations, and where these are: at their limits, or past them."""
+        if not self.priced:
+            b = np.where(state[index] > 0, bounds.high[index], bounds.low[index])
+            return _solve(L, g0[index] - b), b
         side, past = np.sign(state[index]), np.abs(state[index]) == 2
         give = np.where(past, self.give[index], 0.0)
         b = np.where(side > 0, bounds.high[index], bounds.low[index])
