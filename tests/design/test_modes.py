@@ -114,17 +114,17 @@ def test_the_unit_of_a_rate_does_not_decide(unit):
     ],
 )
 def test_large_plants_take_no_longer_than_three_regulators(plant, dt):
-    """In the best of three rounds, each of which times both: the machine may have more to do."""
+    """Of the processor, in the best of five rounds, each of which times both: it may have more to do."""
     sampled = lqrad.discretise(plant.A, plant.B, dt=dt)
     n, m = sampled.B.shape
 
     def seconds(run, *arguments):
-        start = time.perf_counter()
+        start = time.process_time()
         run(*arguments)
-        return time.perf_counter() - start
+        return time.process_time() - start
 
     ratios = []
-    for _ in range(3):
+    for _ in range(5):
         regulator = seconds(lqrad.dlqr, sampled.A, sampled.B, np.eye(n), np.eye(m))
         ratios.append(seconds(lqrad.controllability, sampled.A, sampled.B) / regulator)
     assert min(ratios) < 3
