@@ -25,13 +25,13 @@
 #define LANES
 #endif
 
-/* Z[i][j] += sum_k X[k][i] Y[k][j] for i < rows, j < columns: Z += X'Y. Tiles of Z stay in registers, and
- * each sum runs in the order of k. */
+/* Z[i][j] += sum_k X[k][i] Y[k][j] for i < rows, j < columns: Z += X'Y, or Z -= X'Y with `less`. Tiles of Z
+ * stay in registers, and each sum runs in the order of k. */
 enum { HIGH = 4, WIDE = 8 };
 
-INLINE void tile(const int64_t high, const int64_t wide, int64_t inner, const double *restrict X,
-                 int64_t X_row, const double *restrict Y, int64_t Y_row, double *restrict Z,
-                 int64_t Z_row)
+INLINE void tile(const int less, const int64_t high, const int64_t wide, int64_t inner,
+                 const double *restrict X, int64_t X_row, const double *restrict Y, int64_t Y_row,
+                 double *restrict Z, int64_t Z_row)
 {
     double sums[HIGH][WIDE];
     for (int64_t i = 0; i < high; i++)
@@ -40,17 +40,18 @@ INLINE void tile(const int64_t high, const int64_t wide, int64_t inner, const do
     for (int64_t k = 0; k < inner; k++, X += X_row, Y += Y_row)
         for (int64_t i = 0; i < high; i++)
             for (int64_t j = 0; j < wide; j++)
-                sums[i][j] += X[i] * Y[j];
+                sums[i][j] += less ? -(X[i] * Y[j]) : X[i] * Y[j];
     for (int64_t i = 0; i < high; i++)
         for (int64_t j = 0; j < wide; j++)
             Z[i * Z_row + j] = sums[i][j];
 }
 
-LANES static void add_product(int64_t rows, int64_t columns, int64_t inner,
-                              const double *restrict X, int64_t X_row, const double *restrict Y,
-                              int64_t Y_row, double *restrict Z, int64_t Z_row)
+INLINE void tiles(const int less, int64_t rows, int64_t columns, int64_t inner,
+                  const double *restrict X, int64_t X_row, const double *restrict Y, int64_t Y_row,
+                  double *restrict Z, int64_t Z_row)
 {
-#define TILE(high, wide) tile(high, wide, inner, X + i, X_row, Y + j, Y_row, Z + i * Z_row + j, Z_row)
+#define TILE(high, wide)                                                                           \
+    tile(less, high, wide, inner, X + i, X_row, Y + j, Y_row, Z + i * Z_row + j, Z_row)
 #define STRIP(high)                                                                                \
     do {                                                                                           \
         int64_t j = 0;                                                                             \
@@ -65,6 +66,23 @@ LANES static void add_product(int64_t rows, int64_t columns, int64_t inner,
     if (i < rows) STRIP(1);
 #undef STRIP
 #undef TILE
+}
+
+/* Z += X'Y. */
+LANES static void add_product(int64_t rows, int64_t columns, int64_t inner,
+                              const double *restrict X, int64_t X_row, const double *restrict Y,
+                              int64_t Y_row, double *restrict Z, int64_t Z_row)
+{
+    tiles(0, rows, columns, inner, X, X_row, Y, Y_row, Z, Z_row);
+}
+
+/* Z -= X'Y. */
+LANES static void subtract_product(int64_t rows, int64_t columns, int64_t inner,
+                                   const double *restrict X, int64_t X_row,
+                                   const double *restrict Y, int64_t Y_row, double *restrict Z,
+                                   int64_t Z_row)
+{
+    tiles(1, rows, columns, inner, X, X_row, Y, Y_row, Z, Z_row);
 }
 
 /* Sizes up to this are compiled apart, and their loops unrolled. */
@@ -123,26 +141,32 @@ typedef struct {
 #define NO_FOUR {{0.0, 0.0, 0.0, 0.0}}
 #endif
 
-/* y += M z for M (rows, columns), each row in four sums of every fourth column. */
+/* y[i] = sum_j M[i][j] z[j] for so many rows i at most HIGH, each in four sums, of every fourth j. */
+INLINE void dots(const int64_t high, int64_t columns, const double *restrict M, int64_t M_row,
+                 const double *restrict z, double *restrict y)
+{
+    four sums[HIGH] = {NO_FOUR, NO_FOUR, NO_FOUR, NO_FOUR};
+    int64_t j = 0;
+    for (; j + 4 <= columns; j += 4)
+        for (int64_t i = 0; i < high; i++)
+            ADD_FOUR(sums[i], M + i * M_row + j, z + j);
+    for (int64_t i = 0; i < high; i++)
+        y[i] = SUM_OF(sums[i]);
+    for (; j < columns; j++)
+        for (int64_t i = 0; i < high; i++)
+            y[i] += M[i * M_row + j] * z[j];
+}
+
+/* y += M z for M (rows, columns). */
 INLINE void add_rows(int64_t rows, int64_t columns, const double *restrict M,
                      const double *restrict z, double *restrict y)
 {
     int64_t i = 0;
     if (columns >= 8)
-        for (; i + 4 <= rows; i += 4, M += 4 * columns) {
-            four first = NO_FOUR, second = NO_FOUR, third = NO_FOUR, fourth = NO_FOUR;
-            int64_t j = 0;
-            for (; j + 4 <= columns; j += 4) {
-                ADD_FOUR(first, M + j, z + j);
-                ADD_FOUR(second, M + columns + j, z + j);
-                ADD_FOUR(third, M + 2 * columns + j, z + j);
-                ADD_FOUR(fourth, M + 3 * columns + j, z + j);
-            }
-            double sums[4] = {SUM_OF(first), SUM_OF(second), SUM_OF(third), SUM_OF(fourth)};
-            for (; j < columns; j++)
-                for (int64_t k = 0; k < 4; k++)
-                    sums[k] += M[k * columns + j] * z[j];
-            for (int64_t k = 0; k < 4; k++)
+        for (; i + HIGH <= rows; i += HIGH, M += HIGH * columns) {
+            double sums[HIGH];
+            dots(HIGH, columns, M, columns, z, sums);
+            for (int64_t k = 0; k < HIGH; k++)
                 y[i + k] += sums[k];
         }
     for (; i < rows; i++, M += columns) {

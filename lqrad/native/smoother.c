@@ -2,99 +2,19 @@
 #include "smoother.h"
 #include "small.h"
 
-/* Z[i][j] -= sum_k X[k][i] Y[k][j], as `tile` of small.h. */
-INLINE void less_tile(const int64_t high, const int64_t wide, int64_t inner,
-                      const double *restrict X, int64_t X_row, const double *restrict Y,
-                      int64_t Y_row, double *restrict Z, int64_t Z_row)
-{
-    double sums[HIGH][WIDE];
-    for (int64_t i = 0; i < high; i++)
-        for (int64_t j = 0; j < wide; j++)
-            sums[i][j] = Z[i * Z_row + j];
-    for (int64_t k = 0; k < inner; k++, X += X_row, Y += Y_row)
-        for (int64_t i = 0; i < high; i++)
-            for (int64_t j = 0; j < wide; j++)
-                sums[i][j] -= X[i] * Y[j];
-    for (int64_t i = 0; i < high; i++)
-        for (int64_t j = 0; j < wide; j++)
-            Z[i * Z_row + j] = sums[i][j];
-}
-
-LANES static void less_product(int64_t rows, int64_t columns, int64_t inner,
-                               const double *restrict X, int64_t X_row, const double *restrict Y,
-                               int64_t Y_row, double *restrict Z, int64_t Z_row)
-{
-#define TILE(high, wide)                                                                           \
-    less_tile(high, wide, inner, X + i, X_row, Y + j, Y_row, Z + i * Z_row + j, Z_row)
-#define STRIP(high)                                                                                \
-    do {                                                                                           \
-        int64_t j = 0;                                                                             \
-        for (; j + WIDE <= columns; j += WIDE) TILE(high, WIDE);                                   \
-        if (j + 4 <= columns) { TILE(high, 4); j += 4; }                                           \
-        for (; j < columns; j++) TILE(high, 1);                                                    \
-    } while (0)
-    int64_t i = 0;
-    for (; i + HIGH <= rows; i += HIGH) STRIP(HIGH);
-    for (; i < rows; i++) STRIP(1);
-#undef STRIP
-#undef TILE
-}
-
 /* Z -= X'Y for X (inner, rows) and Y (inner, columns). */
 INLINE void subtract(const int64_t rows, const int64_t columns, const int64_t inner,
                      const double *restrict X, int64_t X_row, const double *restrict Y,
                      int64_t Y_row, double *restrict Z, int64_t Z_row)
 {
     if (rows > SMALL || columns > 2 * SMALL || inner > SMALL) {
-        less_product(rows, columns, inner, X, X_row, Y, Y_row, Z, Z_row);
+        subtract_product(rows, columns, inner, X, X_row, Y, Y_row, Z, Z_row);
         return;
     }
     for (int64_t k = 0; k < inner; k++)
         for (int64_t i = 0; i < rows; i++)
             for (int64_t j = 0; j < columns; j++)
                 Z[i * Z_row + j] -= X[k * X_row + i] * Y[k * Y_row + j];
-}
-
-#if defined(__GNUC__)
-typedef double four __attribute__((vector_size(32)));
-#else
-typedef struct { double l[4]; } four;
-#endif
-
-/* y[i] = sum_j M[i][j] z[j] for so many rows i at most HIGH, each in four sums, of every fourth j. */
-INLINE void dots(const int64_t high, const int64_t columns, const double *restrict M,
-                 const int64_t M_row, const double *restrict z, double *restrict y)
-{
-    union { four lanes; double l[4]; } sums[HIGH];
-    for (int64_t i = 0; i < high; i++)
-        for (int64_t l = 0; l < 4; l++)
-            sums[i].l[l] = 0.0;
-    int64_t j = 0;
-#if defined(__GNUC__)
-    four parts[HIGH];
-    for (int64_t i = 0; i < high; i++)
-        parts[i] = sums[i].lanes;
-    for (; j + 4 <= columns; j += 4) {
-        four with, of_row;
-        memcpy(&with, z + j, sizeof with);
-        for (int64_t i = 0; i < high; i++) {
-            memcpy(&of_row, M + i * M_row + j, sizeof of_row);
-            parts[i] += of_row * with;
-        }
-    }
-    for (int64_t i = 0; i < high; i++)
-        sums[i].lanes = parts[i];
-#else
-    for (; j + 4 <= columns; j += 4)
-        for (int64_t i = 0; i < high; i++)
-            for (int64_t l = 0; l < 4; l++)
-                sums[i].l[l] += M[i * M_row + j + l] * z[j + l];
-#endif
-    for (int64_t l = 0; j < columns; j++, l++)
-        for (int64_t i = 0; i < high; i++)
-            sums[i].l[l] += M[i * M_row + j] * z[j];
-    for (int64_t i = 0; i < high; i++)
-        y[i] = (sums[i].l[0] + sums[i].l[1]) + (sums[i].l[2] + sums[i].l[3]);
 }
 
 LANES static void dots_of(int64_t rows, int64_t columns, const double *restrict M, int64_t M_row,
@@ -509,18 +429,20 @@ INLINE void inverse_of(const int64_t n, int64_t T, const double *restrict F,
 /* Each of these is compiled apart for the commonest small sizes: their loops are unrolled. */
 #define BY_STATES(CALL)                                                                            \
     switch (e->n) {                                                                                \
-    case 1: return CALL(1);                                                                        \
-    case 2: return CALL(2);                                                                        \
-    case 4: return CALL(4);                                                                        \
-    default: return CALL(e->n);                                                                    \
+    case 1: CALL(1); break;                                                                        \
+    case 2: CALL(2); break;                                                                        \
+    case 4: CALL(4); break;                                                                        \
+    default: CALL(e->n);                                                                           \
     }
 
 LANES static int64_t factors(const normal_equations *e, int64_t group, double *F, int64_t *block,
                              double *mean, double *log_determinant, double *S, double *size)
 {
-#define CALL(n) factors_of(e, n, group, F, block, mean, log_determinant, S, size)
+    int64_t failed;
+#define CALL(n) failed = factors_of(e, n, group, F, block, mean, log_determinant, S, size)
     BY_STATES(CALL)
 #undef CALL
+    return failed;
 }
 
 LANES static void solve(const normal_equations *e, const double *F, const int64_t *block, double *x)
@@ -557,9 +479,11 @@ LANES static void residuals(const normal_equations *e, int64_t group, const doub
 LANES static double cost_of_series(const normal_equations *e, int64_t group, const double *x,
                                    const double *p, const double *white, double *half)
 {
-#define CALL(n) cost_of(e, n, group, x, p, white, half)
+    double cost;
+#define CALL(n) cost = cost_of(e, n, group, x, p, white, half)
     BY_STATES(CALL)
 #undef CALL
+    return cost;
 }
 
 LANES static void inverse(const normal_equations *e, const double *F, const int64_t *block,

@@ -256,7 +256,8 @@ def test_units_of_the_cost_are_exact():
 @needs_compiler
 def test_no_kernel_reads_or_writes_beside_an_array(tmp_path):
     folder, program = ROOT / "lqrad" / "native", tmp_path / "sanitize"
-    flags = ["-std=c99", "-g1", "-O0", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+    flags = ["-std=c99", "-pedantic-errors", "-g1", "-O0"]
+    flags += ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
     sources = [str(Path(__file__).with_name("sanitize.c")), *map(str, sorted(folder.glob("*.c")))]
     command = ["cc", *flags, "-DLQRAD_ONE_TARGET", f"-I{folder}", *sources, "-lm", "-o", program]
     subprocess.run(command, check=True)
