@@ -293,7 +293,7 @@ def memory() -> int:
 
 _RAGGED = "is not a rectangular array of numbers; are its rows of equal length?"
 _KINDS = {"c": "complex numbers", "U": "text", "S": "bytes", "M": "dates", "m": "durations"}
-_PLAIN = {float, int}
+_PLAIN = {float, int, np.float64}
 _CONVERT = "convert it with numpy.asarray(..., dtype=float) and see which entry fails"
 
 
@@ -331,6 +331,8 @@ def real_array(name: str, value: ArrayLike, *, gaps: bool = False) -> Array:
         raise DtypeError(
             f"{name} is {_short(value)}, which NumPy cannot make an array of: {error}"
         ) from error
+    if array.dtype == np.float64:
+        return array
     if array.dtype.kind == "O":
         return _from_objects(name, array, gaps)
     if array.dtype.kind not in "iufb":
@@ -338,7 +340,7 @@ def real_array(name: str, value: ArrayLike, *, gaps: bool = False) -> Array:
         parts = "a complex model must be written in real and imaginary parts first"
         remedy = parts if array.dtype.kind == "c" else _CONVERT
         raise DtypeError(f"{name} holds {held}, expected real numbers", remedy)
-    if array.dtype.kind != "f" or array.dtype == np.float64:
+    if array.dtype.kind != "f":
         return np.asarray(array, dtype=np.float64)
     with np.errstate(over="ignore"):  # an infinity is told by whoever wants finite numbers
         return np.asarray(array, dtype=np.float64)
@@ -360,11 +362,9 @@ def complex_array(name: str, value: ArrayLike) -> NDArray[Any]:
 
 def _has_masks(value: Any) -> bool:
     """Whether an array has a mask, or a nested sequence holds one that does."""
-    if isinstance(value, np.ma.MaskedArray):
-        return True
-    if not isinstance(value, (list, tuple)) or set(map(type, value)) <= _PLAIN:
-        return False
-    return any(isinstance(v, (list, tuple, np.ma.MaskedArray)) and _has_masks(v) for v in value)
+    if isinstance(value, (list, tuple)):
+        return not set(map(type, value)) <= _PLAIN and any(map(_has_masks, value))
+    return isinstance(value, np.ma.MaskedArray)
 
 
 def _filled(name: str, value: Any, gaps: bool) -> Array:
@@ -423,7 +423,7 @@ def check_finite(name: str, array: Array, *, computed: bool = False) -> None:
     `computed` says that the array is a result, whose remedy is another than that of bad input.
     """
     # A sum of squares is finite only if all entries are, and costs less than asking each of them.
-    if math.isfinite(np.vdot(array, array)):
+    if math.isfinite(array.item() if array.size == 1 else np.vdot(array, array)):
         return
     finite = np.isfinite(array)
     if not finite.all():
@@ -664,7 +664,9 @@ def check_semidefinite(
     Scaled to a unit diagonal, so that the units of a state do not decide what passes for rounding.
     Beside a diagonal entry that is zero there is no rounding: its row must be zero.
     """
-    diagonal = weight.diagonal(axis1=-2, axis2=-1)
+    if weight.size == 1 and weight.item() >= 0:
+        return
+    diagonal = weight.diagonal(0, -2, -1)
     if diagonal.min() >= 0 and is_diagonal(weight):
         return
     check_symmetric(name, weight)

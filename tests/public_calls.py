@@ -442,6 +442,7 @@ CALLS |= {
         lqrad.SmoothingProblem,
         of("A", "C", "W", "V", "m0", "P0") | {"c": np.ones(2), "d": np.ones(1)},
     ),
+    "SmoothingProblem.replace": lambda: (model().replace, of(*"AWV")),
     "SmoothingProblem.series": lambda: (model().series, of("y")),
     "SmoothingProblem.objective": lambda: (model().objective, of("y")),
     "SmoothingProblem.simulate": lambda: (

@@ -8,12 +8,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from lqrad.arguments import Array, check_shape, frozen_array, frozen_zeros
-from lqrad.errors import DtypeError, NonFiniteError, NotConvexError, ShapeError
+from lqrad.arguments import Array, check_covariance, check_shape, frozen_array, frozen_zeros
+from lqrad.errors import ArgumentError, DtypeError, NonFiniteError, NotConvexError, ShapeError
 
 # What each array looks like in letters, and how many more than T stages it has where it varies.
 SYMBOLS = {"A": "nn", "C": "yn", "W": "nn", "V": "yy", "c": "n", "d": "y"}
 _EXTRA = {"A": 0, "W": 0, "c": 0, "C": 1, "V": 1, "d": 1}
+# With those of x[0], which do not vary.
+ALL = SYMBOLS | {"m0": "n", "P0": "nn"}
 
 
 class Observations(NamedTuple):
@@ -82,12 +84,20 @@ def check_overflow(name: str, array: Array) -> None:
         )
 
 
-def model_arrays(**given: ArrayLike | None) -> tuple[dict[str, Array], int | None]:
-    """Return frozen copies of A, C, W, V, c, d, zeros for a missing c or d, and the horizon T."""
+def model_arrays(
+    kept: dict[str, Array | None], given: dict[str, ArrayLike | None]
+) -> tuple[dict[str, Array], Array | None, int | None]:
+    """Return the arrays of a model but P0, P0, and the horizon T: some kept, the others frozen copies, checked.
+
+    Zeros for a c, d or m0 that is None.
+    """
     for name in "ACWV":
-        if given[name] is None:
+        if given.get(name, "") is None:
             raise DtypeError(f"{name} is None, expected an array of real numbers")
-    arrays = {name: frozen_array(name, value) for name, value in given.items() if value is not None}
+    arrays = {name: array for name, array in kept.items() if array is not None}
+    for name, value in given.items():
+        if value is not None:
+            arrays[name] = frozen_array(name, value)
     A, C = arrays["A"], arrays["C"]
     if A.ndim not in (2, 3) or A.shape[-1] != A.shape[-2] or 0 in A.shape:
         raise ShapeError(
@@ -104,31 +114,41 @@ def model_arrays(**given: ArrayLike | None) -> tuple[dict[str, Array], int | Non
         elif C.ndim == 1 and len(C) == n:
             message += "; did you mean C[None, :]?"
         raise ShapeError(message)
+    if "P0" in arrays and "m0" not in arrays:
+        raise ArgumentError("m0 is None and P0 is given; pass the mean of x[0], or P0=None too")
     letters = {"n": n, "y": C.shape[-2]}
     varying: tuple[str, int] | None = None
-    for name, symbols in SYMBOLS.items():
+    for name, symbols in ALL.items():
         expected = tuple([letters[i] for i in symbols])
         if name not in arrays:
-            arrays[name] = frozen_zeros(*expected)
+            if name != "P0":
+                arrays[name] = frozen_zeros(*expected)
+            continue
         array = arrays[name]
         if array.shape == expected:
             continue
-        extra = _EXTRA[name]
-        if array.ndim == len(expected) + 1 and array.shape[1:] == expected and len(array) > extra:
-            steps = len(array) - extra
-            if varying and steps != varying[1]:
-                raise ShapeError(
-                    f"{name} has {len(array)} stages and {varying[0]} has "
-                    f"{varying[1] + _EXTRA[varying[0]]}; A, W, c have one for each step, T, "
-                    "and C, V, d one for each row of y, T + 1"
-                )
-            varying = varying or (name, steps)
-            continue
-        why = f"or with a leading axis of T{' + 1' if extra else ''} stages, for n = {n}, ny = {letters['y']}"
+        extra = _EXTRA.get(name)
+        why = f"to match A {A.shape}"
+        if extra is not None:
+            if array.shape[1:] == expected and len(array) > extra:
+                steps = len(array) - extra
+                if varying and steps != varying[1]:
+                    raise ShapeError(
+                        f"{name} has {len(array)} stages and {varying[0]} has "
+                        f"{varying[1] + _EXTRA[varying[0]]}; A, W, c have one for each step, T, "
+                        "and C, V, d one for each row of y, T + 1"
+                    )
+                varying = varying or (name, steps)
+                continue
+            why = f"or with a leading axis of T{' + 1' if extra else ''} stages, for n = {n}, ny = {letters['y']}"
         shape = ", ".join(symbols.replace("y", "Y")).replace("Y", "ny")
         symbols = f"({shape}{',' if len(expected) == 1 else ''})"
         check_shape(name, array, expected, why, symbols=symbols)
-    return arrays, varying[1] if varying else None
+    for name in ("W", "V", "P0"):
+        if given.get(name) is not None:
+            check_covariance(name, arrays[name])
+    P0 = arrays.pop("P0", None)
+    return arrays, P0, varying[1] if varying else None
 
 
 def _scalar_remedy(array: Array) -> str:

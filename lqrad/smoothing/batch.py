@@ -12,10 +12,8 @@ from lqrad.arguments import Array, check_covariance, shape_message
 from lqrad.batches import of_one, read_batch, read_problems, stacked, with_both_axes, within_problem
 from lqrad.copies import Fixed
 from lqrad.errors import ArgumentError, NotConvexError, ShapeError
-from lqrad.smoothing.arrays import SYMBOLS, Observations, close_gaps
+from lqrad.smoothing.arrays import ALL, Observations, close_gaps
 from lqrad.smoothing.model import Balanced, SmoothingProblem
-
-_ALL = {**SYMBOLS, "m0": "n", "P0": "nn"}
 
 
 class SmoothingBatch(Fixed):
@@ -106,7 +104,7 @@ class SmoothingBatch(Fixed):
         if m0 is None and P0 is not None:
             raise ArgumentError("m0 is None and P0 is given; pass the mean of x[0], or P0=None too")
         given = {"A": A, "C": C, "W": W, "V": V, "m0": m0, "P0": P0, "c": c, "d": d}
-        symbols = {name: axes for name, axes in _ALL.items() if name != "P0" or P0 is not None}
+        symbols = {name: axes for name, axes in ALL.items() if name != "P0" or P0 is not None}
         arrays, sizes, b, T = read_batch(
             symbols, given, zeros=("c", "d", "m0"), still=("m0", "P0"), more="CVd"
         )
@@ -145,7 +143,7 @@ class SmoothingBatch(Fixed):
                     "has not the same, expected one for all or for none"
                 )
         arrays: dict[str, Array | None] = {"P0": None}
-        for name, axes in _ALL.items():
+        for name, axes in ALL.items():
             if name != "P0" or problems[0].P0 is not None:
                 stages = T if T is None else T + (name in "CVd")
                 arrays[name] = stacked([getattr(z, name) for z in problems], len(axes), stages)
@@ -170,10 +168,10 @@ class SmoothingBatch(Fixed):
         if not -self.b <= i < self.b:
             raise IndexError(f"there is no problem {i} in a batch of {self.b}")
         i %= self.b
-        arrays = {name: getattr(self, name) for name in _ALL}
+        arrays = {name: getattr(self, name) for name in ALL}
         problem = object.__new__(SmoothingProblem)  # what was checked holds for each
         found = {
-            name: None if array is None else of_one(array, len(_ALL[name]), i)
+            name: None if array is None else of_one(array, len(ALL[name]), i)
             for name, array in arrays.items()
         }
         problem._set(n=self.n, ny=self.ny, T=self.T, **found)
@@ -211,7 +209,7 @@ def stages_of(problem: SmoothingProblem | SmoothingBatch, name: str) -> Array:
     array: Array = getattr(problem, name)
     if isinstance(problem, SmoothingProblem):
         return array
-    array = with_both_axes(array, len(_ALL[name]))
+    array = with_both_axes(array, len(ALL[name]))
     if len(array) > 1:
         return np.asarray(array[:, 0] if name in ("m0", "P0") else array)
     return np.asarray(array[0, 0] if array.shape[1] == 1 else array[0])

@@ -193,11 +193,15 @@ def build_problem(
         raise ArgumentError(
             f"build returned {type(problem).__name__} at theta = {theta}, expected a SmoothingProblem"
         )
+    shapes, expected = _shapes(problem), _shapes(problem if first is None else first)
     for name in NAMES:
-        shape = np.shape(getattr(problem, name))
-        if first is not None and shape != np.shape(getattr(first, name)):
+        if shapes[name] != expected[name]:
             raise ArgumentError(
-                f"build returned {name} of shape {shape} at theta = {theta}, and of shape "
-                f"{np.shape(getattr(first, name))} at theta0; shapes must not depend on theta"
+                f"build returned {name} of shape {shapes[name]} at theta = {theta}, and of shape "
+                f"{expected[name]} at theta0; shapes must not depend on theta"
             )
     return problem
+
+
+def _shapes(problem: SmoothingProblem) -> dict[str, tuple[int, ...]]:
+    return {name: getattr(getattr(problem, name), "shape", ()) for name in NAMES}

@@ -28,15 +28,13 @@ from lqrad.arguments import (
 )
 from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError, ShapeError, Status
 from lqrad.results import Ended, Report
-from lqrad.smoothing.arrays import SYMBOLS
+from lqrad.smoothing.arrays import ALL
 from lqrad.smoothing.climb import FAR, Climb, build_problem
 from lqrad.smoothing.covariance_filter import CovarianceFilter
 from lqrad.smoothing.model import Balanced, SmoothingProblem
 from lqrad.smoothing.score import NAMES, PRIOR, Expected, expect
 from lqrad.smoothing.start import split_prior
 
-# How many axes each array has where it does not vary in time.
-_AXES = {name: len(symbols) for name, symbols in SYMBOLS.items()} | {"m0": 1, "P0": 2}
 # A log-likelihood is known to this part of it, for the smoother may lose five digits.
 _LOST = 1e-10
 # An output whose innovation's deviation is no more than this many roundings of the data is exact.
@@ -335,7 +333,7 @@ def _learnable(problem: SmoothingProblem, learn: Iterable[str]) -> set[str]:
         if name in PRIOR and problem.P0 is None:
             raise ArgumentError(f"{name} cannot be learnt: P0 is None, there is no prior")
         for array in (name, {"A": "W", "c": "W", "C": "V", "d": "V"}.get(name, name)):
-            if getattr(problem, array).ndim > _AXES[array]:
+            if getattr(problem, array).ndim > len(ALL[array]):
                 raise ArgumentError(
                     f"{array} varies in time, and em learns {name} only where it does not; "
                     "give a constant one, or use fit with a map of your own"
@@ -375,7 +373,7 @@ def _maximise(problem: SmoothingProblem, expected: Expected, names: set[str]) ->
     if "P0" in names:  # the mean of (x[0] - m0 - move)(...)'
         cross = np.outer(moment[:n, n], move)
         new["P0"] = _covariance(moment[:n, :n] - cross - cross.T + np.outer(move, move))
-    return SmoothingProblem(**new)
+    return problem.replace(**{name: new[name] for name in names})
 
 
 def _covariance(P: Array) -> Array:

@@ -15,13 +15,12 @@ from numpy.typing import ArrayLike, NDArray
 
 from lqrad.arguments import (
     Array,
+    check_choice,
     check_count,
-    check_covariance,
     check_finite,
     check_generator,
     check_room,
     check_shape,
-    frozen_array,
     real_array,
     shape_message,
 )
@@ -31,6 +30,7 @@ from lqrad.errors import ArgumentError, NonFiniteError, ShapeError
 from lqrad.linalg.banded import Bidiagonal
 from lqrad.linalg.stages import inner, substitute, times
 from lqrad.smoothing.arrays import (
+    ALL,
     Observations,
     Whitened,
     cholesky_factor,
@@ -162,20 +162,31 @@ class SmoothingProblem(Fixed):
         c: ArrayLike | None = None,
         d: ArrayLike | None = None,
     ) -> None:
-        arrays, T = model_arrays(A=A, C=C, W=W, V=V, c=c, d=d)
+        self._take({}, A=A, C=C, W=W, V=V, m0=m0, P0=P0, c=c, d=d)
+
+    def _take(self, kept: dict[str, Array | None], **given: ArrayLike | None) -> None:
+        """Set the arrays, some kept from another problem and the others checked and copied."""
+        arrays, P0, T = model_arrays(kept, given)
         ny, n = arrays["C"].shape[-2:]
-        if m0 is None and P0 is not None:
-            raise ArgumentError("m0 is None and P0 is given; pass the mean of x[0], or P0=None too")
-        arrays["m0"] = frozen_array("m0", np.zeros(n) if m0 is None else m0)
-        why = f"to match A {arrays['A'].shape}"
-        check_shape("m0", arrays["m0"], (n,), why, symbols="(n,)")
-        for name in ("W", "V"):
-            check_covariance(name, arrays[name])
-        if P0 is not None:
-            P0 = frozen_array("P0", P0)
-            check_shape("P0", P0, (n, n), why, symbols="(n, n)")
-            check_covariance("P0", P0)
         self._set(P0=P0, n=n, ny=ny, T=T, **arrays)
+
+    def replace(self, **changes: ArrayLike | None) -> SmoothingProblem:
+        """Return this problem with other arrays, checked and copied as those of SmoothingProblem.
+
+        The others are kept as they are, and not checked again: that is faster than a new problem.
+
+        Examples
+        --------
+        >>> model = SmoothingProblem([[1]], [[1]], W=[[1]], V=[[1]], m0=[0], P0=[[1]])
+        >>> model.replace(W=[[2]], P0=None)
+        SmoothingProblem(n=1, ny=1, time-invariant, no prior)
+        """
+        for name in changes:
+            check_choice("an array to replace", name, ALL)
+        kept = {name: getattr(self, name) for name in ALL if name not in changes}
+        new: SmoothingProblem = object.__new__(SmoothingProblem)
+        new._take(kept, **changes)
+        return new
 
     def __repr__(self) -> str:
         words = [f"n={self.n}", f"ny={self.ny}"]

@@ -51,11 +51,6 @@ CASES += [
 cases = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 
-def arrays(problem, **changes):
-    """The arrays of a problem, with changes, as SmoothingProblem takes them."""
-    return {name: getattr(problem, name) for name in NAMES} | changes
-
-
 def direction(rng, name, array):
     """A random change of the array: symmetric where the array is."""
     change = rng.normal(size=array.shape)
@@ -92,7 +87,7 @@ def test_the_score_is_the_slope_of_the_smoothers_log_likelihood(case):
         change /= np.linalg.norm(change)
 
         def loglik(h, name=name, array=array, change=change):
-            moved = SmoothingProblem(**arrays(case.problem, **{name: array + h * change}))
+            moved = case.problem.replace(**{name: array + h * change})
             return kalman_smoother(moved, case.y, covariances=False).loglik
 
         size = max(1, np.linalg.norm(gradient))
@@ -238,7 +233,7 @@ def test_the_nile_has_the_published_variances(start):
 def test_the_score_of_the_nile_is_zero_at_the_maximum():
     y = FLOW[:, None]
     best = fit(local_level, [9, 7], y, tol=1e-9).problem
-    away = SmoothingProblem(**arrays(best, V=1.1 * best.V, W=1.1 * best.W))
+    away = best.replace(V=1.1 * best.V, W=1.1 * best.W)
     # In logarithms: a change of the log-likelihood for a relative change of the variance.
     for name in ("V", "W"):
         zero, other = (
@@ -579,7 +574,7 @@ def test_a_fit_is_the_same_in_all_units_of_theta_and_of_the_data(seed):
         A = problem.A + 0.0
         A[0, 0] += theta[0]
         new = {"A": A, "W": np.exp(theta[1]) * problem.W, "V": theta[2] * problem.V}
-        return SmoothingProblem(**arrays(problem, d=problem.d + output * theta[3], **new))
+        return problem.replace(d=problem.d + output * theta[3], **new)
 
     here = fit(build, start, case.y)
     state, output = 2.0 ** rng.integers(-30, 31, n), 2.0 ** rng.integers(-30, 31, ny)
@@ -727,7 +722,7 @@ def test_em_learns_beside_arrays_that_vary_in_time():
 
 def test_what_is_never_observed_keeps_its_parameters():
     case = random_case(16, n=2, ny=2, T=9, varying="none", gaps="none")
-    model = SmoothingProblem(**arrays(case.problem, V=np.eye(2)))
+    model = case.problem.replace(V=np.eye(2))
     y = case.y.copy()
     y[:, 1] = NAN
     result = em(model, y, learn=["C", "d", "V"], max_iter=3, tol=0)
@@ -781,12 +776,12 @@ VARYING = random_case(17, n=2, ny=2, T=9, varying="all").problem
         (VARYING, ["A"], "A varies in time, and em learns A only where it does not; give"),
         (VARYING, ["V"], "V varies in time"),
         (
-            SmoothingProblem(**arrays(VARYING, A=VARYING.A[0])),
+            VARYING.replace(A=VARYING.A[0]),
             ["A"],
             "W varies in time, and em learns A only where it does not",
         ),
         (
-            SmoothingProblem(**arrays(VARYING, d=VARYING.d[0])),
+            VARYING.replace(d=VARYING.d[0]),
             ["d"],
             "V varies in time, and em learns d",
         ),

@@ -46,6 +46,43 @@ def test_attributes_cannot_be_set():
         problem.in_units(np.ones(problem.n), np.ones(problem.ny)).P0 = None
 
 
+def test_replace_keeps_what_it_is_not_given_and_checks_the_rest():
+    problem = model(c=np.zeros((7, 2)))
+    W = np.eye(2)
+    other = problem.replace(W=W, P0=None)
+    W[0, 0] = -1
+    assert (other.W[0, 0], other.P0, other.T) == (1, None, 7)
+    for name in ("A", "C", "V", "m0", "c", "d"):
+        assert getattr(other, name) is getattr(problem, name)
+    assert problem.P0 is not None
+    assert problem.replace(c=None).T is None
+    bigger = problem.replace(C=np.eye(2), V=np.eye(2), d=None)
+    assert (bigger.ny, bigger.d.shape) == (2, (2,))
+    np.testing.assert_array_equal(other.balanced.problem.W, model(W=np.eye(2)).balanced.problem.W)
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"W": [[1, 2], [2, 1]]}, NotConvexError, "W has the eigenvalue -1, expected a positive"),
+        ({"P0": [[-1.0, 0], [0, 1]]}, NotConvexError, "P0 has the eigenvalue -1"),
+        ({"V": np.eye(2)}, ShapeError, r"V has shape \(2, 2\), expected \(ny, ny\) = \(1, 1\)"),
+        ({"C": np.eye(2)}, ShapeError, r"V has shape \(1, 1\), expected \(ny, ny\) = \(2, 2\)"),
+        ({"c": np.zeros((7, 2)), "d": np.zeros((7, 1))}, ShapeError, "d has 7 stages and c has 7"),
+        ({"A": None}, DtypeError, "A is None, expected an array"),
+        ({"m0": None}, ArgumentError, "m0 is None and P0 is given"),
+        (
+            {"E": 1},
+            ArgumentError,
+            "an array to replace is 'E', expected one of: A, C, W, V, c, d, m0",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_not_replaced(changes, error, message):
+    with pytest.raises(error, match=message):
+        model().replace(**changes)
+
+
 def test_dimensions_are_read_off_and_the_horizon_off_what_varies():
     assert (model().n, model().ny, model().T) == (2, 1, None)
     assert model(c=np.zeros((7, 2))).T == 7
