@@ -231,6 +231,42 @@ def condition_exactly(data, y, *, digits=50):
         return condition(data, y, number=mp, vague=vague)
 
 
+def exact_loglik(s, y):
+    """The log-likelihood of constant arrays of mpmath's numbers, by the covariance of all of y."""
+    mean, P = [s["m0"]], [s["P0"]]
+    for _ in range(len(y) - 1):
+        mean.append(s["A"] @ mean[-1] + s["c"])
+        P.append(s["A"] @ P[-1] @ s["A"].T + s["W"])
+    seen = [(t, i) for t in range(len(y)) for i in np.flatnonzero(~np.isnan(y[t]))]
+    S, r = mp(np.zeros((len(seen), len(seen)))), mp(np.zeros(len(seen)))
+    for k, (t, i) in enumerate(seen):
+        r[k] = mp(y[t, i]) - s["C"][i] @ mean[t] - s["d"][i]
+        reach, now = P[t] @ s["C"][i], t
+        for j, (u, g) in enumerate(seen[k:], k):
+            while now < u:
+                reach, now = s["A"] @ reach, now + 1
+            S[k, j] = S[j, k] = s["C"][g] @ reach + (s["V"][i, g] if u == t else 0)
+    L = cholesky(S)
+    e = forward(L, r[:, None])[:, 0]
+    logs = sum((mpmath.log(L[k, k]) for k in range(len(seen))), mpmath.mpf(0))
+    return -len(seen) * mpmath.log(2 * mpmath.pi) / 2 - logs - e @ e / 2
+
+
+def exact_slope(data, y, name, change):
+    """How it changes with an array, by differences in 150 digits; P0 = 10^50 I where there is no prior."""
+    ny, n = data["C"].shape
+    with mpmath.workdps(150):
+        none = {"m0": np.zeros(n), "P0": 1e50 * np.eye(n)}
+        given = data | (none if data["P0"] is None else {})
+        exactly = {key: mp(array) for key, array in given.items()}
+        exactly |= {"c": mp(np.zeros(n)), "d": mp(np.zeros(ny))}
+        h = mpmath.mpf(10) ** -40
+        up, down = (
+            exact_loglik(exactly | {name: exactly[name] + k * mp(change)}, y) for k in (h, -h)
+        )
+        return float((up - down) / (2 * h))
+
+
 # --- comparisons -----------------------------------------------------------------------------
 
 

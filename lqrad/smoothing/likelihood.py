@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.linalg import solve_triangular
 
-from lqrad.arguments import Array, check_type
+from lqrad.arguments import EPS, Array, check_type
 from lqrad.linalg.settled import looks
 from lqrad.native.library import serves_matrices
 from lqrad.native.likelihood import SeriesKernel, State
@@ -19,7 +19,7 @@ from lqrad.smoothing.covariance_filter import LOG_2PI
 from lqrad.smoothing.innovations import Series, backward, forward
 from lqrad.smoothing.kalman import kalman_smoother
 from lqrad.smoothing.model import SmoothingProblem
-from lqrad.smoothing.start import is_open, is_rounded, split_prior
+from lqrad.smoothing.start import is_open, is_rounded, least_known, split_prior
 from lqrad.smoothing.steady import Steady, has_settled, stages_left
 
 # With the kernels one looks after so many stages, then after twice as many, and so on up to so many,
@@ -28,6 +28,9 @@ _FIRST, _MOST_HEAD, _WORTH = 64, 1024, 30_000
 # Without, a stage is a dozen calls of NumPy. The normal equations are faster where more than N n / _DEAR
 # stages are needed, but not for the score of _MANY states or more.
 _FIRST_IN_NUMPY, _DEAR, _MANY = 16, 64, 10
+# The score, by the responses of the innovations to a start of which so little is known, is within about
+# 1e-10 of its terms: EPS over the square, the start and its responses being divided by it twice.
+_LEAST_KNOWN = math.sqrt(EPS / 1e-10)
 # Whole arrays, of all states and how they answer to the start, may hold so many numbers.
 _MOST_NUMBERS = 2**24
 
@@ -144,7 +147,7 @@ class Runner:
             if self._kernel is None and head < N:
                 raise LostError
             self._step(series, first, N, state, kept if rows == N else {})
-        if not (math.isfinite(R[k, k]) and (self.prior or not is_open(R[:k, :k]))):
+        if not math.isfinite(R[k, k]) or (k and self._is_lost(R[:k, :k], trace)):
             raise LostError
         b, sizes = np.zeros(0), 0.0
         if k:
@@ -152,6 +155,12 @@ class Runner:
             sizes = float(np.log(np.abs(R[:k, :k].diagonal())).sum())
         square = np.count_nonzero(seen) * LOG_2PI + float(log_determinant[0]) + float(R[k, k])
         return Started(series, R, kept, steady, b, -0.5 * square - sizes)
+
+    def _is_lost(self, R: Array, trace: bool) -> bool:
+        """Whether the start is open, or for the score, of which a trace is kept, known too little."""
+        if trace:
+            return least_known(R) < _LEAST_KNOWN
+        return not self.prior and is_open(R)
 
     def _head_in_numpy(self, start: int, trace: bool) -> int:
         """Up to how many stages it is faster than the normal equations; LostError where it is never."""

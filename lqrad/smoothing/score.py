@@ -67,7 +67,9 @@ def loglik_gradient(problem: SmoothingProblem, y: ArrayLike) -> Score:
     """Return the log-likelihood of a series and its gradient in every array of the problem.
 
     The cost is that of one smoothing, in time and memory proportional to T, whatever the number of
-    arrays. W, V and P0 may be singular, and P0=None stands for the diffuse log-likelihood.
+    arrays. W, V and P0 may be singular, and P0=None stands for the diffuse log-likelihood, whose score
+    loses the digits that the start is short of: where the data say of one direction of x[0] a millionth
+    of what they say of its entries, six.
 
     Parameters
     ----------
@@ -260,8 +262,8 @@ def _answer_by_recursions(problem: SmoothingProblem, data: Observations) -> _Ans
     """From the filter and its adjoint, with no inverse of W, V or P0.
 
     The vague part b of x[0] is estimated, see `StartedFilter`. Each covariance is that with b given,
-    and a term for the error of b: with h the Hessian of -L in b, and X, P, U the derivatives of x, p,
-    u in b, that of the costates is N - P'h^-1 P.
+    and a term for the error of b: with X, P, U the derivatives of x, p, u in R b, of covariance I, that
+    of the costates is N - P'P.
     """
     started = StartedFilter(problem, data)
     filtering = started.filtering
@@ -277,14 +279,14 @@ def _answer_by_recursions(problem: SmoothingProblem, data: Observations) -> _Ans
         u[..., :-1, :] -= times(AK[:-1], p[..., 1:, :], transpose=True)
         return u
 
-    L, b, means = started.filter(problem.m0, problem.c, data.z)
+    b, means = started.filter(problem.m0, problem.c, data.z)
     x, p = filtering.smooth(means)
-    u, loglik = in_d(means.e, p), started.loglik(means.e, L, b)
+    u, loglik = in_d(means.e, p), started.loglik(means.e, b)
 
     # How p, u and x answer to c and d, with b given, and with b following.
-    X, P = filtering.smooth(started.moved)
-    answers = (X, P, in_d(started.moved.e, P))
-    X, P, U = (substitute(L, z.swapaxes(0, 1)) for z in answers)  # (T+1, k, ...)
+    X, P = started.answers()
+    U = in_d(started.unit, P)
+    X, P, U = (z.swapaxes(0, 1) for z in (X, P, U))  # (T+1, k, ...)
     N, _ = congruences(repeat_last(filtering.loop.A, filtering.T), product(weighted, weighted))
     filtered_cov = filtering.whole(filtering.cov)
     ahead = A @ filtered_cov[:-1]
