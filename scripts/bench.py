@@ -5,7 +5,7 @@
                                              filters, smoother, many, fit, mpc, ilqr, studies,
                                              network, nonlinear, heat, step, closed-loop, explore,
                                              import, growth, machine
-    python scripts/bench.py --quick          small sizes of all, in 80 seconds
+    python scripts/bench.py --quick          small sizes of all, in a minute
     python scripts/bench.py --here           with this Python, and the peers that it has
 
 It makes an environment with all peers in .venv-bench, which needs the network once. BLAS runs on one

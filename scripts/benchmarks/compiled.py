@@ -182,7 +182,10 @@ def riccatis(loops: Loops) -> Callable[..., Any]:
     return all_of_them
 
 
-def ways(n: int, m: int) -> dict[str, Loops]:
-    """By how they multiply: at n = 12 one is as fast as the other, far from there the other is slow."""
+def ways(n: int, m: int, quick: bool = False) -> dict[str, Loops]:
+    """By how they multiply: at n = 12 one is as fast as the other, far from there the other is slow.
+
+    The quick rows have one of them, since BLAS is compiled for some four seconds.
+    """
     known = {"sizes known": with_sizes(n, m)} if n <= 12 else {}
-    return known | ({"BLAS": BY_BLAS} if n >= 12 else {})
+    return known | ({"BLAS": BY_BLAS} if n > 12 or (n == 12 and not quick) else {})

@@ -72,13 +72,15 @@ def same(row: Row) -> None:
 
 
 def timed(row: Row, rounds: int) -> dict[str, Any]:
-    """The record of a row: medians, and for each peer its fastest way and the ratios."""
+    """The record of a row: medians, and for each peer its fastest way and the ratios.
+
+    `same` has called each before, and what compiles itself is compiled.
+    """
     contestants: list[tuple[Call, Any]] = [(row.ours, nullcontext), (row.ours, without_kernels)]
     contestants += [(way.call, nullcontext) for way in row.peers]
     repeats = []
     for call, context in contestants:
         with context():
-            call()
             start = time.perf_counter()
             call()
             repeats.append(max(1, int(_FILL / max(time.perf_counter() - start, 1e-7))))

@@ -130,7 +130,7 @@ def gradient(quick: bool) -> Iterator[Row]:
             import compiled
 
             given = (*arrays(problem), x0, u)
-            for name, loops in compiled.ways(n, m).items():
+            for name, loops in compiled.ways(n, m, quick).items():
                 call = partial(loops.gradient, *given)
                 peers.append(Way("compiled loop, numba", name, call, pair))
         name = f"gradient, n={n}, m={m}, T={T}"
@@ -202,7 +202,7 @@ def crocoddyl_ways(problem: lqrad.LQProblem, x0: np.ndarray, T: int) -> list[Way
     ]
 
 
-def compiled_ways(problem: lqrad.LQProblem, x0: np.ndarray, T: int) -> list[Way]:
+def compiled_ways(problem: lqrad.LQProblem, x0: np.ndarray, T: int, quick: bool) -> list[Way]:
     """All T stages, where ours stops once P has settled."""
     import compiled
 
@@ -215,7 +215,7 @@ def compiled_ways(problem: lqrad.LQProblem, x0: np.ndarray, T: int) -> list[Way]
 
     return [
         Way("compiled loop, numba", name, partial(call, loops), pair)
-        for name, loops in compiled.ways(problem.n, problem.m).items()
+        for name, loops in compiled.ways(problem.n, problem.m, quick).items()
     ]
 
 
@@ -239,7 +239,7 @@ def riccati(quick: bool) -> Iterator[Row]:
             if has("crocoddyl"):
                 peers += crocoddyl_ways(problem, x0, T)
             if has("numba"):
-                peers += compiled_ways(problem, x0, T)
+                peers += compiled_ways(problem, x0, T, quick)
             name = f"Riccati, gains, rollout, {'varying' if varying else 'invariant'}, n={n}, m={m}"
             call = ours if varying else lambda ours=ours: ours(T=T)
             yield Row(name, call, pair, peers, 1e-7, 5 if n > 30 else 9)
