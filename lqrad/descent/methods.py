@@ -207,12 +207,16 @@ class Oracle:
         """
         d = np.random.default_rng(0).normal(size=point.z.shape)
         d *= 1e-5 * max(self.length, _norm(point.z) / math.sqrt(d.size)) / _norm(d)
-        beside = [self.trial(self.inside(point.z + side * d)) for side in (1.0, -1.0)]
-        values = [other.value for other in beside if other is not None]
-        if len(values) < 2:
-            return None
-        fall = point.value - max(values) - 2 * point.norm * _norm(d)
-        return min(values) if fall > 0 and not point.hides(fall, point.value) else None
+        least = math.inf
+        for side in (1.0, -1.0):
+            beside = self.trial(self.inside(point.z + side * d))
+            if beside is None:
+                return None
+            fall = point.value - beside.value - 2 * point.norm * _norm(d)
+            if fall <= 0 or point.hides(fall, point.value):
+                return None
+            least = min(least, beside.value)
+        return least
 
     def free(self, z: Array) -> NDArray[np.bool_]:
         """Which variables are between their bounds."""

@@ -7,7 +7,7 @@ import os
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ctypes import byref, c_double, c_int64
+from ctypes import addressof, byref, c_double, c_int64
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -146,3 +146,11 @@ def address(array: Any) -> Any:
         return byref(_first_double(array))
     except (TypeError, ValueError):  # read-only, or empty
         return array.ctypes.data
+
+
+def pointer(array: Any) -> int:
+    """The address of the array, for a field of a structure; `address` is for arguments."""
+    try:
+        return addressof(_first_double(array))
+    except (TypeError, ValueError):
+        return int(array.ctypes.data)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from lqrad.arguments import Array
-from lqrad.native.library import address, function
+from lqrad.native.library import address, function, pointer
 
 
 class Model(Structure):
@@ -123,5 +123,5 @@ def _step(name: str, array: Array) -> int:
 
 def _pointers(structure: Trace | Gradients, arrays: dict[str, Array]) -> Trace | Gradients:
     for name, array in arrays.items():
-        setattr(structure, name, array.ctypes.data)
+        setattr(structure, name, pointer(array))
     return structure

@@ -79,7 +79,8 @@ class Climb:
     def evaluate(self, z: Array) -> tuple[float, Array]:
         """Minus the log-likelihood for each entry of y, and its gradient in z."""
         theta = self.lengths * z
-        problem, state, output = self.model(theta).balanced
+        at_start = np.array_equal(theta, self.start)
+        problem, state, output = (self.first if at_start else self.model(theta)).balanced
         changes = [self._changes(theta, i, step) for i, step in enumerate(self._steps(z))]
         here = Balanced(problem, state / self.state, output / self.output)
         found = score(here, self.data, {name for moved in changes for name in moved})

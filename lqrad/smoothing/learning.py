@@ -307,13 +307,16 @@ def _without_noise(problem: SmoothingProblem, y: Array) -> str:
     flat = y.reshape(-1, *y.shape[-2:])
     size = np.nanmax(np.abs(flat), axis=(0, 1), initial=0.0)
     size = np.where(size > 0, size, 1.0)  # nothing but zeros, beside the noises of the start
+    floor = (_ROUNDED * EPS * size) ** 2
+    if (np.diagonal(problem.V, axis1=-2, axis2=-1) > floor).all():
+        return ""  # an innovation varies at least as its noise does
     seen = ~np.isnan(flat).all(axis=0)
     own = problem.balanced.problem
     data = own.observations(np.where(seen, 0.0, np.nan))
     filtering = CovarianceFilter(own, data, split_prior(own)[0])
     variances = filtering.whole((filtering.factor**2).sum(axis=-1))
     least = np.where(seen, variances, np.inf).min(axis=0) * problem.balanced.output**2
-    exact = np.flatnonzero(least <= (_ROUNDED * EPS * size) ** 2)
+    exact = np.flatnonzero(least <= floor)
     if not exact.size:
         return ""
     k = int(exact[0])

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.linalg import solve_triangular
+from scipy.linalg.lapack import dtrtrs
 
 from lqrad.arguments import EPS, Array, check_type
 from lqrad.linalg.settled import looks
@@ -151,7 +151,10 @@ class Runner:
             raise LostError
         b, sizes = np.zeros(0), 0.0
         if k:
-            b = -solve_triangular(R[:k, :k], R[:k, k])
+            solved, singular = dtrtrs(R[:k, :k], R[:k, k:])
+            if singular:
+                raise LostError
+            b = -solved[:, 0]
             sizes = float(np.log(np.abs(R[:k, :k].diagonal())).sum())
         square = np.count_nonzero(seen) * LOG_2PI + float(log_determinant[0]) + float(R[k, k])
         return Started(series, R, kept, steady, b, -0.5 * square - sizes)
