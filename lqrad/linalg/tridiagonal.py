@@ -292,6 +292,11 @@ def congruences(G: Array, N: Array) -> tuple[Array, Array]:
     (array([21.,  5.,  1.]), array([10.,  2.]))
     """
     T, n = G.shape[:2]
+    if n == 1:  # one banded system, of S[t] - G[t]^2 S[t+1] = N[t]
+        band = np.ones((2, T + 1))
+        band[0, 1:] = -(G[:, 0, 0] ** 2)
+        S = dtbtrs(band, N.reshape(T + 1, 1), uplo="U", diag="U")[0].reshape(N.shape)
+        return S, S[1:] * G
     length = math.isqrt(T) if n <= _SMALL_BLOCK else 1
     pieces = T // length if length > 1 else 0
     rest = T - pieces * length  # steps that are left for a loop, at the start of the horizon

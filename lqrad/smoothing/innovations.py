@@ -5,6 +5,8 @@ A missing entry has a row of zeros in C, S, e and g here, and the variance one: 
 
 from __future__ import annotations
 
+import math
+from itertools import zip_longest
 from typing import NamedTuple
 
 import numpy as np
@@ -55,25 +57,13 @@ def forward(
     c, C = np.broadcast_to(problem.c, (T, n)), np.broadcast_to(series.C, (T + 1, ny, n))
     V = np.broadcast_to(series.V, (T + 1, ny, ny))
     ahead = np.column_stack([P, M, x])
-    steps = []
-    for t in range(first, last):
-        Y = C[t].dot(ahead)
-        Y[:, -1] -= series.z[t]
-        L, failed = dpotrf(Y[:, :n].dot(C[t].T) + V[t], lower=1)
-        if failed:
-            return False
-        Y = dtrtrs(L, Y, lower=1)[0]
-        here = ahead - Y[:, :n].T.dot(Y)
-        steps.append((ahead, here, Y, L))
-        if t == T:
-            break
-        ahead = A[t].dot(here)
-        ahead[:, -1] += c[t]
-        P_ahead = ahead[:, :n].dot(A[t].T) + W[t]
-        ahead[:, :n] = 0.5 * (P_ahead + P_ahead.T)
+    series_of = (C, series.z, V), (A, c, W)
+    run = _numbers if n == ny == 1 and M.size <= 1 else _stages
+    found = run(np.column_stack([P, M, x]), first, last, *series_of)
+    if found is None:
+        return False
+    predicted, filtered, Y, L, ahead = found
     P[:], M[:], x[:] = ahead[:, :n], ahead[:, n:-1], ahead[:, -1]
-    stacked: list[Array] = [np.array(arrays) for arrays in zip(*steps, strict=True)]
-    predicted, filtered, Y, L = stacked
     times = slice(first, last)
     # Each variance beside the terms that were subtracted on the way to it, as A carries them on.
     size = np.sqrt(np.diagonal(predicted, axis1=1, axis2=2))
@@ -84,13 +74,75 @@ def forward(
     variances = np.append(size[1:], np.sqrt(P.diagonal())[None], axis=0)[: len(carried)] ** 2
     if not ((pivots**2 > MOST_LOST * terms).all() and (variances >= MOST_LOST * carried).all()):
         return False
-    found = {"S": Y[..., :n], "L": L, "e": -Y[..., -1], "g": -Y[..., n:-1]}
-    found |= {"P": filtered[..., :n], "M": filtered[..., n:-1], "x": filtered[..., -1]}
+    parts = {"S": Y[..., :n], "L": L, "e": -Y[..., -1], "g": -Y[..., n:-1]}
+    parts |= {"P": filtered[..., :n], "M": filtered[..., n:-1], "x": filtered[..., -1]}
     for name in trace:
-        trace[name][times] = found[name]
+        trace[name][times] = parts[name]
     log_determinant += 2 * np.log(pivots).sum()
     add_rows(R, -Y[..., n:].reshape(-1, len(R)))
     return bool(np.isfinite(R[-1, -1]))
+
+
+def _stages(
+    ahead: Array, first: int, last: int, seen: tuple[Array, ...], driven: tuple[Array, ...]
+) -> tuple[Array, ...] | None:
+    """[P, M, x] predicted and filtered, Y = L^-1 (C [P, M, x] - [0, 0, z]), L, and what is predicted last.
+
+    None where an L is not to be found.
+    """
+    (C, z, V), (A, c, W) = seen, driven
+    n, width = ahead.shape
+    rows, ny = last - first, z.shape[1]
+    predicted, filtered = np.empty((2, rows, n, width))
+    Y, roots = np.empty((rows, ny, width)), np.empty((rows, ny, ny))
+    for k, t in enumerate(range(first, last)):
+        predicted[k] = ahead
+        y = C[t].dot(ahead, out=Y[k])
+        y[:, -1] -= z[t]
+        F = y[:, :n].dot(C[t].T) + V[t]
+        if ny == 1:
+            f = F.item()
+            if not f > 0:
+                return None
+            roots[k] = f = math.sqrt(f)
+            y /= f
+        else:
+            roots[k], failed = dpotrf(F, lower=1)
+            if failed:
+                return None
+            y[...] = dtrtrs(roots[k], y, lower=1)[0]
+        here = np.subtract(ahead, y[:, :n].T.dot(y), out=filtered[k])
+        if t == len(A):
+            break
+        ahead = A[t].dot(here)
+        ahead[:, -1] += c[t]
+        P = ahead[:, :n].dot(A[t].T) + W[t]
+        np.multiply(P + P.T, 0.5, out=ahead[:, :n])
+    return predicted, filtered, Y, roots, ahead
+
+
+def _numbers(
+    ahead: Array, first: int, last: int, seen: tuple[Array, ...], driven: tuple[Array, ...]
+) -> tuple[Array, ...] | None:
+    """`_stages` of one state and one output, in Python's numbers: ten times as fast as with arrays of one."""
+    rows: list[tuple[float, ...]] = []
+    P, *moved, x = ahead[0].tolist()
+    M = moved[0] if moved else 0.0
+    numbers = [array[first:last].ravel().tolist() for array in (*seen, *driven)]
+    for h, z, v, a, c, w in zip_longest(*numbers, fillvalue=0.0):  # nothing is driven at T
+        S = h * P
+        f = S * h + v
+        if not f > 0:
+            return None
+        L = math.sqrt(f)
+        s, m, e = S / L, h * M / L, (h * x - z) / L
+        P_here, M_here, x_here = P - s * s, M - s * m, x - s * e
+        rows.append((P, M, x, P_here, M_here, x_here, s, m, e, L))
+        P, M, x = a * P_here * a + w, a * M_here, a * x_here + c
+    found = np.array([*rows, (P, M, x, *7 * [0.0])])[:, None]
+    here = [0, 1, 2] if moved else [0, 2]
+    predicted, filtered, Y = (found[:-1, :, i : i + 3][..., here] for i in (0, 3, 6))
+    return predicted, filtered, Y, found[:-1, :, 9:], found[-1][:, here]
 
 
 def add_rows(R: Array, rows: Array) -> None:
@@ -182,4 +234,4 @@ def backward(
 
 def _outer(y: Array, z: Array) -> Array:
     """The sums over the first axis of y[t] z[t]'."""
-    return np.asarray(np.einsum("kti,ktj->tij", y, z))
+    return np.asarray(y.transpose(1, 2, 0) @ z.swapaxes(0, 1))

@@ -28,6 +28,8 @@ _FIRST, _MOST_HEAD, _WORTH = 64, 1024, 30_000
 # Without, a stage is a dozen calls of NumPy. The normal equations are faster where more than N n / _DEAR
 # stages are needed, but not for the score of _MANY states or more.
 _FIRST_IN_NUMPY, _DEAR, _MANY = 16, 64, 10
+# A stage of one state and one output is in Python's numbers: the score of so many rows is faster by the filter.
+_FEW_NUMBERS = 200
 # The score, by the responses of the innovations to a start of which so little is known, is within about
 # 1e-10 of its terms: EPS over the square, the start and its responses being divided by it twice.
 _LEAST_KNOWN = math.sqrt(EPS / 1e-10)
@@ -113,7 +115,10 @@ class Runner:
         self.k, self.prior = len(root), problem.P0 is not None
         self._start = (problem.m0, np.ascontiguousarray(root.T), base @ base.T)
         few = (1 + self.k) * (self.T + 1) * problem.n <= _MOST_NUMBERS
-        self._may_settle = few and all(getattr(problem, name).ndim == 2 for name in "ACWV")
+        self._numbers = not native and problem.n == problem.ny == 1 and self.T < _FEW_NUMBERS
+        self._may_settle = (
+            few and not self._numbers and all(getattr(problem, name).ndim == 2 for name in "ACWV")
+        )
         self._kernel: SeriesKernel | None = None
         if native:
             arrays = {name: getattr(problem, name) for name in ("A", "C", "W", "V", "c")}
@@ -168,6 +173,8 @@ class Runner:
     def _head_in_numpy(self, start: int, trace: bool) -> int:
         """Up to how many stages it is faster than the normal equations; LostError where it is never."""
         problem, N = self.problem, self.T + 1
+        if self._numbers and trace:
+            return N
         noises = [np.diagonal(P, axis1=-2, axis2=-1) for P in (problem.W, problem.V)]
         slow = (trace and problem.n >= _MANY) or not all(noise.all() for noise in noises)
         if slow and N * problem.n * (problem.n + self.k + 1) <= _MOST_NUMBERS:

@@ -12,7 +12,7 @@ import lqrad
 from lqrad import native
 from lqrad.native.likelihood import SeriesKernel, State
 from lqrad.smoothing import loglik, loglik_gradient
-from lqrad.smoothing.innovations import Series, backward, forward
+from lqrad.smoothing.innovations import Series, _stages, backward, forward
 from lqrad.smoothing.kalman import kalman_smoother
 from lqrad.smoothing.likelihood import Runner, gradients_by_filter
 from lqrad.smoothing.model import SmoothingProblem
@@ -144,6 +144,27 @@ def test_the_kernels_and_their_twins_agree(seed):
     for name, gradient in twin[3].items():
         scale = max(1.0, np.abs(gradient).max()) * lost * (size if name in "AC" else 1.0)
         assert np.abs(found[3][name] - gradient).max() <= 1e-13 * scale, name
+
+
+@pytest.mark.parametrize("seed", range(24))
+def test_a_state_and_an_output_are_filtered_as_numbers_or_as_matrices(seed, monkeypatch):
+    """With a prior, a vague one or none, with gaps, offsets, and arrays that vary."""
+    case = random_case(seed, n=1, ny=1, gaps=GAPS[seed % 6], diffuse=seed % 3 == 0)
+    data = case.data | ({"P0": 1e6 * case.data["P0"]} if seed % 3 == 1 else {})
+    problem, y = SmoothingProblem(**data), case.y
+    y, problem = y / problem.balanced.output, problem.balanced.problem
+    numbers = through(problem, y, "twins")
+    monkeypatch.setattr("lqrad.smoothing.innovations._numbers", _stages)
+    matrices = through(problem, y, "twins")
+    assert (numbers is None) is (matrices is None)
+    if numbers is None:
+        return
+    np.testing.assert_allclose(numbers[0], matrices[0], rtol=0, atol=1e-13 * y.size)
+    for name, gradient in matrices[3].items():
+        size = 1e-12 * max(
+            1.0, np.abs(gradient).max(), float(np.nanmax(np.abs(y), initial=0.0)) ** 2
+        )
+        np.testing.assert_allclose(numbers[3][name], gradient, rtol=0, atol=size)
 
 
 @needs_kernels
