@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -116,10 +117,9 @@ def model_arrays(
         raise ShapeError(message)
     if "P0" in arrays and "m0" not in arrays:
         raise ArgumentError("m0 is None and P0 is given; pass the mean of x[0], or P0=None too")
-    letters = {"n": n, "y": C.shape[-2]}
+    ny = C.shape[-2]
     varying: tuple[str, int] | None = None
-    for name, symbols in ALL.items():
-        expected = tuple([letters[i] for i in symbols])
+    for name, expected in _shapes(n, ny).items():
         if name not in arrays:
             if name != "P0":
                 arrays[name] = frozen_zeros(*expected)
@@ -128,8 +128,9 @@ def model_arrays(
         if array.shape == expected:
             continue
         extra = _EXTRA.get(name)
-        why = f"to match A {A.shape}"
-        if extra is not None:
+        if extra is None:
+            why = f"to match A {A.shape}"
+        else:
             if array.shape[1:] == expected and len(array) > extra:
                 steps = len(array) - extra
                 if varying and steps != varying[1]:
@@ -140,8 +141,8 @@ def model_arrays(
                     )
                 varying = varying or (name, steps)
                 continue
-            why = f"or with a leading axis of T{' + 1' if extra else ''} stages, for n = {n}, ny = {letters['y']}"
-        shape = ", ".join(symbols.replace("y", "Y")).replace("Y", "ny")
+            why = f"or with a leading axis of T{' + 1' if extra else ''} stages, for n = {n}, ny = {ny}"
+        shape = ", ".join(ALL[name]).replace("y", "ny")
         symbols = f"({shape}{',' if len(expected) == 1 else ''})"
         check_shape(name, array, expected, why, symbols=symbols)
     for name in ("W", "V", "P0"):
@@ -149,6 +150,12 @@ def model_arrays(
             check_covariance(name, arrays[name])
     P0 = arrays.pop("P0", None)
     return arrays, P0, varying[1] if varying else None
+
+
+@lru_cache
+def _shapes(n: int, ny: int) -> dict[str, tuple[int, ...]]:
+    """The shapes of the arrays of a model in which nothing varies."""
+    return {name: tuple({"n": n, "y": ny}[i] for i in axes) for name, axes in ALL.items()}
 
 
 def _scalar_remedy(array: Array) -> str:
@@ -189,7 +196,7 @@ def state_variances(A: Array, C: Array, W: Array, V: Array, P0: Array | None) ->
 
     def fill(found: Array) -> bool:
         """Take what was found for the states that lack a variance; whether to look for more."""
-        take = (variances == 0) & (found > 0) & np.isfinite(found)
+        take = (variances == 0) & (found > 0) & (found < np.inf)
         variances[take] = found[take]
         return bool(take.any()) and not variances.all()
 
@@ -201,9 +208,9 @@ def state_variances(A: Array, C: Array, W: Array, V: Array, P0: Array | None) ->
             drives = A.T > 0
             while fill(np.where(drives & (variances > 0), variances / A.T, np.inf).min(axis=1)):
                 pass
-            if P0 is not None:
+            if P0 is not None and not variances.all():
                 fill(P0.diagonal())
-            while fill((A * variances).max(axis=1)):
+            while not variances.all() and fill((A * variances).max(axis=1)):
                 pass
         variances[variances == 0] = 1.0
     return variances

@@ -93,11 +93,12 @@ def _stages(
     (C, z, V), (A, c, W) = seen, driven
     n, width = ahead.shape
     rows, ny = last - first, z.shape[1]
-    predicted, filtered = np.empty((2, rows, n, width))
+    predicted, filtered = np.empty((2, rows + 1, n, width))
     Y, roots = np.empty((rows, ny, width)), np.empty((rows, ny, ny))
+    predicted[0] = ahead
     for k, t in enumerate(range(first, last)):
-        predicted[k] = ahead
-        y = C[t].dot(ahead, out=Y[k])
+        ahead, y = predicted[k], Y[k]
+        C[t].dot(ahead, out=y)
         y[:, -1] -= z[t]
         F = y[:, :n].dot(C[t].T) + V[t]
         if ny == 1:
@@ -112,13 +113,13 @@ def _stages(
                 return None
             y[...] = dtrtrs(roots[k], y, lower=1)[0]
         here = np.subtract(ahead, y[:, :n].T.dot(y), out=filtered[k])
-        if t == len(A):
+        if t == len(A):  # nothing is driven at T
             break
-        ahead = A[t].dot(here)
+        ahead = A[t].dot(here, out=predicted[k + 1])
         ahead[:, -1] += c[t]
         P = ahead[:, :n].dot(A[t].T) + W[t]
         np.multiply(P + P.T, 0.5, out=ahead[:, :n])
-    return predicted, filtered, Y, roots, ahead
+    return predicted[:-1], filtered[:-1], Y, roots, ahead
 
 
 def _numbers(
