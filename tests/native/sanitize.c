@@ -85,8 +85,9 @@ static void batches(void)
 /* Steps within limits of random maps; how many calls were made. */
 static int64_t condensed(void)
 {
-    const int64_t n = 1 + rand() % 4, m = 1 + rand() % 3, inputs = m * (1 + rand() % 90);
-    const int64_t rows = 1 + rand() % 250, runs = 1 + rand() % 3, priced = rand() % 2;
+    const int large = rand() % 4 == 0;
+    const int64_t n = 1 + rand() % 4, m = 1 + rand() % 3, inputs = m * (1 + rand() % (large ? 90 : 25));
+    const int64_t rows = 1 + rand() % (large ? 250 : 60), runs = 1 + rand() % 3, priced = rand() % 2;
     int64_t most = inputs < rows && !priced ? inputs : rows;
     most = most < MOST_AT_WORK ? most : MOST_AT_WORK;
     double *map = doubles(n * (m + rows)), *P = matrices(1, n, 5.0), *errors = doubles(2 * n);
@@ -285,7 +286,7 @@ static int64_t controllers(void)
 /* An algebraic Riccati equation, with a solution for most of them; how many calls were made. */
 static int64_t algebraic(void)
 {
-    const int64_t n = 1 + rand() % MOST_ENTRIES, m = 1 + rand() % 9;
+    const int64_t n = 1 + rand() % (rand() % 4 ? 16 : MOST_ENTRIES), m = 1 + rand() % 9;
     double *A = doubles(n * n), *B = doubles(n * m), *Q = matrices(1, n, 20.0);
     double *R = matrices(1, m, rand() % 8 ? 20.0 : -20.0), *M = rand() % 2 ? doubles(n * m) : 0;
     double *P = doubles(n * n), *K = doubles(m * n), *F = doubles(n * n), *found = doubles(3);
