@@ -34,7 +34,7 @@ def has_settled(problem: SmoothingProblem, P: Array, S: Array, L: Array, left: i
     """
     A, C = problem.A, problem.C
     ahead = A @ P[-1] @ A.T + problem.W
-    sizes = np.sqrt(np.concatenate([ahead.diagonal(), (L * L).sum(axis=1)]))
+    sizes = np.sqrt(np.concatenate([ahead.diagonal(), (np.tril(L) ** 2).sum(axis=1)]))
     watched = np.column_stack([np.concatenate([A, C @ A]), sizes])
     return settled(P[::-1], left, (A - gain_of(S, L) @ (C @ A)).T, watched)
 
