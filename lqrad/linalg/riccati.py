@@ -19,8 +19,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
-from scipy.linalg.blas import dgemm, dsymm
-from scipy.linalg.lapack import dgesv, dposv, dpotrf
+from scipy.linalg.blas import dgemm, dsymm, dtrsm
+from scipy.linalg.lapack import dgesv, dpotrf
 
 from lqrad.arguments import EPS, Array, check_finite, check_room
 from lqrad.errors import NonFiniteError, NotConvexError
@@ -71,11 +71,11 @@ def recursion(
 ) -> Recursion:
     """Run the Riccati recursion backward from P[T] = S.
 
-    All but S may have a leading T axis. P is symmetric to the last bit: each stage reads one triangle of
-    P[t+1] only. Without that the antisymmetric part of the rounding errors grows like the open loop and
-    ruins K where A is unstable. Where nothing varies in time, the recursion stops as soon as the rest of
-    the horizon would change no entry of P by more than 2 eps sqrt(P[i, i] P[j, j]), as `settled` knows,
-    and the earlier stages repeat the last P, K and L.
+    All but S may have a leading T axis. P is symmetric to the last bit at each stage: without that the
+    antisymmetric part of the rounding errors grows like the open loop and ruins K where A is unstable.
+    Where nothing varies in time, the recursion stops as soon as the rest of the horizon would change no
+    entry of P by more than 2 eps sqrt(P[i, i] P[j, j]), as `settled` knows, and the earlier stages repeat
+    the last P, K and L.
 
     Roots are taken of `unit` times the weights, which decides no more than their last digits. A `kernel` of
     these arrays that is there already need not be made.
@@ -172,16 +172,17 @@ def recursion_of_P(
             P, K, L = (np.concatenate([np.empty((more, *z.shape[1:])), z]) for z in (P, K, L))
             base -= more
         stopped = kernel.riccati(look - base, t - base, unit, P, K, L) if kernel else t - base
-        if stopped:  # by a pivot that is not positive, or before the first stage
+        if stopped:  # by a pivot in doubt or what is not finite, or before the first stage
             blas = blas or _blas_stages(A, B, Q, R, M, T, unit)
             blas(P, K, L, base, look, base + stopped)
         t = look
-        if not np.isfinite(P[t - base]).all():
+        if blas and not np.isfinite(P[t - base]).all():
             break
         if t and not varying and settled(P[t - base :], t, A - B @ K[t - base]):
             break
     P, K, L = (z[t - base :] for z in (P, K, L))
-    _check(P, K, L, B, R, t, unit)
+    if blas:
+        _check(P, K, L, B, R, t, unit)
     return Recursion(Stages(P, T + 1), Stages(K, T), Stages(L, T), swept)
 
 
@@ -190,35 +191,38 @@ def _blas_stages(
 ) -> Callable[[Array, Array, Array, int, int, int], None]:
     """The function that runs stages last-1, ..., first in place, from that of `last` on.
 
-    P, K and L hold the stages from `base` on.
-    """
-    n, m = B.shape[-2:]
-    # Transposed, each stage is in column order, as BLAS wants it.
-    At, Bt, Qt, Rt, Mt = (
-        np.broadcast_to(z, (T, *z.shape[-2:])).swapaxes(1, 2) for z in (A, B, Q, R, M)
-    )
+    P, K and L hold the stages from `base` on. With L L' = unit G and Y = L^-1 unit N,
 
+        P[t] = Q + A'P[t+1]A - Y'Y / unit       K[t] = L^-1' Y
+    """
+    # Transposed, each stage is in column order, as BLAS wants it: P', K' and L' are written where they are.
+    At, Bt, Qt, Rt = (np.broadcast_to(z, (T, *z.shape[-2:])).swapaxes(1, 2) for z in (A, B, Q, R))
+    M = np.broadcast_to(M, (T, *B.shape[-2:]))
+    cross = unit if M.any() else 0.0
+
+    @np.errstate(over="ignore", invalid="ignore")  # the caller looks
     def run(P: Array, K: Array, L: Array, base: int, first: int, last: int) -> None:
-        now = np.asfortranarray(P[last - base])
+        now = P[last - base].T
         for t in range(last - 1, first - 1, -1):
             i, a, b = t - base, At[t], Bt[t]
+            rows, root = K[i].T, L[i].T
             # In the order of the functions' arguments: to sort keywords takes as long as a product.
-            BtP = dsymm(1.0, now, b, side=1, lower=1)
-            G = dgemm(unit, BtP, b, unit, Rt[t], 0, 1)
-            N = dgemm(unit, BtP, a, unit, Mt[t], 0, 1)
-            factor, gain, info = dposv(G, N, 1)
-            if info:
+            PA, PB = dgemm(1.0, now, a, 0.0, None, 0, 1), dgemm(1.0, now, b, 0.0, None, 0, 1)
+            root[...] = Rt[t]
+            dgemm(unit, b, PB, unit, root, 0, 0, 1)
+            if cross:
+                rows[...] = M[t]
+            dgemm(unit, PA, b, cross, rows, 1, 1, 1)
+            if dpotrf(root, 0, 1, 1)[1]:
                 # What led to this comes first.
                 _check(P[i + 1 :], K[i + 1 :], L[i + 1 :], B, R, t + 1, unit)
-                raise _not_convex(G / unit, t)
-            now = dgemm(1.0, dsymm(1.0, now, a, side=1, lower=1), a, 1.0, Qt[t], 0, 1)
-            now = dgemm(-1 / unit, N, gain, 1.0, now, 1, 0, 1)
-            P[i], K[i], L[i] = now.T, gain, factor  # now.T is stored as P[i] is: a plain copy
-        swept = slice(first - base, last - base)
-        for i in range(n):
-            P[swept, i + 1 :, i] = P[swept, i, i + 1 :]
-        for i in range(m):
-            L[swept, i, i + 1 :] = 0.0
+                raise _not_convex(dgemm(1.0, b, PB, 1.0, Rt[t]), t)
+            dtrsm(1.0, root, rows, 1, 0, 0, 0, 1)
+            # Half of P, whose sum with its transpose is symmetric.
+            half = dgemm(0.5, a, PA, 0.5, Qt[t])
+            half = dgemm(-0.5 / unit, rows, rows, 1.0, half, 0, 1, 1)
+            now = np.add(half, half.T, out=P[i]).T
+            dtrsm(1.0, root, rows, 1, 0, 1, 0, 1)
 
     return run
 

@@ -47,18 +47,24 @@ int64_t lq_gradient(const lq_problem *problem, int64_t T, int64_t series, const 
  *     P[t] = Q + A'P[t+1]A - N'K[t]                L[t]L[t]' = unit G
  *
  * P (T+1, n, n), K (T, m, n), L (T, m, m); P[last] is symmetric, as all P[t] then are.
- * work holds 2 n (n+m) + (n+m)(n+m) + m doubles. Returns 0, or t + 1 for the first stage whose G has a
- * pivot that is not positive. Twin: linalg.riccati.recursion_of_P. */
+ * work holds 3 (n+m+6)(n+m+6) doubles. Returns 0, or t + 1 for the first stage whose G has a
+ * pivot that may be no more than rounding errors, or `last` where P or K is not finite. Twin: linalg.riccati.recursion_of_P. */
 int64_t lq_riccati(const lq_problem *problem, int64_t first, int64_t last, double unit, double *P,
                    double *K, double *L, double *work);
+
+/* 1 where the last of the iterates P (count, n, n), which comes first, will change no more in the `left`
+ * stages to come, of a closed loop F (n, n), else 0; count is at least 5. work holds 4 n n + n doubles.
+ * Twin: linalg.settled.settled, which has the proof. */
+int64_t lq_settled(int64_t n, int64_t count, int64_t left, const double *P, const double *F,
+                   double *work);
 
 /* The optimal trajectory from x0, in closed loop:
  *
  *     x[t+1] = (A - B K[t]) x[t] + c - B k[t]     u[t] = -K[t] x[t] - k[t]     p[t] = P[t+1] x[t+1] + v[t+1]
  *
  * and J (2, series), whose first row is the cost of x and u, for each of `series` series x0 (series, n). K[t] and P[t] are alike for t <= alike, and are held from there
- * on: alike is 0 where A or B varies. k and v are null pointers where they are zero. The states do not follow
- * from the rounded inputs, so that a simulation of these does not repeat them. work holds n n + n + m doubles.
+ * on: alike is 0 where A or B varies. k and v are null pointers where they are zero. A - B K[t] is formed where
+ * that costs less than B u[t]: then the states do not follow from the rounded inputs to the last bit. work holds n n + n + m doubles.
  * Returns 0, or 1 where a number is not finite. Twin: Riccati.rollout. */
 int64_t lq_rollout(const lq_problem *problem, int64_t T, int64_t series, const double *x0,
                    int64_t alike, const double *K, const double *P, const double *k,

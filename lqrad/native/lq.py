@@ -8,7 +8,15 @@ from ctypes import POINTER, Structure, byref, c_double, c_int64, c_void_p
 import numpy as np
 
 from lqrad.arguments import Array
-from lqrad.native.library import MOST_MATRICES, address, function, in_use, loaded, on_lines
+from lqrad.native.library import (
+    MOST_MATRICES,
+    address,
+    function,
+    in_use,
+    loaded,
+    on_lines,
+    serves_matrices,
+)
 
 # Above these BLAS is faster: states or inputs in a whole gradient, which it takes over many stages at
 # once; states in a recursion of many vectors, or the multiplications of one step for all but one series.
@@ -37,6 +45,7 @@ _riccati = function("lq_riccati", POINTER(Problem), c_int64, c_int64, c_double, 
 _rollout = function(
     "lq_rollout", POINTER(Problem), c_int64, c_int64, c_void_p, c_int64, *9 * [c_void_p]
 )
+_settled = function("lq_settled", *3 * [c_int64], *3 * [c_void_p])
 _solve = function("bidiagonal_solve", *3 * [c_int64], c_void_p, c_int64, c_int64, c_void_p)
 
 
@@ -99,9 +108,11 @@ class LQKernel:
         return None if failed else (number.value if J is None else J, g)
 
     def riccati(self, first: int, last: int, unit: float, P: Array, K: Array, L: Array) -> int:
-        """Run the stages last-1, ..., first in place; 0, or t + 1 where R + B'P[t+1]B is not positive."""
-        n, both = self.n, self.n + self.m
-        work = np.empty(2 * n * both + both * both + self.m)
+        """Run the stages last-1, ..., first in place; 0, or from what stage on, t + 1, the twin is to run.
+
+        That is where R + B'P[t+1]B is not positive beyond doubt, or `last` where P or K is not finite.
+        """
+        work = np.empty(3 * (self.n + self.m + 6) ** 2)
         failed: int = _riccati(self._address, first, last, unit, *map(address, (P, K, L, work)))
         return failed
 
@@ -145,6 +156,16 @@ def lq_kernel(n: int, m: int, **arrays: Array | None) -> LQKernel | None:
 def serves_series(n: int, series: int) -> bool:
     """Whether the kernels are in use and made for so many series of n states at once."""
     return in_use() and (n <= _MOST_OF_MANY or (series - 1) * n * n <= _MOST_WORK)
+
+
+def settles(P: Array, left: int, F: Array) -> bool | None:
+    """What `linalg.settled.settled` returns; None where the kernels are not in use or made for P."""
+    n = len(F)
+    if not (serves_matrices(n) and P.flags.c_contiguous):
+        return None
+    work = np.empty((4 * n + 1) * n)
+    F = np.ascontiguousarray(F)
+    return bool(_settled(n, len(P), left, *map(address, (P, F, work))))
 
 
 def solve_bidiagonal(A: Array, x: Array, *, transpose: bool) -> bool:

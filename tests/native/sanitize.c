@@ -330,13 +330,21 @@ int main(void)
         double *P = doubles((T + 1) * n * n), *K = doubles(T * m * n), *L = doubles(T * m * m);
         for (int64_t i = 0; i < n * n; i++)
             P[T * n * n + i] = S[i];
-        work = doubles(2 * n * (n + m) + (n + m) * (n + m) + m);
+        work = doubles(3 * (n + m + 6) * (n + m + 6));
         const int64_t stopped = lq_riccati(&z, 0, T, 2.0, P, K, L, work);
         free(work);
         if (stopped) {
             printf("stopped at %lld\n", (long long)stopped);
             return 1;
         }
+        const int64_t count = 5 + rand() % 9;
+        double *iterates = matrices(count, n, 20.0), *loop = doubles(n * n);
+        if (rand() % 2) /* all but alike */
+            for (int64_t i = n * n; i < count * n * n; i++)
+                iterates[i] = iterates[i - n * n] * (1.0 + 1e-12 * loop[i % (n * n)]);
+        work = doubles(4 * n * n + n);
+        lq_settled(n, count, 100, iterates, loop, work);
+        free(work), free(iterates), free(loop);
         double *k = doubles(T * m), *v = doubles((T + 1) * n), *x = doubles(series * (T + 1) * n);
         double *p = doubles(series * T * n);
         work = doubles(n * n + n + m);
@@ -359,7 +367,7 @@ int main(void)
         smoothers();
         const int64_t starts = rand() % (n + 1);
         likelihoods(n, m, starts, T, A, C, W, V, varying ? T + 1 : 0, rand() % 2);
-        calls += 18 + condensed() + controllers() + algebraic();
+        calls += 19 + condensed() + controllers() + algebraic();
         double *all[] = {A, At, B, Bt, Q, R, M, S, c, q, r, s, x0, u, J, g, P, K, L, k, v, x, p,
                          C, V, W};
         for (size_t i = 0; i < sizeof all / sizeof *all; i++)
