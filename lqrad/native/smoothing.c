@@ -1,200 +1,75 @@
 /* The equations stand in smoothing.h. */
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("no-math-errno") /* for square roots in lanes */
+#endif
 #include "smoothing.h"
 #include "small.h"
 
 static const double eps = 2.220446049250313e-16;
 
-/* The first `pivots` rows of R with R'R = M'M, in place, for M (rows, columns), by Householder's reflections of
- * its columns; what is left of the rows below is not touched further. along holds `columns` doubles. */
-INLINE void triangle(const int64_t rows, const int64_t columns, const int64_t pivots,
-                     double *restrict M, double *restrict along)
-{
-    for (int64_t j = 0; j < pivots; j++) {
-        double rest = 0.0;
-        for (int64_t k = j + 1; k < rows; k++)
-            rest += M[k * columns + j] * M[k * columns + j];
-        if (rest == 0.0)
-            continue;
-        const double alpha = M[j * columns + j], norm = sqrt(alpha * alpha + rest),
-                     beta = alpha > 0.0 ? -norm : norm, tau = (beta - alpha) / beta,
-                     scale = 1.0 / (alpha - beta);
-        for (int64_t i = j + 1; i < columns; i++)
-            along[i] = M[j * columns + i];
-        for (int64_t k = j + 1; k < rows; k++) {
-            const double v = M[k * columns + j] *= scale;
-            if (v != 0.0)
-                for (int64_t i = j + 1; i < columns; i++)
-                    along[i] += v * M[k * columns + i];
-        }
-        for (int64_t i = j + 1; i < columns; i++) {
-            along[i] *= tau;
-            M[j * columns + i] -= along[i];
-        }
-        for (int64_t k = j + 1; k < rows; k++) {
-            const double v = M[k * columns + j];
-            if (v != 0.0)
-                for (int64_t i = j + 1; i < columns; i++)
-                    M[k * columns + i] -= v * along[i];
-            M[k * columns + j] = 0.0;
-        }
-        M[j * columns + j] = beta;
-    }
-}
+/* Results of filters side by side go to as many places, of which no processor guesses the next. */
+#if defined(__GNUC__)
+#define AHEAD(place, count, written)                                                               \
+    __builtin_prefetch((const void *)((uintptr_t)(place) + 8 * (uintptr_t)(count)), written)
+#else
+#define AHEAD(place, count, written) (void)(place)
+#endif
 
-/* Z = X'Y for X (inner, rows), Y (inner, columns) and Z in rows of Z_row. */
-INLINE void product(const int64_t rows, const int64_t columns, const int64_t inner,
-                    const double *restrict X, const double *restrict Y, double *restrict Z,
-                    const int64_t Z_row)
-{
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < columns; j++)
-            Z[i * Z_row + j] = 0.0;
-    add_matrices(rows, columns, inner, X, rows, Y, columns, Z, Z_row);
-}
+#define NAME(name) name##_of_one
+#define PICK(where, z, y) ((where) ? (z) : (y))
+#define SIZE(z) fabs(z)
+#define ROUTINE INLINE
+#define TILE 4
+#define PACKS 1
+#define number double
+#define picked int64_t
+#include "roots.h"
+#undef NAME
+#undef ROUTINE
+#undef PACKS
 
-/* N <- X N X' for symmetric N (n, n), given X'; half holds n n doubles. */
-INLINE void carry(const int64_t n, const double *restrict Xt, double *restrict N,
-                  double *restrict half)
-{
-    product(n, n, n, N, Xt, half, n);
-    product(n, n, n, half, Xt, N, n);
-    for (int64_t i = 0; i < n; i++)
-        for (int64_t j = 0; j < i; j++)
-            N[i * n + j] = N[j * n + i];
-}
+/* The vectors of the compiler, where it has them: it finds them by itself in few of these loops. */
+#define NAME(name) name##_abreast
+#define ROUTINE LANES static
+#define PACKS 2
+#if defined(__GNUC__)
+typedef double pack __attribute__((vector_size(32), aligned(8), may_alias));
+typedef int64_t picked_lanes __attribute__((vector_size(32), aligned(8), may_alias));
+#undef PICK
+#undef SIZE
+#undef number
+#undef picked
+#define PICK(where, z, y) ((pack)((picked)(y) ^ (((picked)(z) ^ (picked)(y)) & (where))))
+#define SIZE(z) ((pack)((picked)(z) & INT64_MAX))
+#define number pack
+#define picked picked_lanes
+#endif
+#include "roots.h"
 
-INLINE void transpose(const int64_t rows, const int64_t columns, const double *restrict X,
-                      double *restrict Xt, const int64_t Xt_row)
-{
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t j = 0; j < columns; j++)
-            Xt[j * Xt_row + i] = X[i * columns + j];
-}
-
-/* X of U X = F for U upper triangular and F, in place: both stand in rows of `row`. */
-INLINE void solve_upper(const int64_t n, const int64_t columns, const double *restrict U,
-                        double *restrict F, const int64_t row)
-{
-    for (int64_t i = n - 1; i >= 0; i--) {
-        for (int64_t k = i + 1; k < n; k++)
-            for (int64_t j = 0; j < columns; j++)
-                F[i * row + j] -= U[i * row + k] * F[k * row + j];
-        for (int64_t j = 0; j < columns; j++)
-            F[i * row + j] /= U[i * row + i];
-    }
-}
-
-INLINE int64_t covariances(const filter_models *f, const int64_t n, const int64_t ny, int64_t group,
-                           int64_t first, int64_t last, double *restrict S,
-                           double *restrict noise, double *restrict P, double *restrict K,
-                           double *restrict factor, double *restrict roots, double *restrict cov,
-                           double *restrict rounding, double *work)
-{
-    const int64_t both = n + ny;
-    double *restrict M = work, *restrict St = M + 2 * both * both, *restrict At = St + n * n,
-                     *restrict sizes = At + n * n, *restrict keep = sizes + n * n,
-                     *restrict half = keep + n * n, *restrict root_sizes = half + n * n,
-                     *restrict Ct = root_sizes + n * n, *restrict Kt = Ct + n * ny,
-                     *restrict CN = Kt + n * ny, *restrict along = CN + 2 * n * ny;
-    const double *A = 0;
-    for (int64_t t = first; t < last; t++) {
-        const double *C = stage(f->C, group, t), *v = stage(f->v, group, t),
-                     *V = stage(f->V, group, t);
-        double *restrict Pt = P + t * n * n, *restrict Lt = factor + t * ny * ny,
-                         *restrict root = roots + t * n * n;
-        for (int64_t i = 0; i < n; i++)
-            rounding[t * n + i] = noise[i * n + i];
-        transpose(n, n, S, St, n);
-        product(n, n, n, St, St, Pt, n);
-        /* [S'C', S'; v', 0] -> [factor', factor'K'; 0, root']. */
-        transpose(ny, n, C, Ct, ny);
-        product(n, ny, n, S, Ct, M, both);
-        for (int64_t i = 0; i < n; i++)
-            memcpy(M + i * both + ny, St + i * n, sizeof(double) * (size_t)n);
-        transpose(ny, ny, v, M + n * both, both);
-        for (int64_t i = n; i < both; i++)
-            memset(M + i * both + ny, 0, sizeof(double) * (size_t)n);
-        triangle(both, both, ny, M, along);
-        product(ny, n, n, Ct, noise, CN, n);
-        for (int64_t i = 0; i < ny; i++) {
-            double variance = V[i * ny + i], lost = 0.0;
-            for (int64_t j = 0; j < ny; j++) {
-                const double entry = Lt[i * ny + j] = j <= i ? M[j * both + i] : 0.0;
-                variance += entry * entry;
-            }
-            for (int64_t j = 0; j < n; j++)
-                lost += CN[i * n + j] * C[i * n + j];
-            const double pivot = Lt[i * ny + i];
-            if (!(pivot * pivot > 32.0 * (double)ny * (eps * variance + lost)))
-                return t + 1;
-        }
-        solve_upper(ny, n, M, M + ny, both);
-        for (int64_t i = 0; i < ny; i++)
-            memcpy(Kt + i * n, M + i * both + ny, sizeof(double) * (size_t)n);
-        transpose(ny, n, Kt, K + t * n * ny, ny);
-        for (int64_t i = 0; i < n; i++)
-            for (int64_t j = 0; j < n; j++) {
-                root[j * n + i] = St[i * n + j] = M[(ny + i) * both + ny + j];
-            }
-        product(n, n, n, St, St, cov + t * n * n, n);
-        product(n, n, ny, C, Kt, keep, n);
-        for (int64_t i = 0; i < n; i++)
-            for (int64_t j = 0; j < n; j++)
-                keep[i * n + j] = (i == j ? 1.0 : 0.0) - keep[i * n + j];
-        carry(n, keep, noise, half);
-        for (int64_t i = 0; i < n * n; i++)
-            noise[i] += eps * eps * Pt[i];
-        if (t == f->T)
-            break;
-        if (A != stage(f->A, group, t)) {
-            A = stage(f->A, group, t);
-            transpose(n, n, A, At, n);
-            for (int64_t i = 0; i < n * n; i++)
-                sizes[i] = fabs(At[i]);
-        }
-        /* [root'A'; w'] -> the transposed root of the next prediction. */
-        product(n, n, n, root, At, M, n);
-        transpose(n, n, stage(f->w, group, t), M + n * n, n);
-        carry(n, At, noise, half);
-        for (int64_t i = 0; i < n * n; i++)
-            root_sizes[i] = fabs(root[i]);
-        product(n, n, n, sizes, root_sizes, half, n);
-        for (int64_t i = 0; i < n; i++) {
-            double lost = 0.0;
-            for (int64_t j = 0; j < n; j++)
-                lost += half[i * n + j] * half[i * n + j];
-            noise[i * n + i] += eps * eps * lost;
-        }
-        triangle(2 * n, n, n, M, along);
-        for (int64_t i = 0; i < n; i++)
-            for (int64_t j = 0; j < n; j++)
-                S[i * n + j] = j <= i ? M[j * n + i] : 0.0;
-    }
-    return 0;
-}
+/* So many filters or more are taken together. */
+enum { ABREAST = PACKS * sizeof(number) / sizeof(double), FEW = 3 };
 
 LANES int64_t filter_covariances(const filter_models *f, int64_t groups, int64_t first,
                                  int64_t last, double *S, double *noise, double *P, double *K,
                                  double *factor, double *roots, double *cov, double *rounding,
                                  int64_t *failed, double *work)
 {
-    const int64_t N = f->T + 1, size = f->n * f->n, both = f->n * f->ny, outputs = f->ny * f->ny,
-                  vector = f->n;
-    for (int64_t g = 0; g < groups; g++) {
-#define CALL(n, ny)                                                                                \
-    covariances(f, n, ny, g, first, last, S + g * size, noise + g * size, P + g * N * size,        \
-                K + g * N * both, factor + g * N * outputs, roots + g * N * size,                  \
-                cov + g * N * size, rounding + g * N * vector, work)
+    int64_t g = 0;
+#define CALL(loop, n, ny)                                                                          \
+    loop(f, n, ny, g, groups, first, last, S, noise, P, K, factor, roots, cov, rounding, failed, work)
+    for (; g + FEW <= groups; g += ABREAST)
+        CALL(covariances_abreast, f->n, f->ny);
+    for (; g < groups; g++) {
         if (f->n == 1 && f->ny == 1)
-            failed[g] = CALL(1, 1);
+            CALL(covariances_of_one, 1, 1);
         else if (f->n == 2 && f->ny == 1)
-            failed[g] = CALL(2, 1);
+            CALL(covariances_of_one, 2, 1);
         else if (f->n == 4 && f->ny == 2)
-            failed[g] = CALL(4, 2);
+            CALL(covariances_of_one, 4, 2);
         else
-            failed[g] = CALL(f->n, f->ny);
-#undef CALL
+            CALL(covariances_of_one, f->n, f->ny);
     }
+#undef CALL
     return 0;
 }
 
@@ -313,108 +188,46 @@ LANES int64_t filter_costates(const filter_models *f, int64_t groups, int64_t ma
     return overflows;
 }
 
-INLINE int64_t gains_of(const filter_models *f, const int64_t n, int64_t group, int64_t held,
-                        const double *restrict roots, const double *restrict rounding,
-                        double most_condition, double *restrict gains, double *restrict X,
-                        double *restrict work)
-{
-    const int64_t wide = 2 * n;
-    double *restrict M = work, *restrict At = M + 4 * n * n, *restrict inverse = At + n * n,
-                     *restrict size = inverse + n * n, *restrict along = size + n;
-    const double *A = 0;
-    for (int64_t t = 0; t < held; t++) {
-        const double *root = roots + t * n * n;
-        if (A != stage(f->A, group, t)) {
-            A = stage(f->A, group, t);
-            transpose(n, n, A, At, n);
-        }
-        product(n, n, n, root, At, M, wide);
-        transpose(n, n, root, M + n, wide);
-        transpose(n, n, stage(f->w, group, t), M + n * wide, wide);
-        for (int64_t i = n; i < wide; i++)
-            memset(M + i * wide + n, 0, sizeof(double) * (size_t)n);
-        triangle(wide, wide, n, M, along);
-        double condition = 0.0;
-        for (int64_t j = 0; j < n; j++) {
-            double variance = 0.0;
-            for (int64_t i = 0; i <= j; i++)
-                variance += M[i * wide + j] * M[i * wide + j];
-            if (!(variance > 32.0 * rounding[t * n + j]))
-                return t + 1;
-            size[j] = sqrt(variance);
-        }
-        /* Row by row from the last, U^-1, each entry times the size of its row. */
-        for (int64_t i = n - 1; i >= 0; i--) {
-            double *restrict row = inverse + i * n;
-            for (int64_t j = 0; j < n; j++)
-                row[j] = j == i ? 1.0 : 0.0;
-            for (int64_t k = i + 1; k < n; k++)
-                for (int64_t j = k; j < n; j++)
-                    row[j] -= M[i * wide + k] * inverse[k * n + j];
-            for (int64_t j = i; j < n; j++) {
-                row[j] /= M[i * wide + i];
-                condition += size[i] * row[j] * (size[i] * row[j]);
-            }
-        }
-        if (!(sqrt(condition * (double)n) < most_condition))
-            return t + 1;
-        solve_upper(n, n, M, M + n, wide);
-        for (int64_t i = 0; i < n; i++) {
-            memcpy(gains + (t * n + i) * n, M + i * wide + n, sizeof(double) * (size_t)n);
-            memcpy(X + (t * n + i) * n, M + (n + i) * wide + n, sizeof(double) * (size_t)n);
-        }
-    }
-    return 0;
-}
-
 #define BY_STATES(CALL)                                                                            \
     switch (n) {                                                                                   \
     case 1: CALL(1); break;                                                                        \
     case 4: CALL(4); break;                                                                        \
     default: CALL(n);                                                                              \
     }
+#define ALL_GROUPS(MANY, ONE)                                                                      \
+    do {                                                                                           \
+        int64_t g = 0;                                                                             \
+        for (; g + FEW <= groups; g += ABREAST)                                                    \
+            MANY(n);                                                                               \
+        for (; g < groups; g++)                                                                    \
+            BY_STATES(ONE)                                                                         \
+    } while (0)
 
 LANES int64_t rts_gains(const filter_models *f, int64_t groups, int64_t held, int64_t roots_held,
                         const double *roots, const double *rounding, double most_condition,
                         double *gains, double *X, int64_t *failed, double *work)
 {
     const int64_t n = f->n;
-    for (int64_t g = 0; g < groups; g++) {
-#define CALL(n)                                                                                    \
-    failed[g] = gains_of(f, n, g, held, roots + g * roots_held * n * n, rounding + g * held * n,   \
-                         most_condition, gains + g * held * n * n, X + g * held * n * n, work)
-        BY_STATES(CALL)
+#define CALL(loop, n)                                                                              \
+    loop(f, n, g, groups, held, roots_held, roots, rounding, most_condition, gains, X, failed, work)
+#define MANY(n) CALL(gains_abreast, n)
+#define ONE(n) CALL(gains_of_one, n)
+    ALL_GROUPS(MANY, ONE);
 #undef CALL
-    }
     return 0;
-}
-
-INLINE void covariances_back(const int64_t n, int64_t held, int64_t first, int64_t last,
-                             const double *restrict gains, const double *restrict X,
-                             double *restrict R, double *restrict cov, double *restrict work)
-{
-    double *restrict M = work, *restrict along = M + 2 * n * n;
-    for (int64_t t = last - 1; t >= first; t--) {
-        const int64_t k = t < held ? t : held - 1;
-        memcpy(M, X + k * n * n, sizeof(double) * (size_t)(n * n));
-        product(n, n, n, R, gains + k * n * n, M + n * n, n);
-        triangle(2 * n, n, n, M, along);
-        product(n, n, n, M, M, cov + t * n * n, n);
-        transpose(n, n, M, R, n);
-    }
 }
 
 LANES int64_t rts_covariances(int64_t n, int64_t T, int64_t groups, int64_t held, int64_t first,
                               int64_t last, const double *gains, const double *X, double *R,
                               double *cov, double *work)
 {
-    for (int64_t g = 0; g < groups; g++) {
-#define CALL(n)                                                                                    \
-    covariances_back(n, held, first, last, gains + g * held * n * n, X + g * held * n * n,         \
-                     R + g * n * n, cov + g * (T + 1) * n * n, work)
-        BY_STATES(CALL)
+#define CALL(loop, n) loop(n, T, g, groups, held, first, last, gains, X, R, cov, work)
+#undef MANY
+#undef ONE
+#define MANY(n) CALL(back_abreast, n)
+#define ONE(n) CALL(back_of_one, n)
+    ALL_GROUPS(MANY, ONE);
 #undef CALL
-    }
     return 0;
 }
 

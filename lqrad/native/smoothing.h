@@ -1,5 +1,5 @@
 /* Filters in square roots, and the smoother of Rauch, Tung and Striebel; lq.h says how all loops are
- * written. */
+ * written. The covariances of one filter, and of up to eight side by side, are the loops of roots.h. */
 #ifndef LQRAD_SMOOTHING_H
 #define LQRAD_SMOOTHING_H
 
@@ -23,7 +23,7 @@ typedef struct {
  * first, ..., last - 1 of 0, ..., T. S (groups, n, n) is a root of P[first] and becomes that of P[last], unless
  * last is T + 1. rounding[t] is what rounding leaves of a variance of P[t] that is zero, the diagonal of noise (groups, n, n), which is that
  * of P[first] and becomes that of P[last]. Arrays of all times have T + 1 of them. work holds
- * 6 n n + 4 n ny + 2 (n + ny)^2 + n + ny doubles. failed (groups) is 0, or t + 1 for the first time at which the
+ * 8 (9 n n + 4 n ny + 3 ny ny + 2 (n + ny)^2) + 4 doubles. failed (groups) is 0, or t + 1 for the first time at which the
  * innovation's covariance is singular; nothing is found of that group from there on. Returns 0.
  * Twin: the loop of smoothing.covariance_filter. */
 int64_t filter_covariances(const filter_models *models, int64_t groups, int64_t first, int64_t last,
@@ -56,13 +56,13 @@ int64_t filter_costates(const filter_models *models, int64_t groups, int64_t man
  *
  * rounding (groups, held, n) is that of P[t+1]. failed (groups) is 0, or t + 1 for the first stage at which
  * a variance of P[t+1] is lost in it, or |U| |U^-1| exceeds most_condition, columns of U being scaled to one.
- * work holds 7 n n + 3 n doubles. Returns 0. Twin: smoothing.covariance_filter. */
+ * work holds 8 (8 n n + 2 n) + 4 doubles. Returns 0. Twin: smoothing.covariance_filter. */
 int64_t rts_gains(const filter_models *models, int64_t groups, int64_t held, int64_t roots_held,
                   const double *roots, const double *rounding, double most_condition, double *gains,
                   double *X, int64_t *failed, double *work);
 
 /* cov[t] = X X' + J cov[t+1] J' at the times last - 1, ..., first of (groups, T+1, n, n), of which gains and X
- * have `held` stages. R (groups, n, n), a root of cov[last], becomes one of cov[first]. work holds 3 n n + n
+ * have `held` stages. R (groups, n, n), a root of cov[last], becomes one of cov[first]. work holds 32 n n + 4
  * doubles. Returns 0. */
 int64_t rts_covariances(int64_t n, int64_t T, int64_t groups, int64_t held, int64_t first,
                         int64_t last, const double *gains, const double *X, double *R, double *cov,

@@ -42,6 +42,8 @@ class Models(Structure):
     ]
 
 
+# Of so many filters side by side.
+_ABREAST = 8
 _models, _integers, _arrays = POINTER(Models), c_int64, c_void_p
 _covariances = function("filter_covariances", _models, *3 * [_integers], *10 * [_arrays])
 _means = function(
@@ -83,7 +85,7 @@ class FilterKernel:
         """Run the times first, ..., last - 1 in place; 0, or 1 + the time of a singular innovation."""
         n, ny = self.n, self.ny
         failed = np.zeros(S.shape[:-2], dtype=np.int64)
-        work = np.empty(6 * n * n + 4 * n * ny + 2 * (n + ny) ** 2 + n + ny)
+        work = np.empty(_ABREAST * (2 * (n + ny) ** 2 + 9 * n * n + 4 * n * ny + 3 * ny * ny) + 4)
         arrays = [address(array) for array in (S, noise, *found)]
         _covariances(
             self.models, self.groups, first, last, *arrays, failed.ctypes.data, address(work)
@@ -127,7 +129,7 @@ class FilterKernel:
         """The transposes of J and X, and 0 or 1 + the stage at which they are not to be had."""
         n, held = self.n, rounding.shape[-2]
         gains = np.empty((*roots.shape[:-3], held, n, n))
-        X, work = np.empty(gains.shape), np.empty(7 * n * n + 3 * n)
+        X, work = np.empty(gains.shape), np.empty(_ABREAST * (8 * n * n + 2 * n) + 4)
         failed = np.zeros(roots.shape[:-3], dtype=np.int64)
         given = (self.models, self.groups, held, roots.shape[-3], address(roots))
         arrays = address(gains), address(X), failed.ctypes.data, address(work)
@@ -139,7 +141,7 @@ class FilterKernel:
     ) -> None:
         """Run the times last - 1, ..., first in place."""
         n, held = self.n, gains.shape[-3]
-        work = np.empty(3 * n * n + n)
+        work = np.empty(_ABREAST * 4 * n * n + 4)
         _back(n, self.T, self.groups, held, first, last, *map(address, (gains, X, R, cov, work)))
 
     def means_back(self, gains: Array, predicted: Array, x: Array) -> None:

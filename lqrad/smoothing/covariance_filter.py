@@ -19,9 +19,8 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg.lapack import dgeqrf, dpstrf
 
-from lqrad.arguments import EPS, Array, is_diagonal
+from lqrad.arguments import EPS, Array
 from lqrad.errors import NotConvexError
 from lqrad.linalg.banded import Bidiagonal
 from lqrad.linalg.settled import looks, settled
@@ -32,15 +31,24 @@ from lqrad.native.smoothing import FilterArrays, FilterKernel
 from lqrad.smoothing.arrays import Observations, product, symmetric, transposed
 from lqrad.smoothing.batch import SmoothingBatch, stages_of
 from lqrad.smoothing.model import SmoothingProblem
+from lqrad.smoothing.roots import (
+    LOST,
+    abreast,
+    products,
+    root_of,
+    solve_triangles,
+    solve_upper,
+    triangle,
+)
 
 # A rounded variance that has grown by more than this in an eighth of the stages may grow for ever.
 _GROWTH = 1.0625
 # Where a subtraction leaves a smaller part of a variance than this, its digits count as lost.
 _MOST_SUBTRACTED = 1e-4
-# A direction of a root is zero below so many roundings of its largest.
-LOST = 1024
 # A condition up to which, over n, no direction of a triangle of n rows can be zero so.
 _MOST_CONDITION = 1 / (LOST * EPS)
+# So many matrices are taken abreast, whose entries stay in a cache.
+_ABREAST = 1000
 LOG_2PI = math.log(2 * math.pi)
 
 
@@ -264,16 +272,34 @@ class CovarianceFilter:
 
     def _gains(self, S: Array, rounding: Array) -> tuple[Array, Array]:
         """J' and X' from the roots S of P[t|t] and what rounding leaves of P[t+1|t]."""
-        n = S.shape[-1]
-        rows = np.zeros((*S.shape[:-2], 2 * n, 2 * n))
-        rows[..., :n, :n] = transposed(self.A @ S)
-        rows[..., :n, n:] = transposed(S)
-        rows[..., n:, :n] = transposed(self.w)
-        R: Array = np.asarray(np.linalg.qr(rows, mode="r"))
-        U = R[..., :n, :n]
-        moves = (U * U).sum(axis=-2) > 32 * rounding
-        gains, apart = solve_triangles(np.where(moves[..., None, :], U, 0.0), R[..., :n, n:])  # J'
-        return gains, np.concatenate([R[..., n:, n:], apart], axis=-2)
+        n, whole = S.shape[-1], S.shape[:-2]
+        S, rounding = S.reshape(-1, n, n), rounding.reshape(-1, n)
+        A, w = (np.broadcast_to(z, (*whole, n, n)).reshape(-1, n, n) for z in (self.A, self.w))
+        gains, X, apart = (np.zeros(S.shape) for _ in range(3))
+        for some in (slice(i, i + _ABREAST) for i in range(0, len(S), _ABREAST)):
+            root, step = abreast(S[some]), abreast(A[some]).swapaxes(0, 1)
+            rows = np.zeros((2 * n, 2 * n, root.shape[-1]))
+            rows[:n, :n], rows[:n, n:] = products(root, step), root.swapaxes(0, 1)
+            rows[n:, :n] = abreast(w[some]).swapaxes(0, 1)
+            R = triangle(rows, n)
+            U, F = R[:n, :n], R[:n, n:]
+            variances = (U * U).sum(axis=0)
+            moves = variances > 32 * rounding[some].T
+            size = np.sqrt(np.where(moves, variances, 1.0))
+            # |U^-1| |U| is no less than the condition, of which most triangles have little.
+            identity = np.broadcast_to(np.eye(n)[..., None], U.shape)
+            with np.errstate(all="ignore"):
+                both = solve_upper(U / size, np.concatenate([F, identity], axis=1))
+                norms = np.sqrt((both[:, n:] ** 2).sum(axis=(0, 1)) * n)
+            gains[some] = np.moveaxis(both[:, :n] / size[:, None], -1, 0)
+            X[some] = np.moveaxis(R[n:, n:], -1, 0)
+            lost = np.flatnonzero(~(moves.all(axis=0) & (norms < _MOST_CONDITION / n)))
+            if len(lost):
+                U, F = (np.moveaxis(z[..., lost], -1, 0) for z in (np.where(moves, U, 0.0), F))
+                gains[some][lost], apart[some][lost] = solve_triangles(U, F)
+        if apart.any():
+            X = np.concatenate([X, apart], axis=-2)
+        return gains.reshape(*whole, n, n), X.reshape(*whole, -1, n)
 
     def _steps(self, stages: Array) -> Array:
         """The stages of all steps 0, ..., T-1."""
@@ -285,7 +311,7 @@ class CovarianceFilter:
         Where the filter has settled, X and J do not vary, and P[t|T] settles too on the way back.
         """
         T, h, n = self.T, gains.shape[-3] - 1, gains.shape[-1]
-        R, lower = self.roots[..., -1, :, :].copy(order="C"), np.tri(n)
+        R = self.roots[..., -1, :, :].copy(order="C")
         cov = np.empty((*self.group, T + 1, n, n))
         cov[..., T, :, :] = self.cov[..., -1, :, :]
 
@@ -293,11 +319,13 @@ class CovarianceFilter:
             if self.kernel and X.shape[-2] == n:
                 self.kernel.covariances_back(first, last, gains, X, R, cov)
                 return
+            root = abreast(R).swapaxes(0, 1)
             for t in range(last - 1, first - 1, -1):
-                k = min(t, h)
-                below = transposed(R) @ gains[..., k, :, :]
-                R[...] = triangle(np.concatenate([X[..., k, :, :], below], axis=-2), lower)
-                cov[..., t, :, :] = R @ transposed(R)
+                ahead, left = (abreast(_at(z, t)) for z in (gains, X))
+                below = products(root.swapaxes(0, 1), ahead)
+                root = triangle(np.concatenate([left, below]), n)[:n]
+                cov[..., t, :, :] = np.moveaxis(products(root, root), (0, 1), (-2, -1))
+            R[...] = np.moveaxis(root, (0, 1), (-1, -2))
 
         last = T
         for swept in [] if self.group else looks(T - h):
@@ -383,110 +411,56 @@ def _recursion(
     At that time the covariance of the innovation is singular to working precision.
     """
     group, (ny, n) = S.shape[:-2], arrays[1].shape[-2:]
-    stages = [(T, n), (T + 1, ny), (T + 1, ny), (T + 1, ny), (T, n)]
-    As, Cs, vs, Vs, ws = (
-        np.moveaxis(np.broadcast_to(z, (*group, *rows, z.shape[-1])), -3, 0)
-        for z, rows in zip(arrays, stages, strict=True)
-    )
+    # Here, filters are the last axis.
     P, K, factor, roots, cov, rounding = (
-        np.moveaxis(z, len(group), 0) for z in found
-    )  # time is the first axis here
-    identity, lower = np.eye(n), np.tri(n + ny)
-    rows = np.zeros((*group, n + ny, n + ny))  # [C S, v; S, 0], transposed
+        np.moveaxis(z, (len(group), *range(len(group))), (0, *range(-len(group), 0))) for z in found
+    )
+    root, noises = abreast(S).swapaxes(0, 1), abreast(noise)
+    identity = np.eye(n).reshape(n, n, *[1] * len(group))
+    rows = np.empty((n + ny, n + ny, *group))
+    driven = np.empty((2 * n, n, *group))
     failed = np.zeros(group, dtype=np.int64)
     if not first:
-        S[...] = triangle(transposed(S), lower)
+        root = triangle(root, n)
     for t in range(first, last):
-        C, rounding[t] = Cs[t], _variances(noise)
-        rows[..., :n, :ny], rows[..., n:, :ny] = transposed(C @ S), transposed(vs[t])
-        rows[..., :n, ny:] = transposed(S)
-        P[t] = S @ transposed(S)
-        R = triangle(rows, lower)
-        L, root = R[..., :ny, :ny], R[..., ny:, ny:]
-        size = (L * L).sum(axis=-1) + _variances(Vs[t])
-        least = EPS * size + _variances(C @ noise @ transposed(C))
-        singular = _variances(L) ** 2 <= 32 * ny * least
+        Ct, vt, Vt = (abreast(_at(z, t), group) for z in arrays[1:4])
+        rounding[t], P[t] = _variances(noises), products(root, root)
+        # [S'C', S'; v', 0] -> [factor', factor'K'; 0, root']
+        C = Ct.swapaxes(0, 1)
+        rows[:n, :ny], rows[:n, ny:] = products(root.swapaxes(0, 1), C), root
+        rows[n:, :ny], rows[n:, ny:] = vt.swapaxes(0, 1), 0.0
+        R = triangle(rows, ny)
+        U, root = R[:ny, :ny], R[ny:, ny:]
+        size = (U * U).sum(axis=0) + _variances(Vt)
+        least = EPS * size + _variances(products(C, products(noises, C)))
+        singular = _variances(U) ** 2 <= 32 * ny * least
         if singular.any():
-            singular = singular.any(axis=-1)
-            failed[...] = np.where((failed == 0) & singular, t + 1, failed)
+            failed[...] = np.where((failed == 0) & singular.any(axis=0), t + 1, failed)
             if not group:
                 break
-            L = np.where(singular[:, None, None], np.eye(ny), L)  # of no use any more
-        K[t] = gain = transposed(substitute(L, transposed(R[..., ny:, :ny]), transpose=True))
-        factor[t], roots[t], cov[t] = L, root, root @ transposed(root)
+        gain = solve_upper(U, R[:ny, ny:])
+        K[t], factor[t] = gain.swapaxes(0, 1), U.swapaxes(0, 1)
+        roots[t], cov[t] = root.swapaxes(0, 1), products(root, root)
         # What rounding leaves of a variance that is zero, by an exact observation or terms that cancel.
-        keep = identity - gain @ C
-        noise[...] = keep @ noise @ transposed(keep) + EPS**2 * P[t]
+        keep = identity - products(Ct, gain)
+        noises = products(keep, products(noises, keep)) + EPS**2 * P[t]
         if t < T:
-            A = As[t]
-            lost = EPS * np.abs(A) @ np.abs(root)
-            driven = [transposed(A @ root), transposed(ws[t])]
-            S[...] = triangle(np.concatenate(driven, axis=-2), lower)
-            noise[...] = A @ noise @ transposed(A)
-            noise.reshape(*group, -1)[..., :: n + 1] += (lost * lost).sum(axis=-1)
+            At, wt = (abreast(_at(z, t), group).swapaxes(0, 1) for z in (arrays[0], arrays[4]))
+            driven[:n], driven[n:] = products(root.swapaxes(0, 1), At), wt
+            noises = products(At, products(noises, At))
+            lost = products(np.abs(At), np.abs(root.swapaxes(0, 1)))
+            noises += EPS**2 * identity * (lost * lost).sum(axis=1)
+            root = triangle(driven, n)[:n].copy()
+    S[...], noise[...] = np.moveaxis(root, (0, 1), (-1, -2)), np.moveaxis(noises, (0, 1), (-2, -1))
     return failed
 
 
+def _at(stages: Array, t: int) -> Array:
+    """A matrix at time t, of all filters."""
+    if stages.ndim == 2:
+        return stages
+    return np.asarray(stages[..., min(t, stages.shape[-3] - 1), :, :])
+
+
 def _variances(P: Array) -> Array:
-    return P.diagonal(0, -2, -1)
-
-
-def root_of(P: Array) -> Array:
-    """L with L L' = P (..., n, n), each row as right as its own variance, whatever those of others.
-
-    In units in which the variances are one, by Cholesky's method: with pivoting where P is singular,
-    which leaves out what is zero but for rounding.
-    """
-    if is_diagonal(P):
-        return np.sqrt(P)
-    size = np.sqrt(np.diagonal(P, axis1=-2, axis2=-1))
-    size = np.where(size > 0, size, 1.0)[..., None]
-    scaled = P / size / size.swapaxes(-1, -2)
-    try:
-        L = np.linalg.cholesky(scaled)
-    except np.linalg.LinAlgError:
-        n = P.shape[-1]
-        L = np.reshape([_pivoted(matrix) for matrix in scaled.reshape(-1, n, n)], P.shape)
-    return np.asarray(size * L)
-
-
-def _pivoted(P: Array) -> Array:
-    """L with L L' = P, of which zero columns are the last."""
-    factor, pivots, rank, _ = dpstrf(P, lower=1)
-    L = np.zeros_like(P)
-    L[pivots - 1, :rank] = np.tril(factor)[:, :rank]
-    return L
-
-
-def triangle(M: Array, lower: Array) -> Array:
-    """L lower triangular with L L' = M'M, for M (..., rows >= n, n); `lower` has ones there."""
-    if M.ndim > 2:
-        return transposed(np.asarray(np.linalg.qr(M, mode="r")))
-    n = M.shape[1]
-    return np.asarray(dgeqrf(M)[0][:n].T * lower[:n, :n])
-
-
-def solve_triangles(U: Array, f: Array) -> tuple[Array, Array]:
-    """The least X of U X = f, and what of f is in directions that U (..., n, n) has lost to rounding.
-
-    Columns of U may be of all sizes.
-    """
-    n = U.shape[-1]
-    size = np.sqrt((U * U).sum(axis=-2))
-    size = np.where(size > 0, size, 1.0)[..., None, :]
-    scaled = U / size
-    # |U^-1| |U| is no less than the condition, of which most triangles have little.
-    with np.errstate(all="ignore"):
-        both = np.concatenate([f, np.broadcast_to(np.eye(n), U.shape)], axis=-1)
-        both = substitute(transposed(scaled), both, transpose=True)
-        norms = np.sqrt((both[..., n:] ** 2).sum(axis=(-2, -1)))
-    X, apart = both[..., :n], np.zeros(f.shape)
-    lost = ~(norms * math.sqrt(n) < _MOST_CONDITION / n)
-    if lost.any():
-        left, values, right = np.linalg.svd(scaled[lost])
-        known = values > LOST * n * EPS * values[..., :1]
-        half = transposed(left) @ f[lost]
-        weights = np.where(known, 1 / np.where(known, values, 1.0), 0.0)[..., None]
-        X[lost] = transposed(right) @ (half * weights)
-        apart[lost] = np.where(known[..., None], 0.0, half)
-    return X / transposed(size), apart
+    return P.diagonal().T  # of those abreast too

@@ -30,13 +30,10 @@ from lqrad.linalg.stages import times
 from lqrad.results import Report
 from lqrad.smoothing.arrays import Observations, symmetric
 from lqrad.smoothing.batch import SmoothingBatch, stages_of
-from lqrad.smoothing.covariance_filter import (
-    CovarianceFilter,
-    Means,
-    root_of,
-)
+from lqrad.smoothing.covariance_filter import CovarianceFilter, Means
 from lqrad.smoothing.model import SmoothingProblem
 from lqrad.smoothing.normal_equations import MOST_LOSS, normal_equations
+from lqrad.smoothing.roots import root_of
 from lqrad.smoothing.start import check_rounding, is_rounded, smooth_by_recursions
 from lqrad.smoothing.together import Model, check_variances, round_to_zero, together
 
@@ -250,8 +247,8 @@ def rts_smoother(problem: Model, y: ArrayLike) -> Smoothed:
     """Smooth a series by the filter and the backward recursion of Rauch, Tung and Striebel.
 
     With J = P[t|t] A'P[t+1|t]^-1, x[t|T] = x[t|t] + J (x[t+1|T] - x[t+1|t]), and the covariances as
-    squares of roots, found by orthogonal transformations. It needs a prior, and where that is vague,
-    or P[t+1|t] all but singular, J loses more digits than `kalman_smoother` does.
+    squares of roots, found by orthogonal transformations. It needs a prior, which may be vague; where
+    P[t+1|t] is all but singular, J loses more digits than `kalman_smoother` does.
 
     Parameters
     ----------

@@ -16,8 +16,9 @@ from lqrad.arguments import EPS, Array, is_diagonal
 from lqrad.errors import NotConvexError
 from lqrad.smoothing.arrays import Observations, product, symmetric
 from lqrad.smoothing.batch import SmoothingBatch
-from lqrad.smoothing.covariance_filter import LOST, CovarianceFilter, Means, root_of
+from lqrad.smoothing.covariance_filter import CovarianceFilter, Means
 from lqrad.smoothing.model import SmoothingProblem
+from lqrad.smoothing.roots import LOST, root_of
 
 # Without a prior the start counts as open in a direction to which the observations respond, relative
 # to their responses to single entries of x[0], by less than this for each of them.

@@ -173,7 +173,8 @@ static void smoothers(void)
 
 static void filters(void)
 {
-    const int64_t n = 1 + rand() % 13, ny = 1 + rand() % 5, T = rand() % 9, groups = rand() % 4;
+    const int64_t n = 1 + rand() % 13, ny = 1 + rand() % 5, T = rand() % 9;
+    const int64_t groups = rand() % (rand() % 2 ? 4 : 19);
     const int64_t many = rand() % 3, models = rand() % 2 ? groups : 1, split = rand() % (T + 2);
     const int64_t steps = rand() % 2 ? T : 1, rows = rand() % 2 ? T + 1 : 1, one = groups * (T + 1);
     double *A = doubles(models * steps * n * n), *C = doubles(models * rows * ny * n);
@@ -185,7 +186,7 @@ static void filters(void)
     double *S = matrices(groups, n, 2.0), *noise = matrices(groups, n, 1e-9);
     double *P = doubles(one * n * n), *K = doubles(one * n * ny), *factor = doubles(one * ny * ny);
     double *roots = matrices(one, n, 2.0), *cov = doubles(one * n * n), *rounding = doubles(one * n);
-    double *work = doubles(6 * n * n + 4 * n * ny + 2 * (n + ny) * (n + ny) + n + ny);
+    double *work = doubles(8 * (9 * n * n + 4 * n * ny + 3 * ny * ny + 2 * (n + ny) * (n + ny)) + 4);
     int64_t *failed = malloc(sizeof(int64_t) * (size_t)groups);
     filter_covariances(&f, groups, 0, split, S, noise, P, K, factor, roots, cov, rounding, failed, work);
     filter_covariances(&f, groups, split, T + 1, S, noise, P, K, factor, roots, cov, rounding, failed,
@@ -200,7 +201,8 @@ static void filters(void)
     filter_costates(&f, groups, many, held, K, factor, e, p, few);
     const int64_t back = held < T ? held : T;
     double *gains = doubles(groups * back * n * n), *X = doubles(groups * back * n * n);
-    double *R = matrices(groups, n, 2.0), *half = doubles(7 * n * n + 3 * n), *last = doubles(3 * n * n + n);
+    double *R = matrices(groups, n, 2.0), *last = doubles(32 * n * n + 4);
+    double *half = doubles(8 * (8 * n * n + 2 * n) + 4);
     rts_gains(&f, groups, back, T + 1, roots, rounding, rand() % 9 ? 1e9 : 2.0, gains, X, failed, half);
     if (back) {
         rts_covariances(n, T, groups, back, T / 2, T, gains, X, R, cov, last);

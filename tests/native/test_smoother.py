@@ -8,7 +8,8 @@ from random_smoothing import GAPS, draw_series, random_case, stages, with_gaps
 
 import lqrad
 from lqrad import native
-from lqrad.smoothing.covariance_filter import CovarianceFilter, root_of
+from lqrad.smoothing.covariance_filter import CovarianceFilter
+from lqrad.smoothing.roots import root_of
 
 EPS = np.finfo(float).eps
 needs_kernels = pytest.mark.skipif(not native.status().in_use, reason=native.status().message)
@@ -117,9 +118,48 @@ def test_filters_and_the_way_back_agree_with_numpy(seed):
 
 
 @needs_kernels
+@pytest.mark.parametrize("count", [1, 2, 13])
+@pytest.mark.parametrize("size", [1e8, 1e14, 1e18])
+def test_a_vague_prior_costs_neither_the_kernels_nor_numpy_digits(size, count):
+    """Where the reflections leave rows as they stand, the twins differ by up to 1e-7."""
+    rng = np.random.default_rng(count)
+    A, C = np.eye(3) + np.eye(3, k=1), np.eye(1, 3)
+    data = {
+        "A": A,
+        "C": C,
+        "W": np.eye(3),
+        "V": np.eye(1),
+        "m0": np.zeros(3),
+        "P0": size * np.eye(3),
+    }
+    y = draw_series(data | {"P0": np.eye(3)}, 12, rng)
+    y = np.array([with_gaps(y, "rows", rng) for _ in range(count)])
+    problem = lqrad.SmoothingProblem(**data)
+    found = lqrad.rts_smoother(problem, y)
+    with native.switched_off():
+        assert_same(found, lqrad.rts_smoother(problem, y))
+
+
+@needs_kernels
+@pytest.mark.parametrize("n", [1, 2, 4, 7])
+def test_filters_side_by_side_are_those_of_each_alone(n):
+    """To the last bit: their sums have one order."""
+    case = random_case(n, n=n, ny=2, T=9, varying="none", gaps="none")
+    rng = np.random.default_rng(n)
+    y = np.array([with_gaps(case.y, GAPS[k % 5], rng) for k in range(11)])
+    for function in (lqrad.kalman_filter, lqrad.rts_smoother):
+        together = function(case.problem, y)
+        for i, one in enumerate(y):
+            alone = function(case.problem, one)
+            assert together.cov.ndim == 4
+            assert np.array_equal(together.cov[i], alone.cov)
+            assert np.array_equal(together.x[i], alone.x)
+
+
+@needs_kernels
 @pytest.mark.parametrize("n", [1, 3])
 def test_what_rounding_leaves_is_told_as_by_numpy(n):
-    """But for the root of the update, a full one here and a triangle there, of which it is made."""
+    """But for the order of rows, which a root of the update depends on."""
     case = random_case(2, n=n, ny=2, T=20, varying="none", gaps="none")
     data = case.problem.observations(case.y)
     found = CovarianceFilter(case.problem, data, root_of(case.problem.P0)).rounding

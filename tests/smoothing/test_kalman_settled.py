@@ -7,9 +7,10 @@ import pytest
 from random_smoothing import random_case
 
 from lqrad.smoothing import covariance_filter
-from lqrad.smoothing.covariance_filter import CovarianceFilter, root_of
+from lqrad.smoothing.covariance_filter import CovarianceFilter
 from lqrad.smoothing.kalman import kalman_filter, rts_smoother
 from lqrad.smoothing.model import SmoothingProblem
+from lqrad.smoothing.roots import root_of
 
 EPS = np.finfo(float).eps
 ONE = np.eye(1)
