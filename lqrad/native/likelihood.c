@@ -9,34 +9,44 @@ static const double sparse_part = 0.3;
 
 enum { MOST = 64 };
 
-/* Z += X'Y, for X (inner, rows) and Y (inner, columns). */
-INLINE void add_to(const int64_t rows, const int64_t columns, const int64_t inner,
+/* Z += X'Y, or Z -= X'Y with `less`, for X (inner, rows) and Y (inner, columns). */
+INLINE void add_to(const int less, const int64_t rows, const int64_t columns, const int64_t inner,
                    const double *restrict X, const double *restrict Y, double *restrict Z)
 {
-    if (rows > 4) {
+    if (rows > 4 && less)
+        subtract_product(rows, columns, inner, X, rows, Y, columns, Z, columns);
+    else if (rows > 4)
         add_product(rows, columns, inner, X, rows, Y, columns, Z, columns);
-        return;
-    }
-    for (int64_t i = 0; i < rows; i++)
-        for (int64_t k = 0; k < inner; k++)
-            for (int64_t j = 0; j < columns; j++)
-                Z[i * columns + j] += X[k * rows + i] * Y[k * columns + j];
+    else
+        for (int64_t i = 0; i < rows; i++)
+            for (int64_t k = 0; k < inner; k++)
+                for (int64_t j = 0; j < columns; j++)
+                    Z[i * columns + j] += (less ? -X[k * rows + i] : X[k * rows + i])
+                                          * Y[k * columns + j];
 }
 
-/* The same for a Z that is symmetric, of which the rest is filled in. */
-INLINE void add_symmetric(const int64_t n, const int64_t inner, const double *restrict X,
-                          const double *restrict Y, double *restrict Z)
+/* The same on and below the diagonal of Z (n, n), and in the squares on it. */
+INLINE void add_lower(const int less, const int64_t n, const int64_t inner,
+                      const double *restrict X, const double *restrict Y, double *restrict Z)
 {
     if (n > 4)
         for (int64_t i = 0; i < n; i += HIGH) {
             const int64_t high = n - i < HIGH ? n - i : HIGH;
-            add_product(high, i + high, inner, X + i, n, Y, n, Z + i * n, n);
+            if (less)
+                subtract_product(high, i + high, inner, X + i, n, Y, n, Z + i * n, n);
+            else
+                add_product(high, i + high, inner, X + i, n, Y, n, Z + i * n, n);
         }
     else
         for (int64_t i = 0; i < n; i++)
             for (int64_t j = 0; j <= i; j++)
                 for (int64_t k = 0; k < inner; k++)
-                    Z[i * n + j] += X[k * n + i] * Y[k * n + j];
+                    Z[i * n + j] += (less ? -X[k * n + i] : X[k * n + i]) * Y[k * n + j];
+}
+
+/* What is above the diagonal is what is below. */
+INLINE void mirror(const int64_t n, double *restrict Z)
+{
     for (int64_t i = 0; i < n; i++)
         for (int64_t j = 0; j < i; j++)
             Z[j * n + i] = Z[i * n + j];
@@ -156,7 +166,7 @@ INLINE int64_t forward(const series_model *z, const int64_t n, const int64_t ny,
     double *restrict At = work, *restrict sizes = At + n * n, *restrict U = sizes + n * n,
                      *restrict turned = U + n * n,
                      *restrict H = turned + n * n, *gathered = H + n * ny,
-                     *restrict minus = gathered + n * ny, *restrict F = minus + n * ny,
+                     *restrict F = gathered + n * ny,
                      *restrict next = F + ny * ny, *restrict row = next + n * (k + 1),
                      *restrict size = row + k + 1, *restrict before = size + n,
                      *restrict ehere = before + n, *restrict ghere = ehere + ny;
@@ -226,11 +236,9 @@ INLINE int64_t forward(const series_model *z, const int64_t n, const int64_t ny,
             rotate(k, g + i * k, e[i], R, row);
         /* The update. */
         add_times(m, n, S, e, x);
-        for (int64_t i = 0; i < m * n; i++)
-            minus[i] = -S[i];
         if (k)
-            add_to(n, k, m, S, g, M);
-        add_to(n, n, m, S, minus, P);
+            add_to(0, n, k, m, S, g, M);
+        add_to(1, n, n, m, S, S, P);
         if (trace && trace->P) {
             memcpy(trace->x + t * n, x, sizeof(double) * (size_t)n);
             memcpy(trace->M + t * n * k, M, sizeof(double) * (size_t)(n * k));
@@ -250,7 +258,7 @@ INLINE int64_t forward(const series_model *z, const int64_t n, const int64_t ny,
             if (sparse)
                 add_sparse(n, k, A, index, 0, M, next);
             else
-                add_to(n, k, n, At, M, next);
+                add_to(0, n, k, n, At, M, next);
             memcpy(M, next, sizeof(double) * (size_t)(n * k));
         }
         memset(U, 0, sizeof(double) * (size_t)(n * n));
@@ -259,14 +267,12 @@ INLINE int64_t forward(const series_model *z, const int64_t n, const int64_t ny,
             turn(n, n, U, turned);
             memcpy(P, z->W + t * z->W_step, sizeof(double) * (size_t)(n * n));
             add_sparse(n, n, A, index, 0, turned, P);
-            for (int64_t i = 0; i < n; i++)
-                for (int64_t j = 0; j < i; j++)
-                    P[j * n + i] = P[i * n + j];
         } else {
-            add_to(n, n, n, P, At, U);
+            add_to(0, n, n, n, P, At, U);
             memcpy(P, z->W + t * z->W_step, sizeof(double) * (size_t)(n * n));
-            add_symmetric(n, n, U, At, P);
+            add_lower(0, n, n, U, At, P);
         }
+        mirror(n, P);
         /* The rounding of the update is that of its terms, as A carries it on. */
         memset(before, 0, sizeof(double) * (size_t)n);
         add_times(n, n, sizes, size, before);
@@ -297,12 +303,12 @@ INLINE void add_squares(int64_t n, int64_t k, const double *restrict p, const do
                         const double *restrict B, double *restrict X)
 {
     for (int64_t i = 0; i < n; i++)
-        for (int64_t j = 0; j <= i; j++) {
-            const double sum = p[i] * p[j] - N[i * n + j] + dot(k, B + i * k, B + j * k);
-            X[i * n + j] += 0.5 * sum;
-            if (j < i)
-                X[j * n + i] += 0.5 * sum;
-        }
+        for (int64_t j = 0; j < n; j++)
+            X[i * n + j] += 0.5 * (p[i] * p[j] - N[i * n + j]);
+    if (k)
+        for (int64_t i = 0; i < n; i++)
+            for (int64_t j = 0; j < n; j++)
+                X[i * n + j] += 0.5 * dot(k, B + i * k, B + j * k);
 }
 
 /* X (rows, n) += Y Z' for Y (rows, k) and Z (n, k). */
@@ -312,6 +318,17 @@ INLINE void add_outer(int64_t rows, int64_t n, int64_t k, const double *restrict
     for (int64_t i = 0; i < rows; i++)
         for (int64_t j = 0; j < n; j++)
             X[i * n + j] += dot(k, Y + i * k, Z + j * k);
+}
+
+/* Asks for doubles that are needed soon: a trace is larger than the caches that are near. */
+INLINE void fetch(const double *z, int64_t count)
+{
+#if defined(__GNUC__)
+    for (int64_t i = 0; i < count; i += 8)
+        __builtin_prefetch(z + i);
+#else
+    (void)z, (void)count;
+#endif
 }
 
 /* Each row of X (rows, k) divided by the triangle R. */
@@ -335,7 +352,7 @@ INLINE int64_t backward(const series_model *z, const int64_t n, const int64_t ny
     const int64_t k = z->k;
     double *restrict NA = work, *restrict turned = NA + n * n, *restrict Q = turned + n * n,
                      *restrict Y = Q + n * n, *gathered = Y + n * ny,
-                     *restrict minus = gathered + n * ny, *restrict G = minus + n * ny,
+                     *restrict G = gathered + n * ny,
                      *restrict q = G + ny * ny, *restrict qb = q + n, *restrict u = qb + n * k,
                      *restrict ub = u + ny, *restrict x = ub + ny * k, *restrict xb = x + n,
                      *restrict other = xb + n * k;
@@ -344,6 +361,12 @@ INLINE int64_t backward(const series_model *z, const int64_t n, const int64_t ny
     const int sparse = n > 4 && !z->A_step && find_entries(n, A, index);
     const int states = score->A || score->C;
     for (int64_t t = last - 1; t >= first; t--) {
+        if (t > first) {
+            fetch(trace->S + (t - 1) * ny * n, ny * n);
+            fetch(trace->L + (t - 1) * ny * ny, ny * ny);
+            if (states)
+                fetch(trace->P + (t - 1) * n * n, n * n);
+        }
         memset(q, 0, sizeof(double) * (size_t)n);
         memset(qb, 0, sizeof(double) * (size_t)(n * k));
         memset(Q, 0, sizeof(double) * (size_t)(n * n));
@@ -361,17 +384,15 @@ INLINE int64_t backward(const series_model *z, const int64_t n, const int64_t ny
                 add_sparse(n, n, A, index, 1, N, turned);
                 turn(n, n, turned, NA);
                 add_sparse(n, n, A, index, 1, NA, Q);
-                for (int64_t i = 0; i < n; i++)
-                    for (int64_t j = 0; j < i; j++)
-                        Q[j * n + i] = Q[i * n + j];
             } else {
-                add_to(n, n, n, N, A, NA);
-                add_symmetric(n, n, A, NA, Q);
+                add_to(0, n, n, n, N, A, NA);
+                add_lower(0, n, n, A, NA, Q);
             }
+            mirror(n, Q);
             if (k && sparse)
                 add_sparse(n, k, A, index, 1, pb, qb);
             else if (k)
-                add_to(n, k, n, A, pb, qb);
+                add_to(0, n, k, n, A, pb, qb);
         }
         if (states) { /* smoothed, and how it answers to b */
             const double *filtered = trace->P + t * n * n;
@@ -381,16 +402,16 @@ INLINE int64_t backward(const series_model *z, const int64_t n, const int64_t ny
             divide_rows(n, k, R, xb);
             add_times(n, n, filtered, q, x);
             if (k)
-                add_to(n, k, n, filtered, qb, xb);
+                add_to(0, n, k, n, filtered, qb, xb);
             if (score->A && t < z->T) {
                 double *restrict to = score->A + t * score->A_step;
                 for (int64_t i = 0; i < n; i++)
-                    for (int64_t j = 0; j < n; j++) {
+                    for (int64_t j = 0; j < n; j++)
                         to[i * n + j] += p[i] * x[j];
-                        turned[j * n + i] = -NA[i * n + j];
-                    }
-                add_outer(n, n, k, pb, xb, to);
-                add_to(n, n, n, turned, filtered, to);
+                if (k)
+                    add_outer(n, n, k, pb, xb, to);
+                turn(n, n, NA, turned);
+                add_to(1, n, n, n, turned, filtered, to);
             }
         }
         const int64_t m
@@ -401,9 +422,9 @@ INLINE int64_t backward(const series_model *z, const int64_t n, const int64_t ny
         memcpy(ub, trace->g + t * ny * k, sizeof(double) * (size_t)(m * k));
         add_rows(m, k, ub, b, u);
         divide_rows(m, k, R, ub);
+        memset(Y, 0, sizeof(double) * (size_t)(m * n));
         for (int64_t i = 0; i < m; i++) {
             const double *Si = S + i * n;
-            memset(Y + i * n, 0, sizeof(double) * (size_t)n);
             add_times(n, n, Q, Si, Y + i * n);
             double sum = 0.0;
             for (int64_t j = 0; j < n; j++)
@@ -445,7 +466,8 @@ INLINE int64_t backward(const series_model *z, const int64_t n, const int64_t ny
             for (int64_t i = 0; i < m; i++)
                 add_times(n, n, trace->P + t * n * n, Y + i * n, other + i * n);
             substitute(m, ny, n, L, 1, other);
-            add_outer(m, n, k, ub, xb, other);
+            if (k)
+                add_outer(m, n, k, ub, xb, other);
             for (int64_t i = 0; i < m; i++)
                 for (int64_t j = 0; j < n; j++)
                     score->C[t * score->C_step + which[i] * n + j]
@@ -457,16 +479,15 @@ INLINE int64_t backward(const series_model *z, const int64_t n, const int64_t ny
             for (int64_t j = 0; j < m; j++)
                 for (int64_t l = 0; l < n; l++)
                     Y[i * n + l] -= 0.5 * G[i * m + j] * C[j * n + l];
-        for (int64_t i = 0; i < m * n; i++)
-            minus[i] = -Y[i];
         memcpy(N, Q, sizeof(double) * (size_t)(n * n));
-        add_to(n, n, m, C, minus, N);
-        add_symmetric(n, m, minus, C, N);
+        add_lower(1, n, m, C, Y, N);
+        add_lower(1, n, m, Y, C, N);
+        mirror(n, N);
         memcpy(p, q, sizeof(double) * (size_t)n);
         add_times(m, n, C, u, p);
         memcpy(pb, qb, sizeof(double) * (size_t)(n * k));
         if (k)
-            add_to(n, k, m, C, ub, pb);
+            add_to(0, n, k, m, C, ub, pb);
     }
     if (first == 0) {
         if (score->m0)

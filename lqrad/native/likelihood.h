@@ -38,7 +38,7 @@ typedef struct {
  * Subtractions lose digits. Returns t + 1 for the first time where a variance, of an innovation or of the
  * prediction that follows, is less than a thousandth of the terms that were subtracted on the way to it, or
  * where one is not positive, or not finite; 0 where there is none.
- * work holds 4 n n + 4 n ny + ny ny + 2 n k + ny k + 4 (n + ny + k + 1) doubles, index n n + n numbers.
+ * work holds 4 n n + 3 n ny + ny ny + 2 n k + ny k + 4 (n + ny + k + 1) doubles, index n n + n numbers.
  * Twin: smoothing.innovations.forward. */
 int64_t loglik_forward(const series_model *model, int64_t first, int64_t last, const double *y,
                        double *x, double *M, double *P, double *R, double *log_determinant,

@@ -73,7 +73,7 @@ class SeriesKernel:
         places = [self._kept[name].ctypes.data for name in Model._ARRAYS]
         steps = [_step(name, self._kept[name]) for name in Model._ARRAYS]
         self._model = Model(n, ny, k, T, *places, *steps)
-        room = 4 * n * n + 4 * n * ny + ny * ny + 2 * n * k + ny * k + 4 * (n + ny + k + 1)
+        room = 4 * n * n + 3 * n * ny + ny * ny + 2 * n * k + ny * k + 4 * (n + ny + k + 1)
         self._room = np.empty(room), np.empty(n * n + n, dtype=np.int64)
 
     def forward(

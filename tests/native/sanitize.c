@@ -231,7 +231,7 @@ static void likelihoods(int64_t n, int64_t ny, int64_t k, int64_t T, double *A, 
             y[i] = NAN;
     int64_t *index = malloc(sizeof(int64_t) * (size_t)(n * n + n));
     double *work
-        = doubles(4 * n * n + 4 * n * ny + ny * ny + 2 * n * k + ny * k + 4 * (n + ny + k + 1));
+        = doubles(4 * n * n + 3 * n * ny + ny * ny + 2 * n * k + ny * k + 4 * (n + ny + k + 1));
     double *traces[7], *scores[8], determinant = 0.0;
     const int64_t traced[] = {ny * n, ny * ny, ny, ny * k, n, n * k, n * n};
     const int64_t scored[] = {n * n, ny * n, n * n, ny * ny, n, ny, n, n * n};
