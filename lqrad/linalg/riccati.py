@@ -35,10 +35,14 @@ from lqrad.native.lq import LQKernel, lq_kernel
 _FIRST_ROOM = 64
 # An eigenvalue of P below minus this, with P scaled to a unit diagonal, is no mere rounding error.
 _INDEFINITE = 1e-12
+# Where less than one part in so many is left of a diagonal entry of P, three digits are lost.
+_MOST_CANCELLED = 2.0**10
 _TINY = float(np.finfo(np.float64).tiny)
 # Powers of a closed loop are squared at most this often: one that has not halved by then has a
 # spectral radius within 2e-13 of one, too close for rounding errors to tell it from one.
 _MOST_DOUBLINGS = 42
+
+_Arrays = tuple[Array, Array, Array, Array, Array]  # A, B, Q, R, M
 
 
 class Recursion(NamedTuple):
@@ -82,7 +86,8 @@ def recursion(
 
     Where the weights are semidefinite and P[0], or an R + B'PB on the way to it, is not, all is done
     again in factors, `recursion_in_factors`. Rounding errors do this where a mode grows and Q does not
-    see it.
+    see it. So are the last stages where less is left of an entry of P than the terms that cancel in it
+    allow, as where S is large.
 
     Raises
     ------
@@ -104,38 +109,75 @@ def recursion(
     >>> swept < 50
     True
     """
-    fault = None
-    try:
-        plain = recursion_of_P(A, B, Q, R, M, S, T, unit, kernel)
-        if _semidefinite(plain.P[0]):
-            return plain
-    except NotConvexError as error:
-        fault = error
-    factored = _in_factors(A, B, unit * Q, unit * R, unit * M, unit * S, T)
-    if factored is not None:
-        P, K, L = factored
-        P /= unit
-        _check(P, K, L, B, R, 0, unit)
-        return Recursion(Stages(P), Stages(K), Stages(L), T)
-    if fault is not None:
+    arrays: _Arrays = (A, B, Q, R, M)
+    plain, first, fault = _of_P(arrays, S, T, unit, kernel)
+    if plain and first == T:
+        return plain
+    late = _in_factors(arrays, S, first, T, unit)
+    if late and first > (plain.P.repeated if plain else 0):
+        A, B, Q, R, M = (z[:first] if z.ndim == 3 else z for z in arrays)
+        early, sound, _ = _of_P((A, B, Q, R, M), late.P[0], first, unit, kernel)
+        if early and sound == first:
+            return _joined(early, late)
+        late = _in_factors(arrays, S, 0, T, unit)
+    found = late or plain
+    if found is None:
+        assert fault
         raise fault
-    return plain
+    return found
 
 
-def _in_factors(
-    A: Array, B: Array, Q: Array, R: Array, M: Array, S: Array, T: int
-) -> tuple[Array, Array, Array] | None:
-    """`recursion_in_factors` in balanced units: its reflections mix rows of different units."""
-    n = len(S)
-    x, u, _, _, cost = balance(A, B, Q=np.concatenate([Q.reshape(-1, n, n), S[None]]), R=R)
-    weights = ((Q, x, x), (R, u, u), (M, x, u), (S, x, x))
-    Q, R, M, S = (in_units(weight, -rows, columns, -cost) for weight, rows, columns in weights)
-    found = recursion_in_factors(in_units(A, x, x), in_units(B, x, u), Q, R, M, S, T)
+def _of_P(
+    arrays: _Arrays, S: Array, T: int, unit: float, kernel: LQKernel | None
+) -> tuple[Recursion | None, int, NotConvexError | None]:
+    """`recursion_of_P`, the first stage that lost digits, 0 where P[0] is indefinite, T where none did; its error."""
+    try:
+        found = recursion_of_P(*arrays, S, T, unit, kernel)
+    except NotConvexError as error:
+        return None, 0, error
+    if not _semidefinite(found.P[0]):
+        return found, 0, None
+    # The terms that add up to the diagonal of A'PA, by |P[i, j]|^2 <= P[i, i] P[j, j]: at most n times it
+    # where they do not cancel.
+    diagonal, A = found.P.distinct.diagonal(0, 1, 2), arrays[0]
+    A = np.abs(A[T + 1 - len(diagonal) :] if A.ndim == 3 else A)
+    terms = times(A, np.sqrt(np.abs(diagonal[1:])), transpose=True) ** 2
+    lost = (terms > len(S) * _MOST_CANCELLED * diagonal[:-1]).any(axis=1)
+    return found, found.P.repeated + int(lost.argmax()) if lost.any() else T, None
+
+
+def _in_factors(arrays: _Arrays, S: Array, first: int, T: int, unit: float) -> Recursion | None:
+    """The stages from `first` on by `recursion_in_factors`, of which those before are repetitions.
+
+    In balanced units: its reflections mix rows of different units. None where a weight is indefinite.
+    """
+    A, B, Q, R, M = (z[first:] if z.ndim == 3 else z for z in arrays)
+    n, weights = len(S), [unit * z for z in (Q, R, M, S)]
+    Qs = np.concatenate([weights[0].reshape(-1, n, n), weights[3][None]])
+    x, u, _, _, cost = balance(A, B, Q=Qs, R=weights[1])
+    sides = ((x, x), (u, u), (x, u), (x, x))
+    q, r, m, s = (
+        in_units(z, -rows, columns, -cost)
+        for z, (rows, columns) in zip(weights, sides, strict=True)
+    )
+    found = recursion_in_factors(in_units(A, x, x), in_units(B, x, u), q, r, m, s, T - first)
     if found is None:
         return None
     P, K, L = found
+    P, K = in_units(P, x, -x, cost) / unit, in_units(K, -u, -x)
     L = 2.0 ** (cost % 2 / 2) * in_units(L, u, 0 * u, cost // 2)
-    return in_units(P, x, -x, cost), in_units(K, -u, -x), L
+    _check(P, K, L, arrays[1], arrays[3], first, unit, power=2)
+    return Recursion(Stages(P, T + 1), Stages(K, T), Stages(L, T), T - first)
+
+
+def _joined(early: Recursion, late: Recursion) -> Recursion:
+    """The stages of both, where `early` begins with the last of P with which `late` ends."""
+    P = np.concatenate([early.P.distinct[:-1], late.P.distinct])
+    K, L = (
+        np.concatenate([z.distinct, y.distinct]) for z, y in zip(early[1:3], late[1:3], strict=True)
+    )
+    T = len(late.K)
+    return Recursion(Stages(P, T + 1), Stages(K, T), Stages(L, T), early.swept + late.swept)
 
 
 def recursion_of_P(
@@ -236,11 +278,14 @@ def _semidefinite(P: Array) -> bool:
     return bool(dpotrf(raised, lower=1, overwrite_a=1)[1] == 0)
 
 
-def _check(P: Array, K: Array, L: Array, B: Array, R: Array, start: int, unit: float) -> None:
+def _check(
+    P: Array, K: Array, L: Array, B: Array, R: Array, start: int, unit: float, power: int = 1
+) -> None:
     """Raise for the first stage, in the order of the recursion, that is no solution; P[0] is P[start].
 
     The factor of a singular R + B'PB may exist by the grace of rounding errors: it counts as
-    singular where a pivot is no larger than they are.
+    singular where a pivot is no larger than they are. Of a pivot that was never squared, these are those
+    of its root, and squared: `power` 2.
     """
     # Sums of squares are finite only if all entries are, and cost less than asking each of them.
     if not (math.isfinite(np.vdot(P[:-1], P[:-1])) and math.isfinite(np.vdot(K, K))):
@@ -251,7 +296,7 @@ def _check(P: Array, K: Array, L: Array, B: Array, R: Array, start: int, unit: f
     # The terms that add up to the diagonal of B'PB, by |P[i, j]|^2 <= P[i, i] P[j, j].
     roots = np.sqrt(np.abs(P[1:].diagonal(0, 1, 2)))
     size = times(np.abs(B), roots, transpose=True) ** 2 + np.abs(R.diagonal(0, -2, -1))
-    safe = L.diagonal(0, 1, 2) ** 2 > unit * sum(B.shape[-2:]) * EPS * size
+    safe = L.diagonal(0, 1, 2) ** 2 > unit * (sum(B.shape[-2:]) * EPS) ** power * size
     if not safe.all():
         t = int(np.flatnonzero(~safe.all(axis=1))[-1])
         lower = np.tril(L[t])

@@ -18,6 +18,8 @@ from lqrad.native.batch import Solutions
 
 # An eigenvalue of P below minus this, with P scaled to a unit diagonal, is no mere rounding error.
 _INDEFINITE = 1e-12
+# Where less than one part in so many is left of a diagonal entry of P, three digits are lost.
+_MOST_CANCELLED = 2.0**10
 
 
 def run_recursions(z: Mapping[str, Any], found: Solutions) -> None:
@@ -68,6 +70,7 @@ def run_recursions(z: Mapping[str, Any], found: Solutions) -> None:
         gain = N / pivots[t, :, None]
         for i in range(n):
             np.subtract(H[i, : i + 1], _inner(gain[:, i], N[:, : i + 1]), out=now[i, : i + 1])
+            doubtful |= ~(_MOST_CANCELLED * now[i, i] >= H[i, i])
             now[:i, i] = now[i, :i]
         for i in range(m - 1, 0, -1):
             for j in range(i):

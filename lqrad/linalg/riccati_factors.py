@@ -5,11 +5,13 @@ With W'W = [R M'; M Q] and P[t+1] = Y'Y, one QR factorisation makes a stage:
     [ W         ]              [ D  E ]        D'D = R + B'P[t+1]B        K[t] = D^-1 E
     [ Y B   Y A ]  =  (Q, with [ 0  Y ]),      Y'Y = P[t], the new Y
 
-It takes about twice as long as the recursion of P, and there is one kind of problem that needs it:
-a mode that grows and that Q and S do not see. There P is zero and stays so; but that fixed point is
-unstable, and a rounding error in P grows with the square of the mode until, if it was negative, P is
-indefinite and R + B'PB too. The errors here are those of Y: their squares are far smaller, and
-positive.
+It takes longer than the recursion of P, and there are two kinds of problems that need it. One has a mode
+that grows and that Q and S do not see. There P is zero and stays so; but that fixed point is unstable, and
+a rounding error in P grows with the square of the mode until, if it was negative, P is indefinite and
+R + B'PB too. The errors here are those of Y: their squares are far smaller, and positive. The other has an S
+that is large beside what the inputs cost: P[t] is then a small difference of large terms. Here no terms are
+subtracted; and with its rows in falling order, the reflections of a QR factorisation leave each row's
+own digits: the small ones are not lost beside the large.
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ def recursion_in_factors(
     Kailath, Sayed and Hassibi, Linear Estimation, 2000, section 12.3 (array algorithms).
     Morf and Kailath, Square-root algorithms for least-squares estimation, IEEE Trans. Automatic
     Control 20 (1975), 487-497.
+    Cox and Higham, Stability of Householder QR factorization for weighted least squares problems, in
+    Numerical Analysis 1997 (1998), 57-73 (rows in falling order).
 
     Examples
     --------
@@ -59,7 +63,8 @@ def recursion_in_factors(
             rows[: m + n] = roots[t % len(roots)]  # one that is constant, or T
             np.matmul(Ys[t + 1], B[t], out=rows[m + n :, :m])
             np.matmul(Ys[t + 1], A[t], out=rows[m + n :, m:])
-            triangle = np.asarray(np.linalg.qr(rows, mode="r"))
+            falling = (-np.abs(rows).max(axis=1)).argsort(kind="stable")
+            triangle = np.asarray(np.linalg.qr(rows[falling], mode="r"))
             D, Ys[t] = triangle[:m, :m], triangle[m:, m:]
             L[t] = D.T * np.sign(D.diagonal())
             K[t], _ = dtrtrs(D, triangle[:m, m:])

@@ -259,6 +259,9 @@ INLINE void count_small(int64_t n, const pack *restrict W, int64_t row, const pa
     }
 }
 
+/* Where less than one part in so many is left of a diagonal entry of P, three digits are lost. */
+#define MOST_CANCELLED 1024.0
+
 LANES int64_t batch_riccati(const lq_batch *z, int64_t T, int64_t linear, double *P0, double *K0, double *k0,
                             double *v0, double *w0, int64_t *doubtful, double *work)
 {
@@ -315,6 +318,8 @@ LANES int64_t batch_riccati(const lq_batch *z, int64_t T, int64_t linear, double
             add_products(both, both, n, AB, both, PAB, both, H, both, 1);
             factorise(m, G, both);
             count_small(m, G, both, least, small);
+            for (int64_t i = 0; i < n; i++)
+                EACH AT(least, i)[l] = AT(H, i * (both + 1))[l] / MOST_CANCELLED;
             if (linear) {
                 follow(&z->c, n, first, b, t, T - 1, c);
                 follow(&z->q, n, first, b, t, T - 1, q);
@@ -351,6 +356,11 @@ LANES int64_t batch_riccati(const lq_batch *z, int64_t T, int64_t linear, double
                     copy(1, AT(H, i * both + j), AT(P, i * n + j));
                     copy(1, AT(H, i * both + j), AT(P, j * n + i));
                 }
+            }
+            for (int64_t i = 0; i < n; i++) {
+                const double *left = (const double *)AT(P, i * (n + 1)), *bound = (const double *)AT(least, i);
+                for (int64_t l = 0; l < WIDTH; l++)
+                    small[l] += left[l] >= bound[l] ? 0.0 : 1.0;
             }
             for (int64_t i = m - 2; i >= 0; i--)
                 for (int64_t j = i + 1; j < m; j++) {

@@ -41,7 +41,8 @@ int64_t batch_gradient(const lq_batch *batch, int64_t T, const double *x0, const
  *
  * P (b, T+1, n, n), K (b, T, m, n); and where `linear` is not zero k (b, T, m), v (b, T+1, n), w (b, T+1).
  * doubtful (b) becomes 1 for a problem whose numbers are not finite, one of whose G has a pivot that is no
- * larger than rounding errors, or whose P[0] is not semidefinite to these; and 0 for the others. Returns 0.
+ * larger than rounding errors, where a diagonal entry of a P[t] is what is left of terms a thousand times
+ * larger, or whose P[0] is not semidefinite to rounding errors; and 0 for the others. Returns 0.
  * Twin: linalg.riccati_batch.run_recursions. */
 int64_t batch_riccati(const lq_batch *batch, int64_t T, int64_t linear, double *P, double *K, double *k,
                       double *v, double *w, int64_t *doubtful, double *work);
