@@ -650,7 +650,7 @@ def check_symmetric(name: str, weight: Array) -> None:
         raise NotConvexError(
             f"{where} is not symmetric: entries ({i}, {j}) and ({j}, {i}) are "
             f"{weight[(*stage, i, j)]:.17g} and {weight[(*stage, j, i)]:.17g}; "
-            f"pass ({name} + {name}.T) / 2 if that is what you mean"
+            f"pass ({name} + {name}{'.swapaxes(-1, -2)' if stage else '.T'}) / 2 if that is what you mean"
         )
 
 

@@ -97,8 +97,9 @@ def read_batch(
         array = arrays[name] = frozen_array(name, value)
         leading, most = array.ndim - len(letters), 1 if name in still else 2
         if 0 <= leading <= most:
-            for letter, size in zip(letters, array.shape[leading:], strict=True):
-                sizes.setdefault(letter, size)
+            read = dict(zip(reversed(letters), reversed(array.shape), strict=False))
+            if all(sizes.get(letter, size) == size for letter, size in read.items()):
+                sizes |= read  # from no array that does not fit
         own = tuple(sizes.get(letter, 1) for letter in letters)
         extra = int(name in more)
         fits = 0 <= leading <= most and array.shape[leading:] == own and array.size
@@ -145,7 +146,8 @@ def _shape_words(
     expected = " or ".join([", ".join(shapes[:most]), shapes[most]])
     known = {_NAMES.get(letter, letter): sizes[letter] for letter in letters if letter in sizes}
     why = "for " + ", ".join(f"{letter} = {size}" for letter, size in known.items())
-    target = tuple(sizes.get(letter, 0) for letter in letters)
+    flipped = array.shape[::-1] if array.ndim == len(letters) else (0,) * len(letters)
+    target = tuple(sizes.get(letter, size) for letter, size in zip(letters, flipped, strict=True))
     message = shape_message(name, array.shape, expected, why if known else "")
     return message + shape_hint(name, array.shape, target) + ("" if array.size else "; it is empty")
 

@@ -71,7 +71,7 @@ def test_what_is_left_out_is_zero_for_all():
             {"B": np.ones((3, 1, 2))},
             r"B has shape \(3, 1, 2\), expected \(n, m\), \(b, n, m\) or \(b, T, n, m\) for n = 2",
         ),
-        ({"B": np.ones((1, 2))}, r"B has shape \(1, 2\), .* for n = 2, m = 2$"),
+        ({"B": np.ones((1, 2))}, r"B has shape \(1, 2\), .* for n = 2; did you pass B.T"),
         ({"A": np.ones((0, 2, 2))}, r"A has shape \(0, 2, 2\), .*; it is empty"),
         ({"A": np.ones((3, 0, 2, 2))}, r"A has shape \(3, 0, 2, 2\), .*; it is empty"),
         ({"A": np.ones(2)}, r"A has shape \(2,\), expected \(n, n\), \(b, n, n\) or"),

@@ -349,7 +349,7 @@ class LQBatch(LQArrays):
         """What a function of arrays whose last axis is that of the problems returns, with that axis in front."""
         found = [function(z, *(_lanes(y[part]) for y in series)) for part, z in self._parts()]
         return tuple(
-            np.concatenate([np.moveaxis(z, -1, 0) for z in outputs])
+            np.ascontiguousarray(np.concatenate([np.moveaxis(z, -1, 0) for z in outputs]))
             for outputs in zip(*found, strict=True)
         )
 

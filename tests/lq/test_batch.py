@@ -270,3 +270,26 @@ def test_there_is_no_problem_behind_the_last():
     for i in (slice(2), 1.0, None):
         with pytest.raises(TypeError, match="cannot be interpreted as an integer"):
             batch[i]
+
+
+def test_a_transposed_array_is_told():
+    with pytest.raises(lqrad.errors.ShapeError, match=r"for n = 2.* did you pass B\.T\?") as caught:
+        LQBatch(np.ones((3, 2, 2)), np.ones((1, 2)), np.eye(2), [[1]])
+    assert "m = 2" not in str(caught.value)
+
+
+def test_a_stack_that_is_not_symmetric_is_told_what_to_pass():
+    Q = np.array([np.eye(2), [[1.0, 0.5], [0.0, 1.0]]])
+    with pytest.raises(lqrad.errors.NotConvexError) as caught:
+        lqrad.LQProblem(np.eye(2), np.ones((2, 1)), Q, [[1]], np.eye(2))
+    assert "pass (Q + Q.swapaxes(-1, -2)) / 2" in str(caught.value)
+
+
+@pytest.mark.parametrize("b", [3, 20])
+def test_answers_lie_by_rows(b):
+    batch = LQBatch(**weights(b, A=np.full((b, 1, 1), 0.5)))
+    for z in (
+        batch.simulate([1.0], np.ones((4, 1))),
+        batch.value_and_gradient([1.0], np.ones((4, 1)))[1],
+    ):
+        assert z.flags.c_contiguous
