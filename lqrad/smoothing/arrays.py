@@ -201,9 +201,9 @@ def state_variances(A: Array, C: Array, W: Array, V: Array, P0: Array | None) ->
         return bool(take.any()) and not variances.all()
 
     if not variances.all():
-        A, C = largest(A**2, axes=2), largest(C**2, axes=2)
         V = largest(np.diagonal(V, axis1=-2, axis2=-1))
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+            A, C = largest(A**2, axes=2), largest(C**2, axes=2)
             fill(1 / (C[V > 0] / V[V > 0, None]).max(axis=0, initial=0.0))
             drives = A.T > 0
             while fill(np.where(drives & (variances > 0), variances / A.T, np.inf).min(axis=1)):

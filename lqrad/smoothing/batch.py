@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import cached_property
+from operator import index
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -165,6 +166,7 @@ class SmoothingBatch(Fixed):
 
     def __getitem__(self, i: int) -> SmoothingProblem:
         """Problem i, with views of the arrays."""
+        i = index(i)
         if not -self.b <= i < self.b:
             raise IndexError(f"there is no problem {i} in a batch of {self.b}")
         i %= self.b

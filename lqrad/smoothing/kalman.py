@@ -156,11 +156,7 @@ class Smoothed(Report):
             pandas = importlib.import_module("pandas")
         except ImportError as error:
             raise LqradError("to_frame needs pandas, try: pip install pandas") from error
-        if self.x.ndim != 2:
-            raise ShapeError(
-                f"x has shape {self.x.shape}, expected (T+1, n): a frame holds one series; smooth "
-                "the series of the batch one by one, y[0] first"
-            )
+        columns = self.columns()
         if not (index is None or isinstance(index, pandas.Index)):  # which has a name and dates
             index = check_items("index", index, "labels")
         if index is not None and len(index) != len(self.x):
@@ -168,10 +164,15 @@ class Smoothed(Report):
                 f"index has {len(index)} labels, expected T + 1 = {len(self.x)}: one for each row "
                 "of y; pass y.index, where y is the frame or the series that was smoothed"
             )
-        return pandas.DataFrame(self.columns(), index=index)
+        return pandas.DataFrame(columns, index=index)
 
     def columns(self) -> dict[str, Array]:
         """Return the columns (T+1,) of the table of one series, by their names in `to_frame`."""
+        if self.x.ndim != 2:
+            raise ShapeError(
+                f"x has shape {self.x.shape}, expected (T+1, n): a frame holds one series; smooth "
+                "the series of the batch one by one, y[0] first"
+            )
         outputs = self.outputs()
         found = {"x": self.x, "y": outputs.mean}
         covs = {"sd": self.cov, "sd_level": outputs.level_cov, "sd_y": outputs.cov}
@@ -222,7 +223,7 @@ def kalman_filter(problem: Model, y: ArrayLike) -> Filtered:
     """
 
     def run(problem: Model, y: Array) -> tuple[Filtered, NDArray[np.bool_]]:
-        filtering, data, means = _filter(problem, y, "kalman_filter")
+        filtering, data, means = _filter(problem, y)
         P, cov = filtering.whole(filtering.predicted_cov), filtering.whole(filtering.cov)
         if isinstance(problem, SmoothingProblem) and is_rounded(problem):
             response = filtering.respond()
@@ -240,6 +241,7 @@ def kalman_filter(problem: Model, y: ArrayLike) -> Filtered:
         )
         return found, filtering.good
 
+    _check_prior(problem, "kalman_filter")
     return together(problem, y, lambda *of: run(*of)[0], _at_once(run))
 
 
@@ -275,7 +277,7 @@ def rts_smoother(problem: Model, y: ArrayLike) -> Smoothed:
     """
 
     def run(problem: Model, y: Array) -> tuple[Smoothed, NDArray[np.bool_]]:
-        filtering, data, means = _filter(problem, y, "rts_smoother")
+        filtering, data, means = _filter(problem, y)
         gains, cov, lag_cov = filtering.rts_covariances()
         if isinstance(problem, SmoothingProblem) and is_rounded(problem):
             moved = filtering.smooth_back(filtering.respond(), gains)
@@ -285,6 +287,7 @@ def rts_smoother(problem: Model, y: ArrayLike) -> Smoothed:
         found = Smoothed(x, cov, lag_cov, p, loglik, "filter and RTS", problem)
         return found, filtering.good
 
+    _check_prior(problem, "rts_smoother")
     return together(problem, y, lambda *of: run(*of)[0], _at_once(run))
 
 
@@ -362,13 +365,17 @@ def kalman_smoother(problem: Model, y: ArrayLike, *, covariances: bool = True) -
     return together(problem, y, run, at_once)
 
 
-def _filter(problem: Model, y: Array, name: str) -> tuple[CovarianceFilter, Observations, Means]:
-    """Filter series with the same model and gaps, or each with its own."""
-    if problem.P0 is None:
+def _check_prior(problem: Model, name: str) -> None:
+    """Raise ArgumentError where there is no prior: no series is named, it is so of all."""
+    if isinstance(problem, Model) and problem.P0 is None:
         raise ArgumentError(
             f"P0 is None and {name} needs a prior: before the data determine the state it has no "
             "covariance; use kalman_smoother, which does not, or give P0"
         )
+
+
+def _filter(problem: Model, y: Array) -> tuple[CovarianceFilter, Observations, Means]:
+    """Filter series with the same model and gaps, or each with its own."""
     data = problem.observations(y)
     filtering = CovarianceFilter(problem, data, root_of(stages_of(problem, "P0")))
     return (
@@ -385,7 +392,7 @@ def _at_once(
 
     def at_once(problem: Model, y: Array) -> tuple[_Found, NDArray[np.bool_]] | None:
         settles = problem.T is None and not np.isnan(y).any() and len(y[0]) > _LONG
-        if len(y) == 1 or settles or problem.P0 is None or is_rounded(problem):
+        if len(y) == 1 or settles or is_rounded(problem):
             return None
         with np.errstate(all="ignore"):
             found, good = run(problem, y)

@@ -11,10 +11,12 @@ from numpy.typing import ArrayLike
 from scipy.linalg.lapack import dtrtrs
 
 from lqrad.arguments import EPS, Array, check_type
+from lqrad.errors import ArgumentError
 from lqrad.linalg.settled import looks
 from lqrad.native.library import serves_matrices
 from lqrad.native.likelihood import SeriesKernel, State
 from lqrad.smoothing.arrays import check_overflow
+from lqrad.smoothing.batch import SmoothingBatch
 from lqrad.smoothing.covariance_filter import LOG_2PI
 from lqrad.smoothing.innovations import Series, backward, forward
 from lqrad.smoothing.kalman import kalman_smoother
@@ -72,6 +74,11 @@ def loglik(problem: SmoothingProblem, y: ArrayLike) -> float | Array:
     >>> round(loglik(model, [[4.0], [np.nan]]), 12)      # -1/2 log(8 pi) - 4^2 / 8
     -3.612085713765
     """
+    if isinstance(problem, SmoothingBatch):
+        raise ArgumentError(
+            "problem is a SmoothingBatch, expected a SmoothingProblem",
+            "kalman_smoother(problem, y, covariances=False).loglik has the likelihood of each",
+        )
     check_type("problem", problem, SmoothingProblem, "SmoothingProblem(A, C, W, V, m0, P0)")
     y = problem.series(y)
     flat = y.reshape(-1, *y.shape[-2:])

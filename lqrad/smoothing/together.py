@@ -43,7 +43,8 @@ def together(
     y = problem.series(y)
     balanced = problem.balanced
     batch, seen = y.shape[:-2], ~np.isnan(y)
-    flat = (y / balanced.output[..., None, :]).reshape(-1, *y.shape[-2:])
+    with np.errstate(over="ignore"):  # looked for in what comes out
+        flat = (y / balanced.output[..., None, :]).reshape(-1, *y.shape[-2:])
     models = cast(Model, balanced.problem)
     if isinstance(models, SmoothingBatch):
         members = [[i] for i in range(models.b)]

@@ -14,7 +14,7 @@ import lqrad
 from lqrad import native
 from lqrad.errors import ArgumentError, NonFiniteError, NotConvexError, ShapeError
 from lqrad.linalg.tridiagonal import BlockTridiagonal
-from lqrad.smoothing import SmoothingBatch, SmoothingProblem, loglik_gradient
+from lqrad.smoothing import SmoothingBatch, SmoothingProblem, loglik, loglik_gradient
 from lqrad.smoothing.covariance_filter import CovarianceFilter
 from lqrad.smoothing.normal_equations import normal_equations
 
@@ -302,5 +302,48 @@ def test_a_batch_is_read_only_in_its_copies_too():
             one.A = 2.0
     diffuse = SmoothingBatch(**(LEVEL | {"A": np.ones((3, 1, 1)), "m0": None, "P0": None}))
     assert "no prior" in repr(diffuse)
-    with pytest.raises(ArgumentError, match="series 0: P0 is None and kalman_filter needs a prior"):
+    with pytest.raises(ArgumentError, match=r"^P0 is None and kalman_filter needs a prior"):
         lqrad.kalman_filter(diffuse, np.zeros((3, 4, 1)))
+
+
+def test_a_table_is_of_one_series():
+    found = lqrad.kalman_smoother(
+        SmoothingBatch.of([SmoothingProblem(**LEVEL)] * 3), np.ones((3, 6, 1))
+    )
+    with pytest.raises(ShapeError, match=r"x has shape \(3, 6, 1\), expected \(T\+1, n\)"):
+        found.columns()
+
+
+def test_problems_of_a_batch_are_counted_in_integers():
+    batch = SmoothingBatch.of([SmoothingProblem(**LEVEL)] * 3)
+    for i in (slice(2), 1.0, None):
+        with pytest.raises(TypeError, match="cannot be interpreted as an integer"):
+            batch[i]
+
+
+@pytest.mark.parametrize("function", FUNCTIONS[1:])
+def test_no_series_is_named_where_none_has_a_prior(function):
+    batch = SmoothingBatch.of([SmoothingProblem(**LEVEL | {"m0": None, "P0": None})] * 3)
+    with pytest.raises(ArgumentError, match=f"^P0 is None and {function.__name__} needs a prior"):
+        function(batch, np.ones((3, 6, 1)))
+
+
+def test_the_likelihoods_of_a_batch_are_those_of_its_smoother():
+    batch = SmoothingBatch.of([SmoothingProblem(**LEVEL)] * 3)
+    y = np.ones((3, 6, 1))
+    with pytest.raises(ArgumentError, match="a SmoothingBatch, expected") as caught:
+        loglik(batch, y)
+    remedy = "kalman_smoother(problem, y, covariances=False).loglik"
+    assert remedy in caught.value.remedy
+    problem, kalman_smoother = batch, lqrad.kalman_smoother
+    assert eval(remedy, locals()) == pytest.approx([loglik(one, y[0]) for one in batch])
+
+
+def test_what_overflows_on_the_way_does_not_warn():
+    model = SmoothingProblem([[1]], [[1]], [[1e-292]], [[2e-292]], [0], [[1e-292]])
+    with pytest.raises(NonFiniteError):
+        lqrad.kalman_smoother(model, [[2e278], [2e278]])
+    C = np.array([[2.0**600, 0.0], [0.0, 1.0]])
+    model = SmoothingProblem(np.eye(2), C, np.diag([0.0, 1.0]), np.eye(2), np.zeros(2), np.eye(2))
+    with pytest.raises(NotConvexError, match="singular to working precision"):
+        lqrad.kalman_filter(model, np.zeros((3, 2)))
