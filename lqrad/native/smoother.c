@@ -321,20 +321,14 @@ INLINE void costates_of(const normal_equations *e, const int64_t n, int64_t grou
     }
 }
 
-/* What is left of both optimality conditions at (x, p) as they stand: p += W^-1 (x[t+1] - A x[t] - c - W p),
- * pull = -p, and white -= C x. half holds 3 n + ny doubles. */
+/* What is left of x[t+1] = A x[t] + c + W p[t] at (x, p) as they stand: p += W^-1 (x[t+1] - A x[t] - c - W p),
+ * pull = -p. half holds 3 n doubles. */
 INLINE void residuals_of(const normal_equations *e, const int64_t n, int64_t group,
                       const double *restrict x, double *restrict p, double *restrict pull,
-                      double *restrict white, double *restrict half)
+                      double *restrict half)
 {
-    const int64_t T = e->T, ny = e->ny, *pattern = e->pattern + group * (T + 1);
-    double *restrict w = half + n, *restrict v = w + n, *restrict seen = v + n;
-    for (int64_t t = 0; t <= T; t++, x += n) {
-        apply(ny, n, e->C + pattern[t] * ny * n, x, seen);
-        for (int64_t i = 0; i < ny; i++)
-            white[t * ny + i] -= seen[i];
-        if (t == T)
-            return;
+    double *restrict w = half + n, *restrict v = w + n;
+    for (int64_t t = 0; t < e->T; t++) {
         apply(n, n, stage(e->A, group, t), x, w);
         if (e->c.first)
             for (int64_t i = 0; i < n; i++)
@@ -347,34 +341,39 @@ INLINE void residuals_of(const normal_equations *e, const int64_t n, int64_t gro
             p[i] += v[i];
             pull[i] = -p[i];
         }
-        p += n, pull += n;
+        x += n, p += n, pull += n;
     }
 }
 
-/* |prior (x[0] - m0)|^2 + sum |white - C x|^2 + sum p'W p. */
+/* white -= C x; the cost |start|^2 + sum |white|^2 + sum p'W p of what is left. size is the square of what is
+ * rounded on the way there: sum |white|^2 of before, and x'D x with the diagonal D of H, mean. */
 INLINE double cost_of(const normal_equations *e, const int64_t n, int64_t group,
                       const double *restrict x, const double *restrict p,
-                      const double *restrict white, double *restrict half)
+                      const double *restrict start, double *restrict white,
+                      const double *restrict mean, double *restrict size, double *restrict half)
 {
     const int64_t T = e->T, ny = e->ny, *pattern = e->pattern + group * (T + 1);
     double *restrict v = half + n, *restrict seen = v + n;
-    double misfits = 0.0, noises = 0.0;
+    double misfits = 0.0, noises = 0.0, whites = 0.0;
     for (int64_t i = 0; i < n; i++)
-        half[i] = x[i] - stage(e->m0, group, 0)[i];
-    apply(n, n, stage(e->prior, group, 0), half, v);
-    const double start = dot(n, v, v);
+        half[i] = 0.0;
     for (int64_t t = 0; t <= T; t++) {
         apply(ny, n, e->C + pattern[t] * ny * n, x + t * n, seen);
         for (int64_t i = 0; i < ny; i++) {
-            const double misfit = white[t * ny + i] - seen[i];
+            const double before = white[t * ny + i], misfit = before - seen[i];
+            white[t * ny + i] = misfit;
+            whites += before * before;
             misfits += misfit * misfit;
         }
+        for (int64_t i = 0; i < n; i++)
+            half[i] += x[t * n + i] * x[t * n + i];
         if (t == T)
             break;
         apply(n, n, stage(e->W, group, t), p + t * n, v);
         noises += dot(n, p + t * n, v);
     }
-    return misfits + start + noises;
+    *size = whites + dot(n, mean, half);
+    return misfits + dot(n, start, start) + noises;
 }
 
 /* The blocks Z and X of the inverse of H; half holds 5 n n, size n doubles. */
@@ -469,18 +468,19 @@ LANES static void costates(const normal_equations *e, int64_t group, int64_t wit
 }
 
 LANES static void residuals(const normal_equations *e, int64_t group, const double *x, double *p,
-                            double *pull, double *white, double *half)
+                            double *pull, double *half)
 {
-#define CALL(n) residuals_of(e, n, group, x, p, pull, white, half)
+#define CALL(n) residuals_of(e, n, group, x, p, pull, half)
     BY_STATES(CALL)
 #undef CALL
 }
 
 LANES static double cost_of_series(const normal_equations *e, int64_t group, const double *x,
-                                   const double *p, const double *white, double *half)
+                                   const double *p, const double *start, double *white,
+                                   const double *mean, double *size, double *half)
 {
     double cost;
-#define CALL(n) cost = cost_of(e, n, group, x, p, white, half)
+#define CALL(n) cost = cost_of(e, n, group, x, p, start, white, mean, size, half)
     BY_STATES(CALL)
 #undef CALL
     return cost;
@@ -525,13 +525,38 @@ static double loss_of(const normal_equations *e, int64_t group, const double *F,
     return loss;
 }
 
-/* One series z: x, p, and its cost. */
+/* |start|'|prior| |m0| + sum |p[t]|'|x[t+1]| + sum |misfit|'|root_V - its diagonal| |z|: by how much rounding
+ * of the start, of the states and, in the misfits of other sensors, of z moves the cost. */
+static double moved(const normal_equations *e, int64_t group, const double *x, const double *p,
+                    const double *start, const double *z, const double *misfit)
+{
+    const int64_t n = e->n, ny = e->ny, *pattern = e->pattern + group * (e->T + 1);
+    const double *prior = stage(e->prior, group, 0), *m0 = stage(e->m0, group, 0);
+    double sum = 0.0;
+    for (int64_t i = 0; i < n; i++)
+        for (int64_t j = 0; j < n; j++)
+            sum += fabs(start[i] * prior[i * n + j] * m0[j]);
+    for (int64_t i = 0; i < e->T * n; i++)
+        sum += fabs(p[i] * x[n + i]);
+    for (int64_t t = 0; t <= e->T; t++)
+        for (int64_t i = 0; i < ny; i++)
+            for (int64_t j = 0; j < i; j++)
+                sum += fabs(misfit[t * ny + i] * z[t * ny + j]
+                            * e->root_V[(pattern[t] * ny + i) * ny + j]);
+    return sum;
+}
+
+/* One series z: x, p, and its cost; infinite where it is lost. Misfits and costates are not found again from
+ * the refined x, from whose rounding they would come: what is left of them is what the correction leaves. */
 static double smooth_one(const normal_equations *e, int64_t group, const double *F,
-                         const int64_t *block, int64_t refine, const double *z, double *x,
-                         double *p, double *white, double *g, double *pull, double *half)
+                         const int64_t *block, const double *mean, double loss, double no_loss,
+                         double most_loss, const double *z, double *x, double *p, double *white,
+                         double *g, double *pull, double *half)
 {
     const int64_t n = e->n, T = e->T;
-    const double *m0 = stage(e->m0, group, 0);
+    const double *m0 = stage(e->m0, group, 0), *prior = stage(e->prior, group, 0);
+    const double eps = 2.220446049250313e-16, count = (double)((T + 1) * n);
+    double *start = half + 3 * n + e->ny, size;
     whiten(e, group, z, white);
     if (e->c.first)
         for (int64_t t = 0; t < T; t++)
@@ -539,21 +564,32 @@ static double smooth_one(const normal_equations *e, int64_t group, const double 
     right_hand_side(e, group, m0, e->c.first ? pull : 0, white, x, half);
     solve(e, F, block, x);
     costates(e, group, e->c.first != 0, x, n, p, half);
-    if (refine) {
-        double *start = half + n;
-        residuals(e, group, x, p, pull, white, half);
-        for (int64_t i = 0; i < n; i++)
-            start[i] = m0[i] - x[i];
-        right_hand_side(e, group, start, pull, white, g, half);
-        solve(e, F, block, g);
-        costates(e, group, 0, g, n, pull, half);
-        for (int64_t i = 0; i < T * n; i++)
-            p[i] += pull[i];
-        for (int64_t i = 0; i < (T + 1) * n; i++)
-            x[i] += g[i];
-        whiten(e, group, z, white);
-    }
-    return cost_of_series(e, group, x, p, white, half);
+    for (int64_t i = 0; i < n; i++)
+        half[i] = x[i] - m0[i];
+    apply(n, n, prior, half, start);
+    const double cost = cost_of_series(e, group, x, p, start, white, mean, &size, half);
+    const int64_t exact = eps * eps * size <= no_loss * (count + cost);
+    if (loss <= no_loss && exact)
+        return cost;
+    residuals(e, group, x, p, pull, half);
+    for (int64_t i = 0; i < n; i++)
+        half[n + i] = m0[i] - x[i];
+    right_hand_side(e, group, half + n, pull, white, g, half);
+    solve(e, F, block, g);
+    costates(e, group, 0, g, n, pull, half);
+    for (int64_t i = 0; i < T * n; i++)
+        p[i] += pull[i];
+    for (int64_t i = 0; i < (T + 1) * n; i++)
+        x[i] += g[i];
+    apply(n, n, prior, g, half);
+    for (int64_t i = 0; i < n; i++)
+        start[i] += half[i];
+    const double refined = cost_of_series(e, group, g, p, start, white, mean, &size, half);
+    const double part = loss > eps ? loss : eps;
+    double error = part * part * cost + eps * sqrt(cost * refined);
+    if (!exact)
+        error += eps * moved(e, group, x, p, start, z, white);
+    return error <= most_loss * (count + refined) ? refined : INFINITY;
 }
 
 int64_t smooth_series(const normal_equations *e, int64_t groups, int64_t many, const double *z,
@@ -584,12 +620,16 @@ int64_t smooth_series(const normal_equations *e, int64_t groups, int64_t many, c
         block[few.T] = kept;
         if (!(loss[group] <= most_loss))
             continue;
+        const double of_group = loss[group];
         for (int64_t i = 0; i < many; i++) {
             const int64_t k = group * many + i;
-            cost[k] = smooth_one(e, group, F, block, loss[group] > no_loss, z + k * (T + 1) * ny,
-                                 x + k * (T + 1) * n, p + k * T * n, white, g, pull, half);
+            cost[k] = smooth_one(e, group, F, block, mean, of_group, no_loss, most_loss,
+                                 z + k * (T + 1) * ny, x + k * (T + 1) * n, p + k * T * n, white, g,
+                                 pull, half);
+            if (isinf(cost[k]))
+                loss[group] = INFINITY;
         }
-        if (Z)
+        if (Z && loss[group] <= most_loss)
             inverse(e, F, block, Z + group * (T + 1) * n * n, X + group * T * n * n, half, size);
     }
     return 0;

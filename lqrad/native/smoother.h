@@ -41,7 +41,9 @@ typedef struct {
  * share. loss (groups) is the relative error with which a constant state, 1 / sqrt(mean diagonal of H),
  * comes back from its right-hand side; infinite where H is not positive definite or a number is not
  * finite, and where it is more than most_loss nothing else is found. Where it is more than no_loss, one
- * step of refinement follows.
+ * step of refinement follows; so it does where the cost loses more than that part of itself, and of the
+ * number of states, in the rounding of what x is subtracted from. Where even the refined cost loses more
+ * than most_loss for a series, loss is infinite.
  *
  * Z (groups, T+1, n, n) and X (groups, T, n, n) are the blocks (t, t) and (t+1, t) of the inverse of H; null
  * pointers where they are not asked for:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from lqrad.arguments import Array, is_diagonal
+from lqrad.arguments import EPS, Array, is_diagonal
 from lqrad.batches import with_both_axes
 from lqrad.errors import NonFiniteError, NotConvexError
 from lqrad.linalg.stages import substitute, times
@@ -33,7 +33,9 @@ from lqrad.smoothing.model import SmoothingProblem
 from lqrad.smoothing.start import is_rounded
 
 # The normal equations are used where they give a known solution back to this relative accuracy,
-# and corrected by a step of refinement where the error of that is larger than the second number.
+# and corrected by a step of refinement where the error of that is larger than the second number. The same
+# holds of what rounding leaves of the log-likelihood: the misfits are squared, and where V is small beside
+# the states, z - C x, of unit variance, is what rounding leaves of it.
 MOST_LOSS = 1e-11
 NO_LOSS = 1e-14
 # Equations are kept for the next series of the same model where they take no more bytes than this.
@@ -47,7 +49,8 @@ class Solution(NamedTuple):
 
     `loss` (g,) is the relative error with which a constant state comes back from its right-hand side,
     states being measured by the diagonal of H, that is, by their conditional deviations; infinite where
-    P0, W, V or H is singular. Where it is more than `MOST_LOSS`, nothing else is of any use.
+    P0, W, V or H is singular, and where the log-likelihood of a series of the group loses as many digits
+    by rounding. Where it is more than `MOST_LOSS`, nothing else is of any use.
     """
 
     x: Array  # (b, T+1, n)
@@ -227,30 +230,51 @@ class _Piece:
     def smooth(self, z: Array, covariances: bool) -> SmoothedSeries:
         s, C = self.stages, self.patterns["C"]
         A, W, c, m0 = s["A"], s["W"], s["c"], s["m0"]
-        z = _times(self.patterns["root_V"], z)
+        y, z = z, _times(self.patterns["root_V"], z)
         x = self._solve(self._right_hand_side(self.N, m0, self._weigh(c), z))
         p = self._weigh(x[:, 1:] - _times(A, x[:, :-1]) - c)
-        again = self.loss > NO_LOSS
+        misfit, start = z - _times(C, x), _times(s["prior"], x[:, :1] - m0)
+        cost, count, loss = self._cost(start, misfit, p), self.N * self.n, self.loss
+        # The squares of what is rounded on the way to the misfits and to the noises.
+        size = _inner(z, z) + ((x * x).sum(axis=1) * self.mean).sum(axis=1)
+        exact = EPS**2 * size <= NO_LOSS * (count + cost)
+        again = (loss > NO_LOSS) | ~exact
         if again.any():
-            # One step of refinement. What is left of the two optimality conditions is evaluated at
-            # (x, p) as it stands, where p is not recomputed from differences of x, and the correction
-            # solves the same equations.
+            # One step of refinement. What is left of the optimality conditions is evaluated at (x, p) as
+            # it stands, and the correction solves the same equations. Neither p nor the misfits are
+            # recomputed from differences of x, from whose rounding they would come.
             w = _times(A, x[:, :-1]) + c - x[:, 1:]
             better = p - self._weigh(w + _times(W, p))
-            g = self._right_hand_side(self.N, m0 - x[:, :1], -better, z - _times(C, x))
-            dx = self._solve(g)
+            dx = self._solve(self._right_hand_side(self.N, m0 - x[:, :1], -better, misfit))
             better += self._weigh(dx[:, 1:] - _times(A, dx[:, :-1]))
+            start, misfit = start + _times(s["prior"], dx[:, :1]), misfit - _times(C, dx)
             x = np.where(again[:, None, None], x + dx, x)
             p = np.where(again[:, None, None], better, p)
-        misfit, start = z - _times(C, x), _times(s["prior"], x[:, :1] - m0)
-        cost = sum(_inner(a, b) for a, b in ((misfit, misfit), (start, start), (p, _times(W, p))))
+            refined = self._cost(start, misfit, better)
+            error = np.maximum(loss, EPS) ** 2 * cost + EPS * np.sqrt(cost * refined)
+            if not exact.all():
+                # By how much rounding of the start, of the states and, in the misfits of other sensors, of
+                # y moves the cost.
+                sensors = np.abs(np.tril(self.patterns["root_V"], -1))
+                moved = _inner(np.abs(start), _times(np.abs(s["prior"]), np.abs(m0)))
+                moved = moved + _inner(np.abs(better), np.abs(x[:, 1:]))
+                moved += _inner(np.abs(misfit), _times(sensors, np.abs(y)))
+                error += np.where(exact, 0.0, EPS * moved)
+            lost = again & ~(error <= MOST_LOSS * (count + refined))
+            loss = np.where(lost.reshape(self.groups, -1).any(axis=1), np.inf, loss)
+            cost = np.where(again, refined, cost)
         cov = lag_cov = None
         if covariances:
             cov, lag_cov = self.H.selected_inverse()
             cov = cov.reshape(self.groups, self.N, self.n, self.n)
             lag_cov = np.concatenate([lag_cov, lag_cov[:1]]).reshape(cov.shape)[:, :-1]
         logs = self.H.log_determinants(self.groups)
-        return SmoothedSeries(x, p, self.loss, np.asarray(cost), logs, cov, lag_cov)
+        return SmoothedSeries(x, p, loss, cost, logs, cov, lag_cov)
+
+    def _cost(self, start: Array, misfit: Array, p: Array) -> Array:
+        """|start|^2 + sum |misfit|^2 + sum p'W p, each of its own rows."""
+        pairs = ((misfit, misfit), (start, start), (p, _times(self.stages["W"], p)))
+        return np.asarray(sum(_inner(a, b) for a, b in pairs))
 
 
 def normal_equations(
@@ -343,7 +367,7 @@ def _times(M: Array, z: Array, *, transpose: bool = False) -> Array:
 
 def _inner(y: Array, z: Array) -> Array:
     """The sum of y[t]'z[t] for each series."""
-    return np.asarray(np.einsum("bti,bti->b", y, z))
+    return np.asarray(np.einsum("bti,bti->b", *np.broadcast_arrays(y, z)))
 
 
 def _nothing(groups: int, z: Array, n: int, covariances: bool) -> SmoothedSeries:

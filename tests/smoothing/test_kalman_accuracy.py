@@ -5,22 +5,27 @@ from __future__ import annotations
 import re
 import tracemalloc
 
+import mpmath
 import numpy as np
 import pytest
 from random_smoothing import (
     GAPS,
     Case,
     assert_smoothed,
+    cholesky,
     condition_exactly,
     distance,
     draw_series,
+    forward,
+    mp,
     random_case,
     stages,
     with_gaps,
 )
 
-from lqrad.errors import LqradError
-from lqrad.smoothing.kalman import kalman_smoother, rts_smoother
+from lqrad.errors import LqradError, NotConvexError
+from lqrad.smoothing.kalman import kalman_filter, kalman_smoother, rts_smoother
+from lqrad.smoothing.likelihood import loglik
 from lqrad.smoothing.model import SmoothingProblem
 
 NAN = np.nan
@@ -136,6 +141,82 @@ def test_what_the_normal_equations_lose_a_correction_brings_back(P0):
     result = kalman_smoother(case.problem, case.y)
     assert result.method == "normal equations"
     assert distance(result.x, condition_exactly(case.data, case.y).x) <= 1e-14
+
+
+def awkward(seed):
+    """Variances of 1e-36 to 1e6, and levels of up to 1e8: the data, and a series of it with or without gaps."""
+    rng = np.random.default_rng(seed)
+    n, ny, T = rng.integers(1, 4), rng.integers(1, 3), rng.integers(3, 14)
+
+    def covariance(size):
+        root = np.eye(size) + 0.3 * rng.normal(size=(size, size)) * rng.integers(2)
+        scale = np.sqrt(10.0 ** rng.uniform(-36, 6, size=size if rng.integers(2) else 1))
+        return root @ root.T * scale[:, None] * scale * np.ones((size, size))
+
+    A = rng.normal(size=(n, n))
+    A *= rng.choice([0.5, 0.9, 1.0]) / np.abs(np.linalg.eigvals(A)).max()
+    data = {"A": A, "C": rng.normal(size=(ny, n)), "W": covariance(n), "V": covariance(ny)}
+    data |= {"m0": 10.0 ** rng.uniform(-4, 8) * rng.normal(size=n), "P0": covariance(n)}
+    y = SmoothingProblem(**data).simulate(rng, T=int(T))[1]
+    y += rng.integers(2) * 10.0 ** rng.uniform(-6, 3) * rng.normal(size=y.shape)
+    y[rng.random(y.shape) < rng.choice([0.0, 0.3])] = np.nan
+    return data, y
+
+
+def filter_exactly(data, y):
+    """The log-likelihood, the sum of the sizes of its terms, and how far rounding of y and of x moves it."""
+    A, C, W, V, m, P = (mp(data[name]) for name in ("A", "C", "W", "V", "m0", "P0"))
+    loglik, size, kept = mpmath.mpf(0), mpmath.mpf(0), []
+    for row in y:
+        seen = np.flatnonzero(~np.isnan(row))
+        H = C[seen]
+        L = cholesky(H @ P @ H.T + V[np.ix_(seen, seen)])
+        e = mp(row[seen]) - H @ m
+        root = forward(L, mp(np.eye(len(seen))))
+        white, logs = root @ e, [mpmath.log(2 * mpmath.pi * L[k, k] ** 2) for k in range(len(L))]
+        loglik -= (sum(white * white) + sum(logs)) / 2
+        size += (sum(white * white) + sum(abs(term) for term in logs)) / 2
+        K = P @ H.T @ root.T @ root
+        kept.append((H, K, root.T @ white, row[seen], m))
+        m, P = A @ (m + K @ e), A @ (P - K @ H @ P) @ A.T + W
+    p, moved = 0 * m, mpmath.mpf(0)
+    for H, K, pull, z, x in reversed(kept):
+        p = A.T @ p
+        u = pull - K.T @ p
+        p = p + H.T @ u
+        moved += sum(np.abs(u) * np.abs(z)) + sum(np.abs(p) * np.abs(x))
+    return float(loglik), float(size), float(EPS * moved)
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_a_log_likelihood_is_right_to_eleven_digits_of_its_terms(seed):
+    data, y = awkward(seed)
+    with mpmath.workdps(120):
+        exact, size, moved = filter_exactly(data, y)
+    try:
+        found = kalman_smoother(SmoothingProblem(**data), y)
+    except NotConvexError:  # the recursions would have to answer, and cannot
+        with pytest.raises(NotConvexError, match="singular to working precision"):
+            kalman_filter(SmoothingProblem(**data), y)
+        return
+    assert abs(found.loglik - exact) <= 1e-11 * size + 4 * moved, found.method
+
+
+@pytest.mark.parametrize("V", [1e-18, 1e-26, 1e-30, 1e-36])
+@pytest.mark.parametrize("P0", [np.eye(2), 1e-30 * np.eye(2), None], ids=["1", "1e-30", "none"])
+def test_the_log_likelihood_of_sensors_without_noise_is_right(V, P0):
+    """What rounding leaves of misfits is corrected, in each series of a batch too."""
+    data = {"A": np.array([[1.0, 1.0], [0.0, 1.0]]), "C": np.eye(2), "W": np.diag([1e-2, 1e-4])}
+    data |= {"V": V * np.eye(2), "m0": np.array([1e6, 0.0]), "P0": P0}
+    case = made("level and trend", data, 8)
+    exact = condition_exactly(data, case.y, digits=80).loglik
+    gap = case.y.copy()
+    gap[3, 0] = np.nan
+    other = condition_exactly(data, gap, digits=80).loglik
+    result = kalman_smoother(case.problem, np.stack([case.y, case.y, gap]))
+    np.testing.assert_allclose(result.loglik, [exact, exact, other], rtol=1e-9)
+    assert kalman_smoother(case.problem, gap).loglik == pytest.approx(other, rel=1e-9)
+    assert loglik(case.problem, case.y) == pytest.approx(exact, rel=1e-9)
 
 
 def in_units(data, scale):
