@@ -42,7 +42,10 @@ def _load() -> tuple[Any, Status]:
     if os.environ.get("LQRAD_NATIVE") == "0":
         return None, Status(False, "switched off by LQRAD_NATIVE=0")
     if not LIBRARY.exists():
-        why = "was not built: lqrad was installed without a C compiler that can, or not installed"
+        why = "was not built: lqrad is not installed, or no C compiler could; pip install -v tells why"
+        return None, Status(False, f"{LIBRARY.name} {why}")
+    if not _is_whole():  # loading what is cut short may end the process
+        why = "is not as long as it was when built; install lqrad again"
         return None, Status(False, f"{LIBRARY.name} {why}")
     try:
         library = ctypes.CDLL(str(LIBRARY))
@@ -55,6 +58,16 @@ def _load() -> tuple[Any, Status]:
         why = "was built from other sources than those that are here; install lqrad again"
         return None, Status(False, f"{LIBRARY.name} {why}")
     return library, Status(True, f"{LIBRARY.name} is loaded")
+
+
+def _is_whole() -> bool:
+    """Whether the library has the length that its build noted beside it; one built by hand has no note."""
+    try:
+        return int(LIBRARY.with_suffix(".length").read_text()) == LIBRARY.stat().st_size
+    except FileNotFoundError:
+        return True
+    except ValueError:
+        return False
 
 
 _library, _status = _load()

@@ -319,6 +319,7 @@ def test_the_environment_switches_the_kernels_off():
     [
         ("absent", "kernels.native was not built: "),
         ("no library", "kernels.native cannot be loaded: "),
+        ("cut short", "kernels.native is not as long as it was when built; "),
         ("stale", "kernels.native was built from other sources than those that are here; "),
     ],
 )
@@ -331,8 +332,13 @@ def test_a_library_that_is_not_of_these_sources_is_left_alone(spoilt, words, tmp
     (folder / "kernels.native").unlink()
     if spoilt != "absent":
         shutil.copy(ROOT / "lqrad" / "native" / "kernels.native", folder)
+    (folder / "kernels.length").unlink(missing_ok=True)
     if spoilt == "no library":
         (folder / "kernels.native").write_bytes(b"no library")
+    if spoilt == "cut short":  # to load it would end the process
+        whole = (folder / "kernels.native").read_bytes()
+        (folder / "kernels.length").write_text(f"{len(whole)}\n")
+        (folder / "kernels.native").write_bytes(whole[:60_000])
     code = (
         "import lqrad; problem = lqrad.LQProblem([[0.5]], [[1]], [[1]], [[1]]); "
         "print(lqrad.native.status(), problem.value_and_gradient([8.0], [[0.0], [0.0]])[0])"
@@ -349,6 +355,8 @@ def test_a_library_that_is_not_of_these_sources_is_left_alone(spoilt, words, tmp
 )
 def test_installing_builds_the_kernels():
     assert native.status().in_use, native.status().message
+    library = ROOT / "lqrad" / "native" / "kernels.native"
+    assert int(library.with_suffix(".length").read_text()) == library.stat().st_size
 
 
 @needs_kernels
