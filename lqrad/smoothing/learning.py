@@ -39,6 +39,10 @@ from lqrad.smoothing.start import split_prior
 _LOST = 1e-10
 # An output whose innovation's deviation is no more than this many roundings of the data is exact.
 _ROUNDED = 64
+_VANISHED = (
+    "diverged: the likelihood has no maximum, it rises without bound as variances go to zero: the "
+    "model predicts {} to the last digit of the data"
+)
 _NO_MAXIMUM = "hold V fixed, or learn fewer arrays"
 
 
@@ -161,7 +165,7 @@ def fit(
     problem = build_problem(build, start)
     y = problem.series(y)
     max_iter = check_count("max_iter", max_iter, least=0)
-    climb = Climb(build, problem, start, y)
+    first = climb = Climb(build, problem, start, y)
     history: list[float] = []
     while True:
         descent = climb.descend(max_iter - max(len(history) - 1, 0), tol, onward=bool(history))
@@ -177,7 +181,8 @@ def fit(
             break
         climb = onward
     status, what, remedy = descent.status, descent.what, descent.remedy
-    if vanished := _without_noise(problem.in_units(climb.state, climb.output), climb.data):
+    # In the units of the start: in those of a model that has vanished nothing is small.
+    if vanished := _without_noise(problem.in_units(first.state, first.output), first.data):
         status, what, remedy = Status.DIVERGED, vanished, _NO_MAXIMUM
     return Fit(
         problem=problem,
@@ -313,17 +318,14 @@ def _without_noise(problem: SmoothingProblem, y: Array) -> str:
     seen = ~np.isnan(flat).all(axis=0)
     own = problem.balanced.problem
     data = own.observations(np.where(seen, 0.0, np.nan))
-    filtering = CovarianceFilter(own, data, split_prior(own)[0])
+    try:
+        filtering = CovarianceFilter(own, data, split_prior(own)[0])
+    except NotConvexError:  # nothing at all is left of the variance of an output
+        return _VANISHED.format("an output")
     variances = filtering.whole((filtering.factor**2).sum(axis=-1))
     least = np.where(seen, variances, np.inf).min(axis=0) * problem.balanced.output**2
     exact = np.flatnonzero(least <= floor)
-    if not exact.size:
-        return ""
-    k = int(exact[0])
-    return (
-        "diverged: the likelihood has no maximum, it rises without bound as variances go to zero: the "
-        f"model predicts y[{k}] to the last digit of the data"
-    )
+    return _VANISHED.format(f"y[{int(exact[0])}]") if exact.size else ""
 
 
 def _learnable(problem: SmoothingProblem, learn: Iterable[str]) -> set[str]:

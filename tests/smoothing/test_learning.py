@@ -495,6 +495,31 @@ def test_a_likelihood_without_a_maximum_is_named(offset, unit):
     assert "the likelihood has no maximum, it rises without bound" in fitted.message
 
 
+@pytest.mark.parametrize("level", [0.0, 1.0, 2.0**-30])
+@pytest.mark.parametrize("T", [5, 20])
+def test_variances_that_a_fit_takes_to_zero_are_no_maximum(level, T):
+    """Nothing but one number: the model of the end has no variance left, in whose units nothing is small."""
+
+    def build(theta):
+        W, V = np.diag(np.exp(theta[:1])), np.diag(np.exp(theta[1:]))
+        return SmoothingProblem([[1]], [[1]], W, V, None, None)
+
+    fitted = fit(build, [7.0, 9.0], np.full((T, 1), level))
+    assert fitted.status is Status.DIVERGED
+    assert "the likelihood has no maximum, it rises without bound" in fitted.message
+
+
+def test_zeros_beside_a_series_that_varies_have_no_maximum():
+    def build(theta):
+        W, V = np.diag(np.exp(theta[:2])), np.diag(np.exp(theta[2:]))
+        return SmoothingProblem(np.eye(2), np.eye(2), W, V, None, None)
+
+    walk = np.random.default_rng(0).normal(size=60).cumsum()
+    fitted = fit(build, np.ones(4), np.column_stack([walk, np.zeros(60)]))
+    assert fitted.status is Status.DIVERGED
+    assert "the model predicts y[1] to the last digit" in fitted.message
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_learning_takes_the_same_steps_in_all_units(seed):
     case = random_case(seed, n=2, ny=2, T=9, varying="none", offsets=True, gaps="entries")
