@@ -137,12 +137,15 @@ def _of_P(
         return None, 0, error
     if not _semidefinite(found.P[0]):
         return found, 0, None
+    diagonal, A, most = found.P.distinct.diagonal(0, 1, 2), arrays[0], len(S) * _MOST_CANCELLED
+    largest = max(float(A.max()), -float(A.min()))
+    if (len(S) * largest) ** 2 * float(diagonal.max()) <= most * float(diagonal.min()):
+        return found, T, None  # none can have, whatever its stage
     # The terms that add up to the diagonal of A'PA, by |P[i, j]|^2 <= P[i, i] P[j, j]: at most n times it
     # where they do not cancel.
-    diagonal, A = found.P.distinct.diagonal(0, 1, 2), arrays[0]
-    A = np.abs(A[T + 1 - len(diagonal) :] if A.ndim == 3 else A)
-    terms = times(A, np.sqrt(np.abs(diagonal[1:])), transpose=True) ** 2
-    lost = (terms > len(S) * _MOST_CANCELLED * diagonal[:-1]).any(axis=1)
+    A = np.broadcast_to(np.abs(A), (T, *A.shape[-2:]))[T + 1 - len(diagonal) :]
+    terms = np.einsum("tji,tj->ti", A, np.sqrt(np.abs(diagonal[1:]))) ** 2
+    lost = (terms > most * diagonal[:-1]).any(axis=1)
     return found, found.P.repeated + int(lost.argmax()) if lost.any() else T, None
 
 

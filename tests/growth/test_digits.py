@@ -47,12 +47,15 @@ def test_random_systems_lose_it_within_a_sixth_of_the_prediction(seed):
 
 def test_the_error_is_that_of_the_gradient_at_the_optimum():
     problem = lqrad.LQProblem([[1.5]], [[1]], [[1]], [[2]], r=[0.3])
-    (error,) = lost_digits(problem, [1.0], [30]).errors
-    u = lqrad.riccati(problem, 30).rollout([1.0]).u
-    _, g = problem.value_and_gradient([1.0], u)
-    terms = max(np.abs(u + 0.3).max(), np.abs(lqrad.riccati(problem, 30).rollout([1.0]).p).max())
-    assert error == pytest.approx(np.abs(g).max() / terms)
-    assert 1e-7 < error < 1e-3  # eps 1.5^60 = 8e-6
+    errors = []
+    for start in (1.0, 1.3, 0.7):  # of one alone the rounding errors may be small by chance
+        (error,) = lost_digits(problem, [start], [30]).errors
+        optimum = lqrad.riccati(problem, 30).rollout([start])
+        _, g = problem.value_and_gradient([start], optimum.u)
+        terms = max(np.abs(optimum.u + 0.3).max(), np.abs(optimum.p).max())
+        assert error == pytest.approx(np.abs(g).max() / terms)
+        errors.append(error)
+    assert 1e-7 < max(errors) < 1e-3  # eps 1.5^60 = 8e-6
 
 
 def test_a_transient_of_a_stable_system_loses_digits_too():
