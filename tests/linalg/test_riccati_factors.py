@@ -81,6 +81,22 @@ def least_eigenvalue(P):
     return np.linalg.eigvalsh(P / size / size[:, None])[0]
 
 
+def assert_stage(stage, P, K, t):
+    """P[t] and K[t] are what 50 digits make of P[t+1]."""
+    A, B, _, R, _ = stage
+    with mpmath.workdps(50):
+        exact_P, exact_K = exact_stage(
+            *(mpmath.matrix(z.tolist()) for z in (*stage, np.asarray(P[t + 1])))
+        )
+    rounding = 50 * len(A) * EPS
+    # the cost to go of G^-1 N instead of K is quadratic in what K is off by
+    size = np.linalg.norm(A, 2) ** 2 * np.linalg.norm(P[t + 1], 2)
+    assert np.abs(P[t] - floats(exact_P)).max() < rounding * (size + 1)
+    size *= np.linalg.norm(B, 2) / np.linalg.norm(A, 2)
+    cond = np.linalg.cond(R + B.T @ P[t + 1] @ B)
+    assert np.abs(K[t] - floats(exact_K)).max() < rounding * cond * (size + 1)
+
+
 # --- a mode that grows and that no weight sees ---------------------------------------------------
 
 SEEDS, SIZES, T = range(8), [(2, 1), (3, 1), (3, 2), (4, 2)], 80
@@ -99,10 +115,10 @@ def test_factors_keep_the_digits_that_P_loses(seed, n, m):
 
 
 def test_the_recursion_turns_to_factors_where_P_becomes_indefinite():
-    """In units of its own, so with rounding errors of its own: each is right to the bound above."""
+    """In units of its own, so with rounding errors of its own, which grow: then only stages compare."""
     raised = silent = 0
     for seed, (n, m), horizon in itertools.product(SEEDS, SIZES, range(60, T + 1, 4)):
-        stage, V = unseen(seed, n, m)
+        stage, _ = unseen(seed, n, m)
         try:
             plain = kernel.recursion_of_P(*stage, stage[2], horizon)
         except NotConvexError:
@@ -113,11 +129,8 @@ def test_the_recursion_turns_to_factors_where_P_becomes_indefinite():
             silent += 1  # not yet below zero by so much that R + B'PB is too
         found = recursion(*stage, stage[2], horizon)
         assert found.swept == horizon
-        bound = 100 * EPS * np.linalg.cond(V) ** 2
-        bound += (4 * n * EPS * np.linalg.cond(V)) ** 2 * 1.3125 ** (2 * horizon)
-        for one, other in zip(found, recursion_in_factors(*stage, stage[2], horizon), strict=False):
-            # In four of the 192 problems either is off the exact one by up to 25 times the bound.
-            assert distance(one, other) < 50 * bound
+        for t in (0, horizon // 2, horizon - 1):
+            assert_stage(stage, found.P, found.K, t)
         assert least_eigenvalue(found.P[0]) > -1e-12
     assert raised > 10
     assert silent > 1
@@ -135,17 +148,8 @@ def test_in_any_coordinates_each_stage_is_right_and_none_indefinite(seed):
     C -= np.outer(C @ v, v) / (v @ v)
     Q = (C.T @ C + (C.T @ C).T) / 2
     solution = lqrad.riccati(lqrad.LQProblem(A, B, Q, np.eye(m)), T)
-    zero, one = np.zeros((n, m)), np.eye(m)
-    with mpmath.workdps(50):
-        matrices = [mpmath.matrix(z.tolist()) for z in (A, B, Q, one, zero)]
-        for t in range(0, T, 7):
-            P, K = exact_stage(*matrices, mpmath.matrix(solution.P[t + 1].tolist()))
-            size = np.linalg.norm(A, 2) ** 2 * np.linalg.norm(solution.P[t + 1], 2)
-            # the cost to go of G^-1 N instead of K is quadratic in what K is off by
-            assert np.abs(solution.P[t] - floats(P)).max() < 50 * n * EPS * (size + 1)
-            size *= np.linalg.norm(B, 2) / np.linalg.norm(A, 2)
-            cond = np.linalg.cond(one + B.T @ solution.P[t + 1] @ B)
-            assert np.abs(solution.K[t] - floats(K)).max() < 50 * n * EPS * cond * (size + 1)
+    for t in range(0, T, 7):
+        assert_stage((A, B, Q, np.eye(m), np.zeros((n, m))), solution.P, solution.K, t)
     assert min(map(least_eigenvalue, solution.P)) > -1e-12
 
 
@@ -157,8 +161,9 @@ def test_a_large_weight_on_the_end_takes_no_digits(seed):
     """Where P falls by many powers of two in a stage, it is a small difference of large terms."""
     rng = np.random.default_rng(seed)
     n, m, horizon = int(rng.integers(1, 6)), int(rng.integers(1, 4)), 6
-    A = rng.normal(size=(horizon, n, n) if seed % 2 else (n, n))
-    stage = (A, rng.normal(size=(n, m)), (seed % 3 > 0) * np.eye(n), np.eye(m), np.zeros((n, m)))
+    stages = (horizon,) * (seed % 2)
+    A, B = rng.normal(size=(*stages, n, n)), rng.normal(size=(*stages, n, m))
+    stage = (A, B, (seed % 3 > 0) * np.eye(n), np.eye(m), np.zeros((n, m)))
     S = 2.0 ** int(rng.integers(0, 60)) * psd(rng, n)
     P, _ = exact(*stage, T=horizon, S=S)
     size = np.sqrt(P.diagonal(0, 1, 2))
