@@ -62,8 +62,9 @@ class NativeHook(BuildHookInterface):
             return
         try:
             build(folder, compiler)
-        except subprocess.CalledProcessError as error:
-            first = next(iter(error.stderr.splitlines()), "no message")
+        except (OSError, subprocess.CalledProcessError) as error:
+            words = getattr(error, "stderr", None) or str(error)
+            first = next(iter(words.splitlines()), "no message")
             self.app.display_warning(
                 f"lqrad: {shlex.join(compiler)} cannot build the kernels ({first}); small problems "
                 "will take longer"

@@ -6,7 +6,7 @@ is 1/2 x'P[t]x, and its minimiser is u[t] = -K[t] x[t], with P[T] = S and
     G = R + B'P[t+1]B       N = B'P[t+1]A + M'       K[t] = G^-1 N
     P[t] = Q + A'P[t+1]A - N'K[t]
 
-`recursion` runs it backward, by stages, and in factors where P would become indefinite; `double`
+`recursion` runs it backward, by stages, and in factors where P would become indefinite or lose digits; `double`
 goes to its limit, the solution of the discrete algebraic Riccati equation, by doubling the horizon;
 `lyapunov` sums what a stable closed loop makes of a given stage cost, `steady_covariance` what it makes
 of a given noise.
@@ -35,7 +35,7 @@ from lqrad.native.lq import LQKernel, lq_kernel
 _FIRST_ROOM = 64
 # An eigenvalue of P below minus this, with P scaled to a unit diagonal, is no mere rounding error.
 _INDEFINITE = 1e-12
-# Where less than one part in so many is left of a diagonal entry of P, three digits are lost.
+# Where n times so much, or more, may have cancelled in a diagonal entry of P, three digits are lost.
 _MOST_CANCELLED = 2.0**10
 _TINY = float(np.finfo(np.float64).tiny)
 # Powers of a closed loop are squared at most this often: one that has not halved by then has a
@@ -120,6 +120,8 @@ def recursion(
         if early and sound == first:
             return _joined(early, late)
         late = _in_factors(arrays, S, 0, T, unit)
+    elif late and first and not settled(late.P.distinct, first, A - B @ late.K.distinct[0]):
+        late = _in_factors(arrays, S, 0, T, unit)  # what had settled were the digits that were left
     found = late or plain
     if found is None:
         assert fault
@@ -138,8 +140,8 @@ def _of_P(
     if not _semidefinite(found.P[0]):
         return found, 0, None
     diagonal, A, most = found.P.distinct.diagonal(0, 1, 2), arrays[0], len(S) * _MOST_CANCELLED
-    largest = max(float(A.max()), -float(A.min()))
-    if (len(S) * largest) ** 2 * float(diagonal.max()) <= most * float(diagonal.min()):
+    largest = len(S) * max(float(A.max()), -float(A.min()))
+    if largest * largest * float(diagonal.max()) <= most * float(diagonal.min()):
         return found, T, None  # none can have, whatever its stage
     # The terms that add up to the diagonal of A'PA, by |P[i, j]|^2 <= P[i, i] P[j, j]: at most n times it
     # where they do not cancel.

@@ -99,9 +99,7 @@ class Regression:
 
     def __init__(self, G: Array) -> None:
         k = G.shape[1]
-        size = np.linalg.norm(G, axis=0)
-        size = np.where(size > 0, size, 1.0)
-        scaled = G / size
+        scaled, size = _scaled(G)
         self.rows = np.argsort(-np.abs(scaled).max(axis=1, initial=0.0), kind="stable")
         self._factor = self._tau = np.zeros((0, 0))
         self.order, self.R = np.arange(k), np.zeros((0, 0))

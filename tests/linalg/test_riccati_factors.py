@@ -188,6 +188,21 @@ def test_stages_after_a_large_weight_settle_and_are_held_once():
     assert distance(found.P[-5:], P) < 1e-14
 
 
+@pytest.mark.parametrize("s", [1e16, 1e18, 1e22])
+def test_digits_that_are_lost_are_not_taken_for_settled(s):
+    """One state falls at each stage by 1e4, so that none is without a loss, and one by a huge weight."""
+    A, one = np.diag([100.0, 1.0]), np.eye(2)
+    problem = lqrad.LQProblem(A, one, np.diag([1.0, 0.0]), one, np.diag([1.0, s]))
+    expected = 1 / (1 / s + 200)
+    assert lqrad.riccati(problem, 200).P[0][1, 1] == pytest.approx(expected, rel=1e-12)
+
+
+def test_entries_whose_squares_overflow_are_as_before():
+    problem = lqrad.LQProblem([[0, 1e160], [0, 0]], [[0], [1]], np.diag([1e-40, 1e-3]), [[1]])
+    P = lqrad.riccati(problem, 5).P[0]
+    np.testing.assert_allclose(P, np.diag([1e-40, 1e280]), rtol=1e-12)
+
+
 def test_pivots_of_inputs_that_are_small_beside_a_large_weight_are_no_rounding_errors():
     """More inputs than states: R alone makes R + B'SB positive definite, 1 beside 1e16."""
     B, one = np.array([[1.0, 2.0]]), np.eye(1)
